@@ -1,0 +1,155 @@
+"""How a channel to a server is made: where, with which key, how secured, and what it retries by itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from recalld.errors import CORRELATION_KEY
+from recalld.options import Timeout, Unset
+from recalld.v1 import (
+    entity_service_pb2,
+    entity_service_pb2_grpc,
+    memory_service_pb2,
+    memory_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+)
+
+DEFAULT_TARGET = "localhost:7420"
+DEFAULT_TIMEOUT = 30.0  # seconds
+MAX_MESSAGE = 17 * 1024 * 1024  # the API's 16 MiB, and room to be told so by the server
+RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "3s",
+    "backoffMultiplier": 2.5,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+Tls: TypeAlias = bool | str | os.PathLike[str] | grpc.ChannelCredentials
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Everything about a connection but the channel itself. `timeout` is in seconds, None for no deadline."""
+
+    target: str
+    api_key: str = field(repr=False)
+    timeout: float | None
+    tls: Tls
+
+    @classmethod
+    def of(cls, target: str | None, api_key: str | None, timeout: float | None, tls: Tls) -> Connection:
+        """What is None comes from RECALLD_TARGET and RECALLD_API_KEY, else there is a default, or no key."""
+        return cls(
+            target or os.environ.get("RECALLD_TARGET") or DEFAULT_TARGET,
+            os.environ.get("RECALLD_API_KEY", "") if api_key is None else api_key,
+            timeout,
+            tls,
+        )
+
+    def channel(self) -> grpc.Channel:
+        """A channel for blocking calls, safe to share between threads. Connects when first used."""
+        if credentials := self._credentials():
+            return grpc.secure_channel(self.target, credentials, self._options())
+        return grpc.insecure_channel(self.target, self._options())
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """A channel of the running event loop."""
+        if credentials := self._credentials():
+            return grpc.aio.secure_channel(self.target, credentials, self._options())
+        return grpc.aio.insecure_channel(self.target, self._options())
+
+    def metadata(self, correlation_id: str) -> Metadata:
+        """What goes with every call."""
+        named = ((CORRELATION_KEY, correlation_id),)
+        return (*named, ("authorization", f"Bearer {self.api_key}")) if self.api_key else named
+
+    def deadline(self, timeout: Timeout) -> Deadline:
+        """The deadline of a call that starts now; the connection's own timeout when none is given."""
+        seconds = self.timeout if isinstance(timeout, Unset) else timeout
+        return Deadline(None if seconds is None else time.monotonic() + seconds)
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
+        if isinstance(self.tls, str | os.PathLike):
+            return grpc.ssl_channel_credentials(Path(self.tls).read_bytes())
+        if isinstance(self.tls, bool):
+            return grpc.ssl_channel_credentials() if self.tls else None
+        return self.tls
+
+    def _options(self) -> list[tuple[str, Any]]:
+        return [
+            ("grpc.service_config", service_config()),
+            ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE),  # what does not fit the buffer is not retried
+            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.min_reconnect_backoff_ms", 200),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 3_000),
+            ("grpc.enable_http_proxy", 0 if is_loopback(self.target) else 1),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a method that may make several calls must be through, by the monotonic clock. None: never."""
+
+    at: float | None
+
+    def left(self) -> float | None:
+        """Seconds left for the next call; never negative, since gRPC turns 0 into DEADLINE_EXCEEDED by itself."""
+        return None if self.at is None else max(0.0, self.at - time.monotonic())
+
+
+def service_config() -> str:
+    """The gRPC service config: unary calls are retried on UNAVAILABLE, which is safe as writes carry request ids.
+
+    Streams are not: the server's answer so far would be lost, and `recalld.streams` resumes them by token.
+    """
+    services = (
+        memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"],
+        search_service_pb2.DESCRIPTOR.services_by_name["SearchService"],
+        entity_service_pb2.DESCRIPTOR.services_by_name["EntityService"],
+    )
+    names = [
+        {"service": service.full_name, "method": method.name}
+        for service in services
+        for method in service.methods
+        if not (method.client_streaming or method.server_streaming)
+    ]
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": RETRY}]})
+
+
+def stubs(channel: Any) -> dict[str, Any]:
+    """The generated stubs the clients call, by service name. They are untyped, and fit both kinds of channel."""
+    return {
+        "MemoryService": memory_service_pb2_grpc.MemoryServiceStub(channel),  # type: ignore[no-untyped-call]
+        "SearchService": search_service_pb2_grpc.SearchServiceStub(channel),  # type: ignore[no-untyped-call]
+        "EntityService": entity_service_pb2_grpc.EntityServiceStub(channel),  # type: ignore[no-untyped-call]
+    }
+
+
+def new_correlation_id() -> str:
+    """Names one call in the server's log."""
+    return uuid.uuid4().hex
+
+
+def is_loopback(target: str) -> bool:
+    """True for this machine, which no proxy stands in front of."""
+    host = target.rpartition(":")[0].rpartition("/")[2].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,234 @@
+"""What can go wrong, as one tree: `RecalldError`, with one class for each family of gRPC codes.
+
+Branch on the class, and inside a family on `reason`, a name of `recalld.v1.ErrorReason`; never on the message. An error
+keeps the server's status as bytes and decodes its details when they are first asked for.
+"""
+# ruff: noqa: N818  errors are nouns here, as they are in gRPC
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import grpc
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no types of its own
+from google.rpc import error_details_pb2, status_pb2
+
+STATUS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status
+CORRELATION_KEY = "x-correlation-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is wrong with a request: where (a field path, or what a limit is about), and what is allowed."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What the server says beyond code and message. `retry_delay` is in seconds; None: it did not say."""
+
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: tuple[Violation, ...] = ()
+    retry_delay: float | None = None
+
+
+class RecalldError(Exception):
+    """A call failed. Raised as one of the families below, as itself for a code none of them covers."""
+
+    default_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode | None = None,
+        details: Details | bytes = b"",
+        correlation_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.correlation_id = correlation_id  # names the call in the server's log; empty if it was never sent
+        self._details = details
+
+    @cached_property
+    def details(self) -> Details:
+        """The decoded details; empty when the server, or something before it, sent none."""
+        return decode(self._details) if isinstance(self._details, bytes) else self._details
+
+    @property
+    def reason(self) -> str:
+        """A name of ErrorReason such as `ETAG_MISMATCH`; empty when the gRPC library raised the error itself."""
+        return self.details.reason
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the message tells about the request, for programs. Values are always strings."""
+        return self.details.metadata
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """Everything wrong with the request; empty when it was not the request."""
+        return self.details.violations
+
+    @property
+    def retry_delay(self) -> float | None:
+        """Seconds to wait before trying again, when the server says so."""
+        return self.details.retry_delay
+
+    def __str__(self) -> str:
+        parts = [self.reason or self.code.name, *(f"{each.field}: {each.description}" for each in self.violations)]
+        if self.correlation_id:
+            parts.append(f"correlation id {self.correlation_id}")
+        return f"{self.message} [{'; '.join(parts)}]"
+
+
+class InvalidRequest(RecalldError, ValueError):
+    """The request can't be meant this way, whatever is stored. Also raised before sending."""
+
+    default_code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class FilterError(InvalidRequest):
+    """A filter names a field, operator or value that does not exist or does not fit. Says what does."""
+
+
+class NotFound(RecalldError):
+    """There is no such memory, revision or entity here."""
+
+    default_code = grpc.StatusCode.NOT_FOUND
+
+
+class Conflict(RecalldError):
+    """Another write came first, or what the request would make exists already. Read again, then decide."""
+
+    default_code = grpc.StatusCode.ABORTED
+
+
+class PreconditionFailed(RecalldError):
+    """The state of what is stored does not allow this, as with an immutable memory."""
+
+    default_code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class OutOfRange(RecalldError):
+    """The moment asked for lies ahead of the ledger, or before the oldest history kept."""
+
+    default_code = grpc.StatusCode.OUT_OF_RANGE
+
+
+class Unauthenticated(RecalldError):
+    """The server needs an API key and did not get a valid one."""
+
+    default_code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(RecalldError):
+    """The API key's role does not allow this call."""
+
+    default_code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class Overloaded(RecalldError):
+    """A limit on calls, streams, sizes or model use is reached. `retry_delay` says when to come back."""
+
+    default_code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Unavailable(RecalldError):
+    """The server, its index or its model can't be reached, after all retries."""
+
+    default_code = grpc.StatusCode.UNAVAILABLE
+
+
+class DeadlineExceeded(RecalldError):
+    """The timeout passed. A write may have been stored all the same; repeat it with the same `request_id`."""
+
+    default_code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Cancelled(RecalldError):
+    """The call was cancelled, by this program or because the server stopped."""
+
+    default_code = grpc.StatusCode.CANCELLED
+
+
+class NotYetAvailable(RecalldError):
+    """This version of the server does not have this call or option."""
+
+    default_code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class Internal(RecalldError):
+    """The server failed by its own fault. Its log has the cause under `correlation_id`."""
+
+    default_code = grpc.StatusCode.INTERNAL
+
+
+FAMILIES: Mapping[grpc.StatusCode, type[RecalldError]] = {
+    **{family.default_code: family for family in RecalldError.__subclasses__()},
+    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+    grpc.StatusCode.DATA_LOSS: Internal,
+}
+CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def from_rpc(error: grpc.RpcError, correlation_id: str = "") -> RecalldError:
+    """The error of a call that failed, sync or asyncio. A correlation id the server sent wins over the one given."""
+    sent = {key: value for key, value in error.trailing_metadata() or () if key in (STATUS_KEY, CORRELATION_KEY)}
+    return build(
+        error.code(), error.details() or "", sent.get(STATUS_KEY, b""), sent.get(CORRELATION_KEY, correlation_id)
+    )
+
+
+def from_status(status: Any) -> RecalldError:
+    """The error a google.rpc.Status inside an answer stands for."""
+    return build(CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.SerializeToString())
+
+
+def build(code: grpc.StatusCode, message: str, status: bytes = b"", correlation_id: str = "") -> RecalldError:
+    """An error of the family of `code`."""
+    family = FAMILIES.get(code, RecalldError)
+    error = family(message, code=code, details=status, correlation_id=correlation_id)
+    if family is InvalidRequest and error.reason == "FILTER_INVALID":
+        return FilterError(message, code=code, details=status, correlation_id=correlation_id)
+    return error
+
+
+def invalid(field: str, description: str) -> InvalidRequest:
+    """The error of an argument that is refused before sending."""
+    details = Details("FIELD_INVALID", {"field": field}, (Violation(field, description),))
+    return InvalidRequest("The request is not as it must be.", details=details)
+
+
+def decode(status: bytes) -> Details:
+    """The details in the bytes of a google.rpc.Status; empty ones when it is not one, as from a proxy."""
+    reason, metadata, violations, delay = "", dict[str, str](), list[Violation](), None
+    try:
+        packed: Iterable[Any] = status_pb2.Status.FromString(status).details
+        for item in packed:
+            name = item.TypeName()
+            if name == "google.rpc.ErrorInfo":
+                info = error_details_pb2.ErrorInfo.FromString(item.value)
+                reason, metadata = info.reason, dict(info.metadata)
+            elif name == "google.rpc.BadRequest":
+                bad = error_details_pb2.BadRequest.FromString(item.value)
+                violations += [Violation(each.field, each.description) for each in bad.field_violations]
+            elif name == "google.rpc.PreconditionFailure":
+                failure = error_details_pb2.PreconditionFailure.FromString(item.value)
+                violations += [Violation(each.subject, each.description) for each in failure.violations]
+            elif name == "google.rpc.QuotaFailure":
+                quota = error_details_pb2.QuotaFailure.FromString(item.value)
+                violations += [Violation(each.subject, each.description) for each in quota.violations]
+            elif name == "google.rpc.RetryInfo":
+                wait = error_details_pb2.RetryInfo.FromString(item.value).retry_delay
+                delay = wait.seconds + wait.nanos / 1e9
+    except DecodeError:
+        return Details()
+    return Details(reason, metadata, tuple(violations), delay)

@@ -1,0 +1,199 @@
+"""The guide's filter grammar, compiled to `recalld.v1.Filter`.
+
+    filter := {"AND": [filter, ...]} | {"OR": [filter, ...]} | {"NOT": filter or [filter, ...]} | {field: test, ...}
+    test   := value | "*" | {operator: value, ...}
+
+Sibling keys, and several operators in one test, must all hold. "*" means not null. NOT of a list: none of them. A day
+begins the range of `gte` and `lt` at its start and ends that of `lte` and `gt` at its last microsecond, in UTC. Nothing
+is ignored: what the grammar does not have raises FilterError, which says what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recalld import times
+from recalld.errors import Details, FilterError, Violation
+from recalld.structs import MAX_INTEGER
+from recalld.v1 import filter_pb2 as pb
+
+MAX_NESTING = 32  # guards the stack; the server's own limit is lower and counts what is left after flattening
+ANY = "*"
+EQUALITY = {"eq": pb.OPERATOR_EQ, "ne": pb.OPERATOR_NE, "in": pb.OPERATOR_IN}
+ORDER = {"gt": pb.OPERATOR_GT, "gte": pb.OPERATOR_GTE, "lt": pb.OPERATOR_LT, "lte": pb.OPERATOR_LTE}
+CONTAINS = {"contains": pb.OPERATOR_CONTAINS, "icontains": pb.OPERATOR_ICONTAINS}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the guide: its name in the API, what it can be asked, and what a bare value or list asks."""
+
+    name: str
+    operators: Mapping[str, Any]
+    bare: str = "eq"
+    lists: bool = False
+    nullable: bool = True
+    times: bool = False
+
+
+METADATA_OPERATORS = {**EQUALITY, **ORDER, **CONTAINS}
+IDS = {name: Field(name, EQUALITY) for name in ("user_id", "agent_id", "app_id", "run_id")}
+CREATED = Field("create_time", {**EQUALITY, **ORDER}, nullable=False, times=True)
+# `contains` on categories finds parts of names whatever their case, as the guide's platform does.
+CATEGORIES = {**EQUALITY, "contains": pb.OPERATOR_ICONTAINS, "icontains": pb.OPERATOR_ICONTAINS}
+TEXT = Field("text", {"eq": pb.OPERATOR_EQ, "ne": pb.OPERATOR_NE, **CONTAINS}, bare="icontains", nullable=False)
+FIELDS: Mapping[str, Field] = {
+    **IDS,
+    "created_at": CREATED,
+    "timestamp": CREATED,
+    "updated_at": Field("update_time", {**EQUALITY, **ORDER}, nullable=False, times=True),
+    "expiration_date": Field("expire_time", {**EQUALITY, **ORDER}, times=True),
+    "categories": Field("categories", CATEGORIES, lists=True),
+    "keywords": TEXT,
+    "text": TEXT,
+    "keywords_search": TEXT,
+    "memory_ids": Field("id", EQUALITY, lists=True, nullable=False),
+}
+ALIASES: Mapping[str, str] = {
+    "userId": "user_id",
+    "agentId": "agent_id",
+    "appId": "app_id",
+    "runId": "run_id",
+    "createdAt": "created_at",
+    "updatedAt": "updated_at",
+    "expirationDate": "expiration_date",
+    "keywordsSearch": "keywords_search",
+    "memoryIds": "memory_ids",
+}
+KEYS = ("AND", "OR", "NOT", *FIELDS, "metadata")
+
+
+def parse(filters: Mapping[str, Any], path: str = "filters", nesting: int = 1) -> pb.Filter:
+    """Compiles one filter object. An empty one matches everything. Raises FilterError."""
+    if not isinstance(filters, Mapping):
+        raise _refused(path, "must be an object")
+    if nesting > MAX_NESTING:
+        raise _refused(path, "is nested too deep")
+    return all_of(_entry(key, value, f"{path}.{key}", nesting) for key, value in filters.items())
+
+
+def condition(field: str, value: Any) -> pb.Filter:
+    """Compiles the test of one field of the guide, as `condition("categories", ["likes"])`. Raises FilterError."""
+    return _test(FIELDS[field], value, field)
+
+
+def metadata(value: Mapping[str, Any], path: str = "metadata") -> pb.Filter:
+    """Compiles a metadata object: every key's test must hold. Only top-level keys can be tested. Raises FilterError."""
+    if not isinstance(value, Mapping):
+        raise _refused(path, "must be an object of key and value")
+    return all_of(
+        _test(Field(f"metadata.{key}", METADATA_OPERATORS), each, f"{path}.{key}") for key, each in value.items()
+    )
+
+
+def all_of(filters: Iterable[pb.Filter]) -> pb.Filter:
+    """Every one holds. A single one stands for itself and nested conjunctions are flattened, to save depth."""
+    flat: list[pb.Filter] = []
+    for each in filters:
+        flat += each.all_of.filters if each.WhichOneof("kind") == "all_of" else [each]
+    return flat[0] if len(flat) == 1 else pb.Filter(all_of=pb.FilterList(filters=flat))
+
+
+def any_of(filters: Iterable[pb.Filter]) -> pb.Filter:
+    """At least one holds."""
+    listed = list(filters)
+    return listed[0] if len(listed) == 1 else pb.Filter(any_of=pb.FilterList(filters=listed))
+
+
+def _entry(key: str, value: Any, path: str, nesting: int) -> pb.Filter:
+    if key in ("AND", "OR"):
+        if not isinstance(value, list | tuple):
+            raise _refused(path, "must be a list of filters")
+        inner = (parse(each, f"{path}[{number}]", nesting + 1) for number, each in enumerate(value))
+        return all_of(inner) if key == "AND" else any_of(inner)
+    if key == "NOT":
+        listed = value if isinstance(value, list | tuple) else [value]
+        inner = (parse(each, f"{path}[{number}]", nesting + 1) for number, each in enumerate(listed))
+        return pb.Filter(none_of=any_of(inner))
+    if key == "metadata":
+        return metadata(value, path)
+    field = FIELDS.get(ALIASES.get(key, key))
+    if field is None:
+        raise _refused(path, f"is not a field; there are {', '.join(KEYS)}")
+    return _test(field, value, path)
+
+
+def _test(field: Field, value: Any, path: str) -> pb.Filter:
+    if isinstance(value, Mapping):
+        if not value:
+            raise _refused(path, f"must name an operator: {', '.join(field.operators)}")
+        return all_of(_comparison(field, operator, each, f"{path}.{operator}") for operator, each in value.items())
+    if isinstance(value, str) and value == ANY:
+        return _compare(field, pb.OPERATOR_EXISTS, pb.Value(bool_value=True)) if field.nullable else all_of(())
+    if field.lists and isinstance(value, list | tuple | set | frozenset):
+        return _comparison(field, "in", value, path)
+    return _comparison(field, field.bare, value, path)
+
+
+def _comparison(field: Field, operator: str, value: Any, path: str) -> pb.Filter:
+    if operator not in field.operators:
+        raise _refused(path, f"is not an operator here; there are {', '.join(field.operators)}")
+    if field.times:
+        return _time_comparison(field, operator, value, path)
+    if operator != "in":
+        return _compare(field, field.operators[operator], _scalar(field, value, path))
+    values = [_scalar(field, each, f"{path}[{number}]") for number, each in enumerate(_listed(value, path))]
+    return _compare(field, pb.OPERATOR_IN, pb.Value(list_value=pb.ValueList(values=values)))
+
+
+def _time_comparison(field: Field, operator: str, value: Any, path: str) -> pb.Filter:
+    if operator == "in":
+        listed = enumerate(_listed(value, path))
+        return any_of(_time_comparison(field, "eq", each, f"{path}[{number}]") for number, each in listed)
+    if operator == "ne":
+        return pb.Filter(none_of=_time_comparison(field, "eq", value, path))
+    try:
+        first, last = times.span(value)
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
+    if operator == "eq" and first != last:
+        return all_of((_at(field, pb.OPERATOR_GTE, first), _at(field, pb.OPERATOR_LTE, last)))
+    return _at(field, field.operators[operator], first if operator in ("eq", "gte", "lt") else last)
+
+
+def _listed(value: Any, path: str) -> list[Any]:
+    if not isinstance(value, list | tuple | set | frozenset) or not value:
+        raise _refused(path, "must be a list with at least one value")
+    return list(value)
+
+
+def _scalar(field: Field, value: Any, path: str) -> pb.Value:
+    if isinstance(value, str):
+        return pb.Value(string_value=value)
+    if not field.name.startswith("metadata."):
+        raise _refused(path, f"must be a string, not {type(value).__name__}")
+    if isinstance(value, bool):
+        return pb.Value(bool_value=value)
+    if isinstance(value, int) and abs(value) <= MAX_INTEGER:
+        return pb.Value(int64_value=value)
+    if isinstance(value, float):
+        return pb.Value(double_value=value)
+    raise _refused(path, "must be a string, a bool, or a number with integers within 2^53")
+
+
+def _at(field: Field, operator: Any, moment: datetime) -> pb.Filter:
+    value = pb.Value()
+    value.timestamp_value.FromDatetime(moment)
+    return _compare(field, operator, value)
+
+
+def _compare(field: Field, operator: Any, value: pb.Value) -> pb.Filter:
+    return pb.Filter(comparison=pb.Comparison(field=field.name, operator=operator, value=value))
+
+
+def _refused(path: str, description: str) -> FilterError:
+    details = Details("FILTER_INVALID", {"field": path}, (Violation(path, description),))
+    return FilterError("The filter can't be meant this way.", details=details)

@@ -1,0 +1,184 @@
+"""Imports: texts or whole memories in bulk, with progress.
+
+An import is not atomic: what a progress message has settled stays stored when the stream breaks. Sending everything
+again is harmless, since what is already there counts as unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from recalld import structs, times
+from recalld.arguments import conversation, known_keys, scope, stamp
+from recalld.errors import RecalldError, from_rpc, from_status, invalid
+from recalld.v1 import memory_pb2, memory_service_pb2
+from recalld.v1.memory_service_pb2 import ImportItem
+
+SCOPE_KEYS = ("user_id", "agent_id", "app_id", "run_id")
+SHARED_KEYS = (*SCOPE_KEYS, "metadata", "categories", "expiration_date", "immutable")
+TEXT_KEYS = ("text", "name", "role", "timestamp", *SHARED_KEYS)
+MEMORY_KEYS = (
+    *("id", "memory", "hash", "created_at", "updated_at", "revision", "input", "vector", "vector_model"),
+    *SHARED_KEYS,
+)
+Importable = Mapping[str, Any] | ImportItem
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFailure:
+    """An item that was not stored: its place among the items, from 0, and why."""
+
+    index: int
+    error: RecalldError
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """Items up to and including `through_index` are settled. `failed` holds those new since the last progress."""
+
+    through_index: int
+    stored: int
+    unchanged: int
+    failed: tuple[ImportFailure, ...]
+    consistency_token: str
+
+
+def item(given: Importable, index: int) -> ImportItem:
+    """A text: {"text", and optionally "name", "role", "timestamp"}; or a memory as `get` and `get_all` return it.
+
+    Both carry ids, and optionally metadata, categories, expiration_date and immutable; a memory may carry its `vector`
+    and `vector_model`. ImportItem messages pass as they are. Raises InvalidRequest.
+    """
+    if isinstance(given, ImportItem):
+        return given
+    path = f"items[{index}]"
+    if not isinstance(given, Mapping):
+        raise invalid(path, "must be an object")
+    if "text" in given:
+        known_keys(given, TEXT_KEYS, path)
+        return ImportItem(text=_text(given, path))
+    known_keys(given, MEMORY_KEYS, path)
+    return ImportItem(memory=_memory(given, path), vector=given.get("vector"), vector_model=given.get("vector_model"))
+
+
+def _text(given: Mapping[str, Any], path: str) -> memory_service_pb2.ImportText:
+    text = memory_service_pb2.ImportText(
+        text=given["text"],
+        name=given.get("name"),
+        role=given.get("role"),
+        scope=scope(*(given.get(name) for name in SCOPE_KEYS)),
+    )
+    stamp(text.message_time, given.get("timestamp"), times.moment, f"{path}.timestamp")
+    _share(text, given, path)
+    return text
+
+
+def _memory(given: Mapping[str, Any], path: str) -> memory_pb2.Memory:
+    memory = memory_pb2.Memory(
+        id=given.get("id"),
+        text=given.get("memory"),
+        revision=given.get("revision"),
+        sources=conversation(given.get("input") or ()),
+    )
+    owner = scope(*(given.get(name) for name in SCOPE_KEYS))
+    for name in SCOPE_KEYS:
+        setattr(memory, name, getattr(owner, name))
+    stamp(memory.create_time, given.get("created_at"), times.moment, f"{path}.created_at")
+    stamp(memory.update_time, given.get("updated_at"), times.moment, f"{path}.updated_at")
+    _share(memory, given, path)
+    return memory
+
+
+def _share(target: Any, given: Mapping[str, Any], path: str) -> None:
+    if given.get("metadata"):
+        structs.fill(target.metadata, given["metadata"], f"{path}.metadata")
+    target.categories.extend(given.get("categories") or ())
+    stamp(target.expire_time, given.get("expiration_date"), times.expiry, f"{path}.expiration_date")
+    target.immutable = bool(given.get("immutable"))
+
+
+class Feed:
+    """The items as gRPC takes them. A bad one ends the feed, so what came before is settled, and becomes `problem`."""
+
+    def __init__(self, request_id: str) -> None:
+        self.problem: Exception | None = None
+        self._request_id = request_id
+
+    def items(self, given: Iterable[Importable]) -> Iterator[ImportItem]:
+        """Runs in a thread of gRPC, where an exception would only be logged."""
+        try:
+            for index, each in enumerate(given):
+                yield self._converted(each, index)
+        except Exception as error:
+            self.problem = error
+
+    async def items_async(self, given: Iterable[Importable] | AsyncIterable[Importable]) -> AsyncIterator[ImportItem]:
+        """Runs in a task of gRPC, where an exception would only be logged."""
+        index = 0
+        try:
+            if isinstance(given, AsyncIterable):
+                async for each in given:
+                    yield self._converted(each, index)
+                    index += 1
+            else:
+                for index, each in enumerate(given):
+                    yield self._converted(each, index)
+        except Exception as error:
+            self.problem = error
+
+    def _converted(self, given: Importable, index: int) -> ImportItem:
+        converted = item(given, index)
+        if index == 0 and not converted.request_id:
+            first = ImportItem(request_id=self._request_id)
+            first.MergeFrom(converted)
+            return first
+        return converted
+
+
+def run(open_call: Callable[[], Any], feed: Feed, correlation_id: str) -> Generator[ImportProgress, None, None]:
+    """Yields progress until everything is settled. Raises a RecalldError, or what the caller's own items raised."""
+    call = open_call()
+    try:
+        for answer in call:
+            yield progress(answer)
+    except grpc.RpcError as error:
+        raise from_rpc(error, correlation_id) from error
+    finally:
+        call.cancel()
+    if feed.problem:
+        raise feed.problem
+
+
+async def run_async(
+    open_call: Callable[[], Any], feed: Feed, correlation_id: str
+) -> AsyncGenerator[ImportProgress, None]:
+    """As `run`."""
+    call = open_call()
+    try:
+        async for answer in call:
+            yield progress(answer)
+    except grpc.RpcError as error:
+        raise from_rpc(error, correlation_id) from error
+    finally:
+        call.cancel()
+    if feed.problem:
+        raise feed.problem
+
+
+def progress(answer: memory_service_pb2.ImportProgress) -> ImportProgress:
+    """One progress message."""
+    failed = tuple(ImportFailure(each.index, from_status(each.status)) for each in answer.failed)
+    return ImportProgress(answer.through_index, answer.stored, answer.unchanged, failed, answer.consistency_token)

@@ -1,0 +1,65 @@
+"""Metadata between Python and protobuf's Struct, whose only number is the double."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from recalld.errors import invalid
+
+MAX_INTEGER = 2**53  # beyond it a double no longer keeps integers apart
+
+
+def fill(struct: Any, metadata: Mapping[str, Any], path: str = "metadata") -> None:
+    """Writes a mapping into a Struct. Raises InvalidRequest, naming the place, for what JSON or a double can't hold."""
+    if not isinstance(metadata, Mapping):
+        raise invalid(path, "must be an object")
+    struct.update({key: _checked(value, f"{path}.{key}") for key, value in _items(metadata, path)})
+
+
+def read(struct: Any) -> dict[str, Any]:
+    """A Struct as a dict. Whole numbers come back as int, so 5.0 returns as 5."""
+    return {key: _value(value) for key, value in struct.fields.items()}
+
+
+def _items(mapping: Mapping[Any, Any], path: str) -> list[tuple[str, Any]]:
+    for key in mapping:
+        if not isinstance(key, str):
+            raise invalid(path, f"must have strings as keys, not {key!r}")
+    return list(mapping.items())
+
+
+def _checked(value: Any, path: str) -> Any:
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            if abs(value) > MAX_INTEGER:
+                raise invalid(path, "must lie within 2^53; write larger integers as strings")
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise invalid(path, "must be finite")
+            return value
+        case Mapping():
+            return {key: _checked(item, f"{path}.{key}") for key, item in _items(value, path)}
+        case list() | tuple():
+            return [_checked(item, f"{path}[{number}]") for number, item in enumerate(value)]
+    raise invalid(path, f"must be JSON; a {type(value).__name__} is not")
+
+
+def _value(value: Any) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) <= MAX_INTEGER else number
+        case "struct_value":
+            return read(value.struct_value)
+        case "list_value":
+            return [_value(item) for item in value.list_value.values]
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+    return None

@@ -1,0 +1,101 @@
+"""Embeddings from any server that speaks OpenAI's API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from recalld_server.domain.errors import EmbedderUnavailable
+from recalld_server.domain.vectors import FloatMatrix
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+BATCH_TEXTS: Final = 128
+BATCH_CHARACTERS: Final = 250_000  # a character is at most about a token, and OpenAI takes 300,000 tokens a request
+SHORTEST: Final = 1e-6  # a vector below this length has no direction
+
+
+class OpenAiEmbedder:
+    """The embedder port over HTTP. `start` makes one; the model's own window cuts what is too long for it."""
+
+    def __init__(self, client: AsyncOpenAI, model: str, dimension: int) -> None:
+        self._client = client
+        self.model = model
+        self.dimension = dimension
+
+    @classmethod
+    async def start(
+        cls, *, model: str, base_url: str, api_key: str, dimension: int | None = None, attempt_seconds: float = 30.0
+    ) -> OpenAiEmbedder:
+        """Connect. Without a `dimension` one short text is embedded to learn it, so the server must be up by then.
+
+        An attempt ends after `attempt_seconds`; two more follow where the failure may pass. Raises EmbedderUnavailable.
+        """
+        from openai import AsyncOpenAI
+
+        client = AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=attempt_seconds, max_retries=2)
+        embedder = cls(client, model, dimension or 0)
+        if dimension is None:
+            try:
+                embedder.dimension = (await embedder._request(["dimension"])).shape[1]
+            except BaseException:
+                await client.close()
+                raise
+        return embedder
+
+    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
+        """See the port. Batches go one after the other; nothing queues here, so urgent requests overtake nothing."""
+        parts = [await self._request(batch) for batch in _batches(texts)]
+        return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *parts])
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _request(self, texts: list[str]) -> FloatMatrix:
+        from openai import APIStatusError, OpenAIError
+
+        try:
+            answer = await self._client.embeddings.create(model=self.model, input=texts)
+            data = sorted(answer.data, key=lambda item: item.index)
+            places = [item.index for item in data]
+            vectors = np.array([item.embedding for item in data], dtype=np.float32)
+        except APIStatusError as error:  # its text may quote ours, so only the status is told
+            raise self._unavailable("The embedding endpoint refused the request.", f"{error.status_code}") from None
+        except OpenAIError as error:
+            raise self._unavailable("The embedding endpoint can't be reached.", type(error).__name__) from None
+        except (AttributeError, TypeError, ValueError) as error:  # the client hands on what is no answer of this API
+            raise self._unavailable("The embedding endpoint gave no vectors.", type(error).__name__) from None
+        if places != list(range(len(texts))):
+            raise self._unavailable("The embedding endpoint gave another number of vectors.", f"{len(places)}")
+        return self._checked(vectors)
+
+    def _checked(self, vectors: FloatMatrix) -> FloatMatrix:
+        """The same vectors at unit length; anything amiss with one refuses all."""
+        if vectors.ndim != 2 or not vectors.shape[1] or (self.dimension and vectors.shape[1] != self.dimension):
+            raise self._unavailable("The embedding endpoint gave vectors of another dimension.", f"{vectors.shape[1:]}")
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        if not np.isfinite(lengths).all() or lengths.min() < SHORTEST:
+            raise self._unavailable("The embedding endpoint gave a vector that is zero or not finite.", "vector")
+        unit: FloatMatrix = (vectors / lengths).astype(np.float32)
+        return unit
+
+    def _unavailable(self, message: str, detail: str) -> EmbedderUnavailable:
+        return EmbedderUnavailable(message, model=self.model, detail=detail)
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in order, in lists within both bounds; a text alone may be longer."""
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        if batch and (len(batch) == BATCH_TEXTS or characters + len(text) > BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(text)
+        characters += len(text)
+    if batch:
+        yield batch

@@ -1,0 +1,84 @@
+"""Rows of the embedded index: putting entries in and taking them out, within the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import numpy as np
+from sqlalchemy import Connection
+
+from recalld_server.adapters.index.embedded.blocks import Key
+from recalld_server.adapters.index.embedded.postings import document
+from recalld_server.adapters.sql.filters import facets
+from recalld_server.domain.memory import SCOPE_FIELDS, Scope, fold
+from recalld_server.domain.revision import IndexEntry
+
+Removed = tuple[int, Sequence[Key]]  # a row, and the scopes whose blocks may hold it
+
+COLUMNS = (
+    "row, space, memory_id, revision, user_id, agent_id, app_id, run_id, "
+    "create_time, update_time, expire_time, text, folded, vector"
+)
+INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"  # noqa: S608 - our names
+INSERT_FACET = "INSERT INTO facets (row, ordinal, key, kind, text, folded, number) VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_POSTINGS = "INSERT INTO postings (rowid, tokens) VALUES (?, ?)"
+RETURNING = f"RETURNING row, {', '.join(SCOPE_FIELDS)}"
+DELETE_NAMED = f"DELETE FROM entries WHERE space = ? AND memory_id IN (SELECT value FROM json_each(?)) {RETURNING}"  # noqa: S608
+OLDEST = "SELECT row FROM entries WHERE space = ? ORDER BY row LIMIT ?"
+DELETE_OLDEST = f"DELETE FROM entries WHERE row IN ({OLDEST}) {RETURNING}"  # noqa: S608
+
+
+def put(connection: Connection, space: int, added: Sequence[IndexEntry]) -> None:
+    """Insert entries of memories that have none, as rows with the next numbers."""
+    if not added:
+        return
+    newest = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").scalar() or 0
+    numbered = list(enumerate(added, newest + 1))
+    connection.exec_driver_sql(INSERT, [_row(space, row, entry) for row, entry in numbered])
+    elements = [
+        (row, ordinal, *astuple(facet)) for row, entry in numbered for ordinal, facet in enumerate(facets(entry.memory))
+    ]
+    if elements:
+        connection.exec_driver_sql(INSERT_FACET, elements)
+    connection.exec_driver_sql(
+        INSERT_POSTINGS,
+        [(row, document(space, entry.memory.scope, entry.features.terms)) for row, entry in numbered],
+    )
+
+
+def remove(connection: Connection, space: int, ids: Sequence[str]) -> list[Removed]:
+    """Delete the entries of memories; those without one are passed over."""
+    return _removed(connection, space, DELETE_NAMED, json.dumps(ids))
+
+
+def remove_oldest(connection: Connection, space: int, limit: int) -> list[Removed]:
+    """Delete at most `limit` entries of a space."""
+    return _removed(connection, space, DELETE_OLDEST, limit)
+
+
+def _removed(connection: Connection, space: int, sql: str, argument: str | int) -> list[Removed]:
+    found = connection.exec_driver_sql(sql, (space, argument)).all()
+    if found:
+        numbers = [(row,) for row, *_ in found]
+        connection.exec_driver_sql("DELETE FROM facets WHERE row = ?", numbers)
+        connection.exec_driver_sql("DELETE FROM postings WHERE rowid = ?", numbers)
+    return [(row, [(space, *owner) for owner in (("", ""), *Scope(*ids).items())]) for row, *ids in found]
+
+
+def _row(space: int, row: int, entry: IndexEntry) -> tuple[object, ...]:
+    memory = entry.memory
+    return (
+        row,
+        space,
+        memory.id,
+        memory.revision,
+        *(getattr(memory.scope, name) for name in SCOPE_FIELDS),
+        memory.create_time,
+        memory.update_time,
+        memory.expire_time,
+        memory.text,
+        fold(memory.text),
+        entry.features.vector.astype(np.dtype("<f2")).tobytes(),
+    )

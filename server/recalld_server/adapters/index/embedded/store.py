@@ -1,0 +1,193 @@
+"""The embedded index: one SQLite file with postings, filter columns and vectors; see `ports/index.py`.
+
+The process that holds the data folder's lock is the only one that opens the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, or_, select
+
+from recalld_server.adapters.index.embedded import entries as rows
+from recalld_server.adapters.index.embedded import postings, vectors
+from recalld_server.adapters.index.embedded.blocks import Blocks
+from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
+from recalld_server.adapters.sql.engine import SqliteEngine, Work
+from recalld_server.adapters.sql.filters import FilterCompiler
+from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
+from recalld_server.domain.revision import Generation, IndexEntry
+from recalld_server.domain.vectors import Int64Array
+from recalld_server.ports.index import IndexQuery, Nominations
+
+T = TypeVar("T")
+
+CACHE_BYTES = 96 * 2**20  # vectors in memory: 60,000 of 384 dimensions
+PAGE = 1000  # entries in one transaction where all of a space are gone through
+
+FILTERS = FilterCompiler(
+    {
+        "id": entries.c.memory_id,
+        **{
+            name: entries.c[name]
+            for name in (*SCOPE_FIELDS, "text", "folded", "create_time", "update_time", "expire_time")
+        },
+    },
+    facets,
+    facets.c.row == entries.c.row,
+)
+
+
+class EmbeddedIndex:
+    """An index in the file at `path`, which is made when missing and made anew when it can't be used.
+
+    Raises IndexUnavailable at once if the file can't be opened.
+    """
+
+    def __init__(self, path: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        prepare(path)
+        # Not every commit is synced. The write-ahead log keeps commits in order, so a power failure takes the last
+        # ones and never one before another: a mark that survives vouches for all that was applied before it.
+        self._engine = SqliteEngine(path, unavailable=IndexUnavailable, durable=False)
+        self._blocks = Blocks(cache_bytes)
+        self._spaces: dict[tuple[str, str], int] = {}
+        self._failed = False
+
+    async def apply(
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+    ) -> None:
+        """One transaction. Of several puts of a memory the last counts, and a put counts more than a delete."""
+        added = {entry.memory.id: entry for entry in puts}
+        if any(entry.features.vector.shape != (generation.dimension,) for entry in added.values()):
+            raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")
+
+        def work(connection: Connection) -> list[rows.Removed]:
+            space = _claim(connection, project, generation, mark)
+            removed = rows.remove(connection, space, [*added, *deletes])
+            rows.put(connection, space, list(added.values()))
+            return removed
+
+        await self._remove(work)
+
+    async def mark(self, project: str, generation: Generation) -> int:
+        sql = "SELECT mark FROM spaces WHERE project = ? AND generation = ?"
+        found = await self._read(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar())
+        return found or 0
+
+    async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
+        """Both legs on one snapshot and in one thread hop. Cosines are of float16 vectors: right to 0.001."""
+        scope = query.scope.narrowed(access.pin)
+        if scope is None or depth < 1:
+            return Nominations((), (), exhausted=scope is None)
+        condition = FILTERS.compile(query.filter) if query.filter else None
+
+        def work(connection: Connection) -> Nominations:
+            version = self._blocks.version  # before the first statement, which fixes what this transaction sees
+            space = self._space(connection, access.project, generation)
+            if space is None:
+                return Nominations((), (), exhausted=True)
+            keyword = postings.search(connection, space, scope, condition, query.terms, query.now, depth)
+            vector: Sequence[tuple[str, float]] = ()
+            if query.vector is not None:
+                admitted = None if condition is None else _admitted(connection, space, scope, condition, query.now)
+                inside = vectors.Inside(space, scope, admitted, query.now)
+                vector = vectors.search(connection, self._blocks, version, inside, query.vector, depth)
+            return Nominations(keyword, _distinct(vector), len(keyword) < depth and len(vector) < depth)
+
+        return await self._read(work)
+
+    async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
+        after = ""
+        while page := await self._read(partial(self._page, project=project, generation=generation, after=after)):
+            for memory_id, revision in page:
+                yield memory_id, revision
+            after = page[-1][0]
+
+    async def drop(self, project: str, generation: Generation) -> None:
+        """In transactions of 1,000 entries. The mark goes first: an index dropped by half vouches for nothing."""
+        sql = "UPDATE spaces SET mark = 0 WHERE project = ? AND generation = ? RETURNING space"
+        space = await self._write(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar())
+        while space is not None and await self._remove(lambda c: rows.remove_oldest(c, space, PAGE)):
+            pass
+
+    async def close(self) -> None:
+        if not self._failed:
+            with suppress(IndexUnavailable):  # the file then stays marked as in use, and is checked at the next start
+                await self._write(lambda c: set_in_use(c, False))
+        await self._engine.close()
+
+    def _space(self, connection: Connection, project: str, generation: Generation) -> int | None:
+        """The number of a space, None before anything was applied to it. Numbers stay, so they are kept."""
+        name = (project, generation.name)
+        space = self._spaces.get(name)
+        if space is None:
+            sql = "SELECT space FROM spaces WHERE project = ? AND generation = ?"
+            space = connection.exec_driver_sql(sql, name).scalar()
+            if space is not None:
+                self._spaces[name] = space
+        return space
+
+    def _page(self, connection: Connection, project: str, generation: Generation, after: str) -> list[tuple[str, int]]:
+        sql = "SELECT memory_id, revision FROM entries WHERE space = ? AND memory_id > ? ORDER BY memory_id LIMIT ?"
+        found = connection.exec_driver_sql(sql, (self._space(connection, project, generation), after, PAGE))
+        return [(memory_id, revision) for memory_id, revision in found]
+
+    async def _remove(self, work: Work[list[rows.Removed]]) -> list[rows.Removed]:
+        """Write, then tell the blocks; not to be cancelled between the two, for they would keep what is gone."""
+
+        async def both() -> list[rows.Removed]:
+            removed = await self._write(work)
+            if removed:
+                self._blocks.discard(removed)
+            return removed
+
+        return await asyncio.shield(asyncio.ensure_future(both()))
+
+    async def _read(self, work: Work[T]) -> T:
+        try:
+            return await self._engine.read(work)
+        except IndexUnavailable:
+            self._failed = True
+            raise
+
+    async def _write(self, work: Work[T]) -> T:
+        try:
+            return await self._engine.write(work)
+        except IndexUnavailable:
+            self._failed = True
+            raise
+
+
+def _claim(connection: Connection, project: str, generation: Generation, mark: int) -> int:
+    """The number of a space, made if need be, with its mark raised."""
+    sql = """
+        INSERT INTO spaces (project, generation, mark) VALUES (?, ?, ?)
+        ON CONFLICT (project, generation) DO UPDATE SET mark = max(mark, excluded.mark) RETURNING space"""
+    return int(connection.exec_driver_sql(sql, (project, generation.name, mark)).scalar_one())
+
+
+def _admitted(connection: Connection, space: int, scope: Scope, condition: ColumnElement[bool], now: int) -> Int64Array:
+    """The rows of a scope that a filter admits, ascending."""
+    ids = [test for name, value in scope.items() for test in (entries.c[name] == value, entries.c[name] != "")]
+    statement = (
+        select(entries.c.row)
+        .where(entries.c.space == space, *ids, condition)
+        .where(or_(entries.c.expire_time.is_(None), entries.c.expire_time > now))
+        .order_by(entries.c.row)
+    )
+    return np.array(connection.execute(statement).scalars().all(), np.int64)
+
+
+def _distinct(found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Each memory once, at its best: for a moment after a change its old row and its new one are both in memory."""
+    best: dict[str, float] = {}
+    for memory_id, score in found:
+        best.setdefault(memory_id, score)
+    return list(best.items())

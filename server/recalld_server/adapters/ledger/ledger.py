@@ -1,0 +1,204 @@
+"""The ledger over SQLAlchemy Core: ports.ledger.Ledger, each method one transaction and one thread hop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from recalld_server.adapters.ledger import commit as writing
+from recalld_server.adapters.ledger import pool as ranking
+from recalld_server.adapters.ledger import projection, reads
+from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.errors import ProjectNotFound
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.memory import Access, Memory, Scope
+from recalld_server.domain.ranking import Pool
+from recalld_server.domain.revision import (
+    Change,
+    Commit,
+    Entity,
+    Event,
+    EventQuery,
+    Features,
+    Generation,
+    IndexEntry,
+    ListQuery,
+    Outcome,
+    Page,
+    Positions,
+    SearchState,
+)
+from recalld_server.ports.clock import Clock
+
+
+class SqlLedger:
+    """See ports.ledger.Ledger."""
+
+    def __init__(self, engine: SqlEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._cache = ranking.FeatureCache()
+
+    async def identity(self) -> tuple[str, bytes]:
+        """The ledger's id and the secret its tokens are signed with."""
+        return await self._engine.read(
+            lambda c: tuple(c.execute(select(t.ledger.c.id, t.ledger.c.secret)).one())  # type: ignore[arg-type,return-value]
+        )
+
+    async def sound(self) -> bool:
+        """Whether the engine finds its own file intact."""
+        return await self._engine.read(lambda c: c.exec_driver_sql("PRAGMA quick_check").scalar_one() == "ok")
+
+    async def ensure_project(self, project: str, generation: Generation) -> None:
+        """Create a project unless it exists."""
+        now = self._clock.now()
+        row = {
+            "project": project,
+            "head": 0,
+            "last_time": now,
+            "oldest": 0,
+            "generation": generation.name,
+            "settings": json.dumps({}),
+            "create_time": now,
+        }
+        await self._engine.write(lambda c: c.execute(insert(t.projects).values(row).on_conflict_do_nothing()))
+
+    async def generation(self, project: str) -> Generation:
+        statement = select(t.projects.c.generation).where(t.projects.c.project == project)
+        stored = await self._engine.read(lambda c: c.execute(statement).scalar_one_or_none())
+        if stored is None:
+            raise ProjectNotFound(project=project)
+        return Generation.parse(stored)
+
+    async def search_state(self, access: Access, scope: Scope) -> SearchState:
+        statement = select(t.projects.c.generation).where(t.projects.c.project == access.project)
+
+        def read(connection: reads.Connection) -> SearchState:
+            positions = reads.positions(connection, access)
+            generation = Generation.parse(connection.execute(statement).scalar_one())
+            return SearchState(generation, ranking.speakers(connection, access, scope), positions)
+
+        return await self._engine.read(read)
+
+    async def commit(self, access: Access, change: Change) -> Commit:
+        return await self._engine.write(lambda c: writing.commit(c, access, change, self._clock.now()))
+
+    async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
+        return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
+
+    async def memories(self, access: Access, ids: Sequence[str], as_of: int | None = None) -> Mapping[str, Memory]:
+        return await self._engine.read(lambda c: reads.memories(c, access, ids, as_of))
+
+    async def revisions(self, access: Access, named: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], Memory]:
+        return await self._engine.read(lambda c: reads.revisions(c, access, named))
+
+    async def latest(self, access: Access, memory_id: str) -> tuple[Memory, bool] | None:
+        return await self._engine.read(lambda c: reads.latest(c, access, memory_id))
+
+    async def repeats(
+        self, access: Access, scope: Scope, text_keys: Sequence[str], now: int
+    ) -> Mapping[str, Memory]:
+        return await self._engine.read(lambda c: reads.repeats(c, access, scope, text_keys, now))
+
+    async def page(self, access: Access, query: ListQuery) -> Page:
+        return await self._engine.read(lambda c: reads.page(c, access, query))
+
+    async def matching(
+        self, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
+    ) -> Sequence[tuple[str, int]]:
+        return await self._engine.read(lambda c: reads.matching(c, access, scope, filter, as_of, limit))
+
+    async def count(self, access: Access, scope: Scope, filter: Filter | None, as_of: int) -> int:
+        return await self._engine.read(lambda c: reads.count(c, access, scope, filter, as_of))
+
+    async def pool(
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        ids: Sequence[str],
+        generation: Generation,
+        now: int,
+        window: int = 2,
+    ) -> Pool:
+        work = partial(
+            ranking.pool,
+            cache=self._cache,
+            access=access,
+            scope=scope,
+            filter=filter,
+            ids=ids,
+            generation=generation,
+            now=now,
+            window=window,
+        )
+        return await self._engine.read(work)
+
+    async def snapshot(
+        self, access: Access, scope: Scope, filter: Filter | None, generation: Generation, as_of: int, limit: int
+    ) -> Pool | None:
+        work = partial(
+            ranking.snapshot,
+            cache=self._cache,
+            access=access,
+            scope=scope,
+            filter=filter,
+            generation=generation,
+            as_of=as_of,
+            limit=limit,
+        )
+        return await self._engine.read(work)
+
+    async def features(self, access: Access, ids: Sequence[str], generation: Generation) -> Mapping[str, Features]:
+        return await self._engine.read(lambda c: ranking.features(c, self._cache, access, ids, generation))
+
+    async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
+        return await self._engine.read(lambda c: reads.events(c, access, query))
+
+    async def entities(
+        self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
+    ) -> Sequence[Entity]:
+        return await self._engine.read(lambda c: reads.entities(c, access, types, after, limit))
+
+    async def count_entities(self, access: Access, types: Sequence[str]) -> int:
+        return await self._engine.read(lambda c: reads.count_entities(c, access, types))
+
+    async def positions(self, access: Access) -> Positions:
+        return await self._engine.read(lambda c: reads.positions(c, access))
+
+    async def sequence_at(self, access: Access, time: int) -> int:
+        return await self._engine.read(lambda c: reads.sequence_at(c, access, time))
+
+    async def projects(self) -> Sequence[str]:
+        statement = select(t.projects.c.project).order_by(t.projects.c.project)
+        return await self._engine.read(lambda c: list(c.execute(statement).scalars()))
+
+    async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
+        return await self._engine.read(lambda c: projection.pending(c, project, generation, limit))
+
+    async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
+        return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))
+
+    async def entries(
+        self, project: str, generation: Generation, ids: Sequence[str]
+    ) -> tuple[Mapping[str, IndexEntry], Positions]:
+        return await self._engine.read(lambda c: projection.entries(c, project, generation, ids))
+
+    async def settle(
+        self, project: str, generation: Generation, applied: Mapping[str, int], seq: int
+    ) -> Sequence[str]:
+        return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq))
+
+    async def unfeatured(self, project: str, generation: Generation, limit: int) -> Sequence[Memory]:
+        return await self._engine.read(lambda c: projection.unfeatured(c, project, generation, limit))
+
+    async def live(self, project: str, after: str, limit: int) -> Sequence[tuple[str, int]]:
+        return await self._engine.read(lambda c: projection.live(c, project, after, limit))
+
+    async def close(self) -> None:
+        await self._engine.close()

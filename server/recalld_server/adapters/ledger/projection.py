@@ -1,0 +1,115 @@
+"""What an index is to be told, and what it has been told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, select
+from sqlalchemy.dialects.postgresql import insert
+
+from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.rows import features_of, memory_columns, memory_of
+from recalld_server.adapters.ledger.reads import positions
+from recalld_server.domain.memory import Access, Memory
+from recalld_server.domain.revision import Generation, IndexEntry, Positions
+
+_WIDTH = len(memory_columns())
+
+_ENTRIES = (
+    select(*memory_columns(), t.features.c.terms, t.features.c.vector, t.revisions.c.seq_from)
+    .select_from(
+        t.revisions.join(
+            t.features,
+            and_(
+                t.features.c.project == t.revisions.c.project,
+                t.features.c.memory_id == t.revisions.c.memory_id,
+                t.features.c.text_revision == t.revisions.c.text_revision,
+                t.features.c.generation == bindparam("g"),
+            ),
+        )
+    )
+    .where(
+        t.revisions.c.project == bindparam("p"),
+        t.revisions.c.seq_to.is_(None),
+        t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)),
+    )
+)
+_LIVE = select(t.revisions.c.memory_id, t.revisions.c.revision).where(
+    t.revisions.c.project == bindparam("p"),
+    t.revisions.c.seq_to.is_(None),
+    t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)),
+)
+_CLEAR = delete(t.pending).where(
+    t.pending.c.project == bindparam("p"),
+    t.pending.c.generation == bindparam("g"),
+    t.pending.c.seq <= bindparam("seq"),
+    t.pending.c.memory_id.in_(bindparam("ids", expanding=True)),
+)
+
+
+def pending(connection: Connection, project: str, generation: Generation, limit: int) -> list[str]:
+    statement = (
+        select(t.pending.c.memory_id)
+        .where(t.pending.c.project == project, t.pending.c.generation == generation.number)
+        .order_by(t.pending.c.seq)
+        .limit(limit)
+    )
+    return list(dict.fromkeys(connection.execute(statement).scalars()))
+
+
+def pend_after(connection: Connection, project: str, generation: Generation, seq: int) -> int:
+    changed = select(
+        t.revisions.c.project, literal(generation.number), t.revisions.c.seq_from, t.revisions.c.memory_id
+    ).where(t.revisions.c.project == project, t.revisions.c.seq_from > seq)
+    statement = insert(t.pending).from_select(["project", "generation", "seq", "memory_id"], changed)
+    return connection.execute(statement.on_conflict_do_nothing()).rowcount
+
+
+def entries(
+    connection: Connection, project: str, generation: Generation, ids: Sequence[str]
+) -> tuple[Mapping[str, IndexEntry], Positions]:
+    stand = positions(connection, Access(project))
+    rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)})
+    found = {
+        row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2]) for row in rows
+    }
+    return found, stand
+
+
+def settle(
+    connection: Connection, project: str, generation: Generation, applied: Mapping[str, int], seq: int
+) -> list[str]:
+    ids = list(applied)
+    live = {row[0]: row[1] for row in connection.execute(_LIVE, {"p": project, "ids": ids})}
+    moved = [id for id in ids if live.get(id, 0) != applied[id]]
+    stayed = [id for id in ids if live.get(id, 0) == applied[id]]
+    if stayed:
+        connection.execute(_CLEAR, {"p": project, "g": generation.number, "seq": seq, "ids": stayed})
+    return moved
+
+
+def unfeatured(connection: Connection, project: str, generation: Generation, limit: int) -> list[Memory]:
+    has = exists().where(
+        t.features.c.project == t.revisions.c.project,
+        t.features.c.memory_id == t.revisions.c.memory_id,
+        t.features.c.text_revision == t.revisions.c.text_revision,
+        t.features.c.generation == generation.number,
+    )
+    statement = select(*memory_columns()).where(t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), ~has)
+    return [memory_of(row) for row in connection.execute(statement.limit(limit))]
+
+
+def live(connection: Connection, project: str, after: str, limit: int) -> list[tuple[str, int]]:
+    statement = (
+        select(t.revisions.c.memory_id, t.revisions.c.revision)
+        .where(t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), t.revisions.c.memory_id > after)
+        .order_by(t.revisions.c.memory_id)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def waiting(connection: Connection, project: str) -> int:
+    """How many changes no index has confirmed yet."""
+    statement = select(func.count()).select_from(t.pending).where(t.pending.c.project == project)
+    return connection.execute(statement).scalar_one()

@@ -1,0 +1,244 @@
+"""Statements that read memories, pages, events and entities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, literal_column, or_, select, tuple_, union_all
+
+from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.rows import (
+    inside,
+    live_at,
+    memory_columns,
+    memory_of,
+    satisfying,
+    unexpired,
+    with_sources,
+)
+from recalld_server.domain.errors import ProjectNotFound
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.memory import Access, Cause, Kind, Memory, Scope
+from recalld_server.domain.revision import Entity, Event, EventQuery, ListQuery, Outcome, Page, Positions
+
+OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
+
+
+def outcome(connection: Connection, access: Access, rpc: str, request_id: str, now: int) -> Outcome | None:
+    row = connection.execute(
+        select(t.outcomes.c.fingerprint, t.outcomes.c.answer, t.outcomes.c.seq, t.outcomes.c.partial).where(
+            t.outcomes.c.project == access.project,
+            t.outcomes.c.principal == access.principal,
+            t.outcomes.c.rpc == rpc,
+            t.outcomes.c.request_id == request_id,
+            t.outcomes.c.time > now - OUTCOMES_KEPT,
+        )
+    ).one_or_none()
+    return row and Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial))
+
+
+def memories(
+    connection: Connection, access: Access, ids: Sequence[str], as_of: int | None = None
+) -> Mapping[str, Memory]:
+    statement = select(*memory_columns()).where(
+        inside(access), live_at(as_of), t.revisions.c.memory_id.in_(list(ids))
+    )
+    return {m.id: m for m in with_sources(connection, access.project, connection.execute(statement))}
+
+
+def revisions(
+    connection: Connection, access: Access, named: Sequence[tuple[str, int]]
+) -> Mapping[tuple[str, int], Memory]:
+    statement = select(*memory_columns()).where(
+        inside(access), tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named))
+    )
+    return {(m.id, m.revision): m for m in with_sources(connection, access.project, connection.execute(statement))}
+
+
+def latest(connection: Connection, access: Access, memory_id: str) -> tuple[Memory, bool] | None:
+    statement = (
+        select(*memory_columns(), t.revisions.c.seq_to.is_(None))
+        .where(inside(access), t.revisions.c.memory_id == memory_id)
+        .order_by(t.revisions.c.revision.desc())
+        .limit(1)
+    )
+    rows = connection.execute(statement).all()
+    return (with_sources(connection, access.project, rows)[0], bool(rows[0][-1])) if rows else None
+
+
+def repeats(
+    connection: Connection, access: Access, scope: Scope, text_keys: Sequence[str], now: int
+) -> Mapping[str, Memory]:
+    statement = select(*memory_columns(), t.revisions.c.text_key).where(
+        inside(access),
+        t.revisions.c.seq_to.is_(None),
+        t.revisions.c.scope_key == scope.key(),
+        t.revisions.c.text_key.in_(list(text_keys)),
+        unexpired(now),
+    )
+    rows = connection.execute(statement.order_by(t.revisions.c.create_time.desc())).all()
+    return {row[-1]: memory for row, memory in zip(rows, with_sources(connection, access.project, rows), strict=True)}
+
+
+def page(connection: Connection, access: Access, query: ListQuery) -> Page:
+    column = t.revisions.c[query.order]
+    matching = _listed(access, query)
+    statement = select(*memory_columns()).where(*matching)
+    if query.after is not None:
+        at = tuple_(column, t.revisions.c.memory_id)
+        mark = tuple_(literal(query.after[0]), literal(query.after[1]))
+        statement = statement.where(at < mark if query.descending else at > mark)
+    order = [column, t.revisions.c.memory_id]
+    statement = statement.order_by(*(c.desc() if query.descending else c for c in order))
+    rows = connection.execute(statement.limit(query.limit + 1).offset(query.skip or None)).all()
+    total = None
+    if query.count:
+        total = connection.execute(select(func.count()).select_from(t.revisions).where(*matching)).scalar_one()
+    found = with_sources(connection, access.project, rows[: query.limit])
+    return Page(found, len(rows) > query.limit, total)
+
+
+def _listed(access: Access, query: ListQuery) -> list[ColumnElement[bool]]:
+    return [
+        inside(access, query.scope),
+        live_at(query.as_of),
+        unexpired(query.now),
+        *_indexed(query.scope),
+        *satisfying(query.filter),
+    ]
+
+
+def _indexed(scope: Scope) -> list[ColumnElement[bool]]:
+    """What lets the planner use the partial index of an id: it can't see that a bound id is not empty."""
+    return [t.revisions.c[name] != literal_column("''") for name, _ in scope.items()]
+
+
+def _matched(access: Access, scope: Scope, filter: Filter | None, as_of: int) -> list[ColumnElement[bool]]:
+    return [inside(access, scope), live_at(as_of), *satisfying(filter)]
+
+
+def count(connection: Connection, access: Access, scope: Scope, filter: Filter | None, as_of: int) -> int:
+    matched = _matched(access, scope, filter, as_of)
+    return connection.execute(select(func.count()).select_from(t.revisions).where(*matched)).scalar_one()
+
+
+def matching(
+    connection: Connection, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
+) -> list[tuple[str, int]]:
+    now, born = t.revisions.alias("now"), t.revisions.alias("born")
+    # Deleted and restored since then is another life: somebody wanted it back.
+    reborn = (
+        select(born.c.memory_id)
+        .where(born.c.project == access.project, born.c.memory_id == t.revisions.c.memory_id, born.c.seq_from > as_of)
+        .where(born.c.kind == Kind.RESTORED.value, born.c.revision <= now.c.revision)
+        .exists()
+    )
+    live = and_(
+        now.c.project == t.revisions.c.project, now.c.memory_id == t.revisions.c.memory_id, now.c.seq_to.is_(None)
+    )
+    statement = (
+        select(now.c.memory_id, now.c.revision)
+        .select_from(t.revisions.join(now, live))
+        .where(*_matched(access, scope, filter, as_of), ~reborn)
+        .order_by(now.c.memory_id)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def events(connection: Connection, access: Access, query: EventQuery) -> list[Event]:
+    before = t.revisions.alias("before")
+    previous = and_(
+        before.c.project == t.revisions.c.project,
+        before.c.memory_id == t.revisions.c.memory_id,
+        before.c.revision == t.revisions.c.revision - 1,
+    )
+    conditions = [inside(access, query.scope), t.revisions.c.seq_from > query.after]
+    if query.memory_id:
+        conditions.append(t.revisions.c.memory_id == query.memory_id)
+    if query.filter is not None:
+        # A DELETED revision repeats what it ended but has no facets of its own, so only `before` can speak for it.
+        kept = and_(t.revisions.c.kind != Kind.DELETED.value, *satisfying(query.filter))
+        was = and_(before.c.project.is_not(None), before.c.kind != Kind.DELETED.value, *satisfying(query.filter, before))
+        conditions.append(or_(kept, was))
+    width = len(memory_columns())
+    extra = ("seq_from", "kind", "cause", "principal", "request_id", "commit_time")
+    statement = (
+        select(*memory_columns(), *(t.revisions.c[name] for name in extra), *memory_columns(before), before.c.kind)
+        .select_from(t.revisions.outerjoin(before, previous))
+        .where(*conditions)
+        .order_by(t.revisions.c.seq_from)
+        .limit(query.limit)
+    )
+    rows = connection.execute(statement).all()
+    after = with_sources(connection, access.project, rows)
+    earlier = [row[width + len(extra) :] for row in rows]
+    was_live = [row[0] is not None and row[-1] != Kind.DELETED.value for row in earlier]
+    found = iter(with_sources(connection, access.project, [r for r, live in zip(earlier, was_live, strict=True) if live]))
+    return [
+        _event(row[width : width + len(extra)], memory, next(found) if live else None)
+        for row, memory, live in zip(rows, after, was_live, strict=True)
+    ]
+
+
+def _event(row: Sequence[Any], memory: Memory, before: Memory | None) -> Event:
+    kind = Kind(row[1])
+    after = None if kind in (Kind.DELETED, Kind.FORGOTTEN) else memory
+    return Event(row[0], kind, Cause(row[2]), memory.id, before, after, row[3], row[4], row[5])
+
+
+def entities(
+    connection: Connection, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
+) -> list[Entity]:
+    legs = []
+    for type in types:
+        column = t.revisions.c[type]
+        legs.append(
+            select(
+                literal(type).label("type"),
+                column.label("id"),
+                func.count().label("count"),
+                func.min(t.revisions.c.create_time).label("first_seen"),
+                func.max(t.revisions.c.update_time).label("last_seen"),
+            )
+            .where(inside(access), t.revisions.c.seq_to.is_(None), column != literal_column("''"))
+            .group_by(column)
+        )
+    found = union_all(*legs).subquery()
+    statement = select(found).order_by(found.c.type, found.c.id).limit(limit)
+    if after is not None:
+        statement = statement.where(tuple_(found.c.type, found.c.id) > tuple_(literal(after[0]), literal(after[1])))
+    return [Entity(*row) for row in connection.execute(statement)]
+
+
+def count_entities(connection: Connection, access: Access, types: Sequence[str]) -> int:
+    total = 0
+    for type in types:
+        column = t.revisions.c[type]
+        statement = select(func.count(column.distinct())).where(
+            inside(access), t.revisions.c.seq_to.is_(None), column != literal_column("''")
+        )
+        total += connection.execute(statement).scalar_one()
+    return total
+
+
+def positions(connection: Connection, access: Access) -> Positions:
+    waiting = select(func.min(t.pending.c.seq)).where(t.pending.c.project == access.project).scalar_subquery()
+    row = connection.execute(
+        select(t.projects.c.head, t.projects.c.oldest, waiting).where(t.projects.c.project == access.project)
+    ).one_or_none()
+    if row is None:
+        raise ProjectNotFound(project=access.project)
+    return Positions(head=row[0], applied=row[0] if row[2] is None else row[2] - 1, oldest=row[1])
+
+
+def sequence_at(connection: Connection, access: Access, time: int) -> int:
+    statement = (
+        select(t.revisions.c.seq_from)
+        .where(t.revisions.c.project == access.project, t.revisions.c.commit_time <= time)
+        .order_by(t.revisions.c.seq_from.desc())
+        .limit(1)
+    )
+    return connection.execute(statement).scalar_one_or_none() or 0

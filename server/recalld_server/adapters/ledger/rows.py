@@ -1,0 +1,181 @@
+"""Between rows of `revisions` and memories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, bindparam, or_, select, tuple_
+
+from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.sql.filters import FilterCompiler
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, text_key
+from recalld_server.domain.revision import Features
+
+MEMORY_COLUMNS = (
+    "memory_id",
+    "text",
+    "user_id",
+    "agent_id",
+    "app_id",
+    "run_id",
+    "metadata",
+    "categories",
+    "create_time",
+    "update_time",
+    "expire_time",
+    "event_time",
+    "revision",
+    "text_revision",
+    "speaker",
+    "named",
+    "add_id",
+    "source_positions",
+    "conversation",
+    "position",
+    "ordinal",
+    "said_time",
+    "immutable",
+    "feedback",
+    "feedback_reason",
+)
+
+
+def memory_columns(source: FromClause = t.revisions) -> list[ColumnElement[Any]]:
+    """The columns `memory_of` reads, in its order."""
+    return [source.c[name] for name in MEMORY_COLUMNS]
+
+
+def memory_of(row: Row[Any] | Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
+    """A memory from a row that begins with `memory_columns`."""
+    return Memory(
+        id=row[0],
+        text=row[1],
+        scope=Scope(row[2], row[3], row[4], row[5]),
+        metadata=json.loads(row[6]),
+        categories=tuple(json.loads(row[7])),
+        create_time=row[8],
+        update_time=row[9],
+        expire_time=row[10],
+        event_time=row[11],
+        revision=row[12],
+        text_revision=row[13],
+        speaker=row[14],
+        named=bool(row[15]),
+        add_id=row[16],
+        source_positions=tuple(json.loads(row[17])),
+        sources=sources,
+        conversation=row[18],
+        position=row[19],
+        ordinal=row[20],
+        said_time=row[21],
+        immutable=bool(row[22]),
+        feedback=row[23],
+        feedback_reason=row[24],
+    )
+
+
+def row_of(memory: Memory) -> dict[str, Any]:
+    """The columns of a memory, without those of its revision."""
+    return {
+        "memory_id": memory.id,
+        "text": memory.text,
+        "folded": fold(memory.text),
+        "text_key": text_key(memory.text),
+        **{name: getattr(memory.scope, name) for name in SCOPE_FIELDS},
+        "scope_key": memory.scope.key(),
+        "metadata": dump(memory.metadata),
+        "categories": dump(list(memory.categories)),
+        "create_time": memory.create_time,
+        "update_time": memory.update_time,
+        "expire_time": memory.expire_time,
+        "event_time": memory.event_time,
+        "revision": memory.revision,
+        "text_revision": memory.text_revision,
+        "speaker": memory.speaker,
+        "named": memory.named,
+        "add_id": memory.add_id,
+        "source_positions": dump(list(memory.source_positions)),
+        "conversation": memory.conversation,
+        "position": memory.position,
+        "ordinal": memory.ordinal,
+        "said_time": memory.said_time,
+        "immutable": memory.immutable,
+        "feedback": memory.feedback,
+        "feedback_reason": memory.feedback_reason,
+    }
+
+
+def dump(value: object) -> str:
+    """Compact JSON, every character as it is."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def feature_row(found: Features) -> dict[str, bytes]:
+    """Terms as little-endian uint32, the vector as float16: recall stays within .002 of float32 at half the size."""
+    return {"terms": found.terms.astype("<u4").tobytes(), "vector": found.vector.astype("<f2").tobytes()}
+
+
+def features_of(terms: bytes, vector: bytes) -> Features:
+    """Features from their stored form."""
+    return Features(np.frombuffer(terms, "<u4"), np.frombuffer(vector, "<f2").astype(np.float32))
+
+
+def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisions) -> ColumnElement[bool]:
+    """Rows of the project that carry every id of the pin and of the scope."""
+    terms = [source.c.project == access.project]
+    terms += [source.c[name] == value for limit in (access.pin, scope) for name, value in limit.items()]
+    return and_(*terms)
+
+
+def satisfying(filter: Filter | None, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
+    """The filter as a condition on rows of `source`; nothing for None."""
+    if filter is None:
+        return []
+    names = ("text", "folded", "create_time", "update_time", "expire_time", *SCOPE_FIELDS)
+    columns = {name: source.c[name] for name in names} | {"id": source.c.memory_id}
+    owner = and_(
+        t.facets.c.project == source.c.project,
+        t.facets.c.memory_id == source.c.memory_id,
+        t.facets.c.revision == source.c.revision,
+    )
+    return [FilterCompiler(columns, t.facets, owner).compile(filter)]
+
+
+def live_at(as_of: int | None, source: FromClause = t.revisions) -> ColumnElement[bool]:
+    """Live now, or as of a sequence number."""
+    if as_of is None:
+        return source.c.seq_to.is_(None)
+    return and_(source.c.seq_from <= as_of, or_(source.c.seq_to.is_(None), source.c.seq_to > as_of))
+
+
+def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]:
+    """Not expired at `now` µs."""
+    return or_(source.c.expire_time.is_(None), source.c.expire_time > now)
+
+
+_SOURCES = select(
+    t.messages.c.add_id, t.messages.c.position, t.messages.c.role, t.messages.c.content, t.messages.c.name, t.messages.c.time
+).where(
+    t.messages.c.project == bindparam("p"),
+    tuple_(t.messages.c.add_id, t.messages.c.position).in_(bindparam("at", expanding=True)),
+)
+
+
+def with_sources(connection: Connection, project: str, rows: Iterable[Sequence[Any]]) -> list[Memory]:
+    """Memories of the rows, each with the messages it was taken from."""
+    rows = list(rows)
+    wanted = {(row[16], position) for row in rows for position in json.loads(row[17])}
+    found: dict[tuple[str, int], Message] = {}
+    if wanted:
+        for add_id, position, role, content, name, time in connection.execute(_SOURCES, {"p": project, "at": list(wanted)}):
+            found[add_id, position] = Message(role, content, name, time, position)
+    return [memory_of(row, _sources(row, found)) for row in rows]
+
+
+def _sources(row: Sequence[Any], found: Mapping[tuple[str, int], Message]) -> tuple[Message, ...]:
+    at = ((row[16], position) for position in json.loads(row[17]))
+    return tuple(found[key] for key in at if key in found)

@@ -1,0 +1,51 @@
+"""Opening a ledger: its engine, its schema, its identity."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, inspect, select
+
+from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.domain.errors import LedgerUnavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = "0001"  # the newest revision in migrations/versions; a test compares
+
+
+async def open_sqlite(path: Path) -> SqliteEngine:
+    """The ledger in a SQLite file, created or brought up to date. Raises LedgerUnavailable when it is no ledger."""
+    engine = SqliteEngine(path, unavailable=LedgerUnavailable)
+    try:
+        await engine.write(_prepare)
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+def _prepare(connection: Connection) -> None:
+    """Inside one transaction: two servers that start at once migrate one after the other."""
+    if _version(connection) != HEAD:
+        _migrate(connection)
+    if connection.execute(select(t.ledger.c.id)).first() is None:
+        row = {"id": secrets.token_hex(8), "secret": secrets.token_bytes(32), "keys_created": False}
+        connection.execute(insert(t.ledger).values(row))
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # costs 0.2 s, needed only when the schema is behind
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

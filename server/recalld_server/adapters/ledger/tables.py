@@ -1,0 +1,193 @@
+"""The ledger's tables. Times are µs since the epoch, UTC; absent ids are empty strings; JSON is compact text.
+
+Primary keys begin with the project, so a project's rows lie together and nothing is found across projects by accident.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+# One row: who this ledger is. `keys_created` is set with the first key and never unset (design, section 10).
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("keys_created", Boolean, nullable=False, server_default=text("0")),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("head", BigInteger, nullable=False),
+    Column("last_time", BigInteger, nullable=False),
+    Column("oldest", BigInteger, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+)
+
+LIVE = text("seq_to IS NULL")
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("memory_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("text_revision", Integer, nullable=False),  # the revision whose features these are
+    Column("seq_from", BigInteger, nullable=False),
+    Column("seq_to", BigInteger),  # NULL: live. A DELETED revision has seq_to = seq_from, so it is live at no time.
+    Column("kind", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("scope_key", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("folded", Text, nullable=False),
+    Column("text_key", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("categories", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    Column("expire_time", BigInteger),
+    Column("event_time", BigInteger),
+    Column("said_time", BigInteger),
+    Column("speaker", Text, nullable=False),
+    Column("named", Boolean, nullable=False),
+    Column("add_id", Text, nullable=False),
+    Column("source_positions", Text, nullable=False),
+    Column("conversation", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("immutable", Boolean, nullable=False),
+    Column("feedback", Text, nullable=False),
+    Column("feedback_reason", Text, nullable=False),
+)
+
+
+def _live(name: str, *columns: str, unique: bool = False, where: str = "") -> Index:
+    condition = text(f"seq_to IS NULL{where}")
+    return Index(
+        name, *(revisions.c[c] for c in columns), unique=unique, sqlite_where=condition, postgresql_where=condition
+    )
+
+
+Index("revisions_seq", revisions.c.project, revisions.c.seq_from, unique=True)
+_live("revisions_live", "project", "memory_id", unique=True)
+_live("revisions_created", "project", "create_time", "memory_id")
+_live("revisions_updated", "project", "update_time", "memory_id")
+_live("revisions_text", "project", "scope_key", "text_key")
+_live("revisions_conversation", "project", "conversation", "position")
+_live("revisions_user", "project", "user_id", "create_time", "memory_id", where=" AND user_id <> ''")
+_live("revisions_agent", "project", "agent_id", "create_time", "memory_id", where=" AND agent_id <> ''")
+_live("revisions_app", "project", "app_id", "create_time", "memory_id", where=" AND app_id <> ''")
+_live("revisions_run", "project", "run_id", "create_time", "memory_id", where=" AND run_id <> ''")
+
+# Metadata and categories, one row an element: what filters ask about.
+facets = Table(
+    "facets",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("memory_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text),
+    Column("folded", Text),
+    Column("number", Float(53)),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("add_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("time", BigInteger),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("conversation", Text, primary_key=True),
+    Column("next_position", Integer, nullable=False),
+)
+
+# How many live memories of each user, agent, app and run each speaker said.
+speakers = Table(
+    "speakers",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("live", Integer, nullable=False),
+)
+
+# Derived from texts: uint32 term hashes and a float16 vector, for one generation.
+features = Table(
+    "features",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("memory_id", Text, primary_key=True),
+    Column("text_revision", Integer, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("terms", LargeBinary, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+)
+
+pending = Table(
+    "pending",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("memory_id", Text, nullable=False),
+)
+Index("pending_memory", pending.c.project, pending.c.generation, pending.c.memory_id)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("rpc", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("partial", Boolean, nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+Index("outcomes_time", outcomes.c.time)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project", Text, nullable=False),  # empty for an operator key
+    Column("role", Text, nullable=False),
+    Column("secret_sha256", LargeBinary, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("expire_time", BigInteger),
+    Column("revoke_time", BigInteger),
+)

@@ -1,0 +1,161 @@
+"""SQL engines behind two verbs: `read` and `write`. Each runs one function in one transaction, off the event loop.
+
+SQLite: one writer thread owns the only write connection and takes all changes that wait, up to 64, into one fsync, each
+under its own savepoint; readers have connections of their own and see a snapshot (WAL).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import sqlean
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from recalld_server.domain.errors import RecalldError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
+READERS = 4
+CACHE_KIB = 16 * 1024  # page cache of each connection
+
+
+class SqlEngine(Protocol):
+    """Where statements run. Errors of the driver become the error type given at start, with the detail in the log."""
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on a snapshot. It must not write."""
+        ...
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction that is durable on return; whatever it raises undoes it."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what runs and close every connection."""
+        ...
+
+
+class SqliteEngine:
+    """A SQLite file (or `:memory:`-like folder-less tests through a temporary path).
+
+    `durable` False lets the last transactions be lost on a power failure (never on a crash of the process), in order.
+    """
+
+    def __init__(self, path: Path, *, unavailable: type[RecalldError], durable: bool = True) -> None:
+        self.path = path
+        self._unavailable = unavailable
+        synchronous = "FULL" if durable else "NORMAL"
+        self.writer_engine = _sqlite(path, synchronous, "BEGIN IMMEDIATE", poolclass=StaticPool)
+        self.reader_engine = _sqlite(path, synchronous, "BEGIN", poolclass=QueuePool, pool_size=READERS, max_overflow=0)
+        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read-{path.stem}")
+        self._thread = threading.Thread(target=self._serve, name=f"write-{path.stem}", daemon=True)
+        self._thread.start()
+
+    async def read(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def write(self, work: Work[T]) -> T:
+        future: Future[T] = Future()
+        self._queue.put((work, future))
+        return await asyncio.wrap_future(future)
+
+    async def close(self) -> None:
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._readers.shutdown()
+        self.reader_engine.dispose()
+        self.writer_engine.dispose()
+
+    def _read(self, work: Work[T]) -> T:
+        try:
+            with self.reader_engine.connect() as connection, connection.begin():
+                return work(connection)
+        except DBAPIError as error:
+            raise self._translated(error) from None
+
+    def _serve(self) -> None:
+        with self.writer_engine.connect() as connection:
+            closing = False
+            while not closing:
+                group = [self._queue.get()]
+                while len(group) < GROUP and not self._queue.empty():
+                    group.append(self._queue.get())
+                closing = None in group
+                waiting = [item for item in group if item and item[1].set_running_or_notify_cancel()]
+                if waiting:
+                    self._transact(connection, waiting)
+
+    def _transact(self, connection: Connection, group: list[tuple[Work[Any], Future[Any]]]) -> None:
+        """One transaction for the group. Answers go out after the commit; a failed commit fails every one of them."""
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            with connection.begin():
+                for work, future in group:
+                    try:
+                        if len(group) == 1:
+                            answers.append((future, work(connection), None))
+                        else:
+                            with connection.begin_nested():
+                                answer = work(connection)
+                            answers.append((future, answer, None))
+                    except Exception as error:  # noqa: BLE001 - each goes to the caller it belongs to
+                        answers.append((future, None, error))
+                        if len(group) == 1:
+                            raise
+        except Exception as error:  # noqa: BLE001 - begin or commit failed: nobody's change is stored
+            answers = [(future, None, failed or error) for future, _, failed in answers] or [
+                (future, None, error) for _, future in group
+            ]
+        for future, answer, failure in answers:
+            if failure is None:
+                future.set_result(answer)
+            else:
+                future.set_exception(self._translated(failure) if isinstance(failure, DBAPIError) else failure)
+
+    def _translated(self, error: DBAPIError) -> BaseException:
+        if isinstance(error, IntegrityError):
+            return error
+        log.error("sql failed", extra={"store": self.path.stem, "error": type(error.orig).__name__}, exc_info=error.orig)
+        return self._unavailable()
+
+
+def _sqlite(path: Path, synchronous: str, begin: str, **pool: Any) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        module=sqlean.dbapi2,
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": 30.0},
+        hide_parameters=True,
+        **pool,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            "secure_delete=ON",
+            "foreign_keys=ON",
+            f"cache_size=-{CACHE_KIB}",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

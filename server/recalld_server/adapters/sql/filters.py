@@ -1,0 +1,197 @@
+"""Filters as SQL, for every table that holds memories: the one compiler of the ledger and the embedded index.
+
+Ids, text and times are columns of the memory's row. What a memory may have several of (categories, metadata) are its
+*facets*: rows of a child table, one for each element, asked with EXISTS. Every expression here is true or false, never
+NULL, so that NOT means what the law (`domain.filters.matches`) says. Values are bound parameters throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Integer, Text, and_, exists, false, literal, not_, or_, true
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+
+from recalld_server.domain.filters import (
+    METADATA,
+    ORDER,
+    SUBSTRING,
+    TIME_FIELDS,
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Instant,
+    NoneOf,
+    Operator,
+    Scalar,
+    kind_of,
+    scalars,
+)
+from recalld_server.domain.memory import Memory, fold
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One element of a memory under `key`, which is the filter field: "categories" or "metadata.<key>".
+
+    kind  holds                                    columns
+    s     a string                                 text, folded
+    n     a number                                 number
+    b     a bool                                   number: 0 or 1
+    x     no element, but something is there       none
+    """
+
+    key: str
+    kind: str
+    text: str | None = None
+    folded: str | None = None
+    number: float | None = None
+
+
+def facets(memory: Memory) -> list[Facet]:
+    """The facet rows of a memory, each once: what its row in the child table must be for the compiler to be right."""
+    found = dict.fromkeys(_facet("categories", category) for category in memory.categories)
+    for key, value in memory.metadata.items():
+        elements = scalars(value)
+        found |= dict.fromkeys(_facet(METADATA + key, element) for element in elements)
+        if value is not None and not elements:
+            found[Facet(METADATA + key, "x")] = None
+    return list(found)
+
+
+def _facet(key: str, element: str | float | bool) -> Facet:
+    if isinstance(element, str):
+        return Facet(key, "s", element, fold(element))
+    return Facet(key, "b" if isinstance(element, bool) else "n", number=float(element))
+
+
+class FilterCompiler:
+    """Compiles filters without violations to conditions on one pair of tables.
+
+    `columns` maps user_id, agent_id, app_id, run_id, id, text, folded (the text's `fold`), create_time, update_time and
+    expire_time to columns of the memory's row; an absent id is the empty string, only expire_time may be NULL.
+    `facets` has the columns of `Facet`; `join` is true for the facets of the memory's row.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, ColumnElement[Any]], facets: FromClause, join: ColumnElement[bool]
+    ) -> None:
+        self._columns = columns
+        self._facets = facets
+        self._join = join
+
+    def compile(self, condition: Filter) -> ColumnElement[bool]:
+        """A condition for the WHERE clause of a statement whose FROM has the memory's row."""
+        match condition:
+            case AllOf(filters):
+                return and_(true(), *(self.compile(inner) for inner in filters))
+            case AnyOf(filters):
+                return or_(false(), *(self.compile(inner) for inner in filters))
+            case NoneOf(inner):
+                return not_(self.compile(inner))
+            case Comparison(field, Operator.NE, value):
+                return not_(self.compile(Comparison(field, Operator.EQ, value)))
+            case Comparison(field, Operator.EXISTS, value):
+                return self._present(field) if value else not_(self._present(field))
+            case Comparison(field, operator, value):
+                values = value if isinstance(value, tuple) else (value,)
+                if field in self._columns:
+                    return self._column(field, operator, values)
+                return self._some_facet(field, _element(self._facets, operator, values))
+
+    def _present(self, field: str) -> ColumnElement[bool]:
+        if field == "expire_time":
+            return self._columns[field].is_not(None)
+        if field in self._columns:
+            return self._columns[field] != ""
+        return self._some_facet(field, true())
+
+    def _column(self, field: str, operator: Operator, values: tuple[Scalar, ...]) -> ColumnElement[bool]:
+        column = self._columns[field]
+        if field not in TIME_FIELDS:
+            return _text(column, self._columns.get("folded", column), operator, [str(value) for value in values])
+        moments = [value.micros for value in values if isinstance(value, Instant)]
+        holds = _compare(column, operator, moments)
+        return and_(column.is_not(None), holds) if field == "expire_time" else holds
+
+    def _some_facet(self, key: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        rows = exists(literal(1)).select_from(self._facets).where(self._join, self._facets.c.key == key, condition)
+        return rows.correlate_except(self._facets)
+
+
+def _element(facets: FromClause, operator: Operator, values: Iterable[Scalar]) -> ColumnElement[bool]:
+    """That a facet row satisfies the comparison; the values fall into groups, for types never mix."""
+    columns = facets.c
+    groups: dict[str, list[Any]] = {}
+    for value in values:
+        groups.setdefault(kind_of(value), []).append(value)
+    holds: list[ColumnElement[bool]] = []
+    if strings := groups.get("string"):
+        holds.append(and_(columns.kind == "s", _text(columns.text, columns.folded, operator, strings)))
+    for letter, name in (("n", "number"), ("b", "bool")):
+        if numbers := [float(value) for value in groups.get(name, ())]:
+            holds.append(and_(columns.kind == letter, _compare(columns.number, operator, numbers)))
+    return or_(false(), *holds)
+
+
+def _text(
+    text: ColumnElement[Any], folded: ColumnElement[Any], operator: Operator, values: list[str]
+) -> ColumnElement[bool]:
+    if operator not in SUBSTRING:
+        # equality is by bytes under every deterministic collation, and only the column's own one can use its index
+        return _compare(CodePoints(text) if operator in ORDER else text, operator, values)
+    if operator is Operator.CONTAINS:
+        return Position(text, literal(values[0])) > 0
+    return Position(folded, literal(fold(values[0]))) > 0
+
+
+_COMPARE: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[bool]]] = {
+    Operator.EQ: lambda column, value: column == value,
+    Operator.GT: lambda column, value: column > value,
+    Operator.GTE: lambda column, value: column >= value,
+    Operator.LT: lambda column, value: column < value,
+    Operator.LTE: lambda column, value: column <= value,
+}
+
+
+def _compare(column: ColumnElement[Any], operator: Operator, values: list[Any]) -> ColumnElement[bool]:
+    return column.in_(values) if operator is Operator.IN else _COMPARE[operator](column, values[0])
+
+
+class Position(FunctionElement[int]):
+    """Where the second text begins in the first, counted from 1; 0 if it is not there. An empty text begins at 1."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+class CodePoints(FunctionElement[str]):
+    """A text that compares by code point: SQLite's default for UTF-8, the collation "C" of a UTF-8 PostgreSQL."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(Position)
+def _instr(element: Position, compiler: SQLCompiler, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)})"
+
+
+@compiles(Position, "postgresql")
+def _strpos(element: Position, compiler: SQLCompiler, **options: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **options)})"
+
+
+@compiles(CodePoints)
+def _binary(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(CodePoints, "postgresql")
+def _collated(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str:
+    return f'({compiler.process(element.clauses, **options)} COLLATE "C")'

@@ -1,0 +1,30 @@
+"""The command line: `recalld …`. Each command imports what it needs when it runs, so that help is there at once."""
+
+from __future__ import annotations
+
+import typer
+
+from recalld_server.cli import demo, doctor, memories, serve
+
+cli = typer.Typer(
+    name="recalld",
+    help="A self-hosted memory service for AI applications, over gRPC.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+cli.command("serve")(serve.serve)
+cli.command("add")(memories.add)
+cli.command("search")(memories.search)
+cli.command("import")(memories.import_memories)
+cli.command("doctor")(doctor.doctor)
+cli.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """The entry point `recalld`."""
+    from recalld_server.bench import bench
+
+    cli.add_typer(bench, name="bench", help="Measure retrieval quality and speed.")
+    cli()

@@ -1,0 +1,61 @@
+"""`recalld demo`: a short conversation remembered and searched, with what happened."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recalld_server.cli.memories import Target
+
+CONVERSATION = [
+    {"role": "user", "content": "Hi! I'm Mara. I moved to Lisbon last spring and I'm allergic to shellfish."},
+    {"role": "assistant", "content": "Nice to meet you, Mara! How do you like Lisbon so far?"},
+    {"role": "user", "content": "I love it. My sister Ines visits in October, she's a vegetarian."},
+    {"role": "assistant", "content": "Lovely! Would you like some restaurant ideas for her visit?"},
+    {"role": "user", "content": "Yes, please! Near Alfama, if you can."},
+]
+QUESTIONS = ["What must I avoid when ordering food?", "Who is visiting, and when?", "Where does Mara live?"]
+
+
+def demo(
+    target: Target = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's memories in place.")] = False,
+) -> None:
+    """Show what the service does, against --target or a server of its own in a temporary folder."""
+    from recalld import MemoryClient, testing
+
+    if target:
+        with MemoryClient(target) as client:
+            _show(client, keep)
+        return
+    typer.echo("starting a server in a temporary folder …")
+    with testing.start_local() as server, server.client() as client:
+        _show(client, keep=True)
+
+
+def _show(client: object, keep: bool) -> None:
+    from recalld import MemoryClient
+
+    assert isinstance(client, MemoryClient)  # noqa: S101 - imported late; for the type checker
+    typer.echo("\nA conversation:")
+    for message in CONVERSATION:
+        typer.echo(f"  {message['role']:>9}  {message['content']}")
+    added = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
+    typer.echo("\nWhat was kept of it, each with the message it came from:")
+    for result in added["results"]:
+        typer.echo(f"  {result['event']:6} {result['memory']}")
+    again = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
+    typer.echo(f"\nThe same conversation again changed {len(again['results'])} memories: repeats are merged.")
+    for question in QUESTIONS:
+        typer.echo(f"\n{question}")
+        with client.stream_search(question, user_id="recalld-demo", limit=2) as stream:
+            for hit in stream:
+                typer.echo(f"  {hit['score']:.2f}  {hit['memory']}")
+            done = stream.done
+        if done:
+            stages = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in done.stages.items())
+            typer.echo(f"        ms: {stages}")
+    if not keep:
+        client.delete_all(user_id="recalld-demo")
+        typer.echo("\nThe demo's memories were deleted again; --keep leaves them.")

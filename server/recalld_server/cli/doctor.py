@@ -1,0 +1,62 @@
+"""`recalld doctor`: does the index say what the ledger says?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recalld_server.cli.serve import DataDir
+
+if TYPE_CHECKING:
+    from recalld_server.bootstrap import Recalld
+    from recalld_server.settings import Settings
+
+
+def doctor(
+    data_dir: DataDir = None,
+    rebuild_index: Annotated[bool, typer.Option("--rebuild-index", help="Make the index anew from the ledger.")] = False,
+) -> None:
+    """Check a data folder that no server uses: status 0 when all is well, 1 when not."""
+    import asyncio
+
+    from recalld_server.domain.errors import RecalldError
+    from recalld_server.settings import Settings
+
+    try:
+        sound = asyncio.run(_examine(Settings.read({"data_dir": data_dir}), rebuild_index))
+    except RecalldError as error:
+        typer.echo(f"recalld: {error}", err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(0 if sound else 1)
+
+
+async def _examine(settings: Settings, rebuild: bool) -> bool:
+    from recalld_server.bootstrap import build
+
+    if not (settings.data_dir / "ledger.db").exists():
+        typer.echo(f"there is no ledger in {settings.data_dir}")
+        return False
+    recalld = await build(settings)
+    try:
+        sound = await recalld.ledger.sound()
+        typer.echo(f"ledger file: {'sound' if sound else 'DAMAGED'}")
+        for project in await recalld.ledger.projects():
+            sound &= await _project(recalld, project, rebuild)
+        return sound
+    finally:
+        await recalld.close()
+
+
+async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
+    if rebuild:
+        await recalld.projector.rebuild(project)
+        typer.echo(f"project {project}: index rebuilt")
+    report = await recalld.examiner.examine(project)
+    typer.echo(
+        f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
+        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned"
+    )
+    if report.pending and not report.wrong:
+        typer.echo(f"project {project}: what is pending will be applied when a server starts")
+    return not report.wrong

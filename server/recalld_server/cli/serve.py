@@ -1,0 +1,66 @@
+"""`recalld serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the ledger and the index [RECALLD_DATA_DIR]; default: the platform's.")
+]
+
+
+def serve(
+    data_dir: DataDir = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="gRPC port, 0 for a free one [RECALLD_GRPC_PORT]; default 7420.")
+    ] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="HTTP port, used from the REST release on [RECALLD_HTTP_PORT]; default 7421.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [RECALLD_HOST]; default 127.0.0.1.")] = None,
+    ledger: Annotated[str | None, typer.Option(help="Where the truth is kept [RECALLD_LEDGER]; default embedded.")] = None,
+    index: Annotated[str | None, typer.Option(help="What answers searches [RECALLD_INDEX]; default embedded.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [RECALLD_LOG_LEVEL].")] = None,
+) -> None:
+    """Run the service until it is interrupted."""
+    given: dict[str, Any] = {key: value for key, value in locals().items() if value is not None}
+    import asyncio
+    import sys
+
+    from recalld_server import app
+    from recalld_server.domain.errors import RecalldError
+    from recalld_server.settings import Settings
+    from recalld_server.telemetry.log import setup
+
+    try:
+        settings = Settings.read(given)
+        _refuse_open(settings.host)
+        setup(settings.log_level, json=not sys.stderr.isatty())
+        typer.echo(f"data folder {settings.data_dir}")
+        typer.echo("development mode: no API key exists, so anyone on this machine may do anything")
+        with asyncio.Runner(loop_factory=_loop()) as runner:
+            runner.run(app.serve(settings))
+    except (RecalldError, ValueError) as error:
+        typer.echo(f"recalld: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _refuse_open(host: str) -> None:
+    """Without keys only this machine may be answered (design, section 10)."""
+    if host not in LOOPBACK:
+        allowed = ", ".join(LOOPBACK)
+        raise ValueError(f"--host {host} needs API keys, which this version does not have yet; allowed: {allowed}.")
+
+
+def _loop() -> Any:
+    """uvloop where there is one: a tenth less CPU for each call."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,112 @@
+"""Terms: what the keyword leg of both engines and the ranking count.
+
+Text is folded (NFKC, case folded) and cut into words; possessive endings and stop words go; what is left is stemmed by
+Snowball (Porter 2001) in the project's language. Scripts written without spaces between words give single characters
+and pairs of neighbouring ones instead (Han, kana, Hangul, Thai, Lao, Khmer, Burmese).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import unicodedata
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import snowballstemmer
+
+from recalld_server.domain.memory import fold
+from recalld_server.domain.stop_words import STOP_WORDS
+from recalld_server.domain.vectors import UInt32Array
+
+ANALYSER_VERSION: Final = 1
+"""Raise it with any change that gives other terms: what was stored under another version is analysed anew."""
+
+CACHED_WORDS: Final = 1 << 16  # a stem takes 33 µs, a cached one 0.1; bounded, for callers choose the words
+
+UNSPACED: Final = (
+    "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+    "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # kana
+    "\u1100-\u11ff\ua960-\ua97f\uac00-\ud7a3\ud7b0-\ud7fb"  # Hangul
+    "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46"  # Thai
+    "\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd-\u0ec6\u0edc-\u0edf"  # Lao
+    "\u1780-\u17b3\u17d7\u17dc"  # Khmer
+    "\u1000-\u102a\u103f\u1050-\u1055\uaa60-\uaa7a"  # Burmese
+)
+"""Characters of scripts without spaces between words, as the inside of a character class."""
+
+
+def _marks() -> str:
+    """Combining marks as a character class: `\\w` leaves them out and would cut Hindi words at every vowel."""
+    blocks = (range(0x300, 0x3100), range(0xA66F, 0xAC00), range(0xFE20, 0xFE30), range(0x11000, 0x11A00))
+    return "".join(chr(c) for block in blocks for c in block if unicodedata.category(chr(c)).startswith("M"))
+
+
+_MARKS: Final = _marks()
+_WORD: Final = rf"(?:[^\W_{UNSPACED}][{_MARKS}]*)+"
+_PIECE: Final = re.compile(rf"(?P<run>(?:[{UNSPACED}][{_MARKS}]*)+)|{_WORD}(?:'{_WORD})*")
+_CHARACTER: Final = re.compile(rf"[{UNSPACED}][{_MARKS}]*")
+_ENDING: Final = re.compile(r"'(?:s|m|re|ve|ll|d)$")
+_TYPED: Final = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | dict.fromkeys(map(ord, "’‘ʼ`´"), "'")
+"""Characters that are not seen go, and all apostrophes become one; before folding, which turns ´ into a space."""
+
+
+class Analyser:
+    """Text to terms in one language. Safe to share between threads."""
+
+    def __init__(self, language: str = "english") -> None:
+        """`language`: a Snowball algorithm. Raises ValueError, naming those there are, for any other."""
+        if language not in snowballstemmer.algorithms():
+            raise ValueError(f"language must be one of {', '.join(snowballstemmer.algorithms())}; not {language!r}")
+        self.language = language
+        self._english = language in ("english", "porter")
+        self._stop_words = STOP_WORDS.get("english" if self._english else language, frozenset())
+        self._stemmer = snowballstemmer.stemmer(language)
+        self._lock = threading.Lock()  # the stemmer keeps the word it works on in itself
+        self._stem = lru_cache(CACHED_WORDS)(self._stemmed)
+        self._hash = lru_cache(CACHED_WORDS)(_hashed)
+
+    def tokens(self, text: str) -> list[str]:
+        """The analysed tokens of a text, in order, with repeats. Time is linear in the length of the text."""
+        tokens: list[str] = []
+        for piece in _PIECE.finditer(fold(text.translate(_TYPED))):
+            if piece["run"]:
+                tokens.extend(_characters_and_pairs(piece["run"]))
+            else:
+                tokens.extend(self._words(piece[0]))
+        return tokens
+
+    def terms(self, text: str) -> UInt32Array:
+        """The hash of each token, in order, with repeats: (number of tokens,)."""
+        hashes = [self._hash(token) for token in self.tokens(text)]
+        return np.array(hashes, dtype=np.uint32)
+
+    def is_stop_word(self, word: str) -> bool:
+        """True for words that tell nothing of what a text is about; in any case."""
+        return fold(word.translate(_TYPED)) in self._stop_words
+
+    def _words(self, word: str) -> list[str]:
+        """The stems of one word as written: "alex's" gives one, "l'avion" two, "don't" none."""
+        if self._english and word.endswith("n't"):
+            return []
+        bare = _ENDING.sub("", word) if self._english else word.removesuffix("'s")
+        return [self._stem(part) for part in bare.split("'") if part not in self._stop_words]
+
+    def _stemmed(self, word: str) -> str:
+        with self._lock:
+            stem: str = self._stemmer.stemWord(word)
+        return stem
+
+
+def _characters_and_pairs(run: str) -> list[str]:
+    """Single characters find what is one character long, pairs tell apart what shares characters."""
+    characters = _CHARACTER.findall(run)
+    return characters + [a + b for a, b in pairwise(characters)]
+
+
+def _hashed(token: str) -> int:
+    """The first four bytes of BLAKE2b. One pair in four thousand millions collides: two words may pass for one."""
+    return int.from_bytes(hashlib.blake2b(token.encode()).digest()[:4], "big")

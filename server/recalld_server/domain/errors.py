@@ -1,0 +1,210 @@
+"""Everything that can go wrong by the caller's or the surroundings' doing.
+
+Each error is a noun whose docstring is its message. `metadata` goes to the caller as ErrorInfo.metadata, `violations`
+as BadRequest field violations. `rpc/errors.py` holds the one table from these types to gRPC codes and reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RecalldError(Exception):
+    """The request can't be served."""
+
+    def __init__(self, message: str = "", /, *, violations: Sequence[tuple[str, str]] = (), **metadata: object) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.violations = tuple(violations)
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+        super().__init__(self.message)
+
+
+# What the caller sent
+
+
+class FieldInvalid(RecalldError):
+    """A field of the request is not as it must be."""
+
+
+class FilterInvalid(FieldInvalid):
+    """The filter names a field, operator or value that does not exist or does not fit."""
+
+
+class ScopeMissing(FieldInvalid):
+    """At least one of user_id, agent_id, app_id and run_id is needed."""
+
+
+class QueryEmpty(FieldInvalid):
+    """The query is empty."""
+
+
+class TextInvalid(FieldInvalid):
+    """Text may hold neither NUL nor lone surrogates."""
+
+
+class LimitExceeded(FieldInvalid):
+    """The request goes beyond a limit."""
+
+
+class VectorInvalid(FieldInvalid):
+    """A vector must have the model's dimension, finite numbers and a length above zero."""
+
+
+class RequestMalformed(RecalldError):
+    """The bytes are not a message of this call."""
+
+
+class TokenInvalid(RecalldError):
+    """The token was not given by this service, or not for this call and these arguments."""
+
+
+class PageTokenInvalid(TokenInvalid):
+    """The page token was not given by this service for this call, these arguments and this caller."""
+
+
+class ResumeTokenInvalid(TokenInvalid):
+    """The resume token was not given by this service for this call, these arguments and this caller."""
+
+
+class ConsistencyTokenInvalid(TokenInvalid):
+    """The consistency token was not given by this service for this project."""
+
+
+class ConsistencyTokenForeign(RecalldError):
+    """The consistency token names a state that this ledger has never reached."""
+
+
+class RequestIdReused(RecalldError):
+    """The request id was used before with another request."""
+
+
+# What the ledger holds
+
+
+class MemoryNotFound(RecalldError):
+    """There is no such memory here."""
+
+
+class RevisionNotFound(RecalldError):
+    """The memory has no such revision."""
+
+
+class EntityNotFound(RecalldError):
+    """There is no such entity here."""
+
+
+class ProjectNotFound(RecalldError):
+    """There is no such project."""
+
+
+class MemoryImmutable(RecalldError):
+    """The memory was stored as immutable: it can be deleted, not changed."""
+
+
+class MemoryNotDeleted(RecalldError):
+    """The memory is not deleted; name the revision that shall come back."""
+
+
+class MemoryExists(RecalldError):
+    """A memory with this id exists already with other content."""
+
+
+class EtagMismatch(RecalldError):
+    """The memory has changed since its etag was read."""
+
+
+class CountMismatch(RecalldError):
+    """The number of matching memories is not the expected one; nothing was deleted."""
+
+
+class WriteConflict(RecalldError):
+    """Other writers changed the same memories again and again; try once more."""
+
+
+class HistoryTrimmed(RecalldError):
+    """The history asked for has been trimmed."""
+
+
+class AsOfFuture(RecalldError):
+    """The moment asked for lies ahead of the ledger."""
+
+
+class AsOfNeedsScope(RecalldError):
+    """A search as of an earlier moment needs a user, agent, app or run."""
+
+
+class AsOfTooWide(RecalldError):
+    """A search as of an earlier moment ranks at most 10,000 memories."""
+
+
+# Guards of a commit: use cases answer these by deciding again
+
+
+class RevisionConflict(RecalldError):
+    """A memory is not at the revision this change expects."""
+
+    def __init__(self, memory_ids: Sequence[str]) -> None:
+        super().__init__(memory_ids=",".join(memory_ids))
+        self.memory_ids = tuple(memory_ids)
+
+
+class DuplicateText(RecalldError):
+    """A live memory of the same scope has the same text."""
+
+    def __init__(self, memory_ids: Sequence[str]) -> None:
+        super().__init__(memory_ids=",".join(memory_ids))
+        self.memory_ids = tuple(memory_ids)
+
+
+class OutcomeTaken(RecalldError):
+    """Another call stored its outcome under this request id first."""
+
+
+# Who is asking
+
+
+class KeyMissing(RecalldError):
+    """This server needs an API key."""
+
+
+class KeyInvalid(RecalldError):
+    """The API key is not valid."""
+
+
+class OriginRefused(RecalldError):
+    """Without API keys this server answers its own machine only."""
+
+
+class RoleInsufficient(RecalldError):
+    """The key's role does not allow this call."""
+
+
+# The surroundings
+
+
+class IndexBehind(RecalldError):
+    """The index has not reached the asked-for state in time; try again shortly."""
+
+
+class IndexUnavailable(RecalldError):
+    """The search index can't be reached; try again shortly."""
+
+
+class LedgerUnavailable(RecalldError):
+    """The ledger can't be reached; try again shortly."""
+
+
+class EmbedderUnavailable(RecalldError):
+    """The embedding model can't be reached; try again shortly."""
+
+
+class ExtractorFailed(RecalldError):
+    """The extractor gave no usable answer; nothing was stored."""
+
+
+class NotYetAvailable(RecalldError):
+    """This call is part of the API but not of this version of the service."""
+
+
+class SettingMissing(RecalldError):
+    """The configuration lacks something the ledger needs."""

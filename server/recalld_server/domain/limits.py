@@ -1,0 +1,16 @@
+"""The limits of design section 10, named once."""
+
+from __future__ import annotations
+
+TEXT_BYTES = 16 * 1024
+MESSAGE_BYTES = 64 * 1024
+MESSAGES = 500
+QUERY_BYTES = 8 * 1024
+ID_BYTES = 256
+METADATA_BYTES = 16 * 1024
+SEARCH_LIMIT = 10_000
+BATCH = 1000
+PAGE_SIZE = 1000
+PAGE_BYTES = 3 * 1024 * 1024
+CALL_BYTES = 16 * 1024 * 1024
+REQUEST_ID_LENGTH = 64

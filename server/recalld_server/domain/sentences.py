@@ -1,0 +1,163 @@
+"""Sentences of chat text: prose by its punctuation and line breaks, lists by their items, fenced code as a block.
+
+Every function is linear in the length of its input: text is cut into white-space separated tokens once and each token
+is looked at a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from recalld_server.domain.word_lists import word_set
+
+PUNCTUATION = ' \t\r\n.,;:!?…·"“”„«»()[]{}<>*_~`。！？、，；：؟।'
+TERMINATORS = ".!?…。！？｡؟।"
+CLOSERS = "\"'”’)]*_»」』）"
+DASHES = frozenset(("-", "–", "—", "--"))
+
+_FENCE = re.compile(r"\s{0,3}(```|~~~)")
+_BULLET = re.compile(r"\s{0,12}(?:[-*•–]|\d{1,3}[.)])\s+")
+_WIDE_STOP = re.compile(r"([。！？｡][」』”’）]*)")
+_ABBREVIATIONS = word_set(
+    """
+    dr mr mrs ms prof st mt rev sr jr vs etc e.g i.e eg ie cf al approx no nr vol dept est fig inc ltd corp co jan feb
+    mar apr jun jul aug sep sept oct nov dec ca resp bros gen col sgt capt lt hon a.m p.m
+    """
+)
+# A line at least this long, followed by one in lower case, was wrapped by a program and not ended by its writer.
+_WRAPPED = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The tokens of a sentence as written, and the fenced code that follows it, empty when none does."""
+
+    tokens: tuple[str, ...]
+    block: str = ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.tokens)
+
+
+def bare(token: str) -> str:
+    """A token for comparison: case folded, straight apostrophe, no punctuation around it."""
+    return token.replace("’", "'").replace("ʼ", "'").strip(PUNCTUATION).casefold().strip("'")
+
+
+def sentences(text: str) -> Iterator[Sentence]:
+    """The sentences of `text` in order; together they carry all of it but white space and list marks."""
+    for prose, block in _blocks(text):
+        found = [tokens for paragraph in _paragraphs(prose) for tokens in _split(paragraph)]
+        for tokens in found[:-1]:
+            yield Sentence(tuple(tokens))
+        if found or block:
+            yield Sentence(tuple(found[-1]) if found else (), block)
+
+
+def _blocks(text: str) -> Iterator[tuple[list[str], str]]:
+    """Runs of prose lines, each with the fenced block that ends it. A fence left open lasts to the end."""
+    prose: list[str] = []
+    code: list[str] = []
+    fence = ""
+    for line in text.splitlines():
+        mark = _FENCE.match(line)
+        if fence:
+            code.append(line)
+            if mark and mark[1] == fence and line.strip() == fence:
+                yield prose, "\n".join(code)
+                prose, code, fence = [], [], ""
+        elif mark:
+            fence = mark[1]
+            code.append(line)
+        else:
+            prose.append(line)
+    yield prose, "\n".join(code)
+
+
+def _paragraphs(lines: Sequence[str]) -> Iterator[str]:
+    """Lines that belong together: wrapped lines, and the items of a list with the line that introduces it."""
+    kept: list[str] = []
+    introduces = False
+    for line in lines:
+        stripped = line.strip()
+        bullet = _BULLET.match(line)
+        item = line[bullet.end() :].strip() if bullet else stripped.lstrip("#> ")
+        if not item:
+            if not introduces:
+                yield " ".join(kept)
+                kept = []
+            continue
+        listed = bool(bullet) and introduces
+        wrapped = bool(kept) and not introduces and not bullet and len(kept[-1]) >= _WRAPPED and item[0].islower()
+        if listed:
+            if len(kept) > 1:
+                kept[-1] = kept[-1].rstrip(",;.") + ","
+        elif not wrapped:
+            yield " ".join(kept)
+            kept = []
+        introduces = listed or (item.endswith(":") and not bullet)
+        kept.append(item)
+    yield " ".join(kept)
+
+
+def _split(paragraph: str) -> Iterator[list[str]]:
+    tokens = _WIDE_STOP.sub(r"\1 ", paragraph).split()
+    current: list[str] = []
+    for place, token in enumerate(tokens):
+        current.append(token)
+        following = tokens[place + 1] if place + 1 < len(tokens) else ""
+        if following and _ends(token, following):
+            yield current
+            current = []
+    if current:
+        yield current
+
+
+def _ends(token: str, following: str) -> bool:
+    """True when a sentence ends after `token`."""
+    head = token.rstrip(CLOSERS)
+    if not head or head[-1] not in TERMINATORS:
+        return _pictured(token) and following[0].isupper()
+    if _pictured(following) or not following[0].isalnum():
+        # The emoji or the dash after a full stop belongs to the sentence before it.
+        return not (_pictured(following) or following in DASHES)
+    if head.endswith(("...", "…")):
+        return not following[0].islower() or bare(following).split("'")[0] == "i"
+    if head[-1] != ".":
+        return True
+    word = bare(head)
+    if word in _ABBREVIATIONS:
+        return word in ("a.m", "p.m", "etc", "inc", "ltd", "co") and following[0].isupper()
+    initial = len(word) == 1 and word != "i" and head[:1].isupper() and following[0].isupper()
+    acronym = "." in word and word.replace(".", "").isalpha() and len(word) <= 5 and not following[0].isupper()
+    return not (initial or acronym)
+
+
+def _pictured(token: str) -> bool:
+    """True for a token of emoji or other symbols alone."""
+    return not any(map(str.isalnum, token)) and any(unicodedata.category(char) == "So" for char in token)
+
+
+def trimmed(text: str) -> str:
+    """Text without its final full stop or exclamation, outer white space, and emoji that only decorate its end."""
+    end = len(text)
+    while end and _trailing(text, end):
+        end -= 1
+    return text[:end].strip()
+
+
+def _trailing(text: str, end: int) -> bool:
+    """True when the character before `end` adds nothing: a stop, a blank, an emoji or what modifies one."""
+    char = text[end - 1]
+    if char in ".!…。！｡।,;:":
+        return not _dotted(text, end)
+    return char.isspace() or char in "\ufe0e\ufe0f" or unicodedata.category(char) in ("So", "Sk", "Cf")
+
+
+def _dotted(text: str, end: int) -> bool:
+    """True when the stop before `end` belongs to an acronym such as p.m. or U.S."""
+    return end >= 4 and text[end - 1] == "." and text[end - 3] == "." and text[end - 2].isalpha()

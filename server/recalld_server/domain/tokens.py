@@ -1,0 +1,92 @@
+"""Opaque tokens: pages, stream positions and states to read from.
+
+A token is a JSON payload and a MAC over it, its purpose, this ledger and what it is bound to. It authorises nothing: it
+only proves that the service gave it for the same call, arguments and caller.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recalld_server.domain.errors import (
+    ConsistencyTokenForeign,
+    ConsistencyTokenInvalid,
+    PageTokenInvalid,
+    ResumeTokenInvalid,
+    TokenInvalid,
+)
+
+_MAC = 16  # bytes
+MAX_TOKEN = 4096  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Seals and opens the tokens of one ledger with its secret."""
+
+    ledger: str
+    secret: bytes
+
+    def page(self, binding: Sequence[str], payload: Any) -> str:
+        """A page token bound to call, caller and arguments."""
+        return self._seal("page", binding, payload)
+
+    def open_page(self, token: str, binding: Sequence[str]) -> Any:
+        """The payload; raises PageTokenInvalid."""
+        return self._open("page", token, binding, PageTokenInvalid)
+
+    def resume(self, binding: Sequence[str], payload: Any) -> str:
+        """A stream position bound to call, caller and arguments."""
+        return self._seal("resume", binding, payload)
+
+    def open_resume(self, token: str, binding: Sequence[str]) -> Any:
+        """The payload; raises ResumeTokenInvalid."""
+        return self._open("resume", token, binding, ResumeTokenInvalid)
+
+    def consistency(self, project: str, seq: int) -> str:
+        """A state of a project. Bound to the project alone, so that whoever was told of a write can wait for it."""
+        return self._seal("consistency", [project], [self.ledger, seq])
+
+    def open_consistency(self, token: str, project: str) -> int:
+        """The sequence number; raises ConsistencyTokenInvalid, or ConsistencyTokenForeign for another ledger's."""
+        payload = self._payload(token, ConsistencyTokenInvalid)
+        if isinstance(payload, list) and len(payload) == 2 and payload[0] != self.ledger:
+            raise ConsistencyTokenForeign
+        seq = self._open("consistency", token, [project], ConsistencyTokenInvalid)[1]
+        return int(seq)
+
+    def _mac(self, purpose: str, binding: Sequence[str], payload: bytes) -> bytes:
+        context = json.dumps([self.ledger, purpose, *binding]).encode()
+        return hmac.digest(self.secret, context + b"\0" + payload, hashlib.sha256)[:_MAC]
+
+    def _seal(self, purpose: str, binding: Sequence[str], payload: Any) -> str:
+        data = json.dumps(payload, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._mac(purpose, binding, data) + data).decode().rstrip("=")
+
+    def _open(self, purpose: str, token: str, binding: Sequence[str], error: type[TokenInvalid]) -> Any:
+        payload = self._payload(token, error)
+        data = self._bytes(token, error)
+        if not hmac.compare_digest(data[:_MAC], self._mac(purpose, binding, data[_MAC:])):
+            raise error
+        return payload
+
+    def _payload(self, token: str, error: type[TokenInvalid]) -> Any:
+        try:
+            return json.loads(self._bytes(token, error)[_MAC:])
+        except ValueError:
+            raise error from None
+
+    @staticmethod
+    def _bytes(token: str, error: type[TokenInvalid]) -> bytes:
+        if len(token) > MAX_TOKEN:
+            raise error
+        try:
+            return base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            raise error from None

@@ -1,0 +1,76 @@
+"""The port of the index: a projection of the ledger that nominates candidates for searches.
+
+It is never the only place of anything. Any method may raise IndexUnavailable. An index that does not carry the
+generation asked for behaves as an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.revision import Generation, IndexEntry
+from recalld_server.domain.vectors import FloatVector, UInt32Array
+
+
+@dataclass(frozen=True, slots=True)
+class IndexQuery:
+    """What to look for: distinct terms (keyword leg, skipped when empty), a unit vector (vector leg, skipped when None)."""
+
+    scope: Scope
+    filter: Filter | None
+    terms: UInt32Array
+    vector: FloatVector | None
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nominations:
+    """Candidate ids with raw scores, best first: BM25 (engine's own scale) and cosine.
+
+    `exhausted` is True when neither leg has more to give at a larger depth.
+    """
+
+    keyword: Sequence[tuple[str, float]]
+    vector: Sequence[tuple[str, float]]
+    exhausted: bool
+
+
+class Index(Protocol):
+    """Searchable entries of each project, one set for each generation."""
+
+    async def apply(
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+    ) -> None:
+        """Make entries as given; idempotent, and atomic as far as the engine goes.
+
+        `mark`: the ledger has nothing pending up to this sequence number. An index that may lose its last writes on a
+        power failure keeps it beside them, so that `mark` tells what must be applied again.
+        """
+        ...
+
+    async def mark(self, project: str, generation: Generation) -> int:
+        """The newest mark that is sure to be kept with all applied before it; 0 for an empty index."""
+        ...
+
+    async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
+        """Up to `depth` candidates from each leg inside project, pin, scope and filter, none expired at `query.now`.
+
+        They may be stale: the ledger disposes.
+        """
+        ...
+
+    def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
+        """(memory id, revision) of every entry by id, for comparison with the ledger."""
+        ...
+
+    async def drop(self, project: str, generation: Generation) -> None:
+        """Forget every entry of the project in this generation."""
+        ...
+
+    async def close(self) -> None:
+        """Finish running work and let go of the engine."""
+        ...

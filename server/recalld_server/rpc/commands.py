@@ -1,0 +1,136 @@
+"""Requests as commands of the use cases. All have passed `validate.check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from recalld.v1 import memory_pb2
+from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.domain.memory import Memory, Message, Scope
+from recalld_server.domain.revision import RequestKey
+from recalld_server.rpc import convert
+from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.change import Deletion, Update
+from recalld_server.usecases.imports import ImportedMemory, ImportedText, ImportItem
+from recalld_server.usecases.read import AsOf
+
+UPDATABLE = ("text", "metadata", "categories", "expire_time", "immutable")
+
+
+def add_command(request: pb.AddRequest, key: RequestKey | None) -> AddCommand:
+    """An AddRequest. A text stands for one message of the user."""
+    messages = [convert.message_of(message) for message in request.messages]
+    return AddCommand(
+        scope=convert.scope_of(request.scope),
+        messages=messages or [Message("user", request.text)],
+        metadata=convert.metadata_of(request.metadata),
+        infer=request.infer if request.HasField("infer") else True,
+        includes=request.includes,
+        excludes=request.excludes,
+        custom_categories=tuple((category.name, category.description) for category in request.custom_categories),
+        custom_instructions=request.custom_instructions,
+        categories=_distinct(request.categories),
+        expire_time=moment(request, "expire_time"),
+        timestamp=moment(request, "timestamp"),
+        immutable=request.immutable,
+        dry_run=request.dry_run,
+        request=key,
+    )
+
+
+def update_of(memory: memory_pb2.Memory, mask: Any, etag: str) -> Update:
+    """New values of the fields in the mask; without one, of the fields that are set (AIP-134)."""
+    paths = list(mask.paths)
+    if paths == ["*"]:
+        paths = list(UPDATABLE)
+    elif not paths:
+        set_fields = {field.name for field, _ in memory.ListFields()}
+        paths = [name for name in UPDATABLE if name in set_fields]
+    values: dict[str, Any] = {
+        "text": memory.text,
+        "metadata": convert.metadata_of(memory.metadata),
+        "categories": _distinct(memory.categories),
+        "expire_time": moment(memory, "expire_time"),
+        "immutable": memory.immutable,
+    }
+    return Update(memory.id, {name: values[name] for name in paths}, etag or memory.etag)
+
+
+def deletion(request: pb.DeleteMemoriesRequest, key: RequestKey | None) -> Deletion:
+    """A DeleteMemoriesRequest."""
+    return Deletion(
+        scope=convert.scope_of(request.scope),
+        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        expected_count=request.expected_count if request.HasField("expected_count") else None,
+        dry_run=request.dry_run,
+        request=key,
+    )
+
+
+def import_item(item: pb.ImportItem) -> ImportItem:
+    """One item of an import."""
+    if item.WhichOneof("item") == "text":
+        return _text(item.text)
+    vector = np.array(item.vector, np.float32) if item.vector else None
+    return ImportedMemory(_memory(item.memory), vector, item.vector_model)
+
+
+def _text(item: pb.ImportText) -> ImportedText:
+    said = moment(item, "message_time")
+    message = Message(item.role or "user", item.text, item.name, said)
+    memory = Memory(
+        id="",
+        text=item.text,
+        scope=convert.scope_of(item.scope),
+        metadata=convert.metadata_of(item.metadata),
+        categories=_distinct(item.categories),
+        expire_time=moment(item, "expire_time"),
+        speaker=message.speaker,
+        named=bool(item.name),
+        said_time=said,
+        immutable=item.immutable,
+    )
+    return ImportedText(memory, message)
+
+
+def _memory(memory: memory_pb2.Memory) -> Memory:
+    sources = tuple(convert.message_of(source) for source in memory.sources)
+    said = sources[0] if sources else None
+    return Memory(
+        id=memory.id,
+        text=memory.text,
+        scope=Scope(memory.user_id, memory.agent_id, memory.app_id, memory.run_id),
+        metadata=convert.metadata_of(memory.metadata),
+        categories=_distinct(memory.categories),
+        create_time=moment(memory, "create_time") or 0,
+        update_time=moment(memory, "update_time") or 0,
+        expire_time=moment(memory, "expire_time"),
+        event_time=moment(memory, "event_time"),
+        revision=memory.revision,
+        speaker=memory.speaker,
+        named=bool(said and said.name),
+        add_id=memory.add_id,
+        sources=sources,
+        said_time=said.time if said else None,
+        immutable=memory.immutable,
+    )
+
+
+def as_of(request: Any) -> AsOf | None:
+    """The moment of the past a request names, if it does."""
+    point = request.as_of.WhichOneof("point")
+    if point is None:
+        return None
+    return AsOf(seq=request.as_of.sequence) if point == "sequence" else AsOf(time=convert.micros_of(request.as_of.time))
+
+
+def moment(message: Any, field: str) -> int | None:
+    """A Timestamp field in µs; None when unset."""
+    return convert.micros_of(getattr(message, field)) if message.HasField(field) else None
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,183 @@
+"""Between protobuf and the domain: one function for each noun and direction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from recalld.v1 import memory_pb2 as pb
+from recalld.v1 import memory_service_pb2
+from recalld_server.domain.memory import Cause, Memory, Message, Scope, digest
+from recalld_server.domain.revision import Entity, Event
+from recalld_server.rpc.convert_filter import filter_of
+from recalld_server.usecases.add import Result, Verdict
+from recalld_server.usecases.search import FoundMemory
+
+__all__ = ["filter_of"]  # and all below: one place to import conversions from
+
+ENTITY_TYPES = {"user_id": "USER", "agent_id": "AGENT", "app_id": "APP", "run_id": "RUN"}
+
+
+def scope_of(scope: pb.Scope) -> Scope:
+    """A scope; an unset message is the empty one."""
+    return Scope(scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
+
+
+def message_of(message: pb.Message) -> Message:
+    """One message of a conversation."""
+    time = micros_of(message.time) if message.HasField("time") else None
+    return Message(message.role, message.content, message.name, time, message.position)
+
+
+def message_pb(message: Message) -> pb.Message:
+    """One message of a conversation."""
+    time = None if message.time is None else timestamp_pb(message.time)
+    return pb.Message(
+        role=message.role, content=message.content, name=message.name, time=time, position=message.position
+    )
+
+
+def memory_pb(memory: Memory) -> pb.Memory:
+    """A memory; times of zero (a dry run's) are left out."""
+    return pb.Memory(
+        id=memory.id,
+        text=memory.text,
+        user_id=memory.scope.user_id,
+        agent_id=memory.scope.agent_id,
+        app_id=memory.scope.app_id,
+        run_id=memory.scope.run_id,
+        metadata=metadata_pb(memory.metadata),
+        categories=memory.categories,
+        create_time=_time_pb(memory.create_time),
+        update_time=_time_pb(memory.update_time),
+        expire_time=_time_pb(memory.expire_time),
+        event_time=_time_pb(memory.event_time),
+        revision=memory.revision,
+        etag=memory.etag if memory.id else "",
+        speaker=memory.speaker,
+        sources=[message_pb(source) for source in memory.sources],
+        add_id=memory.add_id,
+        immutable=memory.immutable,
+        feedback=f"FEEDBACK_{memory.feedback or 'UNSPECIFIED'}",
+        feedback_reason=memory.feedback_reason,
+    )
+
+
+def result_pb(result: Result) -> memory_service_pb2.AddResult:
+    """One memory of an add's answer."""
+    return memory_service_pb2.AddResult(
+        memory_id=result.memory.id,
+        change=f"CHANGE_{result.change.value}",
+        memory=memory_pb(result.memory),
+        previous_text=result.previous_text,
+    )
+
+
+def verdict_pb(verdict: Verdict) -> pb.Verdict:
+    """What became of one message."""
+    reason = f"VERDICT_REASON_{verdict.reason.value}"
+    return pb.Verdict(message_index=verdict.index, reason=reason, memory_ids=verdict.memory_ids)
+
+
+def hit_pb(found: FoundMemory, explain: bool) -> pb.Hit:
+    """One search result; why it stands where it stands only if asked."""
+    place = found.place
+    hit = pb.Hit(memory=memory_pb(found.memory), score=place.score, relevance=place.relevance)
+    if explain:
+        terms = {name: value for name, value in place.terms.items() if name != "matched"}
+        hit.explanation.CopyFrom(
+            pb.Explanation(
+                **terms,
+                keyword_raw=place.keyword_raw,
+                vector_raw=place.vector_raw,
+                matched_idf_share=place.terms.get("matched", 0.0),
+                neighbour=place.neighbour,
+                tail=place.tail,
+            )
+        )
+    return hit
+
+
+def event_pb(event: Event) -> pb.Event:
+    """A change of one memory. Its sources are those of what it left, or of what it ended."""
+    shown = event.after or event.before
+    return pb.Event(
+        sequence=event.seq,
+        memory_id=event.memory_id,
+        kind=f"KIND_{event.kind.value}",
+        cause="CAUSE_UNSPECIFIED" if event.cause is Cause.NONE else f"CAUSE_{event.cause.name}",
+        memory_before=memory_pb(event.before) if event.before else None,
+        memory_after=memory_pb(event.after) if event.after else None,
+        sources=[message_pb(source) for source in shown.sources] if shown else (),
+        principal=event.principal,
+        request_id=event.request_id,
+        time=timestamp_pb(event.time),
+    )
+
+
+def entity_pb(entity: Entity) -> pb.Entity:
+    """A user, agent, app or run. `number` is the same for the same entity everywhere, below 2^53."""
+    return pb.Entity(
+        type=f"ENTITY_TYPE_{ENTITY_TYPES[entity.type]}",
+        id=entity.id,
+        number=int(digest(entity.type, entity.id)[:13], 16),
+        memory_count=entity.count,
+        first_seen_time=timestamp_pb(entity.first_seen),
+        last_seen_time=timestamp_pb(entity.last_seen),
+    )
+
+
+def index_state(applied: bool) -> pb.IndexState.ValueType:
+    """Whether searches see a write already."""
+    return pb.INDEX_STATE_APPLIED if applied else pb.INDEX_STATE_PENDING
+
+
+def metadata_of(struct: Struct) -> dict[str, Any]:
+    """Metadata as JSON values; whole numbers are integers again."""
+    value: dict[str, Any] = _whole(MessageToDict(struct))
+    return value
+
+
+def metadata_pb(metadata: Mapping[str, Any]) -> Struct | None:
+    """Metadata as a Struct; None when there is none."""
+    if not metadata:
+        return None
+    struct = Struct()
+    struct.update(metadata)
+    return struct
+
+
+def micros_of(time: Timestamp) -> int:
+    """Microseconds since the epoch, rounded down."""
+    return int(time.seconds * 1_000_000 + time.nanos // 1000)
+
+
+def timestamp_pb(micros: int) -> Timestamp:
+    """A Timestamp of microseconds since the epoch."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+def fingerprint(request: Any) -> str:
+    """SHA-256 of the canonical JSON of a request without its request id, hexadecimal."""
+    fields = MessageToDict(request, preserving_proto_field_name=True)
+    fields.pop("request_id", None)
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _time_pb(micros: int | None) -> Timestamp | None:
+    return timestamp_pb(micros) if micros else None
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,107 @@
+"""The one table from domain errors to gRPC: code, reason, and the status a caller sees (AIP-193)."""
+
+from __future__ import annotations
+
+import logging
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from recalld_server.domain import errors as e
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "recalld"
+RETRY = Duration(seconds=1)
+
+TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
+    e.FieldInvalid: (StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"),
+    e.FilterInvalid: (StatusCode.INVALID_ARGUMENT, "FILTER_INVALID"),
+    e.ScopeMissing: (StatusCode.INVALID_ARGUMENT, "SCOPE_MISSING"),
+    e.QueryEmpty: (StatusCode.INVALID_ARGUMENT, "QUERY_EMPTY"),
+    e.TextInvalid: (StatusCode.INVALID_ARGUMENT, "TEXT_INVALID"),
+    e.LimitExceeded: (StatusCode.INVALID_ARGUMENT, "LIMIT_EXCEEDED"),
+    e.VectorInvalid: (StatusCode.INVALID_ARGUMENT, "VECTOR_INVALID"),
+    e.RequestMalformed: (StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED"),
+    e.PageTokenInvalid: (StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"),
+    e.ResumeTokenInvalid: (StatusCode.INVALID_ARGUMENT, "RESUME_TOKEN_INVALID"),
+    e.ConsistencyTokenInvalid: (StatusCode.INVALID_ARGUMENT, "CONSISTENCY_TOKEN_INVALID"),
+    e.RequestIdReused: (StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
+    e.ConsistencyTokenForeign: (StatusCode.FAILED_PRECONDITION, "CONSISTENCY_TOKEN_FOREIGN"),
+    e.MemoryNotFound: (StatusCode.NOT_FOUND, "MEMORY_NOT_FOUND"),
+    e.RevisionNotFound: (StatusCode.NOT_FOUND, "REVISION_NOT_FOUND"),
+    e.EntityNotFound: (StatusCode.NOT_FOUND, "ENTITY_NOT_FOUND"),
+    e.ProjectNotFound: (StatusCode.NOT_FOUND, "PROJECT_NOT_FOUND"),
+    e.MemoryImmutable: (StatusCode.FAILED_PRECONDITION, "MEMORY_IMMUTABLE"),
+    e.MemoryNotDeleted: (StatusCode.FAILED_PRECONDITION, "MEMORY_NOT_DELETED"),
+    e.MemoryExists: (StatusCode.ALREADY_EXISTS, "MEMORY_EXISTS"),
+    e.EtagMismatch: (StatusCode.ABORTED, "ETAG_MISMATCH"),
+    e.CountMismatch: (StatusCode.ABORTED, "COUNT_MISMATCH"),
+    e.WriteConflict: (StatusCode.ABORTED, "WRITE_CONFLICT"),
+    e.RevisionConflict: (StatusCode.ABORTED, "WRITE_CONFLICT"),
+    e.DuplicateText: (StatusCode.ABORTED, "WRITE_CONFLICT"),
+    e.OutcomeTaken: (StatusCode.ABORTED, "WRITE_CONFLICT"),
+    e.HistoryTrimmed: (StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED"),
+    e.AsOfFuture: (StatusCode.OUT_OF_RANGE, "AS_OF_FUTURE"),
+    e.AsOfNeedsScope: (StatusCode.FAILED_PRECONDITION, "AS_OF_NEEDS_SCOPE"),
+    e.AsOfTooWide: (StatusCode.FAILED_PRECONDITION, "AS_OF_TOO_WIDE"),
+    e.KeyMissing: (StatusCode.UNAUTHENTICATED, "KEY_MISSING"),
+    e.KeyInvalid: (StatusCode.UNAUTHENTICATED, "KEY_INVALID"),
+    e.OriginRefused: (StatusCode.PERMISSION_DENIED, "ORIGIN_REFUSED"),
+    e.RoleInsufficient: (StatusCode.PERMISSION_DENIED, "ROLE_INSUFFICIENT"),
+    e.IndexBehind: (StatusCode.UNAVAILABLE, "INDEX_BEHIND"),
+    e.IndexUnavailable: (StatusCode.UNAVAILABLE, "INDEX_UNAVAILABLE"),
+    e.LedgerUnavailable: (StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE"),
+    e.EmbedderUnavailable: (StatusCode.UNAVAILABLE, "EMBEDDER_UNAVAILABLE"),
+    e.ExtractorFailed: (StatusCode.UNAVAILABLE, "EXTRACTOR_FAILED"),
+    e.NotYetAvailable: (StatusCode.UNIMPLEMENTED, "NOT_YET_AVAILABLE"),
+}
+# The field at fault where the error itself can't say it: every INVALID_ARGUMENT names one.
+FIELDS: dict[type[e.RecalldError], str] = {
+    e.PageTokenInvalid: "page_token",
+    e.ResumeTokenInvalid: "resume_token",
+    e.ConsistencyTokenInvalid: "at_least_as_fresh",
+    e.RequestIdReused: "request_id",
+}
+INTERNAL = (StatusCode.INTERNAL, "INTERNAL")
+
+
+def row(error: BaseException) -> tuple[StatusCode, str]:
+    """Code and reason; the nearest class in the error's lineage decides, INTERNAL for what nobody foresaw."""
+    return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
+
+
+def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
+    """The status of an error. What is INTERNAL tells only the id under which the log has the rest."""
+    code, reason = row(error)
+    metadata = {"correlation_id": correlation_id} if correlation_id else {}
+    if isinstance(error, e.RecalldError) and code is not StatusCode.INTERNAL:
+        message = error.message
+        metadata |= {"field": name for kind, name in FIELDS.items() if isinstance(error, kind)} | error.metadata
+    else:
+        log.error("call failed", extra={"correlation_id": correlation_id}, exc_info=error)
+        message = "Something went wrong in the service; its log has the details under the correlation id."
+    status = status_pb2.Status(code=code.value[0], message=message)
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
+    if isinstance(error, e.RecalldError):
+        details += _more(error, code, reason)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status
+
+
+def _more(error: e.RecalldError, code: StatusCode, reason: str) -> list[Message]:
+    violations = error.violations or [(name, error.message) for kind, name in FIELDS.items() if isinstance(error, kind)]
+    if violations:
+        violation = error_details_pb2.BadRequest.FieldViolation
+        found = [violation(field=field, description=text) for field, text in violations]
+        return [error_details_pb2.BadRequest(field_violations=found)]
+    if code is StatusCode.UNAVAILABLE:
+        return [error_details_pb2.RetryInfo(retry_delay=RETRY)]
+    if code is StatusCode.FAILED_PRECONDITION:
+        subject = error.metadata.get("memory_id") or error.metadata.get("memory_ids", "")
+        unmet = error_details_pb2.PreconditionFailure.Violation(type=reason, subject=subject, description=error.message)
+        return [error_details_pb2.PreconditionFailure(violations=[unmet])]
+    return []

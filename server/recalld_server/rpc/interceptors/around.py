@@ -1,0 +1,64 @@
+"""Putting something around a handler, whichever of the four shapes it has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import grpc
+
+Handler = grpc.RpcMethodHandler
+Details = grpc.HandlerCallDetails
+Continuation = Callable[[Details], Awaitable[Handler | None]]
+Surrounding = Callable[[Any], AbstractAsyncContextManager[None]]  # called with the servicer context
+
+
+def wrapped(handler: Handler, surrounding: Surrounding) -> Handler:
+    """The handler inside the context manager that `surrounding` gives for each call.
+
+    An answer of a stream leaves while the surrounding is open; it closes when the handler ends, however it ends.
+    """
+    inner = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+
+    async def unary(request: Any, context: Any) -> Any:
+        async with surrounding(context):
+            return await inner(request, context)
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        async with surrounding(context):
+            async for answer in inner(request, context):
+                yield answer
+
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    return make(
+        stream if handler.response_streaming else unary,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """Surrounds every call with `around`."""
+
+    async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
+        handler = await continuation(details)
+        return handler and wrapped(self.prepared(handler), lambda context: self.around(details, context))
+
+    def prepared(self, handler: Handler) -> Handler:
+        """The handler before it is surrounded."""
+        return handler
+
+    def around(self, details: Details, context: Any) -> AbstractAsyncContextManager[None]:
+        """What happens before and after a call."""
+        raise NotImplementedError
+
+
+def metadata(details: Details) -> dict[str, str]:
+    """The text metadata of a call, keys in lower case."""
+    return {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}

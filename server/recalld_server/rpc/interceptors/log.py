@@ -1,0 +1,42 @@
+"""One line for each call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+import grpc
+
+from recalld_server.rpc.interceptors.around import Details, Interceptor
+from recalld_server.rpc.interceptors.correlation import correlation_id
+
+log = logging.getLogger("recalld.call")
+
+QUIET = ("/grpc.health.", "/grpc.reflection.")  # asked all the time by machines
+
+
+class Log(Interceptor):
+    """Logs method, code, time and correlation id; never what was said."""
+
+    @asynccontextmanager
+    async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            quiet = details.method.startswith(QUIET)
+            code = context.code()
+            name = code.name if isinstance(code, grpc.StatusCode) else "OK"
+            log.log(
+                logging.DEBUG if quiet else logging.INFO,
+                "call",
+                extra={
+                    "rpc": details.method,
+                    "code": "CANCELLED" if context.cancelled() else name,
+                    "ms": round((perf_counter() - start) * 1000, 2),
+                    "correlation_id": correlation_id(),
+                },
+            )

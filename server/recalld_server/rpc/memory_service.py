@@ -1,0 +1,221 @@
+"""MemoryService: check, convert, use case, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from google.longrunning import operations_pb2
+
+from recalld.v1 import memory_service_pb2_grpc
+from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.domain.errors import NotYetAvailable, RecalldError
+from recalld_server.domain.memory import Access
+from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
+from recalld_server.domain.tokens import Tokens
+from recalld_server.rpc import convert, paging
+from recalld_server.rpc.commands import add_command, as_of, deletion, import_item, update_of
+from recalld_server.rpc.errors import status_of
+from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.interceptors.correlation import correlation_id
+from recalld_server.rpc.validate import check
+from recalld_server.usecases.add import Add
+from recalld_server.usecases.change import Changed, Modify
+from recalld_server.usecases.imports import TRANSACTION, Import, ImportItem
+from recalld_server.usecases.read import Read
+
+IMPORT_BYTES = 8 * 1024 * 1024  # of one batch in memory
+
+
+class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
+    """See memory_service.proto."""
+
+    def __init__(self, add: Add, modify: Modify, read: Read, importing: Import, tokens: Tokens) -> None:
+        self._add = add
+        self._modify = modify
+        self._read = read
+        self._import = importing
+        self._tokens = tokens
+
+    async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
+        check(request)
+        who = access()
+        added = await self._add.add(who, add_command(request, request_key("Add", request)))
+        return pb.AddResponse(
+            results=[convert.result_pb(result) for result in added.results],
+            verdicts=[convert.verdict_pb(verdict) for verdict in added.verdicts],
+            add_id=added.add_id,
+            consistency_token=self._tokens.consistency(who.project, added.seq) if added.seq else "",
+            index_state=convert.index_state(added.applied) if not request.dry_run else 0,
+        )
+
+    async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
+        raise NotYetAvailable
+
+    async def ImportMemories(
+        self, requests: AsyncIterator[pb.ImportItem], context: Any
+    ) -> AsyncIterator[pb.ImportProgress]:
+        who, progress, at = access(), pb.ImportProgress(through_index=-1), -1
+        batch: list[tuple[int, ImportItem]] = []
+        failed: list[tuple[int, RecalldError]] = []
+        held = 0
+        async for request in requests:
+            at += 1
+            try:
+                check(request)
+                batch.append((at, import_item(request)))
+                held += request.ByteSize()
+            except RecalldError as error:
+                failed.append((at, error))
+            if len(batch) + len(failed) >= TRANSACTION or held >= IMPORT_BYTES:
+                yield await self._imported(who, batch, failed, at, progress)
+                batch, failed, held = [], [], 0
+        if batch or failed or at < 0:
+            yield await self._imported(who, batch, failed, at, progress)
+
+    async def _imported(
+        self,
+        who: Access,
+        batch: Sequence[tuple[int, ImportItem]],
+        failed: Sequence[tuple[int, RecalldError]],
+        at: int,
+        progress: pb.ImportProgress,
+    ) -> pb.ImportProgress:
+        """Settle one batch and say so. `progress` carries the counts from batch to batch."""
+        if batch:
+            done = await self._import.batch(who, [item for _, item in batch])
+            failed = sorted([*failed, *((batch[n][0], error) for n, error in done.failed)], key=lambda pair: pair[0])
+            progress.stored += done.stored
+            progress.unchanged += done.unchanged
+            progress.consistency_token = self._tokens.consistency(who.project, done.seq)
+            progress.index_state = convert.index_state(done.applied)  # type: ignore[assignment]
+        progress.through_index = at
+        del progress.failed[:]
+        progress.failed.extend(
+            pb.ImportFailure(index=index, status=status_of(error, correlation_id())) for index, error in failed
+        )
+        answer = pb.ImportProgress()
+        answer.CopyFrom(progress)
+        return answer
+
+    async def GetMemory(self, request: pb.GetMemoryRequest, context: Any) -> pb.GetMemoryResponse:
+        check(request)
+        return pb.GetMemoryResponse(memory=convert.memory_pb(await self._read.get(access(), request.memory_id)))
+
+    async def ListMemories(self, request: pb.ListMemoriesRequest, context: Any) -> pb.ListMemoriesResponse:
+        check(request)
+        who = access()
+        bound = paging.binding("ListMemories", who, request)
+        order, _, direction = (request.order_by or "create_time desc").partition(" ")
+        after = self._tokens.open_page(request.page_token, bound) if request.page_token else None
+        query = ListQuery(
+            scope=convert.scope_of(request.scope),
+            filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+            order=order,
+            descending=direction == "desc",
+            limit=paging.size(request.page_size),
+            skip=0 if after else request.skip,
+            after=(int(after[0]), str(after[1])) if after else None,
+            count=request.with_total_size,
+        )
+        page = await self._read.list(who, query, as_of(request))
+        found = [convert.memory_pb(memory) for memory in page.memories]
+        shown = paging.fitting(found)
+        token = ""
+        if page.more or len(shown) < len(found):
+            last = page.memories[len(shown) - 1]
+            token = self._tokens.page(bound, [getattr(last, order), last.id])
+        return pb.ListMemoriesResponse(memories=shown, next_page_token=token, total_size=page.total or 0)
+
+    async def UpdateMemory(self, request: pb.UpdateMemoryRequest, context: Any) -> pb.UpdateMemoryResponse:
+        check(request)
+        who = access()
+        update = update_of(request.memory, request.update_mask, request.etag)
+        changed = await self._modify.update(who, [update], request_key("UpdateMemory", request))
+        return pb.UpdateMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
+
+    async def DeleteMemory(self, request: pb.DeleteMemoryRequest, context: Any) -> pb.DeleteMemoryResponse:
+        check(request)
+        who = access()
+        key = request_key("DeleteMemory", request)
+        changed = await self._modify.delete(who, [request.memory_id], key, request.etag)
+        return pb.DeleteMemoryResponse(**self._stand(who, changed))
+
+    async def BatchUpdateMemories(
+        self, request: pb.BatchUpdateMemoriesRequest, context: Any
+    ) -> pb.BatchUpdateMemoriesResponse:
+        check(request)
+        who = access()
+        updates = [update_of(item.memory, item.update_mask, item.etag) for item in request.updates]
+        changed = await self._modify.update(who, updates, request_key("BatchUpdateMemories", request))
+        memories = [convert.memory_pb(memory) for memory in changed.memories]
+        return pb.BatchUpdateMemoriesResponse(memories=memories, **self._stand(who, changed))
+
+    async def BatchDeleteMemories(
+        self, request: pb.BatchDeleteMemoriesRequest, context: Any
+    ) -> pb.BatchDeleteMemoriesResponse:
+        check(request)
+        who = access()
+        changed = await self._modify.delete(who, list(request.memory_ids), request_key("BatchDeleteMemories", request))
+        return pb.BatchDeleteMemoriesResponse(deleted_count=changed.count, **self._stand(who, changed))
+
+    async def DeleteMemories(self, request: pb.DeleteMemoriesRequest, context: Any) -> pb.DeleteMemoriesResponse:
+        check(request)
+        who = access()
+        changed = await self._modify.delete_matching(who, deletion(request, request_key("DeleteMemories", request)))
+        sample = paging.fitting([convert.memory_pb(memory) for memory in changed.memories])
+        stand = {} if request.dry_run else self._stand(who, changed)
+        return pb.DeleteMemoriesResponse(count=changed.count, sample=sample, **stand)
+
+    async def RestoreMemory(self, request: pb.RestoreMemoryRequest, context: Any) -> pb.RestoreMemoryResponse:
+        check(request)
+        who = access()
+        revision = request.revision if request.HasField("revision") else None
+        changed = await self._modify.restore(who, request.memory_id, revision, request_key("RestoreMemory", request))
+        return pb.RestoreMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
+
+    async def ForgetMemories(self, request: pb.ForgetMemoriesRequest, context: Any) -> pb.ForgetReceipt:
+        raise NotYetAvailable
+
+    async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
+        check(request)
+        who = access()
+        bound = paging.binding("ListEvents", who, request)
+        limit = paging.size(request.page_size)
+        query = EventQuery(
+            after=int(self._tokens.open_page(request.page_token, bound)) if request.page_token else request.after_sequence,
+            memory_id=request.memory_id,
+            scope=convert.scope_of(request.scope),
+            filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+            limit=limit + 1,
+        )
+        found = await self._read.events(who, query)
+        shown = paging.fitting([convert.event_pb(event) for event in found[:limit]])
+        token = self._tokens.page(bound, shown[-1].sequence) if len(shown) < len(found) else ""
+        return pb.ListEventsResponse(events=shown, next_page_token=token)
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
+        raise NotYetAvailable
+        yield  # makes this a stream
+
+    async def DeleteByInstruction(
+        self, request: pb.DeleteByInstructionRequest, context: Any
+    ) -> pb.DeleteByInstructionResponse:
+        raise NotYetAvailable
+
+    async def SetFeedback(self, request: pb.SetFeedbackRequest, context: Any) -> pb.SetFeedbackResponse:
+        raise NotYetAvailable
+
+    def _stand(self, who: Access, changed: Changed) -> dict[str, Any]:
+        """The two fields every write answers with."""
+        return {
+            "consistency_token": self._tokens.consistency(who.project, changed.seq),
+            "index_state": convert.index_state(changed.applied),
+        }
+
+
+def request_key(rpc: str, request: Any) -> RequestKey | None:
+    """Under which the answer of a write is kept; None without a request id."""
+    if not request.request_id:
+        return None
+    return RequestKey(rpc, request.request_id, convert.fingerprint(request))

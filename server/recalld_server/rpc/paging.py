@@ -1,0 +1,42 @@
+"""Pages: how large they are and what their tokens are bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message as ProtoMessage
+
+from recalld_server.domain.limits import PAGE_BYTES, PAGE_SIZE
+from recalld_server.domain.memory import Access
+from recalld_server.rpc.convert import fingerprint
+
+P = TypeVar("P", bound=ProtoMessage)
+
+DEFAULT_SIZE = 100
+_NOT_BOUND = ("page_size", "page_token", "resume_token")  # what may change from page to page
+
+
+def size(asked: int) -> int:
+    """The page size for what was asked: 0 is the default, too much is the most allowed (AIP-158)."""
+    return min(asked or DEFAULT_SIZE, PAGE_SIZE)
+
+
+def binding(rpc: str, access: Access, request: Any) -> list[str]:
+    """What the tokens of a call belong to: the call, the caller and every other argument."""
+    bare = type(request)()
+    bare.CopyFrom(request)
+    for name in _NOT_BOUND:
+        if name in bare.DESCRIPTOR.fields_by_name:
+            bare.ClearField(name)
+    return [rpc, access.project, access.principal, fingerprint(bare)]
+
+
+def fitting(messages: Sequence[P]) -> Sequence[P]:
+    """As many of the first messages as make a page of 3 MiB; at least one."""
+    total = 0
+    for n, message in enumerate(messages):
+        total += message.ByteSize()
+        if total > PAGE_BYTES and n:
+            return messages[:n]
+    return messages

@@ -1,0 +1,134 @@
+"""SearchService: check, convert, use case, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from recalld.v1 import search_service_pb2 as pb
+from recalld.v1 import search_service_pb2_grpc
+from recalld_server.domain.errors import ConsistencyTokenForeign
+from recalld_server.domain.limits import PAGE_BYTES
+from recalld_server.domain.memory import Access
+from recalld_server.domain.ranking import Mode
+from recalld_server.domain.tokens import Tokens
+from recalld_server.rpc import convert, paging
+from recalld_server.rpc.commands import as_of
+from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.validate import check
+from recalld_server.telemetry.span import current
+from recalld_server.usecases.read import Read
+from recalld_server.usecases.search import FRESH_WITHIN, Ranked, Search, SearchQuery
+
+DEFAULT_LIMIT = 10
+MARGIN = 0.05  # seconds kept of the caller's deadline to answer INDEX_BEHIND in time
+_MODES = {pb.SEARCH_MODE_KEYWORD: Mode.KEYWORD, pb.SEARCH_MODE_VECTOR: Mode.VECTOR}
+
+
+class SearchService(search_service_pb2_grpc.SearchServiceServicer):
+    """See search_service.proto."""
+
+    def __init__(self, search: Search, read: Read, tokens: Tokens) -> None:
+        self._search = search
+        self._read = read
+        self._tokens = tokens
+
+    async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
+        check(request, unary=True)
+        query = await self._query(access(), request, context)
+        ranked = await self._search.rank(access(), query)
+        answer = pb.SearchResponse(candidate_count=ranked.candidates, sequence=ranked.seq)
+        budget, size = _Budget(query.max_tokens), 0
+        async for found in self._search.hits(access(), ranked, query):
+            hit = convert.hit_pb(found, request.explain)
+            size += hit.ByteSize()
+            if not budget.spend(found.memory.text) or size > PAGE_BYTES:
+                answer.truncated = True
+                break
+            answer.hits.append(hit)
+        answer.stages.extend(_stages())
+        return answer
+
+    async def StreamSearch(self, request: pb.SearchRequest, context: Any) -> AsyncIterator[pb.StreamSearchResponse]:
+        check(request)
+        who = access()
+        bound = paging.binding("StreamSearch", who, request)
+        token = self._tokens.open_resume(request.resume_token, bound) if request.resume_token else None
+        query = await self._query(who, request, context)
+        ranked = await self._search.rank(who, query)
+        start, changed, spent = _resumed(ranked, token)
+        done = pb.Done(changed=changed, sequence=ranked.seq, candidate_count=ranked.candidates)
+        if token is not None:
+            checkpoint = pb.Checkpoint(changed=changed)
+            yield pb.StreamSearchResponse(checkpoint=checkpoint, resume_token=request.resume_token)
+        budget = _Budget(query.max_tokens, spent)
+        async for found in self._search.hits(who, ranked, query, start):
+            if not budget.spend(found.memory.text):
+                done.truncated = True
+                break
+            hit = convert.hit_pb(found, request.explain)
+            position = [found.at + 1, *ranked.state, found.place.score, found.place.id, budget.spent]
+            yield pb.StreamSearchResponse(hit=hit, resume_token=self._tokens.resume(bound, position))
+            done.hit_count += 1
+        done.stages.extend(_stages())
+        yield pb.StreamSearchResponse(done=done)
+
+    async def _query(self, who: Access, request: pb.SearchRequest, context: Any) -> SearchQuery:
+        fresh = 0
+        if request.at_least_as_fresh:
+            fresh = self._tokens.open_consistency(request.at_least_as_fresh, who.project)
+            if fresh > (head := await self._read.head(who)):
+                raise ConsistencyTokenForeign(sequence=fresh, head=head)
+        remaining = context.time_remaining()
+        return SearchQuery(
+            text=request.query,
+            scope=convert.scope_of(request.scope),
+            filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+            limit=request.limit if request.HasField("limit") else DEFAULT_LIMIT,
+            threshold=request.threshold if request.HasField("threshold") else 0.0,
+            mode=_MODES.get(request.mode, Mode.HYBRID),
+            as_of=as_of(request),
+            fresh_seq=fresh,
+            budget=FRESH_WITHIN if remaining is None else max(0.0, remaining - MARGIN),
+            max_tokens=request.max_tokens,
+        )
+
+
+class _Budget:
+    """Tokens of text that may still be given out: one for four bytes, the usual estimate for English."""
+
+    def __init__(self, tokens: int, spent: int = 0) -> None:
+        self._tokens = tokens
+        self.spent = spent
+
+    def spend(self, text: str) -> bool:
+        """Whether the text still fits."""
+        cost = -(-len(text.encode()) // 4)
+        if self._tokens and self.spent + cost > self._tokens:
+            return False
+        self.spent += cost
+        return True
+
+
+def _resumed(ranked: Ranked, token: Sequence[Any] | None) -> tuple[int, bool, int]:
+    """Where to go on, whether the project changed since the token was given, and the tokens spent by then."""
+    if token is None:
+        return 0, False, 0
+    at, head, applied, score, id, spent = token
+    if (head, applied) == ranked.state:
+        return at, False, spent
+    below = (-score, id)
+    return sum(place.below <= below for place in ranked.places), True, spent
+
+
+def _stages() -> list[pb.StageTime]:
+    times = []
+    for name, seconds in current().items():
+        duration = Duration()
+        duration.FromNanoseconds(int(seconds * 1e9))
+        times.append(pb.StageTime(name=name, duration=duration))
+    return times
+
+

@@ -1,0 +1,71 @@
+"""The gRPC server: its options, the services everyone expects, and how it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.limits import CALL_BYTES
+from recalld_server.rpc.interceptors import chain
+from recalld_server.rpc.interceptors.auth import Authenticator
+
+SLACK = 1024 * 1024  # the library's own limit lies above ours, for its errors carry no reason
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+    ("grpc.max_receive_message_length", CALL_BYTES + SLACK),
+    ("grpc.max_send_message_length", CALL_BYTES + SLACK),
+    ("grpc.max_metadata_size", 64 * 1024),
+)
+CALLS = 1024  # at once
+
+
+class Service(NamedTuple):
+    """A servicer, how it is added to a server, and its full name."""
+
+    add: Callable[[Any, grpc.aio.Server], None]
+    servicer: Any
+    name: str
+
+
+@dataclass(slots=True)
+class GrpcServer:
+    """A listening server."""
+
+    server: grpc.aio.Server
+    health: health.aio.HealthServicer
+    port: int
+
+    async def stop(self, grace: float) -> None:
+        """Say NOT_SERVING, take no new calls, and give the running ones `grace` seconds."""
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(grace)
+
+
+async def start(
+    services: Sequence[Service], host: str, port: int, *, authenticator: Authenticator
+) -> GrpcServer:
+    """Listen on host:port (0: a free one). Raises SettingMissing when the port is taken."""
+    server = grpc.aio.server(interceptors=chain(authenticator), options=OPTIONS, maximum_concurrent_rpcs=CALLS)
+    for service in services:
+        service.add(service.servicer, server)
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    names = [service.name for service in services]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    for name in ("", *names):
+        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+    address = f"[{host}]" if ":" in host else host
+    try:
+        bound = server.add_insecure_port(f"{address}:{port}")
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise SettingMissing(f"Port {port} on {host} can't be had; another program may listen there.")
+    await server.start()
+    return GrpcServer(server, status, bound)

@@ -1,0 +1,285 @@
+"""Adding: messages become facts, facts become memories, repeats become one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
+from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
+from recalld_server.domain.limits import TEXT_BYTES
+from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
+from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Put, RequestKey
+from recalld_server.ports.clock import Clock, Ids
+from recalld_server.ports.extractor import Extractor
+from recalld_server.ports.ledger import Ledger
+from recalld_server.telemetry.span import span
+from recalld_server.usecases.features import FeatureMaker
+from recalld_server.usecases.writing import Writer, Written, stored_answer
+
+
+@dataclass(frozen=True, slots=True)
+class AddCommand:
+    """What a caller wants remembered. `timestamp` is when messages without a time of their own were said, in µs."""
+
+    scope: Scope
+    messages: Sequence[Message]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    infer: bool = True
+    includes: str = ""
+    excludes: str = ""
+    custom_categories: tuple[tuple[str, str], ...] = ()
+    custom_instructions: str = ""
+    categories: tuple[str, ...] = ()
+    expire_time: int | None = None
+    timestamp: int | None = None
+    immutable: bool = False
+    dry_run: bool = False
+    request: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One memory of an answer and what became of it."""
+
+    memory: Memory
+    change: ChangeType
+    previous_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one input message."""
+
+    index: int
+    reason: VerdictReason
+    memory_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The answer to an add. `seq` is 0 for a dry run."""
+
+    results: Sequence[Result]
+    verdicts: Sequence[Verdict]
+    add_id: str
+    seq: int
+    applied: bool
+
+
+@dataclass(slots=True)
+class _Decision:
+    """Facts against what the scope knows already. The memory of each fact stands at the fact's place."""
+
+    puts: list[Put]
+    memories: list[Memory]
+    changes: dict[str, ChangeType]
+
+
+class Add:
+    """The use case behind Add."""
+
+    def __init__(
+        self, ledger: Ledger, extractor: Extractor, features: FeatureMaker, writer: Writer, clock: Clock, ids: Ids
+    ) -> None:
+        self._ledger = ledger
+        self._extractor = extractor
+        self._features = features
+        self._writer = writer
+        self._clock = clock
+        self._ids = ids
+
+    async def add(self, access: Access, command: AddCommand) -> Added:
+        """Store what the messages say; see the proto for what callers are promised.
+
+        Raises MemoryNotFound (the scope lies outside the key's pin), LimitExceeded, EmbedderUnavailable, ExtractorFailed,
+        RequestIdReused, WriteConflict, LedgerUnavailable.
+        """
+        if not access.pin.admits(command.scope):
+            raise MemoryNotFound("The scope lies outside what this key may touch.")
+        if command.dry_run:
+            return await self._previewed(access, command)
+        written = await self._writer.once(access, command.request, lambda _: self._add(access, command))
+        return _answered(written)
+
+    async def _add(self, access: Access, command: AddCommand) -> Written:
+        messages, extraction, add_id = await self._extracted(command)
+        made: dict[str, Features] = {}
+
+        async def decide() -> Change:
+            decision = await self._decide(access, command, messages, extraction.facts, add_id)
+            await self._embed(access, decision, made)
+            puts = [replace(put, features=made.get(put.memory.text)) if not put.expected else put for put in decision.puts]
+            key = conversation_key(command.scope, add_id) if command.scope.run_id else ""
+            said = [Conversation(add_id, key, messages)] if messages else []
+            answer = _stored(decision, extraction, add_id)
+            return Change(puts=puts, conversations=said, request=command.request, answer=answer)
+
+        written = await self._writer.decided(access, decide)
+        return await self._with_unchanged(access, written)
+
+    async def _previewed(self, access: Access, command: AddCommand) -> Added:
+        messages, extraction, add_id = await self._extracted(command)
+        decision = await self._decide(access, command, messages, extraction.facts, add_id)
+        answer = _stored(decision, extraction, add_id)
+        named = {(m.id, r): m for m, (_, r) in zip(_distinct(decision.memories), answer["memories"], strict=True)}
+        added = _answered(Written(answer, 0, True, named))
+        fresh = {id for id, change in decision.changes.items() if change is ChangeType.ADD}
+        results = [replace(r, memory=replace(r.memory, id="")) if r.memory.id in fresh else r for r in added.results]
+        return replace(added, results=results, verdicts=[replace(v, memory_ids=()) for v in added.verdicts], add_id="")
+
+    async def _extracted(self, command: AddCommand) -> tuple[list[Message], Extraction, str]:
+        messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
+        if not command.infer:
+            return messages, _verbatim(messages), self._ids.memory()
+        request = ExtractRequest(
+            messages=tuple(messages),
+            scope=command.scope,
+            includes=command.includes,
+            excludes=command.excludes,
+            custom_categories=command.custom_categories,
+            custom_instructions=command.custom_instructions,
+        )
+        with span("extract"):
+            extraction = await self._extractor.extract(request)
+        return messages, extraction, self._ids.memory()
+
+    async def _decide(
+        self, access: Access, command: AddCommand, messages: Sequence[Message], facts: Sequence[Fact], add_id: str
+    ) -> _Decision:
+        keys = [text_key(fact.text) for fact in facts]
+        with span("ledger"):
+            known = dict(await self._ledger.repeats(access, command.scope, keys, self._clock.now())) if keys else {}
+        decision = _Decision([], [], {})
+        ordinals: dict[int, int] = {}
+        for fact, key in zip(facts, keys, strict=True):
+            if key not in known:
+                at = fact.sources[0]
+                ordinal = ordinals[at] = ordinals.get(at, -1) + 1
+                known[key] = self._fresh(command, messages, fact, add_id, ordinal)
+                decision.puts.append(Put(known[key], Kind.ADDED, unique=True))
+                decision.changes[known[key].id] = ChangeType.ADD
+            elif known[key].id not in decision.changes:
+                known[key] = self._merged(decision, command, known[key], fact)
+            decision.memories.append(known[key])
+        return decision
+
+    def _fresh(
+        self, command: AddCommand, messages: Sequence[Message], fact: Fact, add_id: str, ordinal: int
+    ) -> Memory:
+        return Memory(
+            id=self._ids.memory(),
+            text=fact.text,
+            scope=command.scope,
+            metadata=command.metadata,
+            categories=_union(command.categories, fact.categories),
+            expire_time=command.expire_time,
+            event_time=fact.event_time,
+            speaker=fact.speaker,
+            named=fact.named,
+            add_id=add_id,
+            source_positions=tuple(sorted(fact.sources)),
+            conversation=conversation_key(command.scope, add_id),
+            position=fact.sources[0],
+            ordinal=ordinal,
+            said_time=messages[fact.sources[0]].time,
+            immutable=command.immutable,
+        )
+
+    @staticmethod
+    def _merged(decision: _Decision, command: AddCommand, known: Memory, fact: Fact) -> Memory:
+        """An exact repeat leaves its metadata and categories on the memory that is there."""
+        merged = replace(
+            known,
+            metadata={**known.metadata, **command.metadata},
+            categories=_union(known.categories, command.categories, fact.categories),
+        )
+        if merged == known or known.immutable:
+            decision.changes[known.id] = ChangeType.NONE
+            return known
+        decision.puts.append(Put(merged_now := replace(merged, update_time=0), Kind.UPDATED, expected=known.revision))
+        decision.changes[known.id] = ChangeType.UPDATE
+        return merged_now
+
+    async def _embed(self, access: Access, decision: _Decision, made: dict[str, Features]) -> None:
+        wanted = [put.memory for put in decision.puts if not put.expected and put.memory.text not in made]
+        generation = await self._ledger.generation(access.project) if wanted else None
+        if generation:
+            found = await self._features.of(generation, wanted)
+            made |= {memory.text: features for memory, features in zip(wanted, found, strict=True)}
+
+    async def _with_unchanged(self, access: Access, written: Written) -> Written:
+        """Memories that stayed as they were are part of the answer but not of the commit."""
+        named = [(id, revision) for id, revision in written.answer["memories"] if (id, revision) not in written.memories]
+        if not named:
+            return written
+        return replace(written, memories={**await self._ledger.revisions(access, named), **written.memories})
+
+
+def _verbatim(messages: Sequence[Message]) -> Extraction:
+    """Each message as it stands. System messages instruct the model; they are not something said to be remembered."""
+    kept = [i for i, message in enumerate(messages) if message.role != "system" and message.content.strip()]
+    for i in kept:
+        if len(messages[i].content.encode()) > TEXT_BYTES:
+            raise LimitExceeded(
+                f"messages[{i}].content is longer than the {TEXT_BYTES} bytes of one memory; set infer, or split it.",
+                violations=[(f"messages[{i}].content", f"at most {TEXT_BYTES} bytes when infer is false")],
+                field=f"messages[{i}].content",
+                limit=TEXT_BYTES,
+                actual=len(messages[i].content.encode()),
+            )
+    facts = tuple(
+        Fact(text=m.content, sources=(i,), speaker=m.speaker, named=bool(m.name), categories=(), event_time=None)
+        for i in kept
+        for m in [messages[i]]
+    )
+    reasons = [
+        VerdictReason.STORED
+        if i in set(kept)
+        else VerdictReason.ROLE_NOT_REMEMBERED
+        if message.role == "system"
+        else VerdictReason.EMPTY
+        for i, message in enumerate(messages)
+    ]
+    return Extraction(facts, tuple(reasons))
+
+
+def _stored(decision: _Decision, extraction: Extraction, add_id: str) -> dict[str, Any]:
+    distinct = _distinct(decision.memories)
+    written = {put.memory.id for put in decision.puts}
+    by_message: dict[int, list[str]] = {}
+    for fact, memory in zip(extraction.facts, decision.memories, strict=True):
+        by_message.setdefault(fact.sources[0], []).append(memory.id)
+    verdicts = []
+    for i, reason in enumerate(extraction.verdicts):
+        ids = list(dict.fromkeys(by_message.get(i, ())))
+        if ids:
+            changed = any(decision.changes[id] is not ChangeType.NONE for id in ids)
+            reason = VerdictReason.STORED if changed else VerdictReason.REPEATED  # noqa: PLW2901
+        verdicts.append([reason.value, ids])
+    return stored_answer(
+        [(m.id, m.revision + (m.id in written)) for m in distinct],
+        changes=[decision.changes[m.id].value for m in distinct],
+        verdicts=verdicts,
+        add_id=add_id,
+    )
+
+
+def _answered(written: Written) -> Added:
+    answer = written.answer
+    results = [
+        Result(written.memories[id, revision], ChangeType(change), written.memories[id, revision].text if change == "UPDATE" else "")
+        for (id, revision), change in zip(answer["memories"], answer["changes"], strict=True)
+        if (id, revision) in written.memories
+    ]
+    verdicts = [Verdict(i, VerdictReason(reason), ids) for i, (reason, ids) in enumerate(answer["verdicts"])]
+    return Added(results, verdicts, answer["add_id"], written.seq, written.applied)
+
+
+def _distinct(memories: Iterable[Memory]) -> list[Memory]:
+    return list({memory.id: memory for memory in memories}.values())
+
+
+def _union(*groups: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))

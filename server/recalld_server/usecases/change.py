@@ -1,0 +1,205 @@
+"""Changing and ending memories that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recalld_server.domain.errors import (
+    CountMismatch,
+    EtagMismatch,
+    MemoryImmutable,
+    MemoryNotDeleted,
+    MemoryNotFound,
+    RevisionNotFound,
+)
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.memory import Access, Kind, Memory, Scope
+from recalld_server.domain.revision import Change, Delete, ListQuery, Outcome, Put, RequestKey
+from recalld_server.ports.clock import Clock
+from recalld_server.ports.ledger import Ledger
+from recalld_server.telemetry.span import span
+from recalld_server.usecases.features import FeatureMaker
+from recalld_server.usecases.writing import Writer, Written, stored_answer
+
+TRANSACTION = 1000  # memories deleted in one
+SAMPLE = 10  # memories a dry run shows
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """New values for the fields of one memory: any of text, metadata, categories, expire_time, immutable."""
+
+    memory_id: str
+    values: Mapping[str, Any]
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What is live now of the memories a change was about, in the order asked for."""
+
+    memories: Sequence[Memory]
+    count: int
+    seq: int
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Which memories to delete: a scope, a filter, or both."""
+
+    scope: Scope = Scope()
+    filter: Filter | None = None
+    expected_count: int | None = None
+    dry_run: bool = False
+    request: RequestKey | None = None
+
+
+class Modify:
+    """The use cases behind Update, Delete, their Batch forms, DeleteMemories, DeleteEntity and RestoreMemory."""
+
+    def __init__(self, ledger: Ledger, features: FeatureMaker, writer: Writer, clock: Clock) -> None:
+        self._ledger = ledger
+        self._features = features
+        self._writer = writer
+        self._clock = clock
+
+    async def update(self, access: Access, updates: Sequence[Update], request: RequestKey | None) -> Changed:
+        """Change memories, all or none.
+
+        Raises MemoryNotFound naming each unknown id, MemoryImmutable, EtagMismatch, WriteConflict, EmbedderUnavailable,
+        RequestIdReused, LedgerUnavailable.
+        """
+
+        async def decide() -> Change:
+            current = await self._current(access, [update.memory_id for update in updates])
+            _check_etags([(current[u.memory_id], u.etag) for u in updates])
+            # An update that ends the immutability is the way to change an immutable memory after all.
+            if frozen := [
+                u.memory_id for u in updates if current[u.memory_id].immutable and u.values.get("immutable", True)
+            ]:
+                raise MemoryImmutable(memory_ids=",".join(frozen))
+            wanted = [replace(current[u.memory_id], **u.values, update_time=0) for u in updates]
+            puts = await self._puts(access, current, wanted, Kind.UPDATED)
+            answer = stored_answer([(m.id, m.revision + 1) for m in wanted])
+            return Change(puts=puts, request=request, answer=answer)
+
+        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+
+    async def delete(
+        self, access: Access, ids: Sequence[str], request: RequestKey | None, etag: str = ""
+    ) -> Changed:
+        """End memories, all or none. Raises as `update` does, but immutable memories may go."""
+
+        async def decide() -> Change:
+            current = await self._current(access, ids)
+            _check_etags([(memory, etag) for memory in current.values()])
+            deletes = [Delete(id, current[id].revision) for id in ids]
+            return Change(deletes=deletes, request=request, answer=stored_answer([], count=len(ids)))
+
+        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+
+    async def delete_matching(self, access: Access, deletion: Deletion) -> Changed:
+        """End what matches now, in transactions of 1,000. The same request id resumes what was broken off.
+
+        A dry run counts and shows a sample. Raises CountMismatch before anything is deleted.
+        """
+        if deletion.dry_run:
+            query = ListQuery(scope=deletion.scope, filter=deletion.filter, limit=SAMPLE, count=True)
+            page = await self._ledger.page(access, query)
+            return Changed(page.memories, page.total or 0, 0, True)
+        work = self._delete_matching
+        return await self._written(access, deletion.request, lambda outcome: work(access, deletion, outcome))
+
+    async def _delete_matching(self, access: Access, deletion: Deletion, begun: Outcome | None) -> Written:
+        """Which ones is settled by a sequence number at the start, so that it stays the same however often this is resumed."""
+        if begun:
+            as_of, done = int(begun.answer["as_of"]), int(begun.answer["count"])
+        else:
+            as_of, done = (await self._ledger.positions(access)).head, 0
+            count = await self._ledger.count(access, deletion.scope, deletion.filter, as_of)
+            if deletion.expected_count not in (None, count):
+                raise CountMismatch(expected=deletion.expected_count, actual=count)
+        more, progress = True, done
+        written: Written | None = None
+
+        async def decide() -> Change:
+            nonlocal more, progress
+            limit = TRANSACTION + 1
+            with span("ledger"):
+                found = await self._ledger.matching(access, deletion.scope, deletion.filter, as_of, limit)
+            more, found = len(found) > TRANSACTION, found[:TRANSACTION]
+            progress = done + len(found)
+            answer = stored_answer([], count=progress, as_of=as_of)
+            deletes = [Delete(id, revision) for id, revision in found]
+            return Change(deletes=deletes, request=deletion.request, answer=answer, partial=more)
+
+        applied = True
+        while more:
+            written = await self._writer.decided(access, decide)
+            done, applied = progress, applied and written.applied
+        assert written is not None  # noqa: S101 - the loop ran at least once
+        return replace(written, applied=applied)
+
+    async def restore(
+        self, access: Access, memory_id: str, revision: int | None, request: RequestKey | None
+    ) -> Changed:
+        """Bring a deleted memory, or an earlier revision of a live one, back as a new revision.
+
+        Raises MemoryNotFound, MemoryNotDeleted, RevisionNotFound, MemoryImmutable.
+        """
+
+        async def decide() -> Change:
+            with span("ledger"):
+                latest = await self._ledger.latest(access, memory_id)
+            if latest is None:
+                raise MemoryNotFound(memory_id=memory_id)
+            newest, live = latest
+            if live and revision is None:
+                raise MemoryNotDeleted(memory_id=memory_id)
+            if live and newest.immutable:
+                raise MemoryImmutable(memory_ids=memory_id)
+            wanted = newest
+            if revision is not None:
+                named = await self._ledger.revisions(access, [(memory_id, revision)])
+                if (memory_id, revision) not in named:
+                    raise RevisionNotFound(memory_id=memory_id, revision=revision)
+                wanted = named[memory_id, revision]
+            back = replace(wanted, revision=newest.revision, update_time=0)
+            expected = newest.revision if live else 0
+            puts = [Put(back, Kind.RESTORED, expected=expected)]
+            answer = stored_answer([(memory_id, newest.revision + 1)])
+            return Change(puts=puts, request=request, answer=answer)
+
+        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+
+    async def _current(self, access: Access, ids: Sequence[str]) -> Mapping[str, Memory]:
+        with span("ledger"):
+            found = await self._ledger.memories(access, ids)
+        if missing := [id for id in ids if id not in found]:
+            raise MemoryNotFound(memory_ids=",".join(missing))
+        return found
+
+    async def _puts(
+        self, access: Access, current: Mapping[str, Memory], wanted: Sequence[Memory], kind: Kind
+    ) -> list[Put]:
+        """Only a new text needs new features."""
+        said = [memory for memory in wanted if memory.text != current[memory.id].text]
+        generation = await self._ledger.generation(access.project) if said else None
+        made = await self._features.of(generation, said) if generation else []
+        features = {memory.id: found for memory, found in zip(said, made, strict=True)}
+        return [Put(m, kind, expected=current[m.id].revision, features=features.get(m.id)) for m in wanted]
+
+    async def _written(self, access: Access, request: RequestKey | None, work: Any) -> Changed:
+        written: Written = await self._writer.once(access, request, work)
+        named = [(str(id), int(revision)) for id, revision in written.answer["memories"]]
+        memories = [written.memories[key] for key in named if key in written.memories]
+        return Changed(memories, int(written.answer.get("count", len(named))), written.seq, written.applied)
+
+
+def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:
+    stale = [memory.id for memory, etag in pairs if etag and etag != memory.etag]
+    if stale:
+        raise EtagMismatch(memory_ids=",".join(stale))

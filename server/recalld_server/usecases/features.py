@@ -1,0 +1,54 @@
+"""Features of texts: terms from the analyser and vectors from the embedder that a generation names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from recalld_server.domain.analysis import Analyser
+from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.memory import Memory
+from recalld_server.domain.question import Question, ask
+from recalld_server.domain.revision import Features, Generation
+from recalld_server.domain.vectors import FloatVector
+from recalld_server.ports.embedder import Embedder
+from recalld_server.telemetry.span import span
+
+analyser = lru_cache(maxsize=64)(Analyser)  # one for each language: it caches stems
+
+
+class FeatureMaker:
+    """Makes features for any generation whose model is configured."""
+
+    def __init__(self, embedders: Mapping[str, Embedder]) -> None:
+        self._embedders = embedders
+
+    async def of(self, generation: Generation, memories: Sequence[Memory], *, urgent: bool = False) -> list[Features]:
+        """Features in the order of the memories, all embedded in one call. Raises EmbedderUnavailable."""
+        if not memories:
+            return []
+        with span("embed"):
+            vectors = await self.embedder(generation).embed([m.spoken for m in memories], urgent=urgent)
+        terms = analyser(generation.language).terms
+        return [Features(terms(memory.text), vector) for memory, vector in zip(memories, vectors, strict=True)]
+
+    async def question(
+        self, generation: Generation, text: str, speakers: frozenset[str], *, embed: bool
+    ) -> tuple[Question, FloatVector | None]:
+        """A question's terms and, if asked for, its vector."""
+        question = ask(text, speakers, analyser(generation.language))
+        if not embed:
+            return question, None
+        with span("embed"):
+            vectors = await self.embedder(generation).embed([question.embed_text], urgent=True)
+        return question, vectors[0]
+
+    def embedder(self, generation: Generation) -> Embedder:
+        """The embedder of the generation's model. Raises SettingMissing."""
+        found = self._embedders.get(generation.model)
+        if found is None:
+            known = ", ".join(sorted(self._embedders))
+            raise SettingMissing(
+                f"No embedder is configured for the model {generation.model!r} that the ledger names.", configured=known
+            )
+        return found

@@ -1,0 +1,207 @@
+"""Importing: texts and whole memories in bulk, at the embedder's speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recalld_server.domain.errors import (
+    MemoryExists,
+    MemoryNotFound,
+    RecalldError,
+    VectorInvalid,
+)
+from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, text_key
+from recalld_server.domain.revision import Change, Conversation, Features, Generation, Put
+from recalld_server.domain.vectors import FloatVector
+from recalld_server.ports.clock import Clock, Ids
+from recalld_server.ports.ledger import Ledger
+from recalld_server.telemetry.span import span
+from recalld_server.usecases.features import FeatureMaker, analyser
+from recalld_server.usecases.writing import Writer
+
+TRANSACTION = 500  # items
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedText:
+    """A text that was said; becomes a new memory unless its scope knows the text."""
+
+    memory: Memory
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMemory:
+    """A whole memory with its id, times and revision. `vector` is used if `model` is the project's."""
+
+    memory: Memory
+    vector: FloatVector | None = None
+    model: str = ""
+
+
+ImportItem = ImportedText | ImportedMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of one batch. `failed` pairs an item's place in the batch with its error."""
+
+    stored: int
+    unchanged: int
+    failed: Sequence[tuple[int, RecalldError]]
+    seq: int
+    applied: bool
+
+
+@dataclass(slots=True)
+class _Plan:
+    puts: list[Put]
+    conversations: list[Conversation]
+    unchanged: int
+    failed: list[tuple[int, RecalldError]]
+
+
+class Import:
+    """The use case behind ImportMemories: one batch is one transaction, and the batches follow one another."""
+
+    def __init__(self, ledger: Ledger, features: FeatureMaker, writer: Writer, clock: Clock, ids: Ids) -> None:
+        self._ledger = ledger
+        self._features = features
+        self._writer = writer
+        self._clock = clock
+        self._ids = ids
+
+    async def batch(self, access: Access, items: Sequence[ImportItem]) -> Imported:
+        """Store up to 500 items; the same items again change nothing.
+
+        A bad item fails alone: MemoryExists (its id is taken by other content), MemoryNotFound (outside the pin),
+        VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
+        """
+        generation = await self._ledger.generation(access.project)
+        made: dict[str, Features] = {}
+        plan = _Plan([], [], 0, [])
+
+        async def decide() -> Change:
+            nonlocal plan
+            plan = await self._plan(access, generation, items)
+            wanted = [put.memory for put in plan.puts if put.features is None and put.memory.spoken not in made]
+            found = await self._features.of(generation, wanted)
+            made.update((memory.spoken, features) for memory, features in zip(wanted, found, strict=True))
+            puts = [replace(put, features=put.features or made[put.memory.spoken]) for put in plan.puts]
+            return Change(puts=puts, conversations=plan.conversations)
+
+        written = await self._writer.decided(access, decide)
+        return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
+
+    async def _plan(self, access: Access, generation: Generation, items: Sequence[ImportItem]) -> _Plan:
+        with span("ledger"):
+            taken = await self._taken(access, items)
+            known = await self._known(access, items)
+        plan = _Plan([], [], 0, [])
+        for at, item in enumerate(items):
+            memory = item.memory
+            key = (memory.scope.key(), text_key(memory.text))
+            try:
+                if not access.pin.admits(memory.scope):
+                    raise MemoryNotFound("The scope lies outside what this key may touch.")
+                if memory.id in taken:
+                    if not _same(taken[memory.id], memory):
+                        raise MemoryExists(memory_id=memory.id)
+                    plan.unchanged += 1
+                elif isinstance(item, ImportedText) and key in known:
+                    plan.unchanged += 1
+                else:
+                    put = self._put(item, generation, plan)
+                    plan.puts.append(put)
+                    taken[put.memory.id] = put.memory
+                    known.add(key)
+            except RecalldError as error:
+                plan.failed.append((at, error))
+        return plan
+
+    async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, Memory]:
+        """Memories that have, or had, an id of these items. A deleted one keeps its id: restore brings it back."""
+        ids = [item.memory.id for item in items if item.memory.id]
+        if not ids:
+            return {}
+        live = dict(await self._ledger.memories(access, ids))
+        for id in dict.fromkeys(ids):
+            if id not in live and (latest := await self._ledger.latest(access, id)):
+                live[id] = latest[0]
+        return live
+
+    async def _known(self, access: Access, items: Sequence[ImportItem]) -> set[tuple[str, str]]:
+        scopes: dict[str, list[Memory]] = {}
+        for item in items:
+            if isinstance(item, ImportedText):
+                scopes.setdefault(item.memory.scope.key(), []).append(item.memory)
+        known = set()
+        for scope, memories in scopes.items():
+            keys = [text_key(memory.text) for memory in memories]
+            found = await self._ledger.repeats(access, memories[0].scope, keys, self._clock.now())
+            known.update((scope, key) for key in found)
+        return known
+
+    def _put(self, item: ImportItem, generation: Generation, plan: _Plan) -> Put:
+        if isinstance(item, ImportedMemory):
+            memory = item.memory
+            add_id = memory.add_id or self._ids.memory()
+            base = max(memory.revision, 1) - 1
+            memory = replace(
+                memory,
+                id=memory.id or self._ids.memory(),
+                add_id=add_id,
+                revision=base,
+                conversation=conversation_key(memory.scope, add_id),
+            )
+            if memory.sources:
+                plan.conversations.append(Conversation(add_id, _running(memory), memory.sources, restored=True))
+                at = tuple(sorted(message.position for message in memory.sources))
+                memory = replace(memory, sources=(), source_positions=at, position=at[0])
+            return Put(memory, Kind.ADDED, features=_given(item, generation, memory))
+        add_id = self._ids.memory()
+        memory = replace(
+            item.memory,
+            id=self._ids.memory(),
+            add_id=add_id,
+            conversation=conversation_key(item.memory.scope, add_id),
+            source_positions=(0,),
+        )
+        plan.conversations.append(Conversation(add_id, _running(memory), [item.message]))
+        return Put(memory, Kind.ADDED, unique=True)
+
+
+def _running(memory: Memory) -> str:
+    return memory.conversation if memory.scope.run_id else ""
+
+
+def _given(item: ImportedMemory, generation: Generation, memory: Memory) -> Features | None:
+    """Features from the vector that came with the item, if the project's model made it; None to embed the text."""
+    if item.vector is None:
+        return None
+    norm = float(np.linalg.norm(item.vector))
+    if item.model == generation.model:
+        if len(item.vector) != generation.dimension or not np.isfinite(norm) or norm == 0:
+            text = f"must have {generation.dimension} finite numbers, not all zero, for {generation.model}"
+            raise VectorInvalid(
+                violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(item.vector)
+            )
+        terms = analyser(generation.language).terms(memory.text)
+        return Features(terms, (item.vector / norm).astype(np.float32))
+    return None
+
+
+def _same(stored: Memory, given: Memory) -> bool:
+    """Whether an import of `given` has nothing to add to `stored`."""
+    alike = (stored.text, stored.scope, dict(stored.metadata), stored.categories) == (
+        given.text,
+        given.scope,
+        dict(given.metadata),
+        given.categories,
+    )
+    return alike and (not given.expire_time or given.expire_time == stored.expire_time)
+
+

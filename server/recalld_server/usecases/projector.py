@@ -1,0 +1,106 @@
+"""Brings the index to what the ledger says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from recalld_server.domain.errors import IndexBehind, RecalldError
+from recalld_server.domain.memory import Access
+from recalld_server.domain.revision import Generation
+from recalld_server.ports.clock import Clock
+from recalld_server.ports.index import Index
+from recalld_server.ports.ledger import Ledger
+from recalld_server.telemetry.span import span
+
+log = logging.getLogger(__name__)
+
+BATCH = 500  # memories in one apply
+ATTEMPTS = 5  # rounds for memories that other writers move meanwhile
+PAUSE = 1.0  # seconds between looks at what is pending
+
+
+class Projector:
+    """Applies changes: at once for the writer that made them, later for whatever was left behind."""
+
+    def __init__(self, ledger: Ledger, index: Index, clock: Clock) -> None:
+        self._ledger = ledger
+        self._index = index
+        self._clock = clock
+        self._caught_up: set[str] = set()
+
+    async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
+        """Put what the ledger says of `ids` into the index and clear what was pending for them.
+
+        The ledger is read again after the index was written: an older state may have overtaken a newer one on the way.
+        False when other writers kept moving them; they stay pending. Raises IndexUnavailable.
+        """
+        todo = list(dict.fromkeys(ids))
+        for _ in range(ATTEMPTS):
+            if not todo:
+                return True
+            with span("ledger"):
+                entries, stand = await self._ledger.entries(project, generation, todo)
+            with span("apply"):
+                gone = [id for id in todo if id not in entries]
+                await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
+            applied = {id: entries[id].memory.revision if id in entries else 0 for id in todo}
+            with span("ledger"):
+                todo = list(await self._ledger.settle(project, generation, applied, stand.head))
+        return not todo
+
+    def require(self, project: str) -> None:
+        """Raise IndexBehind until everything from before this start is in the index."""
+        if project not in self._caught_up:
+            raise IndexBehind("The index is being rebuilt from the ledger; try again shortly.")
+
+    async def catch_up(self, project: str) -> None:
+        """Apply whatever the index may have lost or never had."""
+        generation = await self._ledger.generation(project)
+        mark = await self._index.mark(project, generation)
+        added = await self._ledger.pend_after(project, generation, mark)
+        while waiting := await self._ledger.pending(project, generation, BATCH):
+            if not await self.apply(project, generation, waiting):
+                break  # busy memories: the round goes on to them
+        self._caught_up.add(project)
+        if added:
+            log.info("index caught up", extra={"project": project, "changes": added})
+
+    async def rebuild(self, project: str) -> None:
+        """Drop the project's entries and make them anew from the ledger."""
+        self._caught_up.discard(project)
+        await self._index.drop(project, await self._ledger.generation(project))
+        await self.catch_up(project)
+
+    async def run(self) -> None:
+        """Until cancelled: apply what stays pending from one look to the next, for whatever reason."""
+        seen: dict[str, set[str]] = {}
+        while True:
+            for project in await self._ledger.projects():
+                try:
+                    seen[project] = await self._round(project, seen.get(project, set()))
+                except RecalldError as error:
+                    log.warning("index not reached", extra={"project": project, "error": type(error).__name__})
+            await self._clock.sleep(PAUSE)
+
+    async def _round(self, project: str, seen: set[str]) -> set[str]:
+        if project not in self._caught_up:
+            await self.catch_up(project)
+        generation = await self._ledger.generation(project)
+        waiting = await self._ledger.pending(project, generation, BATCH)
+        left = [id for id in waiting if id in seen]  # their writers had their chance
+        if left:
+            await self.apply(project, generation, left)
+        return set(waiting) - set(left)
+
+    async def wait(self, access: Access, seq: int, seconds: float) -> None:
+        """Return when everything up to `seq` is in the index. Raises IndexBehind after `seconds`."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        with span("wait"):
+            while (await self._ledger.positions(access)).applied < seq:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise IndexBehind
+                await self._clock.sleep(0.02)
+
+

@@ -1,0 +1,244 @@
+"""Searching: the index nominates, the ledger disposes, the domain ranks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recalld_server.domain.errors import AsOfNeedsScope, AsOfTooWide
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.limits import SEARCH_LIMIT
+from recalld_server.domain.memory import Access, Memory, Scope
+from recalld_server.domain.question import Question
+from recalld_server.domain.ranking import Mode, Pool, Ranking, exact_candidates, rank, relevance_only
+from recalld_server.domain.revision import Generation, SearchState
+from recalld_server.domain.vectors import FloatVector
+from recalld_server.ports.clock import Clock
+from recalld_server.ports.index import Index, IndexQuery, Nominations
+from recalld_server.ports.ledger import Ledger
+from recalld_server.telemetry.span import span
+from recalld_server.usecases.features import FeatureMaker
+from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.read import AsOf, Read
+
+DEPTH = 50  # candidates of each leg: more did not raise recall (design, section 7)
+LOADED = 50  # memories read at a time while they are given out
+BYTES_PER_TOKEN = 4  # the usual rule of thumb for English; a budget, not a count
+FRESH_WITHIN = 5.0  # seconds a search waits at most to be as fresh as asked
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What to look for. `fresh_seq` is the state to wait for, `budget` seconds at most; `max_tokens` 0 sets no limit."""
+
+    text: str
+    scope: Scope = Scope()
+    filter: Filter | None = None
+    limit: int = 10
+    threshold: float = 0.0
+    mode: Mode = Mode.HYBRID
+    as_of: AsOf | None = None
+    fresh_seq: int = 0
+    budget: float = FRESH_WITHIN
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One result before its text is read: why it stands where it does, and the index's own figures if it was nominated."""
+
+    id: str
+    score: float
+    relevance: float
+    terms: Mapping[str, float] = field(default_factory=dict)
+    neighbour: bool = False
+    tail: bool = False
+    keyword_raw: float | None = None
+    vector_raw: float | None = None
+
+    @property
+    def below(self) -> tuple[float, str]:
+        """Sorts as the answer does."""
+        return (-self.score, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """All results in order, and the state they were taken from: equal states give equal orders."""
+
+    places: Sequence[Place]
+    candidates: int
+    seq: int
+    state: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMemory:
+    """One result. `terms` are the parts of its score by name; `at` is its place in the whole order, from 0."""
+
+    memory: Memory
+    place: Place
+    at: int
+
+
+class Search:
+    """The use case behind Search and StreamSearch."""
+
+    def __init__(
+        self, ledger: Ledger, index: Index, features: FeatureMaker, projector: Projector, read: Read, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._index = index
+        self._features = features
+        self._projector = projector
+        self._read = read
+        self._clock = clock
+
+    async def rank(self, access: Access, query: SearchQuery) -> Ranked:
+        """Order everything the query finds, up to its limit.
+
+        Raises IndexBehind, IndexUnavailable, EmbedderUnavailable, LedgerUnavailable, and for searches of the past AsOfFuture,
+        HistoryTrimmed, AsOfNeedsScope, AsOfTooWide.
+        """
+        if query.as_of is not None:
+            return await self._rank_past(access, query, await self._read.sequence(access, query.as_of))
+        self._projector.require(access.project)
+        if query.fresh_seq:
+            await self._projector.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
+        state, question, vector = await self._asked(access, query)
+        now, depth = self._clock.now(), DEPTH
+        nominations = await self._nominate(access, query, state.generation, question, vector, now, depth)
+        pool, ranking = await self._head(access, query, state.generation, question, vector, nominations, now)
+        places = _places(pool, ranking, dict(nominations.keyword), dict(nominations.vector))
+        known = set(pool.ids)
+        while len(places) < query.limit and not nominations.exhausted and depth < SEARCH_LIMIT:
+            depth = min(SEARCH_LIMIT, max(2 * depth, query.limit))
+            nominations = await self._nominate(access, query, state.generation, question, vector, now, depth)
+            fresh = [id for id in _ids(nominations) if id not in known]
+            known.update(fresh)
+            with span("ledger"):
+                more = await self._ledger.pool(access, query.scope, query.filter, fresh, state.generation, now, window=0)
+            places += _tail(places, question, vector, more, ranking, query.mode)
+        kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
+        stand = state.positions
+        return Ranked(kept, len(known), stand.head, (stand.head, stand.applied))
+
+    async def hits(self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0) -> AsyncIterator[FoundMemory]:
+        """Results in order from place `start`, read as they are given out; what was deleted meanwhile is left out."""
+        as_of = ranked.seq if query.as_of is not None else None
+        for at in range(start, len(ranked.places), LOADED):
+            batch = ranked.places[at : at + LOADED]
+            with span("ledger"):
+                found = await self._ledger.memories(access, [place.id for place in batch], as_of)
+            for offset, place in enumerate(batch):
+                if place.id in found:
+                    yield FoundMemory(found[place.id], place, at + offset)
+
+    async def _asked(
+        self, access: Access, query: SearchQuery
+    ) -> tuple[SearchState, Question, FloatVector | None]:
+        with span("ledger"):
+            state = await self._ledger.search_state(access, query.scope)
+        question, vector = await self._features.question(
+            state.generation, query.text, state.speakers, embed=query.mode is not Mode.KEYWORD
+        )
+        return state, question, vector
+
+    async def _nominate(
+        self,
+        access: Access,
+        query: SearchQuery,
+        generation: Generation,
+        question: Question,
+        vector: FloatVector | None,
+        now: int,
+        depth: int,
+    ) -> Nominations:
+        terms = question.terms if query.mode is not Mode.VECTOR else question.terms[:0]
+        wanted = IndexQuery(query.scope, query.filter, terms, vector, now)
+        with span("index"):
+            return await self._index.nominate(access, generation, wanted, depth)
+
+    async def _head(
+        self,
+        access: Access,
+        query: SearchQuery,
+        generation: Generation,
+        question: Question,
+        vector: FloatVector | None,
+        nominations: Nominations,
+        now: int,
+    ) -> tuple[Pool, Ranking]:
+        with span("ledger"):
+            ids = _ids(nominations)
+            pool = await self._ledger.pool(access, query.scope, query.filter, ids, generation, now)
+        with span("rank"):
+            return pool, rank(question, vector, pool, query.mode)
+
+    async def _rank_past(self, access: Access, query: SearchQuery, seq: int) -> Ranked:
+        """Every row of the scope as it was, ranked without the index."""
+        if not (query.scope or access.pin):
+            raise AsOfNeedsScope
+        state, question, vector = await self._asked(access, query)
+        with span("ledger"):
+            rows = await self._ledger.snapshot(
+                access, query.scope, query.filter, state.generation, seq, SEARCH_LIMIT
+            )
+        if rows is None:
+            raise AsOfTooWide(limit=SEARCH_LIMIT)
+        with span("rank"):
+            pool = exact_candidates(question, vector, rows, DEPTH, query.mode)
+            ranking = rank(question, vector, pool, query.mode)
+            places = _places(pool, ranking, {}, {})
+            rest = rows.only(np.flatnonzero(~np.isin(rows.ids, pool.ids)) if len(rows) else np.zeros(0, np.int64))
+            places += _tail(places, question, vector, rest, ranking, query.mode, candidates_only=False)
+        kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
+        return Ranked(kept, len(rows), seq, (seq, seq))
+
+
+def _ids(nominations: Nominations) -> list[str]:
+    return list(dict.fromkeys(id for leg in (nominations.keyword, nominations.vector) for id, _ in leg))
+
+
+def _places(
+    pool: Pool, ranking: Ranking, keyword: Mapping[str, float], vector: Mapping[str, float]
+) -> list[Place]:
+    names = ("lexical", "similarity", "similarity_normalised", "context", "context_normalised", "speaker", "date", "matched")
+    columns = {name: getattr(ranking, name) for name in names}
+    return [
+        Place(
+            id=pool.ids[i],
+            score=float(ranking.score[i]),
+            relevance=float(ranking.relevance[i]),
+            terms={name: float(column[i]) for name, column in columns.items()},
+            neighbour=not pool.candidate[i],
+            keyword_raw=keyword.get(pool.ids[i]),
+            vector_raw=vector.get(pool.ids[i]),
+        )
+        for i in ranking.order.tolist()
+    ]
+
+
+def _tail(
+    places: Sequence[Place],
+    question: Question,
+    vector: FloatVector | None,
+    pool: Pool,
+    ranking: Ranking,
+    mode: Mode,
+    *,
+    candidates_only: bool = True,
+) -> list[Place]:
+    """What lies beyond the ranked head, by relevance, which scales the last score given so that order and score agree."""
+    rows = np.flatnonzero(pool.eligible & pool.candidate if candidates_only else pool.eligible)
+    pool = pool.only(rows)
+    relevance = relevance_only(question, vector, pool.terms, pool.vectors, ranking.idf, mode)
+    cap = min(places[-1].score, 1.0) if places else 1.0
+    order = sorted(range(len(pool)), key=lambda i: (-relevance[i], pool.ids[i]))
+    return [
+        Place(pool.ids[i], cap * float(relevance[i]), float(relevance[i]), tail=True)
+        for i in order
+        if mode is not Mode.KEYWORD or relevance[i] > 0
+    ]

@@ -1,0 +1,145 @@
+"""What every write shares: one commit with its apply, and answers that stay the same when the call is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from recalld_server.domain.errors import (
+    DuplicateText,
+    LedgerUnavailable,
+    OutcomeTaken,
+    RecalldError,
+    RequestIdReused,
+    RevisionConflict,
+    WriteConflict,
+)
+from recalld_server.domain.memory import Access, Memory
+from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
+from recalld_server.ports.ledger import Ledger
+from recalld_server.telemetry.span import span
+from recalld_server.usecases.projector import Projector
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LIMIT = 5.0  # seconds for commit and apply together
+DECISIONS = 3  # times a change is decided anew after a conflict
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write left: the stored answer, the head after it, whether the index has it, and memories by (id, revision)."""
+
+    answer: Mapping[str, Any]
+    seq: int
+    applied: bool
+    memories: Mapping[tuple[str, int], Memory] = field(default_factory=dict)
+
+
+class Writer:
+    """Commits changes and keeps the promise of request ids."""
+
+    def __init__(self, ledger: Ledger, projector: Projector) -> None:
+        self._ledger = ledger
+        self._projector = projector
+        self._running: set[asyncio.Task[Written]] = set()
+        self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
+
+    async def write(self, access: Access, change: Change) -> Written:
+        """Commit and apply, out of reach of cancellation: a caller that leaves does not leave half a write behind."""
+        task = asyncio.create_task(self._write(access, change))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Wait for the writes under way."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def decided(self, access: Access, decide: Callable[[], Awaitable[Change]]) -> Written:
+        """Write what `decide` decides; decide again when others were quicker. Raises WriteConflict after three times."""
+        for _ in range(DECISIONS):
+            try:
+                return await self.write(access, await decide())
+            except (RevisionConflict, DuplicateText):
+                continue
+        raise WriteConflict
+
+    async def once(
+        self, access: Access, request: RequestKey | None, work: Callable[[Outcome | None], Awaitable[Written]]
+    ) -> Written:
+        """Do `work` unless this request was answered before: then the answer is given again.
+
+        `work` gets the stored outcome of an earlier call that did part of it. A retry that comes while the first call is
+        under way at this server joins it. Raises RequestIdReused when the id came with another request.
+        """
+        if request is None:
+            return await work(None)
+        key = (access.project, access.principal, request.rpc, request.request_id)
+        while flight := self._flights.get(key):
+            if flight[0] != request.fingerprint:
+                raise RequestIdReused(request_id=request.request_id)
+            await asyncio.wait([flight[1]])
+            if not flight[1].cancelled() and not flight[1].exception():
+                return flight[1].result()
+        flown: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._flights[key] = (request.fingerprint, flown)
+        try:
+            written = await self._recalled(access, request, work)
+            flown.set_result(written)
+            return written
+        finally:
+            del self._flights[key]
+            flown.cancel()
+
+    async def _recalled(
+        self, access: Access, request: RequestKey, work: Callable[[Outcome | None], Awaitable[Written]]
+    ) -> Written:
+        while True:
+            with span("ledger"):
+                outcome = await self._ledger.outcome(access, request.rpc, request.request_id)
+            if outcome and outcome.fingerprint != request.fingerprint:
+                raise RequestIdReused(request_id=request.request_id)
+            if outcome and not outcome.partial:
+                return await self._rendered(access, outcome)
+            try:
+                return await work(outcome)
+            except OutcomeTaken:  # the same request at another server committed first: its answer is ours
+                continue
+
+    async def _rendered(self, access: Access, outcome: Outcome) -> Written:
+        named = [(str(id), int(revision)) for id, revision in outcome.answer.get("memories", ())]
+        memories = await self._ledger.revisions(access, named) if named else {}
+        applied = (await self._ledger.positions(access)).applied >= outcome.seq
+        return Written(outcome.answer, outcome.seq, applied, memories)
+
+    async def _write(self, access: Access, change: Change) -> Written:
+        try:
+            async with asyncio.timeout(LIMIT):
+                with span("commit"):
+                    commit = await self._ledger.commit(access, change)
+        except TimeoutError:
+            raise LedgerUnavailable("The ledger did not confirm in time; repeat the call with the same request id.") from None
+        memories = {(memory.id, memory.revision): memory for memory in commit.memories}
+        return Written(change.answer, commit.seq, await self._apply(access, commit), memories)
+
+    async def _apply(self, access: Access, commit: Commit) -> bool:
+        if not commit.touched:
+            return True
+        try:
+            async with asyncio.timeout(LIMIT):
+                generation = await self._ledger.generation(access.project)
+                return await self._projector.apply(access.project, generation, commit.touched)
+        except (RecalldError, TimeoutError) as error:
+            log.warning("change is pending for the index", extra={"seq": commit.seq, "error": type(error).__name__})
+            return False
+
+
+def stored_answer(memories: Sequence[tuple[str, int]], **more: Any) -> dict[str, Any]:
+    """An answer as the ledger keeps it: (id, revision) of each memory it shows, and what else it says."""
+    return {"memories": [list(named) for named in memories], **more}
