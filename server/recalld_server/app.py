@@ -20,8 +20,8 @@ from recalld.v1 import (
 from recalld_server.bootstrap import Recalld, build
 from recalld_server.rpc.entity_service import EntityService
 from recalld_server.rpc.interceptors.auth import development
-from recalld_server.rpc.memory_service import MemoryService
 from recalld_server.rpc.later import later
+from recalld_server.rpc.memory_service import MemoryService
 from recalld_server.rpc.search_service import SearchService
 from recalld_server.rpc.server import GrpcServer, Service, start
 from recalld_server.settings import Settings

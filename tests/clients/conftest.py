@@ -12,6 +12,7 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 from grpc_status import rpc_status
+
 from recalld.v1 import (
     entity_service_pb2,
     entity_service_pb2_grpc,

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+
 from recalld import FilterError
 from recalld import filters as grammar
 from recalld.v1 import filter_pb2 as pb
@@ -71,7 +72,10 @@ GUIDE = {
 }
 GRAMMAR = {
     "nothing": ({}, ("all_of", [])),
-    "siblings are joined by and": ({"user_id": "a", "run_id": "r"}, ("all_of", [("user_id", "EQ", "a"), ("run_id", "EQ", "r")])),
+    "siblings are joined by and": (
+        {"user_id": "a", "run_id": "r"},
+        ("all_of", [("user_id", "EQ", "a"), ("run_id", "EQ", "r")]),
+    ),
     "or": ({"OR": [{"user_id": "a"}, {"user_id": "b"}]}, ("any_of", [("user_id", "EQ", "a"), ("user_id", "EQ", "b")])),
     "or of nothing": ({"OR": []}, ("any_of", [])),
     "not": ({"NOT": {"user_id": "a"}}, ("none_of", ("user_id", "EQ", "a"))),
@@ -83,8 +87,10 @@ GRAMMAR = {
     "ne": ({"app_id": {"ne": "a"}}, ("app_id", "NE", "a")),
     "any id": ({"app_id": "*"}, ("app_id", "EXISTS", True)),
     "any text is every memory": ({"text": "*"}, ("all_of", [])),
-    "camelCase": ({"userId": "a", "createdAt": {"gt": "2024-07-01T10:00:00Z"}},
-                  ("all_of", [("user_id", "EQ", "a"), ("create_time", "GT", "2024-07-01T10:00:00+00:00")])),
+    "camelCase": (
+        {"userId": "a", "createdAt": {"gt": "2024-07-01T10:00:00Z"}},
+        ("all_of", [("user_id", "EQ", "a"), ("create_time", "GT", "2024-07-01T10:00:00+00:00")]),
+    ),
     "category": ({"categories": "likes"}, ("categories", "EQ", "likes")),
     "any of several categories": ({"categories": ["likes", "food"]}, ("categories", "IN", ["likes", "food"])),
     "keyword without regard to case": ({"keywords": {"icontains": "x"}}, ("text", "ICONTAINS", "x")),
@@ -96,7 +102,12 @@ GRAMMAR = {
         {"metadata": {"n": {"gte": 1.5, "lt": 3}, "s": {"ne": "x"}, "t": {"contains": "y"}}},
         (
             "all_of",
-            [("metadata.n", "GTE", 1.5), ("metadata.n", "LT", 3), ("metadata.s", "NE", "x"), ("metadata.t", "CONTAINS", "y")],
+            [
+                ("metadata.n", "GTE", 1.5),
+                ("metadata.n", "LT", 3),
+                ("metadata.s", "NE", "x"),
+                ("metadata.t", "CONTAINS", "y"),
+            ],
         ),
     ),
     "metadata is there": ({"metadata": {"a": "*"}}, ("metadata.a", "EXISTS", True)),
@@ -104,24 +115,35 @@ GRAMMAR = {
     "expiry": ({"expiration_date": {"gt": "2024-07-31"}}, ("expire_time", "GT", JULY_31)),
     "no expiry": ({"NOT": {"expiration_date": "*"}}, ("none_of", ("expire_time", "EXISTS", True))),
     "lt a day": ({"updated_at": {"lt": "2024-07-01"}}, ("update_time", "LT", JULY_1)),
-    "on a day": ({"created_at": "2024-07-01"},
-                 ("all_of", [("create_time", "GTE", JULY_1), ("create_time", "LTE", "2024-07-01T23:59:59.999999+00:00")])),
-    "not on a day": ({"created_at": {"ne": "2024-07-01"}},
-                     ("none_of", ("all_of", [("create_time", "GTE", JULY_1),
-                                             ("create_time", "LTE", "2024-07-01T23:59:59.999999+00:00")]))),
+    "on a day": (
+        {"created_at": "2024-07-01"},
+        ("all_of", [("create_time", "GTE", JULY_1), ("create_time", "LTE", "2024-07-01T23:59:59.999999+00:00")]),
+    ),
+    "not on a day": (
+        {"created_at": {"ne": "2024-07-01"}},
+        (
+            "none_of",
+            ("all_of", [("create_time", "GTE", JULY_1), ("create_time", "LTE", "2024-07-01T23:59:59.999999+00:00")]),
+        ),
+    ),
     "at one of two moments": (
         {"timestamp": {"in": ["2024-07-01T00:00:00", "2024-07-01T02:00:00+02:00"]}},
         ("any_of", [("create_time", "EQ", JULY_1), ("create_time", "EQ", JULY_1)]),
     ),
     "a date": ({"created_at": {"lte": date(2024, 7, 31)}}, ("create_time", "LTE", JULY_31)),
     "a datetime": ({"created_at": {"lte": datetime(2024, 7, 1, tzinfo=UTC)}}, ("create_time", "LTE", JULY_1)),
-    "the last day there is": ({"created_at": {"lte": "9999-12-31"}},
-                              ("create_time", "LTE", "9999-12-31T23:59:59.999999+00:00")),
+    "the last day there is": (
+        {"created_at": {"lte": "9999-12-31"}},
+        ("create_time", "LTE", "9999-12-31T23:59:59.999999+00:00"),
+    ),
     "nested": (
         {"AND": [{"AND": [{"user_id": "a"}]}, {"OR": [{"run_id": "r"}, {"NOT": {"app_id": "*"}}]}]},
-        ("all_of", [("user_id", "EQ", "a"), ("any_of", [("run_id", "EQ", "r"), ("none_of", ("app_id", "EXISTS", True))])]),
+        (
+            "all_of",
+            [("user_id", "EQ", "a"), ("any_of", [("run_id", "EQ", "r"), ("none_of", ("app_id", "EXISTS", True))])],
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("given", "meant"), [*GUIDE.values(), *GRAMMAR.values()], ids=[*GUIDE, *GRAMMAR])
@@ -159,7 +181,7 @@ for _ in range(40):
         ({"metadata": {"a": ["x"]}}, "filters.metadata.a", "string"),
         ("[object Object]", "filters", "object"),
     ],
-)  # fmt: skip
+)
 def test_refusal_names_place_and_what_is_allowed(given: Any, place: str, allowed: str) -> None:
     with pytest.raises(FilterError) as caught:
         grammar.parse(given)

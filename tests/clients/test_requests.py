@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+
 from recalld import InvalidRequest, imports, requests
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1.memory_service_pb2 import ImportItem
@@ -65,8 +66,9 @@ def test_add_with_everything() -> None:
 
 
 def test_a_message_alone_with_name_and_time() -> None:
-    (message,) = requests.add({"role": "user", "content": "Hi", "name": "Alex", "timestamp": "2024-07-20T10:00:00+02:00"},
-                              user_id="a").messages  # fmt: skip
+    (message,) = requests.add(
+        {"role": "user", "content": "Hi", "name": "Alex", "timestamp": "2024-07-20T10:00:00+02:00"}, user_id="a"
+    ).messages
     assert message.name == "Alex"
     assert message.time.ToDatetime(UTC) == datetime(2024, 7, 20, 8, tzinfo=UTC)
 
@@ -116,8 +118,17 @@ def test_search_by_category_and_metadata() -> None:
 
 
 def test_search_with_everything() -> None:
-    request = requests.search("q", user_id="a", top_k=3, threshold=0.0, mode="keyword", explain=True, as_of=7,
-                              at_least_as_fresh="t", max_tokens=50)  # fmt: skip
+    request = requests.search(
+        "q",
+        user_id="a",
+        top_k=3,
+        threshold=0.0,
+        mode="keyword",
+        explain=True,
+        as_of=7,
+        at_least_as_fresh="t",
+        max_tokens=50,
+    )
     assert request.limit == 3
     assert request.HasField("threshold")
     assert request.mode == search_service_pb2.SEARCH_MODE_KEYWORD
@@ -201,9 +212,21 @@ def test_import_items() -> None:
     assert text.text.message_time.ToDatetime(UTC) == datetime(1970, 1, 1, tzinfo=UTC)
     assert list(text.text.categories) == ["food"]
     memory = imports.item(
-        {"id": "m", "memory": "Likes tea", "user_id": "a", "hash": "h", "metadata": None, "categories": None,
-         "created_at": "2024-07-20T01:30:36.275141-07:00", "updated_at": "2024-07-20T01:30:36.275172-07:00",
-         "input": [{"role": "user", "content": "I like tea"}], "vector": [0.5, 0.25], "vector_model": "x"}, 1)  # fmt: skip
+        {
+            "id": "m",
+            "memory": "Likes tea",
+            "user_id": "a",
+            "hash": "h",
+            "metadata": None,
+            "categories": None,
+            "created_at": "2024-07-20T01:30:36.275141-07:00",
+            "updated_at": "2024-07-20T01:30:36.275172-07:00",
+            "input": [{"role": "user", "content": "I like tea"}],
+            "vector": [0.5, 0.25],
+            "vector_model": "x",
+        },
+        1,
+    )
     assert memory.memory.create_time.ToDatetime(UTC) == datetime(2024, 7, 20, 8, 30, 36, 275141, UTC)
     assert memory.memory.sources[0].content == "I like tea"
     assert list(memory.vector) == [0.5, 0.25]

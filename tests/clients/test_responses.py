@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from recalld import responses, structs
 from recalld.v1 import entity_service_pb2, memory_pb2
 from recalld.v1.memory_service_pb2 import AddResponse, AddResult
@@ -171,7 +172,15 @@ def test_entities() -> None:
     shown = responses.entities([entity_service_pb2.ListEntitiesResponse(entities=[entity])])
     assert shown == {
         "results": [
-            {"id": "4", "name": "trip", "type": "run", "total_memories": 5, "created_at": ISO, "updated_at": ISO,
-             "owner": None, "metadata": None}
+            {
+                "id": "4",
+                "name": "trip",
+                "type": "run",
+                "total_memories": 5,
+                "created_at": ISO,
+                "updated_at": ISO,
+                "owner": None,
+                "metadata": None,
+            }
         ]
-    }  # fmt: skip
+    }

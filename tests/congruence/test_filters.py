@@ -14,6 +14,8 @@ import pytest
 import sqlean
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import BigInteger, Column, Engine, Float, Index, MetaData, Table, Text, create_engine, insert, select
+
 from recalld_server.adapters.sql.filters import FilterCompiler, facets
 from recalld_server.domain.filters import (
     METADATA,
@@ -34,7 +36,6 @@ from recalld_server.domain.filters import (
     violations,
 )
 from recalld_server.domain.memory import SCOPE_FIELDS, Memory, Scope, fold
-from sqlalchemy import BigInteger, Column, Engine, Float, Index, MetaData, Table, Text, create_engine, insert, select
 
 
 class Store(Protocol):

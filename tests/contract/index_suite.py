@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from recalld_server.domain.filters import AllOf, AnyOf, Comparison, Filter, Instant, NoneOf, Operator, matches
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.revision import Features, Generation, IndexEntry

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlean import dbapi2 as sqlite
+from tests.contract.index_suite import FIRST, HERE, USER, IndexSuite, both, entry, found, ids, kept, query, unit
+
 from recalld_server.adapters.index.embedded.schema import SCHEMA
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Scope
 from recalld_server.ports.index import Index
-from sqlean import dbapi2 as sqlite
-
-from tests.contract.index_suite import FIRST, HERE, USER, IndexSuite, both, entry, found, ids, kept, query, unit
 
 
 @pytest.fixture

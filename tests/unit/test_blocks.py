@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from recalld_server.adapters.index.embedded.blocks import BLOCK, DEAD, NEVER, SHARE, Block, Blocks, Key
 
 ALICE: Key = (1, "user_id", "alice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from recalld_server.domain.categories import analyser_for, categorise, categorise_custom
 
 

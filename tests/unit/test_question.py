@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from recalld_server.domain.analysis import Analyser
 from recalld_server.domain.question import Question, ask
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from recalld_server.domain.question import Question
 from recalld_server.domain.ranking import Mode, Pool, Ranking, Weights, exact_candidates, rank, relevance_only
 

@@ -29,7 +29,7 @@ intolerant interested fan fond craving want try can't stand
 # One line for each category, in the order they are reported. Two words joined by "_" must follow one another.
 _LEXICON: Final[dict[str, str]] = {
     "personal_details": """
-        called birthday age aged years_old born address phone_number email nationality hometown gender zodiac
+        birthday age aged years_old born address phone_number email nationality hometown gender zodiac
         pronouns married single divorced engaged widowed citizen resident native originally nickname
     """,
     "family": """
@@ -44,10 +44,10 @@ _LEXICON: Final[dict[str, str]] = {
         analyst journalist electrician plumber chef salary interview resume promotion promoted office startup
         colleague coworker boss freelance freelancer intern internship hired fired retired profession professional
         business client university college degree student professor tutor phd bachelor school studies major
-        occupation industry workplace deadline earn meeting carpenter mechanic barista waiter waitress secretary
+        occupation industry workplace deadline earn carpenter mechanic barista waiter waitress secretary
         dentist surgeon
     """,
-    "likes": "like love enjoy favorite favourite adore fan fond dislike hate loathe obsessed passionate into_it",
+    "likes": "like love enjoy favorite favourite fav adore fan fond dislike hate loathe obsessed passionate into_it",
     "food_preferences": _DIETS,
     "food": _DIETS
     + """
@@ -110,7 +110,7 @@ _LEXICON: Final[dict[str, str]] = {
         new_job new_house moved baby_born passed_exam first_time finished_degree
     """,
     "user_preferences": """
-        prefer preference concise verbose tone dark_mode light_mode notification remind reminder favorite favourite
+        prefer preference concise verbose tone dark_mode light_mode notification favorite favourite
         bullet_points format rather short_answers detailed_answers
     """,
 }
@@ -118,7 +118,7 @@ _LEXICON: Final[dict[str, str]] = {
 _PHRASES: Final = {
     "personal_details": re.compile(
         r"\b(?:lives?|lived|living|moved|moving) (?:in|at|near|with|to|alone|on)\b|\b(?:is|am|i'm) from\b|\bis \d{1,3}$"
-        r"|\bspeaks?\b|\bgr[eo]w up\b|\bname(?:'s)?\b"
+        r"|\bspeaks?\b|\bgr[eo]w up\b|\bname(?:'s)?\b|\b(?:is|be) called\b"
     ),
     "sports": re.compile(r"\b(?:go|goes|going|went|loves?|likes?|enjoys?) (?:running|for (?:a run|runs))\b"),
     "hobbies": re.compile(r"\bfishing\b"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recalld_server.domain.sentences import bare, trimmed
+from recalld_server.domain.speech_acts import act
 from recalld_server.domain.word_lists import word_set
 
 _PARTICLES = word_set("de da di del della van von der den bin al el la le ibn ter")
@@ -46,6 +47,8 @@ def introduced(complement: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     last = complement[size - 1] if size else ""
     if not size or bare(last) in _TITLES or (bare(last) in _PARTICLES and last.islower()):
         return "", ()
+    if rest and last.endswith(",") and act([bare(token) for token in rest], asked=False):
+        rest = ()  # "I'm Sam, nice to meet you"
     if rest and bare(rest[0]) not in _FOLLOWERS and any(char.isalnum() for char in "".join(rest)):
         return "", ()
     if rest and (bare(rest[0]) == "and" or not bare(rest[0])):

@@ -31,11 +31,11 @@ _ACKNOWLEDGING = (
     | word_set(
         """
     thanks thank you thx ty great cool nice perfect awesome wonderful fantastic excellent amazing brilliant lovely
-    good fine right exactly correct true agreed understood alright lol haha hahaha hehe wow oh ah aha hmm hm mm mhm uh
-    um ugh phew yay so much very a lot again and well of course k kk got it that's that is it's it sounds looks
-    makes sense really fair enough noted gotcha roger done ooh i see this will do helpful for your the help all course deal works
-    interesting funny me too same here not at idea question point job my pleasure no problem worries welcome you're
-    what i'm we're is was would be
+    good fine right exactly correct true agreed understood alright lol haha hahaha hehe wow oh ah aha hmm hm mm mhm
+    uh um ugh phew yay so much very a lot again and well of course k kk got it that's that is it's it sounds looks
+    makes sense really fair enough noted gotcha roger done ooh i see this will do helpful for your the help all
+    course deal works interesting funny me too same here not at idea question point job my pleasure no problem
+    worries welcome you're what i'm we're is was would be
     """
     )
 )

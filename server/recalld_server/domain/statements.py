@@ -42,6 +42,10 @@ _THEIRS = {
 _PLURALS = word_set("they they're they've they'd they'll them their theirs themselves")
 _DO = {"do": "does", "don't": "doesn't", "dont": "doesn't"}
 _HAVE = {"have": "has", "haven't": "hasn't", "havent": "hasn't", "ain't": "isn't", "aint": "isn't"}
+_REPAIRED = {
+    "cant": "can't", "wont": "won't", "didnt": "didn't", "couldnt": "couldn't", "wouldnt": "wouldn't",
+    "wasnt": "wasn't",
+}  # fmt: skip
 _PAST_TIMES = re.compile(r"\b(?:yesterday|ago|last|earlier)\b")
 _HAD = word_set("been had better gone done seen never already made")
 _SUBJECT_WORDS = 9  # where the verb of "My …" is looked for
@@ -160,8 +164,9 @@ def _predicate(tokens: Tokens) -> str:
     """What a clause that begins with "I" says, its verb in the third person."""
     subject, rest = bare(tokens[0]), tokens[1:]
     adverbs = 0
-    while adverbs < len(rest) - 1 and is_adverb(bare(rest[adverbs])):
-        adverbs += 1
+    while adverbs < len(rest) - 1 and (is_adverb(bare(rest[adverbs])) or _no_longer(rest[adverbs : adverbs + 2])):
+        adverbs += 1 if is_adverb(bare(rest[adverbs])) else 2
+    adverbs = min(adverbs, len(rest) - 1)
     lead, verb, after = rest[:adverbs], bare(rest[adverbs]), rest[adverbs + 1 :]
     if subject in ("i'm", "im") or (subject == "i" and verb == "am"):
         complement = (*lead, *after) if subject == "i" else rest
@@ -179,7 +184,7 @@ def _predicate(tokens: Tokens) -> str:
 
 
 def _inflected(token: str, verb: str, rest: Sequence[str]) -> str:
-    known = _DO.get(verb) or _HAVE.get(verb)
+    known = _DO.get(verb) or _HAVE.get(verb) or _REPAIRED.get(verb)
     if known:
         return known
     simple = verb.isascii() and verb.isalpha()
@@ -189,6 +194,10 @@ def _inflected(token: str, verb: str, rest: Sequence[str]) -> str:
     # What is not a letter around the verb stays: "love," → "loves,".
     begin = token.casefold().find(verb)
     return token[:begin] + third_person(verb) + token[begin + len(verb) :] if begin >= 0 else token
+
+
+def _no_longer(tokens: Sequence[str]) -> bool:
+    return [bare(token) for token in tokens] == ["no", "longer"]
 
 
 def _drops_be(complement: Sequence[str]) -> bool:

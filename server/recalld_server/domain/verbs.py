@@ -26,7 +26,7 @@ BASES = word_set(
     draw earn fly forget give hear leave lend lose meet pay ride say see send spend swim tell understand win adore
     dislike avoid attend belong come commute consider consist contain cost create depend earn expect explore follow
     happen include intend involve maintain mean move possess raise recommend remember seem serve start stay suffer
-    support teach tend use wake watch wish worry am
+    support teach tend use wake watch wish worry weigh meditate jog exercise manage rent pray am
     """
 )
 # Verbs that are nouns as often; a second predicate only before a preposition, an article or an adverb.

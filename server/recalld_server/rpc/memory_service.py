@@ -7,8 +7,8 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 
-from recalld.v1 import memory_service_pb2_grpc
 from recalld.v1 import memory_service_pb2 as pb
+from recalld.v1 import memory_service_pb2_grpc
 from recalld_server.domain.errors import NotYetAvailable, RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey

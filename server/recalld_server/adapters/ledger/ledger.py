@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import commit as writing
@@ -14,7 +14,6 @@ from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import projection, reads
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
-from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
@@ -69,18 +68,11 @@ class SqlLedger:
         await self._engine.write(lambda c: c.execute(insert(t.projects).values(row).on_conflict_do_nothing()))
 
     async def generation(self, project: str) -> Generation:
-        statement = select(t.projects.c.generation).where(t.projects.c.project == project)
-        stored = await self._engine.read(lambda c: c.execute(statement).scalar_one_or_none())
-        if stored is None:
-            raise ProjectNotFound(project=project)
-        return Generation.parse(stored)
+        return (await self._engine.read(lambda c: reads.stand(c, Access(project))))[1]
 
     async def search_state(self, access: Access, scope: Scope) -> SearchState:
-        statement = select(t.projects.c.generation).where(t.projects.c.project == access.project)
-
-        def read(connection: reads.Connection) -> SearchState:
-            positions = reads.positions(connection, access)
-            generation = Generation.parse(connection.execute(statement).scalar_one())
+        def read(connection: Connection) -> SearchState:
+            positions, generation = reads.stand(connection, access)
             return SearchState(generation, ranking.speakers(connection, access, scope), positions)
 
         return await self._engine.read(read)
@@ -169,7 +161,7 @@ class SqlLedger:
         return await self._engine.read(lambda c: reads.count_entities(c, access, types))
 
     async def positions(self, access: Access) -> Positions:
-        return await self._engine.read(lambda c: reads.positions(c, access))
+        return (await self._engine.read(lambda c: reads.stand(c, access)))[0]
 
     async def sequence_at(self, access: Access, time: int) -> int:
         return await self._engine.read(lambda c: reads.sequence_at(c, access, time))

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, select, true, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, or_, select, true, tuple_
 
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.rows import features_of, inside, live_at, satisfying, unexpired
+from recalld_server.adapters.ledger.rows import features_of, inside, live_at, satisfying
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.ranking import Pool
@@ -80,9 +80,34 @@ _ROW = (
 )
 
 
-def _columns(source: FromClause, filter: Filter | None) -> list[ColumnElement[Any]]:
-    admitted = and_(*satisfying(filter, source)) if filter is not None else true()
-    return [*(source.c[name] for name in _ROW), admitted.label("eligible")]
+# Built once: making the columns of an alias takes longer than running the statement.
+_CANDIDATE, _NEAR = t.revisions.alias("candidate"), t.revisions.alias("near")
+_AROUND = (
+    select(*(_NEAR.c[name] for name in _ROW))
+    .select_from(
+        _CANDIDATE.join(
+            _NEAR,
+            and_(
+                _NEAR.c.project == _CANDIDATE.c.project,
+                _NEAR.c.conversation == _CANDIDATE.c.conversation,
+                _NEAR.c.position >= _CANDIDATE.c.position - bindparam("window"),
+                _NEAR.c.position <= _CANDIDATE.c.position + bindparam("window"),
+                _NEAR.c.seq_to.is_(None),
+            ),
+        )
+    )
+    .where(
+        _CANDIDATE.c.memory_id.in_(bindparam("ids", expanding=True)),
+        _CANDIDATE.c.seq_to.is_(None),
+        or_(_CANDIDATE.c.expire_time.is_(None), _CANDIDATE.c.expire_time > bindparam("now")),
+        or_(_NEAR.c.expire_time.is_(None), _NEAR.c.expire_time > bindparam("now")),
+    )
+    .distinct()
+)
+
+
+def _eligible(filter: Filter | None, source: FromClause) -> ColumnElement[bool]:
+    return (and_(*satisfying(filter, source)) if filter is not None else true()).label("eligible")
 
 
 def pool(
@@ -96,29 +121,12 @@ def pool(
     now: int,
     window: int,
 ) -> Pool:
-    candidate, near = t.revisions.alias("candidate"), t.revisions.alias("near")
-    beside = and_(
-        near.c.project == candidate.c.project,
-        near.c.conversation == candidate.c.conversation,
-        near.c.position >= candidate.c.position - window,
-        near.c.position <= candidate.c.position + window,
-        near.c.seq_to.is_(None),
-    )
-    statement = (
-        select(*_columns(near, filter))
-        .select_from(candidate.join(near, beside))
-        .where(
-            inside(access, scope, candidate),
-            candidate.c.memory_id.in_(list(ids)),
-            candidate.c.seq_to.is_(None),
-            unexpired(now, candidate),
-            inside(access, scope, near),
-            unexpired(now, near),
-        )
-        .distinct()
+    statement = _AROUND.add_columns(_eligible(filter, _NEAR)).where(
+        inside(access, scope, _CANDIDATE), inside(access, scope, _NEAR)
     )
     named = set(ids)
-    return _assembled(connection, cache, access.project, generation, connection.execute(statement).all(), named)
+    rows = connection.execute(statement, {"ids": list(ids), "now": now, "window": window}).all()
+    return _assembled(connection, cache, access.project, generation, rows, named)
 
 
 def snapshot(
@@ -131,7 +139,11 @@ def snapshot(
     as_of: int,
     limit: int,
 ) -> Pool | None:
-    statement = select(*_columns(t.revisions, filter)).where(inside(access, scope), live_at(as_of)).limit(limit + 1)
+    statement = (
+        select(*(t.revisions.c[name] for name in _ROW), _eligible(filter, t.revisions))
+        .where(inside(access, scope), live_at(as_of))
+        .limit(limit + 1)
+    )
     rows = connection.execute(statement).all()
     return None if len(rows) > limit else _assembled(connection, cache, access.project, generation, rows, set())
 
@@ -174,17 +186,19 @@ def _assembled(
     )
 
 
+_SPEAKERS = select(t.speakers.c.name, t.speakers.c.type).where(
+    t.speakers.c.project == bindparam("p"),
+    tuple_(t.speakers.c.type, t.speakers.c.id).in_(bindparam("ids", expanding=True)),
+    t.speakers.c.live > 0,
+)
+
+
 def speakers(connection: Connection, access: Access, scope: Scope) -> frozenset[str]:
     narrowed = scope.narrowed(access.pin)
     if not narrowed:
         return frozenset()
     ids = narrowed.items()
-    statement = select(t.speakers.c.name, t.speakers.c.type).where(
-        t.speakers.c.project == access.project,
-        tuple_(t.speakers.c.type, t.speakers.c.id).in_(list(ids)),
-        t.speakers.c.live > 0,
-    )
     of: dict[str, set[str]] = {name: set() for name, _ in ids}
-    for name, type in connection.execute(statement):
+    for name, type in connection.execute(_SPEAKERS, {"p": access.project, "ids": list(ids)}):
         of[type].add(name)
     return frozenset(set.intersection(*of.values()))

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, litera
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.reads import stand
 from recalld_server.adapters.ledger.rows import features_of, memory_columns, memory_of
-from recalld_server.adapters.ledger.reads import positions
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import Generation, IndexEntry, Positions
 
@@ -68,12 +68,12 @@ def pend_after(connection: Connection, project: str, generation: Generation, seq
 def entries(
     connection: Connection, project: str, generation: Generation, ids: Sequence[str]
 ) -> tuple[Mapping[str, IndexEntry], Positions]:
-    stand = positions(connection, Access(project))
+    where, _ = stand(connection, Access(project))
     rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)})
     found = {
         row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2]) for row in rows
     }
-    return found, stand
+    return found, where
 
 
 def settle(

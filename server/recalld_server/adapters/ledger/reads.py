@@ -6,22 +6,35 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal, literal_column, or_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import (
     inside,
     live_at,
     memory_columns,
-    memory_of,
+    pinned,
     satisfying,
     unexpired,
+    who,
     with_sources,
 )
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Cause, Kind, Memory, Scope
-from recalld_server.domain.revision import Entity, Event, EventQuery, ListQuery, Outcome, Page, Positions
+from recalld_server.domain.revision import Entity, Event, EventQuery, Generation, ListQuery, Outcome, Page, Positions
 
 OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
 
@@ -39,13 +52,25 @@ def outcome(connection: Connection, access: Access, rpc: str, request_id: str, n
     return row and Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial))
 
 
+_IDS = bindparam("ids", expanding=True)
+_LIVE = select(*memory_columns()).where(pinned(), live_at(None), t.revisions.c.memory_id.in_(_IDS))
+_PAST = select(*memory_columns()).where(
+    pinned(),
+    t.revisions.c.seq_from <= bindparam("as_of"),
+    or_(t.revisions.c.seq_to.is_(None), t.revisions.c.seq_to > bindparam("as_of")),
+    t.revisions.c.memory_id.in_(_IDS),
+)
+
+
 def memories(
     connection: Connection, access: Access, ids: Sequence[str], as_of: int | None = None
 ) -> Mapping[str, Memory]:
-    statement = select(*memory_columns()).where(
-        inside(access), live_at(as_of), t.revisions.c.memory_id.in_(list(ids))
-    )
-    return {m.id: m for m in with_sources(connection, access.project, connection.execute(statement))}
+    parameters = {**who(access), "ids": list(ids)}
+    if as_of is None:
+        rows = connection.execute(_LIVE, parameters)
+    else:
+        rows = connection.execute(_PAST, {**parameters, "as_of": as_of})
+    return {memory.id: memory for memory in with_sources(connection, access.project, rows)}
 
 
 def revisions(
@@ -224,14 +249,22 @@ def count_entities(connection: Connection, access: Access, types: Sequence[str])
     return total
 
 
-def positions(connection: Connection, access: Access) -> Positions:
-    waiting = select(func.min(t.pending.c.seq)).where(t.pending.c.project == access.project).scalar_subquery()
-    row = connection.execute(
-        select(t.projects.c.head, t.projects.c.oldest, waiting).where(t.projects.c.project == access.project)
-    ).one_or_none()
+_STAND = select(
+    t.projects.c.head,
+    select(func.min(t.pending.c.seq)).where(t.pending.c.project == bindparam("p")).scalar_subquery(),
+    t.projects.c.oldest,
+    t.projects.c.generation,
+).where(t.projects.c.project == bindparam("p"))
+
+
+def stand(connection: Connection, access: Access) -> tuple[Positions, Generation]:
+    """Where the project stands and the index version it uses."""
+    row = connection.execute(_STAND, {"p": access.project}).one_or_none()
     if row is None:
         raise ProjectNotFound(project=access.project)
-    return Positions(head=row[0], applied=row[0] if row[2] is None else row[2] - 1, oldest=row[1])
+    head, waiting, oldest, generation = row
+    applied = head if waiting is None else waiting - 1
+    return Positions(head=head, applied=applied, oldest=oldest), Generation.parse(generation)
 
 
 def sequence_at(connection: Connection, access: Access, time: int) -> int:

@@ -131,6 +131,20 @@ def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisi
     return and_(*terms)
 
 
+def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:
+    """`inside` with the access as bound parameters, for statements that are built once and look rows up by id.
+
+    A planner can't use an index on an id it does not know to be given; rows found by another index are only checked.
+    """
+    admitted = (or_(bindparam(f"pin_{name}") == "", source.c[name] == bindparam(f"pin_{name}")) for name in SCOPE_FIELDS)
+    return and_(source.c.project == bindparam("p"), *admitted)
+
+
+def who(access: Access) -> dict[str, str]:
+    """The parameters of `pinned`."""
+    return {"p": access.project, **{f"pin_{name}": getattr(access.pin, name) for name in SCOPE_FIELDS}}
+
+
 def satisfying(filter: Filter | None, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
     """The filter as a condition on rows of `source`; nothing for None."""
     if filter is None:

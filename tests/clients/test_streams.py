@@ -1,0 +1,212 @@
+"""Streams: resumed where they broke, without repeats, and cancelled when left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+import recalld
+from recalld import AsyncMemoryClient, MemoryClient, imports
+from recalld.v1 import memory_pb2, memory_service_pb2
+from recalld.v1.search_service_pb2 import Checkpoint, Done, StreamSearchResponse
+
+QUICK = pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+
+
+def hit(number: int) -> StreamSearchResponse:
+    found = memory_pb2.Hit(memory=memory_pb2.Memory(id=f"m{number}"), relevance=0.5)
+    return StreamSearchResponse(hit=found, resume_token=f"t{number}")
+
+
+def checkpoint(changed: bool) -> StreamSearchResponse:
+    return StreamSearchResponse(checkpoint=Checkpoint(changed=changed), resume_token="c")
+
+
+DONE = StreamSearchResponse(done=Done(hit_count=1, sequence=7, candidate_count=50))
+
+
+def breaks(*messages: StreamSearchResponse, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
+    """An answer that sends messages and then fails."""
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Iterator[StreamSearchResponse]:
+        yield from messages
+        context.abort(code, "gone")
+
+    return answer
+
+
+def collect(kind: str, target: str, **options: Any) -> tuple[list[str], Any]:
+    """All hits of a stream, and its summary."""
+    if kind == "blocking":
+        with MemoryClient(target) as client, client.stream_search("q", **options) as stream:
+            return [each["id"] for each in stream], stream.done
+
+    async def run() -> tuple[list[str], Any]:
+        async with AsyncMemoryClient(target) as client, client.stream_search("q", **options) as stream:
+            return [each["id"] async for each in stream], stream.done
+
+    return asyncio.run(run())
+
+
+@QUICK
+def test_a_stream_to_its_end(fake: Any, kind: str) -> None:
+    fake.answers["StreamSearch"] = [iter([hit(1), checkpoint(False), hit(2), DONE])]
+    ids, done = collect(kind, fake.target, user_id="alex", timeout=5)
+    assert ids == ["m1", "m2"]
+    assert (done.hit_count, done.sequence, done.changed, done.candidate_count) == (2, 7, False, 50)
+    assert fake.asked[0].request.scope.user_id == "alex"
+    assert 4 < fake.asked[0].seconds_left <= 5
+
+
+@QUICK
+def test_a_broken_stream_goes_on_by_token(fake: Any, kind: str) -> None:
+    fake.answers["StreamSearch"] = [breaks(), breaks(hit(1), hit(2)), breaks(), iter([hit(3), DONE])]
+    ids, done = collect(kind, fake.target)
+    assert ids == ["m1", "m2", "m3"]
+    assert done.hit_count == 3
+    assert [each.request.resume_token for each in fake.asked] == ["", "", "t2", "t2"]
+    assert len({each.metadata["x-correlation-id"] for each in fake.asked}) == 1
+
+
+@QUICK
+def test_hits_seen_before_a_change_are_dropped(fake: Any, kind: str) -> None:
+    fake.answers["StreamSearch"] = [breaks(hit(1), hit(2)), iter([checkpoint(True), hit(2), hit(3), DONE])]
+    ids, done = collect(kind, fake.target)
+    assert ids == ["m1", "m2", "m3"]
+    assert done.changed
+
+
+@QUICK
+def test_a_stream_without_done_was_broken(fake: Any, kind: str) -> None:
+    fake.answers["StreamSearch"] = [iter([hit(1)]), iter([hit(2), DONE])]
+    assert collect(kind, fake.target)[0] == ["m1", "m2"]
+
+
+@QUICK
+def test_resuming_ends_without_progress(fake: Any, kind: str) -> None:
+    fake.answers["StreamSearch"] = [breaks(hit(1))] + [breaks()] * 9
+    with pytest.raises(recalld.Unavailable):
+        collect(kind, fake.target)
+    assert len(fake.asked) == 4
+
+
+@QUICK
+def test_other_errors_end_a_stream(fake: Any, kind: str) -> None:
+    fake.answers["StreamSearch"] = [breaks(hit(1), code=grpc.StatusCode.INVALID_ARGUMENT)]
+    with pytest.raises(recalld.InvalidRequest):
+        collect(kind, fake.target)
+
+
+def endless(fake: Any) -> None:
+    """Lets the server send hits until it is cancelled."""
+    ended = threading.Event()
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Iterator[StreamSearchResponse]:
+        context.add_callback(ended.set)
+        yield hit(1)
+        assert ended.wait(10)  # a client that never cancels fails the test below
+        fake.cancelled.set()
+
+    fake.answers["StreamSearch"] = [answer]
+
+
+@pytest.mark.parametrize("manner", ["close", "with", "dropped"])
+def test_leaving_a_stream_cancels_the_call(fake: Any, manner: str) -> None:
+    endless(fake)
+    client = MemoryClient(fake.target)
+    if manner == "dropped":
+        for _ in client.stream_search("q"):
+            break
+    elif manner == "with":
+        with client.stream_search("q") as stream:
+            next(stream)
+    else:
+        stream = client.stream_search("q")
+        next(stream)
+        stream.close()
+        assert list(stream) == []
+        assert stream.done is None
+    assert fake.cancelled.wait(5)
+    client.close()
+
+
+async def test_leaving_an_async_stream_cancels_the_call(fake: Any) -> None:
+    endless(fake)
+    async with AsyncMemoryClient(fake.target) as client:
+        async with client.stream_search("q") as stream:
+            assert (await anext(stream))["id"] == "m1"
+        assert await asyncio.to_thread(fake.cancelled.wait, 5)
+        endless(fake)
+        fake.cancelled.clear()
+
+        begun = asyncio.Event()
+
+        async def read() -> None:
+            async for _ in client.stream_search("q"):
+                begun.set()
+
+        reading = asyncio.create_task(read())
+        await begun.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert await asyncio.to_thread(fake.cancelled.wait, 5)
+
+
+def settle(request: Any, context: grpc.ServicerContext) -> Iterator[memory_service_pb2.ImportProgress]:
+    """Answers an import item by item; items without text fail."""
+    stored = 0
+    for number, each in enumerate(request):
+        progress = memory_service_pb2.ImportProgress(through_index=number, stored=stored)
+        if each.text.text:
+            stored += 1
+            progress.stored = stored
+        else:
+            failure = progress.failed.add(index=number)
+            failure.status.code = 3
+        progress.consistency_token = each.request_id
+        yield progress
+
+
+@QUICK
+def test_import(fake: Any, kind: str) -> None:
+    fake.answers["ImportMemories"] = [settle]
+    items = [{"text": "Likes tea", "user_id": "a"}, {"id": "m", "user_id": "a"}, {"text": "Likes jam", "user_id": "a"}]
+    progress = run_import(kind, fake.target, items, request_id="mine")
+    assert [(each.through_index, each.stored) for each in progress] == [(0, 1), (1, 1), (2, 2)]
+    assert [(each.index, type(each.error)) for each in progress[1].failed] == [(1, recalld.InvalidRequest)]
+    assert [each.consistency_token for each in progress] == ["mine", "", ""]
+
+
+@QUICK
+def test_a_bad_item_ends_an_import_after_what_came_before(fake: Any, kind: str) -> None:
+    fake.answers["ImportMemories"] = [settle]
+    progress: list[imports.ImportProgress] = []
+    with pytest.raises(recalld.InvalidRequest, match=r"items\[1\]\.colour"):
+        run_import(kind, fake.target, [{"text": "Likes tea", "user_id": "a"}, {"colour": "red"}], into=progress)
+    assert [each.stored for each in progress] == [1]
+
+
+def run_import(kind: str, target: str, items: Any, into: Any = None, **options: Any) -> list[imports.ImportProgress]:
+    progress: list[imports.ImportProgress] = [] if into is None else into
+    if kind == "blocking":
+        with MemoryClient(target) as client:
+            progress.extend(client.import_memories(items, **options))
+        return progress
+
+    async def given() -> Any:
+        for each in items:
+            yield each
+
+    async def run() -> None:
+        async with AsyncMemoryClient(target) as client:
+            async for each in client.import_memories(given(), **options):
+                progress.append(each)  # noqa: PERF401  what came before an error counts
+
+    asyncio.run(run())
+    return progress
