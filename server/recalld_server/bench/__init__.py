@@ -1,7 +1,101 @@
-"""`recalld bench`."""
+"""`recalld bench`: retrieval quality and speed, measured through the API by which everyone else calls the server."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-bench = typer.Typer(no_args_is_help=True)
+MOST_CALLERS = 64  # a key may have so many streams open
+MOST_MEMORIES = 1_000_000
+MOST_SECONDS = 600
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class BenchError(RuntimeError):
+    """A measurement that would mean nothing: bad input, a call that failed, a memory that was not stored."""
+
+
+@bench.command("retrieval")
+def measure_retrieval(
+    data: Annotated[Path, typer.Option(help="Conversations with questions and the turns that answer them, as JSON.")],
+    target: Annotated[str | None, typer.Option(help="Server to ask; default: one of its own in a new folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Share of the evidence that searches find, by kind of question.
+
+    Imports every conversation of the file and asks all its questions. What it stored on a --target is deleted again.
+    """
+    import json
+
+    from recalld_server.bench import retrieval, tables
+
+    if not data.is_file():
+        raise typer.BadParameter(f"{data} is not a file", param_hint="--data")
+    with _clear_errors():
+        report = retrieval.run(retrieval.read(data), target, tables.say)
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        tables.show_retrieval(report)
+
+
+@bench.command("load")
+def measure_load(
+    memories: Annotated[str, typer.Option(help="Sizes to measure at.")] = "1000,10000,100000",
+    callers: Annotated[str, typer.Option(help=f"Concurrent callers, up to {MOST_CALLERS}.")] = "1,8,64",
+    seconds: Annotated[float, typer.Option(help="Time for each figure.")] = 5.0,
+    import_texts: Annotated[int, typer.Option(help="Texts for the rate of embedded imports; 0 leaves it out.")] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """Time of add, get, search and stream at several sizes, each on a server of its own in a new folder.
+
+    The server is one process and this is the one client process; on one machine they share its processors. Vectors are
+    made for the fill, not embedded. No question is asked twice, so that no cached embedding answers.
+    """
+    import asyncio
+    import json
+
+    from recalld_server.bench import load, tables
+
+    sizes = _numbers(memories, "--memories", MOST_MEMORIES)
+    crowds = _numbers(callers, "--callers", MOST_CALLERS)
+    if not 0 < seconds <= MOST_SECONDS:
+        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    if not 0 <= import_texts <= MOST_MEMORIES:
+        raise typer.BadParameter(f"must be 0 to {MOST_MEMORIES}", param_hint="--import-texts")
+    with _clear_errors():
+        report = asyncio.run(load.run(sizes, crowds, seconds, import_texts, tables.say))
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        tables.show_load(report)
+
+
+def _numbers(given: str, option: str, most: int) -> list[int]:
+    try:
+        numbers = [int(part) for part in given.split(",")]
+    except ValueError:
+        raise typer.BadParameter("must be whole numbers with commas between them", param_hint=option) from None
+    if not all(1 <= number <= most for number in numbers):
+        raise typer.BadParameter(f"each must be 1 to {most}", param_hint=option)
+    return numbers
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """What went wrong in one line; a server that failed to start brings the end of its log."""
+    from recalld import RecalldError
+    from recalld.testing import ServerError
+
+    try:
+        yield
+    except (BenchError, RecalldError, ServerError) as error:
+        typer.echo(f"recalld bench: {error}", err=True)
+        raise typer.Exit(1) from None

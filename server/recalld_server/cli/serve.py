@@ -30,7 +30,11 @@ def serve(
     """Run the service until it is interrupted."""
     given: dict[str, Any] = {key: value for key, value in locals().items() if value is not None}
     import asyncio
+    import os
     import sys
+
+    # Matrices here are too small to share: a second thread for one of them only gets in the way of another call.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from recalld_server import app
     from recalld_server.domain.errors import RecalldError

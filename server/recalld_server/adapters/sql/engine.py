@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -62,18 +63,24 @@ class SqliteEngine:
         self.reader_engine = _sqlite(path, synchronous, "BEGIN", poolclass=QueuePool, pool_size=READERS, max_overflow=0)
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read-{path.stem}")
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name=f"write-{path.stem}", daemon=True)
         self._thread.start()
 
     async def read(self, work: Work[T]) -> T:
+        if self._closed:
+            raise self._unavailable()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def write(self, work: Work[T]) -> T:
+        if self._closed:
+            raise self._unavailable()  # nobody would ever answer
         future: Future[T] = Future()
         self._queue.put((work, future))
         return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
+        self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown()
@@ -88,49 +95,48 @@ class SqliteEngine:
             raise self._translated(error) from None
 
     def _serve(self) -> None:
-        with self.writer_engine.connect() as connection:
-            closing = False
-            while not closing:
-                group = [self._queue.get()]
-                while len(group) < GROUP and not self._queue.empty():
-                    group.append(self._queue.get())
-                closing = None in group
-                waiting = [item for item in group if item and item[1].set_running_or_notify_cancel()]
-                if waiting:
-                    self._transact(connection, waiting)
+        closing = False
+        while not closing:
+            group = [self._queue.get()]
+            while len(group) < GROUP and not self._queue.empty():
+                group.append(self._queue.get())
+            closing = None in group
+            waiting = [item for item in group if item and item[1].set_running_or_notify_cancel()]
+            if waiting:
+                self._transact(waiting)
 
-    def _transact(self, connection: Connection, group: list[tuple[Work[Any], Future[Any]]]) -> None:
+    def _transact(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
         """One transaction for the group. Answers go out after the commit; a failed commit fails every one of them."""
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        answers: list[Any] = []
+        failures: dict[int, BaseException] = {}  # by place in the group
         try:
-            with connection.begin():
-                for work, future in group:
+            with self.writer_engine.connect() as connection, connection.begin():
+                for place, (work, _) in enumerate(group):
                     try:
-                        if len(group) == 1:
-                            answers.append((future, work(connection), None))
-                        else:
-                            with connection.begin_nested():
-                                answer = work(connection)
-                            answers.append((future, answer, None))
+                        with connection.begin_nested() if len(group) > 1 else nullcontext():
+                            answers.append(work(connection))
                     except Exception as error:  # noqa: BLE001 - each goes to the caller it belongs to
-                        answers.append((future, None, error))
-                        if len(group) == 1:
-                            raise
-        except Exception as error:  # noqa: BLE001 - begin or commit failed: nobody's change is stored
-            answers = [(future, None, failed or error) for future, _, failed in answers] or [
-                (future, None, error) for _, future in group
-            ]
-        for future, answer, failure in answers:
-            if failure is None:
-                future.set_result(answer)
-            else:
+                        answers.append(None)
+                        failures[place] = error
+                        if len(group) == 1 or not _in_transaction(connection):
+                            raise  # a full disk, for one, undoes the whole transaction and not just this change
+        except Exception as error:  # noqa: BLE001 - nobody's change is stored
+            failures = {place: failures.get(place, error) for place in range(len(group))}
+        for place, (_, future) in enumerate(group):
+            if failure := failures.get(place):
                 future.set_exception(self._translated(failure) if isinstance(failure, DBAPIError) else failure)
+            else:
+                future.set_result(answers[place])
 
     def _translated(self, error: DBAPIError) -> BaseException:
         if isinstance(error, IntegrityError):
             return error
         log.error("sql failed", extra={"store": self.path.stem, "error": type(error.orig).__name__}, exc_info=error.orig)
         return self._unavailable()
+
+
+def _in_transaction(connection: Connection) -> bool:
+    return bool(connection.connection.driver_connection.in_transaction)  # type: ignore[union-attr]
 
 
 def _sqlite(path: Path, synchronous: str, begin: str, **pool: Any) -> Engine:

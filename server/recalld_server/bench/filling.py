@@ -1,0 +1,99 @@
+"""Putting memories into a server for a measurement, by ImportMemories."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from recalld import MemoryClient
+from recalld.imports import Importable
+from recalld.v1.memory_pb2 import Memory, Message
+from recalld.v1.memory_service_pb2 import ImportItem
+from recalld_server.bench import BenchError
+from recalld_server.bench.corpus import SEED, Corpus
+
+IN_ONE_USER = 10_000  # up to this size all memories belong to one user, above it each user has PER_USER
+PER_USER = 100
+PER_RUN = 20  # messages in a conversation, so that searches have neighbours to weigh
+CHUNK = 1_000  # memories made at a time
+FIRST_TIME = 1_750_000_000  # seconds since the Unix epoch; each memory is a minute later than the one before
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an import did: counts, seconds from the first item to the last answer, proof for searches."""
+
+    stored: int
+    unchanged: int
+    seconds: float
+    token: str
+
+    @property
+    def per_second(self) -> float:
+        """Items stored a second."""
+        return self.stored / self.seconds
+
+
+def store(client: MemoryClient, items: Iterable[Importable]) -> Stored:
+    """Import the items and wait until searches see them. Raises BenchError for an item that is refused."""
+    start = perf_counter()
+    last = None
+    for last in client.import_memories(items):
+        for failure in last.failed:
+            raise BenchError(f"item {failure.index} was not stored: {failure.error}")
+    seconds = perf_counter() - start
+    if last is None or not last.consistency_token:
+        raise BenchError("nothing was imported")
+    client.search("anything", limit=1, user_id="nobody", at_least_as_fresh=last.consistency_token)
+    return Stored(last.stored, last.unchanged, seconds, last.consistency_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Made memories, numbered from 0: whose each is and what its id is follows from its number."""
+
+    memories: int
+
+    @property
+    def users(self) -> int:
+        """How many users share them."""
+        return 1 if self.memories <= IN_ONE_USER else self.memories // PER_USER
+
+    def user(self, number: int) -> str:
+        """The user of a memory. Conversations go round the users, as they would arrive."""
+        return f"user-{number // PER_RUN % self.users}"
+
+    def memory_id(self, number: int) -> str:
+        """A UUID of version 7 (RFC 9562) that grows with the number, as the server's own grow with time."""
+        milliseconds = FIRST_TIME * 1000 + number
+        scattered = number * 0x9E3779B97F4A7C15 % (1 << 62)
+        return str(uuid.UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | scattered))
+
+    def items(self, corpus: Corpus, model: str, dimension: int) -> Iterator[ImportItem]:
+        """All of them with vectors of unit length that claim to be the model's."""
+        generator = np.random.default_rng(SEED)
+        for start in range(0, self.memories, CHUNK):
+            count = min(CHUNK, self.memories - start)
+            vectors = generator.standard_normal((count, dimension), dtype=np.float32)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            texts = corpus.texts(count)
+            for number, text, vector in zip(range(start, start + count), texts, vectors.tolist(), strict=True):
+                memory = self._memory(number, text)
+                yield ImportItem(memory=memory, vector=vector, vector_model=model)
+
+    def _memory(self, number: int, text: str) -> Memory:
+        round_number = number // PER_RUN // self.users
+        said = Message(role="user", content=text, position=number % PER_RUN)
+        said.time.seconds = FIRST_TIME + 60 * number
+        return Memory(
+            id=self.memory_id(number),
+            text=text,
+            user_id=self.user(number),
+            run_id=f"run-{round_number}",
+            speaker="user",
+            sources=[said],
+        )

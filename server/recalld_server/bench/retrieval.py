@@ -1,0 +1,182 @@
+"""How much of the evidence searches find: conversations go in by ImportMemories, their questions out by Search.
+
+recall@k of a question is the share of its evidence turns among the first k hits; a figure is the mean over questions.
+Questions without evidence do not count. The form of the data is that of LoCoMo (Maharana et al. 2024), see `read`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from recalld import MemoryClient
+from recalld.testing import start_local
+from recalld_server.bench import BenchError
+from recalld_server.bench.filling import store
+
+DEPTHS = (5, 10, 20)
+TIME_FORM = "%I:%M %p on %d %B, %Y"  # "1:56 pm on 8 May, 2023", taken as UTC
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one speaker said at once."""
+
+    id: str
+    speaker: str
+    text: str
+    session: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and the ids of the turns that answer it; at least one."""
+
+    text: str
+    category: str
+    evidence: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """All sessions of one pair of speakers, in order, and what is asked about them."""
+
+    id: str
+    turns: Sequence[Turn]
+    questions: Sequence[Question]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Recall at each of DEPTHS of one question, and the milliseconds its search took for the Python client."""
+
+    category: str
+    recall: tuple[float, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalReport:
+    """One run. `repeated` turns said what their session had said before, so no memory of their own came of them."""
+
+    turns: int
+    repeated: int
+    import_seconds: float
+    answers: Sequence[Answer]
+
+    def recall(self, category: str | None = None) -> dict[str, float]:
+        """Mean recall by depth, of all questions or of one category."""
+        rows = [answer.recall for answer in self.answers if category in (None, answer.category)]
+        return {f"recall@{depth}": float(mean) for depth, mean in zip(DEPTHS, np.mean(rows, axis=0), strict=True)}
+
+    def categories(self) -> dict[str, int]:
+        """Questions in each category, by name."""
+        names = sorted({answer.category for answer in self.answers})
+        return {name: sum(answer.category == name for answer in self.answers) for name in names}
+
+    def search_ms(self) -> dict[str, float]:
+        """Percentiles of the time of a search."""
+        times = [answer.milliseconds for answer in self.answers]
+        return {f"p{share}": float(np.percentile(times, share)) for share in (50, 99)}
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures under the names of the field."""
+        by_category = {name: {"questions": n, **self.recall(name)} for name, n in self.categories().items()}
+        total = {"questions": len(self.answers), **self.recall()}
+        return {**total, "by_category": by_category, "search_ms": self.search_ms()}
+
+
+def read(path: Path) -> list[Conversation]:
+    """Conversations of a JSON file; raises BenchError where its form is another.
+
+    [{id, sessions: [{session, time, turns: [{id, speaker, text, caption?}]}], questions: [{question, category,
+    evidence: [turn id]}]}]. A picture that was shared counts as said, by its caption.
+    """
+    try:
+        found = [_conversation(given) for given in json.loads(path.read_text(encoding="utf-8"))]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BenchError(f"{path.name} has not the form of conversations: {error!r}") from error
+    if not any(conversation.questions for conversation in found):
+        raise BenchError(f"{path.name} has no question with evidence")
+    return found
+
+
+def _conversation(given: dict[str, Any]) -> Conversation:
+    turns = []
+    for session in given["sessions"]:
+        time = datetime.strptime(session["time"], TIME_FORM).replace(tzinfo=UTC)
+        for turn in session["turns"]:
+            caption = f" [shares {turn['caption']}]" if turn.get("caption") else ""
+            text = (turn["text"] + caption).strip()
+            turns.append(Turn(turn["id"], turn["speaker"], text, f"session-{session['session']}", time))
+    questions = [
+        Question(each["question"], str(each["category"]), frozenset(each["evidence"]))
+        for each in given["questions"]
+        if each["evidence"]
+    ]
+    return Conversation(given["id"], turns, questions)
+
+
+def run(conversations: Sequence[Conversation], target: str | None, say: Say) -> RetrievalReport:
+    """Import everything, then ask everything, one call at a time. Raises BenchError, RecalldError, ServerError."""
+    if target is None:
+        say("starting a server in a temporary folder")
+        with start_local() as server:
+            return _measured(server.client(), conversations, "", say)
+    batch = f"bench-{uuid4().hex[:8]}-"  # apart from what the server has
+    with MemoryClient(target) as client:
+        try:
+            return _measured(client, conversations, batch, say)
+        finally:
+            for conversation in conversations:
+                client.delete_all(user_id=batch + conversation.id)
+
+
+def _measured(client: MemoryClient, conversations: Sequence[Conversation], prefix: str, say: Say) -> RetrievalReport:
+    turns = sum(len(conversation.turns) for conversation in conversations)
+    say(f"importing {turns} turns of {len(conversations)} conversations")
+    done = store(client, (item for conversation in conversations for item in _items(conversation, prefix)))
+    asked = sum(len(conversation.questions) for conversation in conversations)
+    say(f"asking {asked} questions")
+    answers = [
+        _asked(client, question, prefix + conversation.id)
+        for conversation in conversations
+        for question in conversation.questions
+    ]
+    return RetrievalReport(turns, done.unchanged, done.seconds, answers)
+
+
+def _items(conversation: Conversation, prefix: str) -> Iterator[dict[str, Any]]:
+    for turn in conversation.turns:
+        yield {
+            "text": turn.text,
+            "name": turn.speaker,
+            "user_id": prefix + conversation.id,
+            "run_id": turn.session,
+            "timestamp": turn.time,
+            "metadata": {"turn": turn.id},
+        }
+
+
+def _asked(client: MemoryClient, question: Question, user: str) -> Answer:
+    start = perf_counter()
+    hits = client.search(question.text, user_id=user, limit=max(DEPTHS))
+    milliseconds = 1000 * (perf_counter() - start)
+    found = [hit["metadata"]["turn"] for hit in hits]
+    return Answer(question.category, recall(question.evidence, found), milliseconds)
+
+
+def recall(evidence: frozenset[str], found: Sequence[str]) -> tuple[float, ...]:
+    """The share of the evidence among the first so many found, for each of DEPTHS."""
+    return tuple(len(evidence.intersection(found[:depth])) / len(evidence) for depth in DEPTHS)

@@ -1,0 +1,92 @@
+"""Reports of benchmarks as tables for people. Progress goes to standard error, results to standard output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from recalld_server.bench.load import LoadReport, Size
+    from recalld_server.bench.retrieval import RetrievalReport
+
+
+def say(text: str) -> None:
+    """Tell what is being done."""
+    Console(stderr=True).print(f"{text} …", style="dim", markup=False, highlight=False)
+
+
+def show_retrieval(report: RetrievalReport) -> None:
+    """Recall by category and the time of searches."""
+    console = Console()
+    overall = report.recall()
+    table = _table("Recall of evidence turns", "category", "questions", *overall)
+    for category, count in report.categories().items():
+        table.add_row(category, str(count), *(f"{value:.3f}" for value in report.recall(category).values()))
+    table.add_section()
+    table.add_row("all", str(len(report.answers)), *(f"{value:.3f}" for value in overall.values()))
+    console.print(table)
+    times = report.search_ms()
+    console.print(f"search, one caller: p50 {times['p50']:.1f} ms, p99 {times['p99']:.1f} ms", highlight=False)
+    console.print(f"import: {report.turns} turns in {report.import_seconds:.1f} s", highlight=False)
+    if report.repeated:
+        console.print(f"{report.repeated} turns repeat what their session has said; they count as not found")
+
+
+def show_load(report: LoadReport) -> None:
+    """One table of times and one of stages for each size."""
+    console = Console()
+    for size in report.sizes:
+        users = "one user" if size.users == 1 else f"{size.users:,} users of {size.memories // size.users:,}"
+        title = f"{size.memories:,} memories, {users}"
+        console.print(_times(size, title), _stages(size, f"{title}: where the time goes, p50 ms"))
+        filled, measured = (f"{mib:.0f} MiB" if mib is not None else "unknown" for mib in size.resident)
+        console.print(
+            f"fill: {size.fill_per_second:.0f} memories a second; server resident: {filled} after the fill, "
+            f"{measured} after the calls\n",
+            highlight=False,
+        )
+    if imports := report.imports:
+        console.print(
+            f"import of {imports.texts} texts: {imports.import_per_second:.0f} a second, {imports.ratio:.0%} of the "
+            f"{imports.embedder_per_second:.0f} of the embedder alone",
+            highlight=False,
+        )
+    console.print(
+        f"{report.processors} processors, shared by the server (one process) and this client (one process); "
+        f"{report.seconds:g} s for each row. Vectors of the fill were made, not embedded. No question was asked twice, "
+        "so no embedding came from the cache of queries.",
+        highlight=False,
+    )
+
+
+def _times(size: Size, title: str) -> Table:
+    table = _table(title, "call", "callers", "calls", "p50 ms", "p99 ms", "first p50", "first p99", "calls/s")
+    for at, call in enumerate(size.calls):
+        if at and call.call != size.calls[at - 1].call:
+            table.add_section()
+        times = (call.p50, call.p99, call.first_p50, call.first_p99)
+        shown = ("" if time is None else f"{time:.2f}" for time in times)
+        table.add_row(call.call, str(call.callers), str(call.count), *shown, f"{call.throughput:.0f}")
+    return table
+
+
+def _stages(size: Size, title: str) -> Table:
+    names = list(dict.fromkeys(name for call in size.calls for name in call.stages))
+    names.sort(key=("elsewhere", "outside the embedder").__contains__)  # these two stand last
+    table = _table(title, "call", "callers", *names)
+    for at, call in enumerate(size.calls):
+        if at and call.call != size.calls[at - 1].call:
+            table.add_section()
+        shown = (f"{call.stages[name]:.2f}" if name in call.stages else "" for name in names)
+        table.add_row(call.call, str(call.callers), *shown)
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
