@@ -49,7 +49,7 @@ class Settings:
             if raw is None:
                 continue
             try:
-                values[name] = kind(raw)  # type: ignore[call-overload]
+                values[name] = kind(raw)
             except ValueError:
                 raise ValueError(f"{PREFIX}{name.upper()} must be {kind.__name__}, not {raw!r}") from None
         return cls(**values)  # type: ignore[arg-type]

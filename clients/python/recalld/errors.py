@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import grpc
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no types of its own
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 STATUS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status

@@ -179,15 +179,15 @@ async def _timed(rpc: Any, request: Any) -> Sample:
     start = perf_counter()
     call = rpc(request, timeout=TIMEOUT)
     code = await call.code()  # returns at the end of the call, also of one that failed
-    total = _since(start)
     if code.name != "OK":
         raise BenchError(f"{type(request).__name__} failed: {code.name}: {await call.details()}")
-    trailing = dict(await call.trailing_metadata())
-    return Sample(total, server_timing(trailing.get("server-timing", "")))
+    await call  # decodes the answer, which a caller waits for as well
+    total = _since(start)
+    return Sample(total, server_timing((await call.trailing_metadata()).get("server-timing", "")))
 
 
 def server_timing(header: str) -> dict[str, float]:
-    """Milliseconds by stage from `embed;dur=3.1, index;dur=1.2` (W3C Server-Timing). An entry without `dur` is left out."""
+    """Milliseconds by stage from `embed;dur=3.1, index;dur=1.2` (W3C Server-Timing); ignores what has no `dur`."""
     stages = {}
     for entry in filter(None, (part.strip() for part in header.split(","))):
         name, *parameters = (part.strip() for part in entry.split(";"))

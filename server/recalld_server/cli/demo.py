@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,10 +12,10 @@ CONVERSATION = [
     {"role": "user", "content": "Hi! I'm Mara. I moved to Lisbon last spring and I'm allergic to shellfish."},
     {"role": "assistant", "content": "Nice to meet you, Mara! How do you like Lisbon so far?"},
     {"role": "user", "content": "I love it. My sister Ines visits in October, she's a vegetarian."},
-    {"role": "assistant", "content": "Lovely! Would you like some restaurant ideas for her visit?"},
-    {"role": "user", "content": "Yes, please! Near Alfama, if you can."},
+    {"role": "assistant", "content": "Lovely! Would you like some recommendations for vegetarian restaurants?"},
+    {"role": "user", "content": "Yes, please! Especially in Alfama."},
 ]
-QUESTIONS = ["What must I avoid when ordering food?", "Who is visiting, and when?", "Where does Mara live?"]
+QUESTIONS = ["Which food is dangerous for her?", "Who is visiting, and when?", "Which city did she move to?"]
 
 
 def demo(
@@ -41,11 +41,11 @@ def _show(client: object, keep: bool) -> None:
     typer.echo("\nA conversation:")
     for message in CONVERSATION:
         typer.echo(f"  {message['role']:>9}  {message['content']}")
-    added = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
+    added: Any = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
     typer.echo("\nWhat was kept of it, each with the message it came from:")
     for result in added["results"]:
         typer.echo(f"  {result['event']:6} {result['memory']}")
-    again = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
+    again: Any = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
     typer.echo(f"\nThe same conversation again changed {len(again['results'])} memories: repeats are merged.")
     for question in QUESTIONS:
         typer.echo(f"\n{question}")

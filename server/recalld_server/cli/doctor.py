@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def doctor(
     data_dir: DataDir = None,
-    rebuild_index: Annotated[bool, typer.Option("--rebuild-index", help="Make the index anew from the ledger.")] = False,
+    rebuild_index: Annotated[
+        bool, typer.Option("--rebuild-index", help="Make the index anew from the ledger.")
+    ] = False,
 ) -> None:
     """Check a data folder that no server uses: status 0 when all is well, 1 when not."""
     import asyncio

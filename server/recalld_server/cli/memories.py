@@ -33,7 +33,7 @@ def add(
     """Remember what a text says."""
     said = typer.get_text_stream("stdin").read() if text == "-" else text
     with _client(target) as client, _clear_errors():
-        found = client.add(said, output_format="v1.1", infer=not verbatim, **_scope(user, agent, app, run))
+        found: Any = client.add(said, output_format="v1.1", infer=not verbatim, **_scope(user, agent, app, run))
     for result in found["results"]:
         typer.echo(json.dumps(result, ensure_ascii=False) if as_json else f"{result['event']:7}{result['memory']}")
     if not found["results"] and not as_json:
@@ -47,7 +47,9 @@ def search(
     app: App = None,
     run: Run = None,
     limit: Annotated[int, typer.Option(help="Most results.")] = 10,
-    filters: Annotated[str | None, typer.Option(help='A filter as JSON, such as {"categories": {"in": ["food"]}}.')] = None,
+    filters: Annotated[
+        str | None, typer.Option(help='A filter as JSON, such as {"categories": {"in": ["food"]}}.')
+    ] = None,
     target: Target = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +67,9 @@ def search(
 
 
 def import_memories(
-    file: Annotated[Path, typer.Argument(help="JSON Lines: texts ({text, user_id, …}) or memories as `get` gives them.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON Lines: texts ({text, user_id, …}) or memories as `get` gives them.")
+    ],
     target: Target = None,
 ) -> None:
     """Store a file of texts or memories, with progress."""

@@ -23,7 +23,9 @@ def serve(
         int | None, typer.Option(help="HTTP port, used from the REST release on [RECALLD_HTTP_PORT]; default 7421.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [RECALLD_HOST]; default 127.0.0.1.")] = None,
-    ledger: Annotated[str | None, typer.Option(help="Where the truth is kept [RECALLD_LEDGER]; default embedded.")] = None,
+    ledger: Annotated[
+        str | None, typer.Option(help="Where the truth is kept [RECALLD_LEDGER]; default embedded.")
+    ] = None,
     index: Annotated[str | None, typer.Option(help="What answers searches [RECALLD_INDEX]; default embedded.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [RECALLD_LOG_LEVEL].")] = None,
 ) -> None:

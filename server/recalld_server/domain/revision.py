@@ -146,7 +146,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """Sequence numbers of a project: the newest, the newest whose predecessors are all in the index, the oldest kept."""
+    """Sequence numbers of a project: the newest, the newest up to which the index has everything, the oldest kept."""
 
     head: int
     applied: int
@@ -155,7 +155,7 @@ class Positions:
 
 @dataclass(frozen=True, slots=True)
 class SearchState:
-    """What a search must know before it starts: the index version, who speaks in the scope, where the project stands."""
+    """What a search must know first: the index version, who speaks in the scope, where the project stands."""
 
     generation: Generation
     speakers: frozenset[str]

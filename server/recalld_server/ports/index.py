@@ -18,7 +18,7 @@ from recalld_server.domain.vectors import FloatVector, UInt32Array
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """What to look for: distinct terms (keyword leg, skipped when empty), a unit vector (vector leg, skipped when None)."""
+    """What to look for: distinct terms (no keyword leg when empty) and a unit vector (no vector leg when None)."""
 
     scope: Scope
     filter: Filter | None

@@ -39,8 +39,9 @@ class Ledger(Protocol):
     async def commit(self, access: Access, change: Change) -> Commit:
         """Write a change; durable when it returns.
 
-        Revisions get consecutive sequence numbers in commit order and strictly increasing times. Raises RevisionConflict,
-        DuplicateText, OutcomeTaken (this request id was stored meanwhile) or MemoryNotFound for what lies outside the pin; then nothing was written.
+        Revisions get consecutive sequence numbers in commit order and strictly increasing times. Raises
+        RevisionConflict, DuplicateText, OutcomeTaken (this request id was stored meanwhile), or MemoryNotFound for
+        what lies outside the pin; then nothing was written.
         """
         ...
 
@@ -71,7 +72,9 @@ class Ledger(Protocol):
         """List memories; see ListQuery."""
         ...
 
-    async def matching(self, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int) -> Sequence[tuple[str, int]]:
+    async def matching(
+        self, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
+    ) -> Sequence[tuple[str, int]]:
         """(id, live revision) of memories that matched as of a sequence number and still live, by id, at most `limit`.
 
         A memory restored or added since then is not among them.
@@ -83,7 +86,14 @@ class Ledger(Protocol):
         ...
 
     async def pool(
-        self, access: Access, scope: Scope, filter: Filter | None, ids: Sequence[str], generation: Generation, now: int, window: int = 2
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        ids: Sequence[str],
+        generation: Generation,
+        now: int,
+        window: int = 2,
     ) -> Pool:
         """Live candidates among `ids` and their neighbours in the conversation up to `window` positions away.
 
@@ -94,7 +104,7 @@ class Ledger(Protocol):
     async def snapshot(
         self, access: Access, scope: Scope, filter: Filter | None, generation: Generation, as_of: int, limit: int
     ) -> Pool | None:
-        """All rows of a scope as of a sequence number, none marked as candidate; None if there are more than `limit`."""
+        """All rows of a scope as of a sequence number, none marked as candidate; None if they are more than `limit`."""
         ...
 
     async def features(self, access: Access, ids: Sequence[str], generation: Generation) -> Mapping[str, Features]:
@@ -109,7 +119,9 @@ class Ledger(Protocol):
         """Events in order of their sequence numbers."""
         ...
 
-    async def entities(self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int) -> Sequence[Entity]:
+    async def entities(
+        self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
+    ) -> Sequence[Entity]:
         """Entities with live memories, ordered by (type, id)."""
         ...
 

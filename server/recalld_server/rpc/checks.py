@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -31,7 +32,7 @@ class Violation:
     field: str
     text: str
     kind: type[FieldInvalid] = FieldInvalid
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = attribute(default_factory=dict)
 
 
 Check = Callable[[Any, str], Iterator[Violation]]
@@ -40,7 +41,9 @@ Check = Callable[[Any, str], Iterator[Violation]]
 def too_long(value: str, most: int, path: str) -> Iterator[Violation]:
     """A text beyond its bound in UTF-8 bytes."""
     if (size := len(value.encode())) > most:
-        yield Violation(path, f"must be at most {most} bytes, not {size}", LimitExceeded, {"limit": most, "actual": size})
+        yield Violation(
+            path, f"must be at most {most} bytes, not {size}", LimitExceeded, {"limit": most, "actual": size}
+        )
 
 
 def too_many(count: int, most: int, path: str) -> Iterator[Violation]:
@@ -202,7 +205,9 @@ def check_update(request: Any, prefix: str) -> Iterator[Violation]:
         yield Violation(f"{prefix}memory.id", "is required")
     for path in paths:
         if path not in (*UPDATABLE, "*") or (path == "*" and len(paths) > 1):
-            yield Violation(f"{prefix}update_mask", f"paths must be of {', '.join(UPDATABLE)}, or * alone; not {path[:64]!r}")
+            yield Violation(
+                f"{prefix}update_mask", f"paths must be of {', '.join(UPDATABLE)}, or * alone; not {path[:64]!r}"
+            )
     changed = set(UPDATABLE) if paths == ["*"] else set(paths or (f.name for f, _ in memory.ListFields()))
     if not changed & set(UPDATABLE):
         yield Violation(f"{prefix}update_mask", f"must name, or memory must set, one of {', '.join(UPDATABLE)}")

@@ -133,7 +133,7 @@ def entity_pb(entity: Entity) -> pb.Entity:
     )
 
 
-def index_state(applied: bool) -> pb.IndexState.ValueType:
+def index_state(applied: bool) -> pb.IndexState:
     """Whether searches see a write already."""
     return pb.INDEX_STATE_APPLIED if applied else pb.INDEX_STATE_PENDING
 

@@ -6,6 +6,8 @@ from recalld.v1 import filter_pb2 as pb
 from recalld_server.domain.errors import FilterInvalid
 from recalld_server.domain.filters import (
     MAX_DEPTH,
+    MAX_LEAVES,
+    MAX_LIST,
     AllOf,
     AnyOf,
     Comparison,
@@ -27,13 +29,17 @@ def filter_of(message: pb.Filter) -> Filter:
     """The filter of a message. Raises FilterInvalid with every violation."""
     found: Violations = []
     condition = _filter(message, "filter", 1, found)
-    found = found or violations(condition)
+    # A place that could not be read is violated already; what stands in for it there is not the caller's.
+    unread = tuple(path for path, _ in found)
+    found += [(path, text) for path, text in violations(condition) if not path.startswith(unread)]
     if found:
         raise FilterInvalid(violations=found)
     return condition
 
 
 def _filter(message: pb.Filter, path: str, depth: int, found: Violations) -> Filter:
+    if len(found) > MAX_LEAVES:
+        return AllOf(())
     if depth > MAX_DEPTH:
         found.append((path, f"must be nested at most {MAX_DEPTH} deep"))
         return AllOf(())
@@ -45,7 +51,8 @@ def _filter(message: pb.Filter, path: str, depth: int, found: Violations) -> Fil
     if kind is None:
         found.append((path, f"must have one of {_KINDS}"))
         return AllOf(())
-    group = getattr(message, kind).filters
+    # One more than may be is enough to be refused; the rest of a hostile message is not read.
+    group = getattr(message, kind).filters[: MAX_LEAVES + 1]
     filters = tuple(_filter(inner, f"{path}.{kind}.filters[{i}]", depth + 1, found) for i, inner in enumerate(group))
     return AllOf(filters) if kind == "all_of" else AnyOf(filters)
 
@@ -62,7 +69,7 @@ def _comparison(message: pb.Comparison, path: str, found: Violations) -> Compari
 
 def _value(message: pb.Value, path: str, found: Violations) -> Value:
     if message.WhichOneof("kind") == "list_value":
-        listed = message.list_value.values
+        listed = message.list_value.values[: MAX_LIST + 1]
         return tuple(_scalar(item, f"{path}.list_value.values[{i}]", found) for i, item in enumerate(listed))
     return _scalar(message, path, found)
 

@@ -52,5 +52,5 @@ class EntityService(entity_service_pb2_grpc.EntityServiceServicer):
         return pb.DeleteEntityResponse(
             deleted_count=changed.count,
             consistency_token=self._tokens.consistency(who.project, changed.seq),
-            index_state=convert.index_state(changed.applied),  # type: ignore[arg-type]
+            index_state=convert.index_state(changed.applied),
         )

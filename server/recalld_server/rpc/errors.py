@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "recalld"
 RETRY = Duration(seconds=1)
+SHOWN = 20  # violations in one answer: details travel in trailers, and callers bound those (8 KiB by default)
 
 TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
     e.FieldInvalid: (StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"),
@@ -79,7 +80,8 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     metadata = {"correlation_id": correlation_id} if correlation_id else {}
     if isinstance(error, e.RecalldError) and code is not StatusCode.INTERNAL:
         message = error.message
-        metadata |= {"field": name for kind, name in FIELDS.items() if isinstance(error, kind)} | error.metadata
+        metadata |= {"field": field} if (field := _field(error)) else {}
+        metadata |= error.metadata
     else:
         log.error("call failed", extra={"correlation_id": correlation_id}, exc_info=error)
         message = "Something went wrong in the service; its log has the details under the correlation id."
@@ -92,11 +94,15 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     return status
 
 
+def _field(error: e.RecalldError) -> str:
+    return next((name for kind, name in FIELDS.items() if isinstance(error, kind)), "")
+
+
 def _more(error: e.RecalldError, code: StatusCode, reason: str) -> list[Message]:
-    violations = error.violations or [(name, error.message) for kind, name in FIELDS.items() if isinstance(error, kind)]
+    violations = error.violations or ([(field, error.message)] if (field := _field(error)) else [])
     if violations:
         violation = error_details_pb2.BadRequest.FieldViolation
-        found = [violation(field=field, description=text) for field, text in violations]
+        found = [violation(field=field[:200], description=text[:200]) for field, text in violations[:SHOWN]]
         return [error_details_pb2.BadRequest(field_violations=found)]
     if code is StatusCode.UNAVAILABLE:
         return [error_details_pb2.RetryInfo(retry_delay=RETRY)]

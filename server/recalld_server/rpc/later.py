@@ -11,10 +11,7 @@ from recalld_server.domain.errors import NotYetAvailable
 
 def later(service: ServiceDescriptor) -> Any:
     """A servicer of every rpc of `service` that answers UNIMPLEMENTED (NOT_YET_AVAILABLE)."""
-    methods = {
-        method.name: (_stream if method.server_streaming else _unary)  # type: ignore[attr-defined]
-        for method in service.methods
-    }
+    methods = {method.name: (_stream if method.server_streaming else _unary) for method in service.methods}
     return type(service.name, (), {name: staticmethod(answer) for name, answer in methods.items()})()
 
 

@@ -46,7 +46,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             verdicts=[convert.verdict_pb(verdict) for verdict in added.verdicts],
             add_id=added.add_id,
             consistency_token=self._tokens.consistency(who.project, added.seq) if added.seq else "",
-            index_state=convert.index_state(added.applied) if not request.dry_run else 0,
+            index_state=None if request.dry_run else convert.index_state(added.applied),
         )
 
     async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
@@ -88,7 +88,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             progress.stored += done.stored
             progress.unchanged += done.unchanged
             progress.consistency_token = self._tokens.consistency(who.project, done.seq)
-            progress.index_state = convert.index_state(done.applied)  # type: ignore[assignment]
+            progress.index_state = convert.index_state(done.applied)
         progress.through_index = at
         del progress.failed[:]
         progress.failed.extend(
@@ -183,7 +183,9 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         bound = paging.binding("ListEvents", who, request)
         limit = paging.size(request.page_size)
         query = EventQuery(
-            after=int(self._tokens.open_page(request.page_token, bound)) if request.page_token else request.after_sequence,
+            after=int(self._tokens.open_page(request.page_token, bound))
+            if request.page_token
+            else request.after_sequence,
             memory_id=request.memory_id,
             scope=convert.scope_of(request.scope),
             filter=convert.filter_of(request.filter) if request.HasField("filter") else None,

@@ -130,5 +130,3 @@ def _stages() -> list[pb.StageTime]:
         duration.FromNanoseconds(int(seconds * 1e9))
         times.append(pb.StageTime(name=name, duration=duration))
     return times
-
-

@@ -47,9 +47,7 @@ class GrpcServer:
         await self.server.stop(grace)
 
 
-async def start(
-    services: Sequence[Service], host: str, port: int, *, authenticator: Authenticator
-) -> GrpcServer:
+async def start(services: Sequence[Service], host: str, port: int, *, authenticator: Authenticator) -> GrpcServer:
     """Listen on host:port (0: a free one). Raises SettingMissing when the port is taken."""
     server = grpc.aio.server(interceptors=chain(authenticator), options=OPTIONS, maximum_concurrent_rpcs=CALLS)
     for service in services:

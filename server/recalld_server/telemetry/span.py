@@ -13,7 +13,8 @@ _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None
 @contextmanager
 def stages() -> Iterator[dict[str, float]]:
     """Collect the stages of what runs inside: name → wall seconds, summed."""
-    token = _stages.set(collected := {})
+    collected: dict[str, float] = {}
+    token = _stages.set(collected)
     try:
         yield collected
     finally:

@@ -93,8 +93,8 @@ class Add:
     async def add(self, access: Access, command: AddCommand) -> Added:
         """Store what the messages say; see the proto for what callers are promised.
 
-        Raises MemoryNotFound (the scope lies outside the key's pin), LimitExceeded, EmbedderUnavailable, ExtractorFailed,
-        RequestIdReused, WriteConflict, LedgerUnavailable.
+        Raises MemoryNotFound (the scope lies outside the key's pin), LimitExceeded, EmbedderUnavailable,
+        ExtractorFailed, RequestIdReused, WriteConflict, LedgerUnavailable.
         """
         if not access.pin.admits(command.scope):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
@@ -110,7 +110,9 @@ class Add:
         async def decide() -> Change:
             decision = await self._decide(access, command, messages, extraction.facts, add_id)
             await self._embed(access, decision, made)
-            puts = [replace(put, features=made.get(put.memory.text)) if not put.expected else put for put in decision.puts]
+            puts = [
+                replace(put, features=made.get(put.memory.text)) if not put.expected else put for put in decision.puts
+            ]
             key = conversation_key(command.scope, add_id) if command.scope.run_id else ""
             said = [Conversation(add_id, key, messages)] if messages else []
             answer = _stored(decision, extraction, add_id)
@@ -165,9 +167,7 @@ class Add:
             decision.memories.append(known[key])
         return decision
 
-    def _fresh(
-        self, command: AddCommand, messages: Sequence[Message], fact: Fact, add_id: str, ordinal: int
-    ) -> Memory:
+    def _fresh(self, command: AddCommand, messages: Sequence[Message], fact: Fact, add_id: str, ordinal: int) -> Memory:
         return Memory(
             id=self._ids.memory(),
             text=fact.text,
@@ -211,7 +211,9 @@ class Add:
 
     async def _with_unchanged(self, access: Access, written: Written) -> Written:
         """Memories that stayed as they were are part of the answer but not of the commit."""
-        named = [(id, revision) for id, revision in written.answer["memories"] if (id, revision) not in written.memories]
+        named = [
+            (id, revision) for id, revision in written.answer["memories"] if (id, revision) not in written.memories
+        ]
         if not named:
             return written
         return replace(written, memories={**await self._ledger.revisions(access, named), **written.memories})
@@ -256,7 +258,7 @@ def _stored(decision: _Decision, extraction: Extraction, add_id: str) -> dict[st
         ids = list(dict.fromkeys(by_message.get(i, ())))
         if ids:
             changed = any(decision.changes[id] is not ChangeType.NONE for id in ids)
-            reason = VerdictReason.STORED if changed else VerdictReason.REPEATED  # noqa: PLW2901
+            reason = VerdictReason.STORED if changed else VerdictReason.REPEATED
         verdicts.append([reason.value, ids])
     return stored_answer(
         [(m.id, m.revision + (m.id in written)) for m in distinct],
@@ -269,7 +271,11 @@ def _stored(decision: _Decision, extraction: Extraction, add_id: str) -> dict[st
 def _answered(written: Written) -> Added:
     answer = written.answer
     results = [
-        Result(written.memories[id, revision], ChangeType(change), written.memories[id, revision].text if change == "UPDATE" else "")
+        Result(
+            written.memories[id, revision],
+            ChangeType(change),
+            written.memories[id, revision].text if change == "UPDATE" else "",
+        )
         for (id, revision), change in zip(answer["memories"], answer["changes"], strict=True)
         if (id, revision) in written.memories
     ]

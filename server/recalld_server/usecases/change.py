@@ -88,9 +88,7 @@ class Modify:
 
         return await self._written(access, request, lambda _: self._writer.decided(access, decide))
 
-    async def delete(
-        self, access: Access, ids: Sequence[str], request: RequestKey | None, etag: str = ""
-    ) -> Changed:
+    async def delete(self, access: Access, ids: Sequence[str], request: RequestKey | None, etag: str = "") -> Changed:
         """End memories, all or none. Raises as `update` does, but immutable memories may go."""
 
         async def decide() -> Change:
@@ -114,7 +112,7 @@ class Modify:
         return await self._written(access, deletion.request, lambda outcome: work(access, deletion, outcome))
 
     async def _delete_matching(self, access: Access, deletion: Deletion, begun: Outcome | None) -> Written:
-        """Which ones is settled by a sequence number at the start, so that it stays the same however often this is resumed."""
+        """Which ones is settled by a sequence number at the start: it stays the same however often this is resumed."""
         if begun:
             as_of, done = int(begun.answer["as_of"]), int(begun.answer["count"])
         else:

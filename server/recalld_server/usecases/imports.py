@@ -138,7 +138,7 @@ class Import:
         for item in items:
             if isinstance(item, ImportedText):
                 scopes.setdefault(item.memory.scope.key(), []).append(item.memory)
-        known = set()
+        known: set[tuple[str, str]] = set()
         for scope, memories in scopes.items():
             keys = [text_key(memory.text) for memory in memories]
             found = await self._ledger.repeats(access, memories[0].scope, keys, self._clock.now())
@@ -203,5 +203,3 @@ def _same(stored: Memory, given: Memory) -> bool:
         given.categories,
     )
     return alike and (not given.expire_time or given.expire_time == stored.expire_time)
-
-

@@ -102,5 +102,3 @@ class Projector:
                 if asyncio.get_running_loop().time() >= deadline:
                     raise IndexBehind
                 await self._clock.sleep(0.02)
-
-

@@ -22,7 +22,7 @@ class AsOf:
 
 
 class Read:
-    """The use cases behind GetMemory, ListMemories, ListEvents and ListEntities. The ledger alone answers; nothing waits."""
+    """The use cases behind GetMemory, ListMemories, ListEvents and ListEntities: the ledger answers, nothing waits."""
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger

@@ -31,7 +31,7 @@ FRESH_WITHIN = 5.0  # seconds a search waits at most to be as fresh as asked
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What to look for. `fresh_seq` is the state to wait for, `budget` seconds at most; `max_tokens` 0 sets no limit."""
+    """What to look for. `fresh_seq` is the state to wait for, `budget` seconds at most; `max_tokens` 0 is no limit."""
 
     text: str
     scope: Scope = Scope()
@@ -47,7 +47,7 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One result before its text is read: why it stands where it does, and the index's own figures if it was nominated."""
+    """One result before its text is read: why it stands where it does, and the index's figures if it was nominated."""
 
     id: str
     score: float
@@ -99,8 +99,8 @@ class Search:
     async def rank(self, access: Access, query: SearchQuery) -> Ranked:
         """Order everything the query finds, up to its limit.
 
-        Raises IndexBehind, IndexUnavailable, EmbedderUnavailable, LedgerUnavailable, and for searches of the past AsOfFuture,
-        HistoryTrimmed, AsOfNeedsScope, AsOfTooWide.
+        Raises IndexBehind, IndexUnavailable, EmbedderUnavailable, LedgerUnavailable, and for searches of the past
+        AsOfFuture, HistoryTrimmed, AsOfNeedsScope, AsOfTooWide.
         """
         if query.as_of is not None:
             return await self._rank_past(access, query, await self._read.sequence(access, query.as_of))
@@ -119,13 +119,17 @@ class Search:
             fresh = [id for id in _ids(nominations) if id not in known]
             known.update(fresh)
             with span("ledger"):
-                more = await self._ledger.pool(access, query.scope, query.filter, fresh, state.generation, now, window=0)
+                more = await self._ledger.pool(
+                    access, query.scope, query.filter, fresh, state.generation, now, window=0
+                )
             places += _tail(places, question, vector, more, ranking, query.mode)
         kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
         stand = state.positions
         return Ranked(kept, len(known), stand.head, (stand.head, stand.applied))
 
-    async def hits(self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0) -> AsyncIterator[FoundMemory]:
+    async def hits(
+        self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0
+    ) -> AsyncIterator[FoundMemory]:
         """Results in order from place `start`, read as they are given out; what was deleted meanwhile is left out."""
         as_of = ranked.seq if query.as_of is not None else None
         for at in range(start, len(ranked.places), LOADED):
@@ -136,9 +140,7 @@ class Search:
                 if place.id in found:
                     yield FoundMemory(found[place.id], place, at + offset)
 
-    async def _asked(
-        self, access: Access, query: SearchQuery
-    ) -> tuple[SearchState, Question, FloatVector | None]:
+    async def _asked(self, access: Access, query: SearchQuery) -> tuple[SearchState, Question, FloatVector | None]:
         with span("ledger"):
             state = await self._ledger.search_state(access, query.scope)
         question, vector = await self._features.question(
@@ -183,9 +185,7 @@ class Search:
             raise AsOfNeedsScope
         state, question, vector = await self._asked(access, query)
         with span("ledger"):
-            rows = await self._ledger.snapshot(
-                access, query.scope, query.filter, state.generation, seq, SEARCH_LIMIT
-            )
+            rows = await self._ledger.snapshot(access, query.scope, query.filter, state.generation, seq, SEARCH_LIMIT)
         if rows is None:
             raise AsOfTooWide(limit=SEARCH_LIMIT)
         with span("rank"):
@@ -202,10 +202,17 @@ def _ids(nominations: Nominations) -> list[str]:
     return list(dict.fromkeys(id for leg in (nominations.keyword, nominations.vector) for id, _ in leg))
 
 
-def _places(
-    pool: Pool, ranking: Ranking, keyword: Mapping[str, float], vector: Mapping[str, float]
-) -> list[Place]:
-    names = ("lexical", "similarity", "similarity_normalised", "context", "context_normalised", "speaker", "date", "matched")
+def _places(pool: Pool, ranking: Ranking, keyword: Mapping[str, float], vector: Mapping[str, float]) -> list[Place]:
+    names = (
+        "lexical",
+        "similarity",
+        "similarity_normalised",
+        "context",
+        "context_normalised",
+        "speaker",
+        "date",
+        "matched",
+    )
     columns = {name: getattr(ranking, name) for name in names}
     return [
         Place(
@@ -231,7 +238,7 @@ def _tail(
     *,
     candidates_only: bool = True,
 ) -> list[Place]:
-    """What lies beyond the ranked head, by relevance, which scales the last score given so that order and score agree."""
+    """What lies beyond the ranked head, by relevance; it scales the last score given, so that order and score agree."""
     rows = np.flatnonzero(pool.eligible & pool.candidate if candidates_only else pool.eligible)
     pool = pool.only(rows)
     relevance = relevance_only(question, vector, pool.terms, pool.vectors, ranking.idf, mode)

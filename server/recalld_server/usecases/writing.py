@@ -32,7 +32,7 @@ DECISIONS = 3  # times a change is decided anew after a conflict
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write left: the stored answer, the head after it, whether the index has it, and memories by (id, revision)."""
+    """What a write left: the stored answer, the head after it, whether the index has it, memories by (id, revision)."""
 
     answer: Mapping[str, Any]
     seq: int
@@ -62,7 +62,7 @@ class Writer:
             await asyncio.wait(self._running)
 
     async def decided(self, access: Access, decide: Callable[[], Awaitable[Change]]) -> Written:
-        """Write what `decide` decides; decide again when others were quicker. Raises WriteConflict after three times."""
+        """Write what `decide` decides; decide again when others were quicker. Raises WriteConflict in the end."""
         for _ in range(DECISIONS):
             try:
                 return await self.write(access, await decide())
@@ -75,8 +75,8 @@ class Writer:
     ) -> Written:
         """Do `work` unless this request was answered before: then the answer is given again.
 
-        `work` gets the stored outcome of an earlier call that did part of it. A retry that comes while the first call is
-        under way at this server joins it. Raises RequestIdReused when the id came with another request.
+        `work` gets the stored outcome of an earlier call that did part of it. A retry that comes while the first call
+        is under way at this server joins it. Raises RequestIdReused when the id came with another request.
         """
         if request is None:
             return await work(None)
@@ -124,7 +124,9 @@ class Writer:
                 with span("commit"):
                     commit = await self._ledger.commit(access, change)
         except TimeoutError:
-            raise LedgerUnavailable("The ledger did not confirm in time; repeat the call with the same request id.") from None
+            raise LedgerUnavailable(
+                "The ledger did not confirm in time; repeat the call with the same request id."
+            ) from None
         memories = {(memory.id, memory.revision): memory for memory in commit.memories}
         return Written(change.answer, commit.seq, await self._apply(access, commit), memories)
 

@@ -148,7 +148,7 @@ class MiniLm:
                 continue
             try:
                 vectors = self._model.run([piece.tokens or [] for piece in batch])
-            except Exception as error:  # its callers learn of it, and the worker goes on
+            except Exception as error:  # noqa: BLE001 - its callers learn of it, and the worker goes on
                 self._fail({piece.request for piece in batch}, error)
             else:
                 self._finish(batch, vectors)
@@ -167,7 +167,7 @@ class MiniLm:
                 queue.popleft()
                 try:
                     windows = self._model.windows(piece.text)
-                except Exception as error:  # only its own request suffers
+                except Exception as error:  # noqa: BLE001 - only its own request suffers
                     self._fail([piece.request], error)
                     continue
                 piece.request.left += len(windows) - 1

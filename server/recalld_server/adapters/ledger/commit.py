@@ -40,16 +40,15 @@ _CLOSE = update(t.revisions).where(
     t.revisions.c.revision == bindparam("r"),
 )
 _CLOSE = _CLOSE.values(seq_to=bindparam("seq"))
-_RESERVE = insert(t.conversations)
-_RESERVE = _RESERVE.on_conflict_do_update(
+_CONVERSE = insert(t.conversations)
+_RESERVE = _CONVERSE.on_conflict_do_update(
     index_elements=["project", "conversation"],
-    set_={"next_position": t.conversations.c.next_position + _RESERVE.excluded.next_position},
+    set_={"next_position": t.conversations.c.next_position + _CONVERSE.excluded.next_position},
 ).returning(t.conversations.c.next_position)
-_REACH = insert(t.conversations)
-_REACH = _REACH.on_conflict_do_update(
+_REACH = _CONVERSE.on_conflict_do_update(
     index_elements=["project", "conversation"],
-    set_={"next_position": _REACH.excluded.next_position},
-    where=t.conversations.c.next_position < _REACH.excluded.next_position,
+    set_={"next_position": _CONVERSE.excluded.next_position},
+    where=t.conversations.c.next_position < _CONVERSE.excluded.next_position,
 )
 _SPEAK = insert(t.speakers)
 _SPEAK = _SPEAK.on_conflict_do_update(
@@ -103,10 +102,10 @@ def _store_outcome(connection: Connection, access: Access, change: Change, head:
         "partial": change.partial,
         "time": time,
     }
-    statement = insert(t.outcomes).values(row)
-    statement = statement.on_conflict_do_update(
+    fresh = insert(t.outcomes).values(row)
+    statement = fresh.on_conflict_do_update(
         index_elements=["project", "principal", "rpc", "request_id"],
-        set_={name: statement.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time")},
+        set_={name: fresh.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time")},
         where=or_(
             and_(t.outcomes.c.partial.is_(True), t.outcomes.c.fingerprint == request.fingerprint),
             t.outcomes.c.time <= time - OUTCOMES_KEPT,
@@ -170,7 +169,11 @@ def _reserve(connection: Connection, project: str, conversation: Conversation) -
     messages, n = conversation.messages, len(conversation.messages)
     if conversation.restored:
         if conversation.key and n:
-            row = {"project": project, "conversation": conversation.key, "next_position": max(m.position for m in messages) + 1}
+            row = {
+                "project": project,
+                "conversation": conversation.key,
+                "next_position": max(m.position for m in messages) + 1,
+            }
             connection.execute(_REACH, row)
     else:
         base = 0
@@ -191,7 +194,9 @@ def _reserve(connection: Connection, project: str, conversation: Conversation) -
             }
             for message in messages
         ]
-        connection.execute(insert(t.messages).on_conflict_do_nothing() if conversation.restored else insert(t.messages), rows)
+        connection.execute(
+            insert(t.messages).on_conflict_do_nothing() if conversation.restored else insert(t.messages), rows
+        )
     return replace(conversation, messages=messages)
 
 
@@ -205,9 +210,11 @@ def _write(
 ) -> list[Memory]:
     project = access.project
     seqs = range(moment.first_seq, moment.first_seq + len(change.puts) + len(change.deletes))
-    closing = [
+    closing: list[dict[str, Any]] = [
         {"p": project, "id": id, "r": current[id].revision, "seq": seq}
-        for seq, id in zip(seqs, [*(p.memory.id for p in change.puts), *(d.memory_id for d in change.deletes)], strict=True)
+        for seq, id in zip(
+            seqs, [*(p.memory.id for p in change.puts), *(d.memory_id for d in change.deletes)], strict=True
+        )
         if id in current
     ]
     if closing:
@@ -287,7 +294,7 @@ def _count_speakers(connection: Connection, project: str, ended: Iterable[Memory
         for memory in memories:
             for type, id in memory.scope.items():
                 delta[type, id, memory.speaker] += step
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"project": project, "type": type, "id": id, "name": name, "live": n}
         for (type, id, name), n in sorted(delta.items())
         if n and name
@@ -301,7 +308,9 @@ def _count_speakers(connection: Connection, project: str, ended: Iterable[Memory
 def _sourced(stored: Sequence[Memory], conversations: Sequence[Conversation]) -> list[Memory]:
     said = {(c.add_id, message.position): message for c in conversations for message in c.messages}
     return [
-        replace(memory, sources=tuple(said[memory.add_id, p] for p in memory.source_positions if (memory.add_id, p) in said))
+        replace(
+            memory, sources=tuple(said[memory.add_id, p] for p in memory.source_positions if (memory.add_id, p) in said)
+        )
         if not memory.sources
         else memory
         for memory in stored

@@ -45,9 +45,8 @@ class SqlLedger:
 
     async def identity(self) -> tuple[str, bytes]:
         """The ledger's id and the secret its tokens are signed with."""
-        return await self._engine.read(
-            lambda c: tuple(c.execute(select(t.ledger.c.id, t.ledger.c.secret)).one())  # type: ignore[arg-type,return-value]
-        )
+        row = await self._engine.read(lambda c: c.execute(select(t.ledger.c.id, t.ledger.c.secret)).one())
+        return row.id, row.secret
 
     async def sound(self) -> bool:
         """Whether the engine finds its own file intact."""
@@ -92,9 +91,7 @@ class SqlLedger:
     async def latest(self, access: Access, memory_id: str) -> tuple[Memory, bool] | None:
         return await self._engine.read(lambda c: reads.latest(c, access, memory_id))
 
-    async def repeats(
-        self, access: Access, scope: Scope, text_keys: Sequence[str], now: int
-    ) -> Mapping[str, Memory]:
+    async def repeats(self, access: Access, scope: Scope, text_keys: Sequence[str], now: int) -> Mapping[str, Memory]:
         return await self._engine.read(lambda c: reads.repeats(c, access, scope, text_keys, now))
 
     async def page(self, access: Access, query: ListQuery) -> Page:
@@ -181,9 +178,7 @@ class SqlLedger:
     ) -> tuple[Mapping[str, IndexEntry], Positions]:
         return await self._engine.read(lambda c: projection.entries(c, project, generation, ids))
 
-    async def settle(
-        self, project: str, generation: Generation, applied: Mapping[str, int], seq: int
-    ) -> Sequence[str]:
+    async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
         return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq))
 
     async def unfeatured(self, project: str, generation: Generation, limit: int) -> Sequence[Memory]:

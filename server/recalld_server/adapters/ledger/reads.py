@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     and_,
@@ -52,7 +53,7 @@ def outcome(connection: Connection, access: Access, rpc: str, request_id: str, n
     return row and Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial))
 
 
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
 _LIVE = select(*memory_columns()).where(pinned(), live_at(None), t.revisions.c.memory_id.in_(_IDS))
 _PAST = select(*memory_columns()).where(
     pinned(),
@@ -186,7 +187,9 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
     if query.filter is not None:
         # A DELETED revision repeats what it ended but has no facets of its own, so only `before` can speak for it.
         kept = and_(t.revisions.c.kind != Kind.DELETED.value, *satisfying(query.filter))
-        was = and_(before.c.project.is_not(None), before.c.kind != Kind.DELETED.value, *satisfying(query.filter, before))
+        was = and_(
+            before.c.project.is_not(None), before.c.kind != Kind.DELETED.value, *satisfying(query.filter, before)
+        )
         conditions.append(or_(kept, was))
     width = len(memory_columns())
     extra = ("seq_from", "kind", "cause", "principal", "request_id", "commit_time")
@@ -201,7 +204,9 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
     after = with_sources(connection, access.project, rows)
     earlier = [row[width + len(extra) :] for row in rows]
     was_live = [row[0] is not None and row[-1] != Kind.DELETED.value for row in earlier]
-    found = iter(with_sources(connection, access.project, [r for r, live in zip(earlier, was_live, strict=True) if live]))
+    found = iter(
+        with_sources(connection, access.project, [r for r, live in zip(earlier, was_live, strict=True) if live])
+    )
     return [
         _event(row[width : width + len(extra)], memory, next(found) if live else None)
         for row, memory, live in zip(rows, after, was_live, strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, bindparam, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, or_, select, tuple_
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
@@ -49,7 +49,7 @@ def memory_columns(source: FromClause = t.revisions) -> list[ColumnElement[Any]]
     return [source.c[name] for name in MEMORY_COLUMNS]
 
 
-def memory_of(row: Row[Any] | Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
+def memory_of(row: Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
     """A memory from a row that begins with `memory_columns`."""
     return Memory(
         id=row[0],
@@ -136,7 +136,9 @@ def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:
 
     A planner can't use an index on an id it does not know to be given; rows found by another index are only checked.
     """
-    admitted = (or_(bindparam(f"pin_{name}") == "", source.c[name] == bindparam(f"pin_{name}")) for name in SCOPE_FIELDS)
+    admitted = (
+        or_(bindparam(f"pin_{name}") == "", source.c[name] == bindparam(f"pin_{name}")) for name in SCOPE_FIELDS
+    )
     return and_(source.c.project == bindparam("p"), *admitted)
 
 
@@ -172,7 +174,12 @@ def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]
 
 
 _SOURCES = select(
-    t.messages.c.add_id, t.messages.c.position, t.messages.c.role, t.messages.c.content, t.messages.c.name, t.messages.c.time
+    t.messages.c.add_id,
+    t.messages.c.position,
+    t.messages.c.role,
+    t.messages.c.content,
+    t.messages.c.name,
+    t.messages.c.time,
 ).where(
     t.messages.c.project == bindparam("p"),
     tuple_(t.messages.c.add_id, t.messages.c.position).in_(bindparam("at", expanding=True)),
@@ -185,7 +192,9 @@ def with_sources(connection: Connection, project: str, rows: Iterable[Sequence[A
     wanted = {(row[16], position) for row in rows for position in json.loads(row[17])}
     found: dict[tuple[str, int], Message] = {}
     if wanted:
-        for add_id, position, role, content, name, time in connection.execute(_SOURCES, {"p": project, "at": list(wanted)}):
+        for add_id, position, role, content, name, time in connection.execute(
+            _SOURCES, {"p": project, "at": list(wanted)}
+        ):
             found[add_id, position] = Message(role, content, name, time, position)
     return [memory_of(row, _sources(row, found)) for row in rows]
 

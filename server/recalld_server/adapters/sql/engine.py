@@ -115,7 +115,7 @@ class SqliteEngine:
                     try:
                         with connection.begin_nested() if len(group) > 1 else nullcontext():
                             answers.append(work(connection))
-                    except Exception as error:  # noqa: BLE001 - each goes to the caller it belongs to
+                    except Exception as error:
                         answers.append(None)
                         failures[place] = error
                         if len(group) == 1 or not _in_transaction(connection):
@@ -131,7 +131,9 @@ class SqliteEngine:
     def _translated(self, error: DBAPIError) -> BaseException:
         if isinstance(error, IntegrityError):
             return error
-        log.error("sql failed", extra={"store": self.path.stem, "error": type(error.orig).__name__}, exc_info=error.orig)
+        log.error(
+            "sql failed", extra={"store": self.path.stem, "error": type(error.orig).__name__}, exc_info=error.orig
+        )
         return self._unavailable()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-Handler = grpc.RpcMethodHandler
-Details = grpc.HandlerCallDetails
+Handler = Any  # grpc.RpcMethodHandler: the library has no types
+Details = Any  # grpc.HandlerCallDetails
 Continuation = Callable[[Details], Awaitable[Handler | None]]
 Surrounding = Callable[[Any], AbstractAsyncContextManager[None]]  # called with the servicer context
 
@@ -43,7 +43,7 @@ def wrapped(handler: Handler, surrounding: Surrounding) -> Handler:
     )
 
 
-class Interceptor(grpc.aio.ServerInterceptor):
+class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Surrounds every call with `around`."""
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:

@@ -67,6 +67,8 @@ def _checked(handler: Any) -> Handler:
         async for answer in inner(given(request), context):
             yield answer
 
-    slot = ("stream_" if handler.request_streaming else "unary_") + ("stream" if handler.response_streaming else "unary")
+    slot = ("stream_" if handler.request_streaming else "unary_") + (
+        "stream" if handler.response_streaming else "unary"
+    )
     checked: Handler = handler._replace(**{slot: stream if handler.response_streaming else unary})
     return checked
