@@ -1,4 +1,4 @@
-"""A server that answers as it is told, and keeps what it was asked."""
+"""A server that answers as it is told and keeps what it was asked, and a real one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from recalld import MemoryClient, testing
 from recalld.v1 import (
     entity_service_pb2,
     entity_service_pb2_grpc,
@@ -86,3 +87,18 @@ def fake() -> Iterator[Fake]:
     server.start()
     yield told
     server.stop(None).wait()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[testing.LocalServer]:
+    """A real server, one for each file of tests."""
+    with testing.start_local() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: testing.LocalServer) -> Iterator[MemoryClient]:
+    """A client of a server without memories."""
+    with MemoryClient(server.target) as fresh:
+        fresh.reset()
+        yield fresh

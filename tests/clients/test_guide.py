@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,20 +44,6 @@ TUTOR = [
 FACTS = ["Name is Alex", "Is a vegetarian", "Is allergic to nuts"]
 MEMORY_KEYS = {"id", "memory", "user_id", "hash", "metadata", "categories", "created_at", "updated_at"}
 TODAY = datetime.now(UTC).date().isoformat()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[testing.LocalServer]:
-    with testing.start_local() as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: testing.LocalServer) -> Iterator[MemoryClient]:
-    """A client of a server without memories."""
-    with MemoryClient(server.target) as fresh:
-        fresh.reset()
-        yield fresh
 
 
 def texts(items: list[dict[str, Any]]) -> list[str]:
@@ -138,16 +123,6 @@ def test_4_2_search_by_custom_filters(client: MemoryClient) -> None:
     assert len(client.search(query, version="v2", filters=filters)) == 2
     reversed_range = {"AND": [{"created_at": {"gte": "2024-07-20", "lte": "2024-07-10"}}, {"user_id": "alex"}]}
     assert client.search(query, version="v2", filters=reversed_range) == []
-
-
-def test_4_2_stream_search(client: MemoryClient) -> None:
-    client.add(ALEX, user_id="alex")
-    query = "What should I cook for dinner today?"
-    with client.stream_search(query, user_id="alex") as stream:
-        hits = list(stream)
-        assert stream.done is not None
-        assert stream.done.hit_count == len(hits)
-    assert [each["id"] for each in hits] == [each["id"] for each in client.search(query, user_id="alex")]
 
 
 def test_4_3_users(client: MemoryClient) -> None:
@@ -274,26 +249,3 @@ def test_4_9_and_4_10_batches(client: MemoryClient) -> None:
     deletes = [{"memory_id": one}, {"memory_id": two}]
     assert client.batch_delete(deletes) == {"message": "Successfully deleted 2 memories"}
     assert [each["id"] for each in client.get_all(user_id="alex")] == [three]
-
-
-def test_a_write_repeated_with_its_request_id_is_done_once(client: MemoryClient) -> None:
-    first = client.add("My locker is 12.", user_id="alex", infer=False, request_id="one")
-    assert client.add("My locker is 12.", user_id="alex", infer=False, request_id="one") == first
-    assert len(client.get_all(user_id="alex")) == 1
-    with pytest.raises(recalld.InvalidRequest) as caught:
-        client.add("My locker is 13.", user_id="alex", infer=False, request_id="one")
-    assert caught.value.reason == "REQUEST_ID_REUSED"
-
-
-def test_import_of_what_get_all_returns(client: MemoryClient) -> None:
-    client.add(ALEX, user_id="alex", metadata={"food": "vegan"})
-    exported = client.get_all(user_id="alex")
-    client.reset()
-    moved = [each | {"id": f"{number:08x}-0000-4000-8000-000000000000"} for number, each in enumerate(exported, 1)]
-    *_, progress = client.import_memories(iter(moved))
-    assert (progress.stored, progress.failed) == (len(FACTS), ())
-    assert {each["id"]: each["created_at"] for each in client.get_all(user_id="alex")} == {
-        each["id"]: each["created_at"] for each in moved
-    }
-    *_, repeated = client.import_memories(moved)
-    assert (repeated.stored, repeated.unchanged) == (0, len(FACTS))

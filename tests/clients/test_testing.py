@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -31,28 +30,6 @@ def test_start_kill_restart_and_clean_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(running, signal.SIGTERM)
-
-
-def test_a_stream_goes_on_after_a_crash() -> None:
-    with testing.start_local() as server:
-        client = server.client()
-        padding = "x" * 3000  # more than the transport holds, so the crash comes before the server has sent all
-        items = [
-            {"text": f"Locker {number} holds a hat", "user_id": "alex", "metadata": {"padding": padding}}
-            for number in range(300)
-        ]
-        *_, progress = client.import_memories(items)
-        assert progress.stored == len(items)
-        expected = [each["id"] for each in client.search("locker hat", user_id="alex", limit=len(items))]
-        with client.stream_search("locker hat", user_id="alex", limit=len(items)) as stream:
-            ids = [next(stream)["id"] for _ in range(5)]
-            server.kill()
-            restarting = threading.Thread(target=server.restart)
-            restarting.start()
-            ids += [each["id"] for each in stream]
-            restarting.join()
-        assert ids == expected
-        assert stream.done is not None
 
 
 async def test_async_variant_keeps_a_given_folder(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 Branch on the class, and inside a family on `reason`, a name of `recalld.v1.ErrorReason`; never on the message. An error
 keeps the server's status as bytes and decodes its details when they are first asked for.
 """
-# ruff: noqa: N818  errors are nouns here, as they are in gRPC
 
 from __future__ import annotations
 

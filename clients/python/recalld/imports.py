@@ -122,7 +122,7 @@ class Feed:
         try:
             for index, each in enumerate(given):
                 yield self._converted(each, index)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  raised again where the caller reads progress
             self.problem = error
 
     async def items_async(self, given: Iterable[Importable] | AsyncIterable[Importable]) -> AsyncIterator[ImportItem]:
@@ -136,7 +136,7 @@ class Feed:
             else:
                 for index, each in enumerate(given):
                     yield self._converted(each, index)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  raised again where the caller reads progress
             self.problem = error
 
     def _converted(self, given: Importable, index: int) -> ImportItem:

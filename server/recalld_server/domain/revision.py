@@ -108,6 +108,7 @@ class Change:
     request: RequestKey | None = None
     answer: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = False
+    request_id: str = ""  # recorded on the revisions where there is no `request`
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,15 +51,17 @@ class Tokens:
 
     def consistency(self, project: str, seq: int) -> str:
         """A state of a project. Bound to the project alone, so that whoever was told of a write can wait for it."""
-        return self._seal("consistency", [project], [self.ledger, seq])
+        return self._seal("consistency", [], [self.ledger, project, seq])
 
     def open_consistency(self, token: str, project: str) -> int:
-        """The sequence number; raises ConsistencyTokenInvalid, or ConsistencyTokenForeign for another ledger's."""
+        """The sequence number.
+
+        Raises ConsistencyTokenInvalid, or ConsistencyTokenForeign for one of another ledger or project.
+        """
         payload = self._payload(token, ConsistencyTokenInvalid)
-        if isinstance(payload, list) and len(payload) == 2 and payload[0] != self.ledger:
+        if isinstance(payload, list) and len(payload) == 3 and payload[:2] != [self.ledger, project]:
             raise ConsistencyTokenForeign
-        seq = self._open("consistency", token, [project], ConsistencyTokenInvalid)[1]
-        return int(seq)
+        return int(self._open("consistency", token, [], ConsistencyTokenInvalid)[2])
 
     def _mac(self, purpose: str, binding: Sequence[str], payload: bytes) -> bytes:
         context = json.dumps([self.ledger, purpose, *binding]).encode()

@@ -129,6 +129,10 @@ class Ledger(Protocol):
         """How many entities of these types have live memories."""
         ...
 
+    async def known(self, access: Access, scope: Scope) -> bool:
+        """Whether a memory of this scope was ever stored, live or not."""
+        ...
+
     async def positions(self, access: Access) -> Positions:
         """Where the project stands."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as attribute
@@ -156,15 +157,26 @@ def check_import_item(item: memory_service_pb2.ImportItem, prefix: str) -> Itera
         memory = item.memory
         if not memory.text.strip():
             yield Violation(f"{prefix}memory.text", "must not be empty")
+        if memory.id and not _is_uuid(memory.id):
+            yield Violation(f"{prefix}memory.id", "must be a UUID in lower case with hyphens")
         if not (memory.user_id or memory.agent_id or memory.app_id or memory.run_id):
             text = "must have at least one of user_id, agent_id, app_id and run_id"
             yield Violation(f"{prefix}memory", text, ScopeMissing)
         if not 0 <= memory.revision < 2**30:
             yield Violation(f"{prefix}memory.revision", "must not be negative or beyond 2^30")
+    if item.vector and kind != "memory":
+        yield Violation(f"{prefix}vector", "goes only beside a memory")
     if item.vector and not item.vector_model:
         yield Violation(f"{prefix}vector_model", "must name the model that made the vector")
     yield from too_many(len(item.vector), 65_536, f"{prefix}vector")
     yield from check_request_id(item, prefix)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def check_import_text(text: memory_service_pb2.ImportText, prefix: str) -> Iterator[Violation]:
@@ -232,7 +244,6 @@ def check_batch_delete(request: memory_service_pb2.BatchDeleteMemoriesRequest, p
         if not id:
             yield Violation(f"{prefix}memory_ids[{number}]", "must not be empty")
         yield from too_long(id, limits.ID_BYTES, f"{prefix}memory_ids[{number}]")
-    yield from _distinct(request.memory_ids, f"{prefix}memory_ids")
     yield from check_request_id(request, prefix)
 
 
@@ -262,6 +273,8 @@ def check_one_memory(request: Any, prefix: str) -> Iterator[Violation]:
 def check_events(request: memory_service_pb2.ListEventsRequest, prefix: str) -> Iterator[Violation]:
     yield from check_page(request, prefix)
     yield from check_one_memory(request, prefix)
+    if request.memory_id and (request.HasField("scope") or request.HasField("filter")):
+        yield Violation(f"{prefix}memory_id", "must be empty when there is a scope or a filter")
     if request.after_sequence < 0:
         yield Violation(f"{prefix}after_sequence", "must not be negative")
 

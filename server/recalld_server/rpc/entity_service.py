@@ -12,7 +12,7 @@ from recalld_server.rpc import convert, paging
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.memory_service import request_key
 from recalld_server.rpc.validate import check
-from recalld_server.usecases.change import Deletion, Modify
+from recalld_server.usecases.change import Modify
 from recalld_server.usecases.read import Read
 
 FIELDS = {
@@ -47,8 +47,7 @@ class EntityService(entity_service_pb2_grpc.EntityServiceServicer):
         check(request)
         who = access()
         scope = Scope(**{FIELDS[request.type]: request.id})
-        what = Deletion(scope=scope, request=request_key("DeleteEntity", request))
-        changed = await self._modify.delete_matching(who, what)
+        changed = await self._modify.delete_entity(who, scope, request_key("DeleteEntity", request))
         return pb.DeleteEntityResponse(
             deleted_count=changed.count,
             consistency_token=self._tokens.consistency(who.project, changed.seq),

@@ -15,6 +15,11 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "recalld"
 RETRY = Duration(seconds=1)
+
+
+class ShuttingDown(e.RecalldError):
+    """This server is stopping; try again shortly."""
+
 SHOWN = 20  # violations in one answer: details travel in trailers, and callers bound those (8 KiB by default)
 
 TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
@@ -57,6 +62,7 @@ TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
     e.LedgerUnavailable: (StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE"),
     e.EmbedderUnavailable: (StatusCode.UNAVAILABLE, "EMBEDDER_UNAVAILABLE"),
     e.ExtractorFailed: (StatusCode.UNAVAILABLE, "EXTRACTOR_FAILED"),
+    ShuttingDown: (StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
     e.NotYetAvailable: (StatusCode.UNIMPLEMENTED, "NOT_YET_AVAILABLE"),
 }
 # The field at fault where the error itself can't say it: every INVALID_ARGUMENT names one.

@@ -58,9 +58,10 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         who, progress, at = access(), pb.ImportProgress(through_index=-1), -1
         batch: list[tuple[int, ImportItem]] = []
         failed: list[tuple[int, RecalldError]] = []
-        held = 0
+        held, request_id = 0, ""
         async for request in requests:
             at += 1
+            request_id = request.request_id if at == 0 else request_id
             try:
                 check(request)
                 batch.append((at, import_item(request)))
@@ -68,10 +69,10 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             except RecalldError as error:
                 failed.append((at, error))
             if len(batch) + len(failed) >= TRANSACTION or held >= IMPORT_BYTES:
-                yield await self._imported(who, batch, failed, at, progress)
+                yield await self._imported(who, batch, failed, at, progress, request_id)
                 batch, failed, held = [], [], 0
         if batch or failed or at < 0:
-            yield await self._imported(who, batch, failed, at, progress)
+            yield await self._imported(who, batch, failed, at, progress, request_id)
 
     async def _imported(
         self,
@@ -80,10 +81,11 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         failed: Sequence[tuple[int, RecalldError]],
         at: int,
         progress: pb.ImportProgress,
+        request_id: str,
     ) -> pb.ImportProgress:
         """Settle one batch and say so. `progress` carries the counts from batch to batch."""
         if batch:
-            done = await self._import.batch(who, [item for _, item in batch])
+            done = await self._import.batch(who, [item for _, item in batch], request_id)
             failed = sorted([*failed, *((batch[n][0], error) for n, error in done.failed)], key=lambda pair: pair[0])
             progress.stored += done.stored
             progress.unchanged += done.unchanged

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.rpc.interceptors import chain
 from recalld_server.rpc.interceptors.auth import Authenticator
+from recalld_server.rpc.interceptors.running import Running
 
 SLACK = 1024 * 1024  # the library's own limit lies above ours, for its errors carry no reason
 OPTIONS = (
@@ -39,17 +42,21 @@ class GrpcServer:
 
     server: grpc.aio.Server
     health: health.aio.HealthServicer
+    running: Running
     port: int
 
     async def stop(self, grace: float) -> None:
-        """Say NOT_SERVING, take no new calls, and give the running ones `grace` seconds."""
+        """Say NOT_SERVING, refuse new calls, and give the running ones `grace` seconds."""
         await self.health.enter_graceful_shutdown()
-        await self.server.stop(grace)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.running.drain(), grace)
+        await self.server.stop(None)  # with a grace it would also wait for callers that are only connected
 
 
 async def start(services: Sequence[Service], host: str, port: int, *, authenticator: Authenticator) -> GrpcServer:
     """Listen on host:port (0: a free one). Raises SettingMissing when the port is taken."""
-    server = grpc.aio.server(interceptors=chain(authenticator), options=OPTIONS, maximum_concurrent_rpcs=CALLS)
+    running = Running()
+    server = grpc.aio.server(interceptors=chain(running, authenticator), options=OPTIONS, maximum_concurrent_rpcs=CALLS)
     for service in services:
         service.add(service.servicer, server)
     status = health.aio.HealthServicer()
@@ -66,4 +73,4 @@ async def start(services: Sequence[Service], host: str, port: int, *, authentica
     if not bound:
         raise SettingMissing(f"Port {port} on {host} can't be had; another program may listen there.")
     await server.start()
-    return GrpcServer(server, status, bound)
+    return GrpcServer(server, status, running, bound)

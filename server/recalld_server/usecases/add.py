@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
+from recalld_server.domain.categories import categorise
+from recalld_server.domain.errors import FieldInvalid, LimitExceeded, MemoryNotFound
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import TEXT_BYTES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
@@ -98,6 +99,7 @@ class Add:
         """
         if not access.pin.admits(command.scope):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
+        refuse_past(command.expire_time, self._clock.now())
         if command.dry_run:
             return await self._previewed(access, command)
         written = await self._writer.once(access, command.request, lambda _: self._add(access, command))
@@ -173,7 +175,7 @@ class Add:
             text=fact.text,
             scope=command.scope,
             metadata=command.metadata,
-            categories=_union(command.categories, fact.categories),
+            categories=command.categories or fact.categories,
             expire_time=command.expire_time,
             event_time=fact.event_time,
             speaker=fact.speaker,
@@ -193,7 +195,7 @@ class Add:
         merged = replace(
             known,
             metadata={**known.metadata, **command.metadata},
-            categories=_union(known.categories, command.categories, fact.categories),
+            categories=_union(known.categories, command.categories or fact.categories),
         )
         if merged == known or known.immutable:
             decision.changes[known.id] = ChangeType.NONE
@@ -219,6 +221,14 @@ class Add:
         return replace(written, memories={**await self._ledger.revisions(access, named), **written.memories})
 
 
+def refuse_past(expire_time: int | None, now: int, field: str = "expire_time") -> None:
+    """Raise FieldInvalid for a memory that would be gone before it is there."""
+    if expire_time is not None and expire_time <= now:
+        raise FieldInvalid(
+            f"{field}: must lie in the future.", violations=[(field, "must lie in the future")], field=field
+        )
+
+
 def _verbatim(messages: Sequence[Message]) -> Extraction:
     """Each message as it stands. System messages instruct the model; they are not something said to be remembered."""
     kept = [i for i, message in enumerate(messages) if message.role != "system" and message.content.strip()]
@@ -232,7 +242,7 @@ def _verbatim(messages: Sequence[Message]) -> Extraction:
                 actual=len(messages[i].content.encode()),
             )
     facts = tuple(
-        Fact(text=m.content, sources=(i,), speaker=m.speaker, named=bool(m.name), categories=(), event_time=None)
+        Fact(text=m.content, sources=(i,), speaker=m.speaker, named=bool(m.name), categories=categorise(m.content))
         for i in kept
         for m in [messages[i]]
     )
@@ -271,11 +281,7 @@ def _stored(decision: _Decision, extraction: Extraction, add_id: str) -> dict[st
 def _answered(written: Written) -> Added:
     answer = written.answer
     results = [
-        Result(
-            written.memories[id, revision],
-            ChangeType(change),
-            written.memories[id, revision].text if change == "UPDATE" else "",
-        )
+        Result(written.memories[id, revision], ChangeType(change))
         for (id, revision), change in zip(answer["memories"], answer["changes"], strict=True)
         if (id, revision) in written.memories
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from recalld_server.domain.errors import (
     CountMismatch,
+    EntityNotFound,
     EtagMismatch,
     MemoryImmutable,
     MemoryNotDeleted,
@@ -20,6 +21,7 @@ from recalld_server.domain.revision import Change, Delete, ListQuery, Outcome, P
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
+from recalld_server.usecases.add import refuse_past
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.writing import Writer, Written, stored_answer
 
@@ -74,6 +76,8 @@ class Modify:
         """
 
         async def decide() -> Change:
+            for update in updates:
+                refuse_past(update.values.get("expire_time"), self._clock.now(), "memory.expire_time")
             current = await self._current(access, [update.memory_id for update in updates])
             _check_etags([(current[u.memory_id], u.etag) for u in updates])
             # An update that ends the immutability is the way to change an immutable memory after all.
@@ -94,8 +98,8 @@ class Modify:
         async def decide() -> Change:
             current = await self._current(access, ids)
             _check_etags([(memory, etag) for memory in current.values()])
-            deletes = [Delete(id, current[id].revision) for id in ids]
-            return Change(deletes=deletes, request=request, answer=stored_answer([], count=len(ids)))
+            deletes = [Delete(id, memory.revision) for id, memory in current.items()]
+            return Change(deletes=deletes, request=request, answer=stored_answer([], count=len(deletes)))
 
         return await self._written(access, request, lambda _: self._writer.decided(access, decide))
 
@@ -141,6 +145,14 @@ class Modify:
         assert written is not None  # noqa: S101 - the loop ran at least once
         return replace(written, applied=applied)
 
+    async def delete_entity(self, access: Access, scope: Scope, request: RequestKey | None) -> Changed:
+        """End what carries an id. Raises EntityNotFound if nothing ever did."""
+        changed = await self.delete_matching(access, Deletion(scope=scope, request=request))
+        if not changed.count and not await self._ledger.known(access, scope):
+            type, id = scope.items()[0]
+            raise EntityNotFound(type=type.removesuffix("_id").upper(), id=id)
+        return changed
+
     async def restore(
         self, access: Access, memory_id: str, revision: int | None, request: RequestKey | None
     ) -> Changed:
@@ -165,7 +177,8 @@ class Modify:
                 if (memory_id, revision) not in named:
                     raise RevisionNotFound(memory_id=memory_id, revision=revision)
                 wanted = named[memory_id, revision]
-            back = replace(wanted, revision=newest.revision, update_time=0)
+            expire = wanted.expire_time if wanted.live_at(self._clock.now()) else None
+            back = replace(wanted, revision=newest.revision, update_time=0, expire_time=expire)
             expected = newest.revision if live else 0
             puts = [Put(back, Kind.RESTORED, expected=expected)]
             answer = stored_answer([(memory_id, newest.revision + 1)])

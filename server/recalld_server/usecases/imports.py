@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recalld_server.domain.categories import categorise
 from recalld_server.domain.errors import (
     MemoryExists,
     MemoryNotFound,
@@ -19,6 +20,7 @@ from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
+from recalld_server.usecases.add import refuse_past
 from recalld_server.usecases.features import FeatureMaker, analyser
 from recalld_server.usecases.writing import Writer
 
@@ -74,8 +76,8 @@ class Import:
         self._clock = clock
         self._ids = ids
 
-    async def batch(self, access: Access, items: Sequence[ImportItem]) -> Imported:
-        """Store up to 500 items; the same items again change nothing.
+    async def batch(self, access: Access, items: Sequence[ImportItem], request_id: str = "") -> Imported:
+        """Store up to 500 items; the same items again change nothing. `request_id` is recorded on their events.
 
         A bad item fails alone: MemoryExists (its id is taken by other content), MemoryNotFound (outside the pin),
         VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
@@ -91,7 +93,7 @@ class Import:
             found = await self._features.of(generation, wanted)
             made.update((memory.spoken, features) for memory, features in zip(wanted, found, strict=True))
             puts = [replace(put, features=put.features or made[put.memory.spoken]) for put in plan.puts]
-            return Change(puts=puts, conversations=plan.conversations)
+            return Change(puts=puts, conversations=plan.conversations, request_id=request_id)
 
         written = await self._writer.decided(access, decide)
         return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
@@ -107,6 +109,8 @@ class Import:
             try:
                 if not access.pin.admits(memory.scope):
                     raise MemoryNotFound("The scope lies outside what this key may touch.")
+                if isinstance(item, ImportedText):
+                    refuse_past(memory.expire_time, self._clock.now(), "text.expire_time")
                 if memory.id in taken:
                     if not _same(taken[memory.id], memory):
                         raise MemoryExists(memory_id=memory.id)
@@ -169,6 +173,7 @@ class Import:
             add_id=add_id,
             conversation=conversation_key(item.memory.scope, add_id),
             source_positions=(0,),
+            categories=item.memory.categories or categorise(item.memory.text),
         )
         plan.conversations.append(Conversation(add_id, _running(memory), [item.message]))
         return Put(memory, Kind.ADDED, unique=True)

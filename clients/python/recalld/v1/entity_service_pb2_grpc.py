@@ -58,7 +58,7 @@ class EntityServiceServicer(object):
     """
 
     def ListEntities(self, request, context):
-        """Lists entities that have live memories, by type and then by number. Needs a key of role reader.
+        """Lists entities that have live memories, by the name of the type and then by id. Needs a key of role reader.
 
         INVALID_ARGUMENT (FIELD_INVALID): page_size is negative, or type is unknown.
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of a request with other arguments.

@@ -262,7 +262,7 @@ def _revision(access: Access, change: Change, moment: _Moment, seq: int, kind: K
         "kind": kind.value,
         "cause": cause.value,
         "principal": access.principal,
-        "request_id": change.request.request_id if change.request else "",
+        "request_id": change.request.request_id if change.request else change.request_id,
         "commit_time": moment.time,
     }
 

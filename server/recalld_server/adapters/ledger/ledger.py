@@ -13,6 +13,7 @@ from recalld_server.adapters.ledger import commit as writing
 from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import projection, reads
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.rows import inside
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Memory, Scope
@@ -156,6 +157,10 @@ class SqlLedger:
 
     async def count_entities(self, access: Access, types: Sequence[str]) -> int:
         return await self._engine.read(lambda c: reads.count_entities(c, access, types))
+
+    async def known(self, access: Access, scope: Scope) -> bool:
+        statement = select(t.revisions.c.memory_id).where(inside(access, scope)).limit(1)
+        return await self._engine.read(lambda c: c.execute(statement).first() is not None)
 
     async def positions(self, access: Access) -> Positions:
         return (await self._engine.read(lambda c: reads.stand(c, access)))[0]

@@ -114,8 +114,9 @@ class SqliteEngine:
                 for place, (work, _) in enumerate(group):
                     try:
                         with connection.begin_nested() if len(group) > 1 else nullcontext():
-                            answers.append(work(connection))
-                    except Exception as error:
+                            answer = work(connection)
+                        answers.append(answer)
+                    except Exception as error:  # goes to the caller it belongs to
                         answers.append(None)
                         failures[place] = error
                         if len(group) == 1 or not _in_transaction(connection):

@@ -22,9 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    column,
     create_engine,
-    table,
     text,
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -89,12 +87,12 @@ facets = Table(
     sqlite_with_rowid=False,
 )
 
-# Contentless: the table keeps which token stands in which row, and no text. `rank` is minus the BM25 score.
+# Contentless: the table keeps which token stands in which row, and no text. With a lesser `detail` a contentless table
+# scores every row as zero.
 POSTINGS = """
 CREATE VIRTUAL TABLE postings USING fts5(
   tokens, content='', contentless_delete=1, detail=full, tokenize='ascii'
 )"""
-postings = table("postings", column("rowid", Integer), column("rank", Float))
 
 
 def prepare(path: Path) -> None:
@@ -135,7 +133,7 @@ def _sound(engine: Engine) -> bool:
             version = _pragma(connection, "user_version")
             if abs(version) != SCHEMA or _pragma(connection, "application_id") != APPLICATION:
                 return False
-            for name in (*metadata.tables, postings.name):
+            for name in (*metadata.tables, "postings"):
                 connection.execute(text(f"SELECT 1 FROM {name} LIMIT 1"))  # noqa: S608 - our own table names
             return version > 0 or connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
     except OperationalError as error:

@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 from recalld_server.adapters.index.embedded import entries as rows
 from recalld_server.adapters.index.embedded import postings, vectors
 from recalld_server.adapters.index.embedded.blocks import Blocks
+from recalld_server.adapters.index.embedded.extent import Extent
 from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
@@ -93,12 +94,12 @@ class EmbeddedIndex:
             space = self._space(connection, access.project, generation)
             if space is None:
                 return Nominations((), (), exhausted=True)
-            keyword = postings.search(connection, space, scope, condition, query.terms, query.now, depth)
+            admitted = None if condition is None else _admitted(connection, space, scope, condition, query.now)
+            extent = Extent(space, scope, query.now, admitted)
+            keyword = postings.search(connection, extent, query.terms, depth)
             vector: Sequence[tuple[str, float]] = ()
             if query.vector is not None:
-                admitted = None if condition is None else _admitted(connection, space, scope, condition, query.now)
-                inside = vectors.Inside(space, scope, admitted, query.now)
-                vector = vectors.search(connection, self._blocks, version, inside, query.vector, depth)
+                vector = vectors.search(connection, self._blocks, version, extent, query.vector, depth)
             return Nominations(keyword, _distinct(vector), len(keyword) < depth and len(vector) < depth)
 
         return await self._read(work)

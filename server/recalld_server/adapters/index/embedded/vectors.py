@@ -4,42 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import Connection, CursorResult
 
 from recalld_server.adapters.index.embedded.blocks import BLOCK, NEVER, Block, Blocks, Key
-from recalld_server.adapters.index.embedded.postings import narrowest
-from recalld_server.domain.memory import SCOPE_FIELDS, Scope
-from recalld_server.domain.vectors import BoolArray, FloatVector, Int64Array
+from recalld_server.adapters.index.embedded.extent import Extent, keyed
+from recalld_server.domain.memory import SCOPE_FIELDS
+from recalld_server.domain.vectors import FloatVector, Int64Array
 
 FEW = 2000  # admissible rows that are read by their numbers, 4 µs each, rather than by loading their scope
 COLUMNS = f"row, expire_time, {', '.join(SCOPE_FIELDS)}, memory_id, vector"
-
-
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """Where to look: a scope of a space, and of its rows those still usable at `now`, µs.
-
-    `admitted`: ascending numbers of the rows a filter leaves, None without one.
-    """
-
-    space: int
-    scope: Scope
-    admitted: Int64Array | None
-    now: int
-
-    def holds(self, block: Block, at: Int64Array) -> BoolArray:
-        """Which of the rows at these places of a block are meant."""
-        fits = block.until[at] > self.now
-        for column, name in enumerate(SCOPE_FIELDS):
-            if value := getattr(self.scope, name):
-                fits &= block.owners[at, column] == hash(value)
-        if self.admitted is not None:
-            first, end = np.searchsorted(self.admitted, (block.rows[0], block.rows[-1] + 1))
-            fits &= np.isin(block.rows[at], self.admitted[first:end], assume_unique=True)
-        return fits
 
 
 class Best:
@@ -51,11 +26,11 @@ class Best:
         self._scores: list[FloatVector] = []
         self._ids: list[str] = []
 
-    def offer(self, block: Block, vector: FloatVector, inside: Inside) -> None:
+    def offer(self, block: Block, vector: FloatVector, extent: Extent) -> None:
         """Take the rows of a block that are inside and among the best so far."""
         scores = block.vectors @ vector
         above = np.flatnonzero(scores > self._floor)
-        above = above[inside.holds(block, above)]
+        above = above[extent.holds(block, above)]
         if len(above) > self._depth:
             above = above[np.argpartition(scores[above], -self._depth)[-self._depth :]]
         if len(above):
@@ -83,19 +58,19 @@ class Best:
 
 
 def search(
-    connection: Connection, blocks: Blocks, version: int, inside: Inside, vector: FloatVector, depth: int
+    connection: Connection, blocks: Blocks, version: int, extent: Extent, vector: FloatVector, depth: int
 ) -> list[tuple[str, float]]:
     """The best `depth` rows by cosine, as (memory id, cosine), best first.
 
     `version` is that of the blocks before the transaction began. A memory that is being changed may be there twice.
     """
-    key = (inside.space, *narrowest(inside.scope))
+    key = extent.key
     best = Best(depth)
     held, last = blocks.view(key)
     for block in held:
-        best.offer(block, vector, inside)
-    for block in _beyond(connection, blocks, version, key, last, inside.admitted):
-        best.offer(block, vector, inside)
+        best.offer(block, vector, extent)
+    for block in _beyond(connection, blocks, version, key, last, extent.admitted):
+        best.offer(block, vector, extent)
     return best.best_first()
 
 
@@ -120,11 +95,9 @@ def _after(rows: Int64Array, last: int) -> Int64Array:
 
 def _rows_after(connection: Connection, key: Key, last: int) -> Iterator[Block]:
     """The rows of a scope above a row number, in order."""
-    space, field, value = key
-    # A partial index is used only where its own condition is repeated.
-    inside = f"AND {field} = ? AND {field} <> ''" if field else ""
-    sql = f"SELECT {COLUMNS} FROM entries WHERE space = ? {inside} AND row > ? ORDER BY row"  # noqa: S608 - our names
-    yield from _blocks(connection.exec_driver_sql(sql, (space, *([value] if field else []), last)))
+    condition, arguments = keyed(key)
+    sql = f"SELECT {COLUMNS} FROM entries WHERE {condition} AND row > ? ORDER BY row"  # noqa: S608 - our own names
+    yield from _blocks(connection.exec_driver_sql(sql, (*arguments, last)))
 
 
 def _rows(connection: Connection, rows: Int64Array) -> Iterator[Block]:

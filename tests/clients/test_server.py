@@ -1,0 +1,67 @@
+"""What the clients offer beyond the guide, against a real server."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import recalld
+from recalld import MemoryClient, testing
+
+TEXT = "Hi, I'm Alex. I'm a vegetarian and I'm allergic to nuts."
+
+
+def test_stream_search_finds_what_search_finds(client: MemoryClient) -> None:
+    client.add(TEXT, user_id="alex")
+    query = "What should I cook for dinner today?"
+    with client.stream_search(query, user_id="alex") as stream:
+        hits = list(stream)
+        assert stream.done is not None
+        assert stream.done.hit_count == len(hits)
+    assert [each["id"] for each in hits] == [each["id"] for each in client.search(query, user_id="alex")]
+
+
+def test_a_stream_goes_on_after_a_crash() -> None:
+    with testing.start_local() as server:
+        client = server.client()
+        padding = "x" * 3000  # more than the transport holds, so the crash comes before the server has sent all
+        items = [
+            {"text": f"Locker {number} holds a hat", "user_id": "alex", "metadata": {"padding": padding}}
+            for number in range(300)
+        ]
+        *_, progress = client.import_memories(items)
+        assert progress.stored == len(items)
+        expected = [each["id"] for each in client.search("locker hat", user_id="alex", limit=len(items))]
+        with client.stream_search("locker hat", user_id="alex", limit=len(items)) as stream:
+            ids = [next(stream)["id"] for _ in range(5)]
+            server.kill()
+            restarting = threading.Thread(target=server.restart)
+            restarting.start()
+            ids += [each["id"] for each in stream]
+            restarting.join()
+        assert ids == expected
+        assert stream.done is not None
+
+
+def test_a_write_repeated_with_its_request_id_is_done_once(client: MemoryClient) -> None:
+    first = client.add("My locker is 12.", user_id="alex", infer=False, request_id="one")
+    assert client.add("My locker is 12.", user_id="alex", infer=False, request_id="one") == first
+    assert len(client.get_all(user_id="alex")) == 1
+    with pytest.raises(recalld.InvalidRequest) as caught:
+        client.add("My locker is 13.", user_id="alex", infer=False, request_id="one")
+    assert caught.value.reason == "REQUEST_ID_REUSED"
+
+
+def test_import_of_what_get_all_returns(client: MemoryClient) -> None:
+    client.add(TEXT, user_id="alex", metadata={"food": "vegan"})
+    exported = client.get_all(user_id="alex")
+    client.reset()
+    moved = [each | {"id": f"{number:08x}-0000-4000-8000-000000000000"} for number, each in enumerate(exported, 1)]
+    *_, progress = client.import_memories(iter(moved))
+    assert (progress.stored, progress.failed) == (3, ())
+    assert {each["id"]: each["created_at"] for each in client.get_all(user_id="alex")} == {
+        each["id"]: each["created_at"] for each in moved
+    }
+    *_, repeated = client.import_memories(moved)
+    assert (repeated.stored, repeated.unchanged) == (0, 3)
