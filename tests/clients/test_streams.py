@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 import recalld
-from recalld import AsyncMemoryClient, MemoryClient, imports
+from recalld import AsyncMemoryClient, MemoryClient, imports, streams
 from recalld.v1 import memory_pb2, memory_service_pb2
 from recalld.v1.search_service_pb2 import Checkpoint, Done, StreamSearchResponse
 
@@ -88,11 +88,15 @@ def test_a_stream_without_done_was_broken(fake: Any, kind: str) -> None:
 
 
 @QUICK
-def test_resuming_ends_without_progress(fake: Any, kind: str) -> None:
-    fake.answers["StreamSearch"] = [breaks(hit(1))] + [breaks()] * 9
+@pytest.mark.parametrize(("first", "calls"), [(breaks(hit(1)), 8), (breaks(), 4)])
+def test_resuming_ends_without_progress(
+    fake: Any, kind: str, first: Any, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LAST_PAUSE", 0.01)
+    fake.answers["StreamSearch"] = [first] + [breaks()] * 9
     with pytest.raises(recalld.Unavailable):
         collect(kind, fake.target)
-    assert len(fake.asked) == 4
+    assert len(fake.asked) == calls
 
 
 @QUICK

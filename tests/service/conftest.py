@@ -27,7 +27,7 @@ from recalld.v1 import (
     search_service_pb2_grpc,
 )
 
-MODEL, DIMENSION = "all-MiniLM-L6-v2", 384
+MODEL, DIMENSION = "minilm-l6-v2-int8", 384
 OPTIONS = [("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.max_send_message_length", 32 * 1024 * 1024)]
 
 

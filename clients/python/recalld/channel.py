@@ -30,9 +30,9 @@ DEFAULT_TIMEOUT = 30.0  # seconds
 MAX_MESSAGE = 17 * 1024 * 1024  # the API's 16 MiB, and room to be told so by the server
 RETRY = {
     "maxAttempts": 4,
-    "initialBackoff": "0.2s",
+    "initialBackoff": "0.25s",  # with the two that follow about 3 s, enough for a server to start again
     "maxBackoff": "3s",
-    "backoffMultiplier": 2.5,
+    "backoffMultiplier": 3,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 Tls: TypeAlias = bool | str | os.PathLike[str] | grpc.ChannelCredentials

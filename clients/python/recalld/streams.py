@@ -22,7 +22,8 @@ from recalld.errors import Unavailable, from_rpc
 from recalld.responses import Item
 from recalld.v1 import search_service_pb2
 
-MAX_FAILURES = 4  # in a row without a hit between them
+BEGIN_FAILURES = 4  # in a row before the first message: as often as other calls are tried
+RESUME_FAILURES = 8  # in a row after it: about 12 seconds, which a server needs to start again
 FIRST_PAUSE, LAST_PAUSE = 0.2, 3.0  # seconds
 
 Open = Callable[[str], Any]  # starts a call that goes on after a resume token; "" starts anew
@@ -76,7 +77,8 @@ class Progress:
             else Unavailable("The stream ended early.", correlation_id=self._correlation_id)
         )
         self._failures += 1
-        if not isinstance(problem, Unavailable) or self._failures >= MAX_FAILURES:
+        most = RESUME_FAILURES if self.token else BEGIN_FAILURES
+        if not isinstance(problem, Unavailable) or self._failures >= most:
             raise problem from error
         if problem.retry_delay is not None:
             return problem.retry_delay

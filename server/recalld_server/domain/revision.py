@@ -113,11 +113,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a change became. `seq` is the project's head afterwards; `memories` as stored, in the order of the puts."""
+    """What a change became. `seq` is the project's head afterwards; `memories` as stored, in the order of the puts.
+
+    `touched` names the memories an index of `generation` has to be told of.
+    """
 
     seq: int
     memories: Sequence[Memory]
     touched: Sequence[str]
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "recalld"
 RETRY = Duration(seconds=1)
+SHOWN = 20  # violations in one answer: details travel in trailers, and callers bound those (8 KiB by default)
 
 
 class ShuttingDown(e.RecalldError):
     """This server is stopping; try again shortly."""
 
-SHOWN = 20  # violations in one answer: details travel in trailers, and callers bound those (8 KiB by default)
 
 TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
     e.FieldInvalid: (StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"),

@@ -11,7 +11,7 @@ from recalld_server.domain.errors import FieldInvalid, LimitExceeded, MemoryNotF
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import TEXT_BYTES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
-from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Put, RequestKey
+from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
 from recalld_server.ports.ledger import Ledger
@@ -109,9 +109,11 @@ class Add:
         messages, extraction, add_id = await self._extracted(command)
         made: dict[str, Features] = {}
 
+        generation = await self._ledger.generation(access.project)
+
         async def decide() -> Change:
             decision = await self._decide(access, command, messages, extraction.facts, add_id)
-            await self._embed(access, decision, made)
+            await self._embed(generation, decision, made)
             puts = [
                 replace(put, features=made.get(put.memory.text)) if not put.expected else put for put in decision.puts
             ]
@@ -204,12 +206,10 @@ class Add:
         decision.changes[known.id] = ChangeType.UPDATE
         return merged_now
 
-    async def _embed(self, access: Access, decision: _Decision, made: dict[str, Features]) -> None:
+    async def _embed(self, generation: Generation, decision: _Decision, made: dict[str, Features]) -> None:
         wanted = [put.memory for put in decision.puts if not put.expected and put.memory.text not in made]
-        generation = await self._ledger.generation(access.project) if wanted else None
-        if generation:
-            found = await self._features.of(generation, wanted)
-            made |= {memory.text: features for memory, features in zip(wanted, found, strict=True)}
+        found = await self._features.of(generation, wanted)
+        made |= {memory.text: features for memory, features in zip(wanted, found, strict=True)}
 
     async def _with_unchanged(self, access: Access, written: Written) -> Written:
         """Memories that stayed as they were are part of the answer but not of the commit."""

@@ -84,7 +84,7 @@ class Modify:
             if frozen := [
                 u.memory_id for u in updates if current[u.memory_id].immutable and u.values.get("immutable", True)
             ]:
-                raise MemoryImmutable(memory_ids=",".join(frozen))
+                raise MemoryImmutable(**_named(frozen))
             wanted = [replace(current[u.memory_id], **u.values, update_time=0) for u in updates]
             puts = await self._puts(access, current, wanted, Kind.UPDATED)
             answer = stored_answer([(m.id, m.revision + 1) for m in wanted])
@@ -170,7 +170,7 @@ class Modify:
             if live and revision is None:
                 raise MemoryNotDeleted(memory_id=memory_id)
             if live and newest.immutable:
-                raise MemoryImmutable(memory_ids=memory_id)
+                raise MemoryImmutable(memory_id=memory_id)
             wanted = newest
             if revision is not None:
                 named = await self._ledger.revisions(access, [(memory_id, revision)])
@@ -190,7 +190,7 @@ class Modify:
         with span("ledger"):
             found = await self._ledger.memories(access, ids)
         if missing := [id for id in ids if id not in found]:
-            raise MemoryNotFound(memory_ids=",".join(missing))
+            raise MemoryNotFound(**_named(missing))
         return found
 
     async def _puts(
@@ -213,4 +213,9 @@ class Modify:
 def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:
     stale = [memory.id for memory, etag in pairs if etag and etag != memory.etag]
     if stale:
-        raise EtagMismatch(memory_ids=",".join(stale))
+        raise EtagMismatch(**_named(stale))
+
+
+def _named(ids: Sequence[str]) -> dict[str, str]:
+    """Memories as the metadata of an error."""
+    return {"memory_id": ids[0]} if len(ids) == 1 else {"memory_ids": ",".join(ids)}

@@ -25,7 +25,8 @@ from recalld_server.usecases.read import AsOf, Read
 
 DEPTH = 50  # candidates of each leg: more did not raise recall (design, section 7)
 LOADED = 50  # memories read at a time while they are given out
-BYTES_PER_TOKEN = 4  # the usual rule of thumb for English; a budget, not a count
+STEP = 1e-6  # the least difference of two scores, which ranking rounds
+ROUNDING = 0.002  # of the index's cosines, which are of float16 vectors
 FRESH_WITHIN = 5.0  # seconds a search waits at most to be as fresh as asked
 
 
@@ -111,9 +112,11 @@ class Search:
         now, depth = self._clock.now(), DEPTH
         nominations = await self._nominate(access, query, state.generation, question, vector, now, depth)
         pool, ranking = await self._head(access, query, state.generation, question, vector, nominations, now)
-        places = _places(pool, ranking, dict(nominations.keyword), dict(nominations.vector))
+        head = _places(pool, ranking, dict(nominations.keyword), dict(nominations.vector))
+        found = sum(place.relevance >= query.threshold for place in head)
+        tail: list[tuple[float, str]] = []
         known = set(pool.ids)
-        while len(places) < query.limit and not nominations.exhausted and depth < SEARCH_LIMIT:
+        while found < query.limit and depth < SEARCH_LIMIT and _deeper(nominations, depth, query.threshold):
             depth = min(SEARCH_LIMIT, max(2 * depth, query.limit))
             nominations = await self._nominate(access, query, state.generation, question, vector, now, depth)
             fresh = [id for id in _ids(nominations) if id not in known]
@@ -122,7 +125,13 @@ class Search:
                 more = await self._ledger.pool(
                     access, query.scope, query.filter, fresh, state.generation, now, window=0
                 )
-            places += _tail(places, question, vector, more, ranking, query.mode)
+            more = more.only(np.flatnonzero(more.eligible & more.candidate))
+            brought = _relevant(question, vector, more, ranking, query)
+            if fresh and query.threshold and not brought:
+                break  # deeper ones are less relevant still, but for a rare order of the keyword leg
+            tail += brought
+            found += len(brought)
+        places = [*head, *_below(head, tail)]
         kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
         stand = state.positions
         return Ranked(kept, len(known), stand.head, (stand.head, stand.applied))
@@ -191,9 +200,9 @@ class Search:
         with span("rank"):
             pool = exact_candidates(question, vector, rows, DEPTH, query.mode)
             ranking = rank(question, vector, pool, query.mode)
-            places = _places(pool, ranking, {}, {})
-            rest = rows.only(np.flatnonzero(~np.isin(rows.ids, pool.ids)) if len(rows) else np.zeros(0, np.int64))
-            places += _tail(places, question, vector, rest, ranking, query.mode, candidates_only=False)
+            head = _places(pool, ranking, {}, {})
+            rest = rows.only(np.flatnonzero(rows.eligible & ~np.isin(rows.ids, pool.ids)))
+            places = [*head, *_below(head, _relevant(question, vector, rest, ranking, query))]
         kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
         return Ranked(kept, len(rows), seq, (seq, seq))
 
@@ -228,24 +237,26 @@ def _places(pool: Pool, ranking: Ranking, keyword: Mapping[str, float], vector: 
     ]
 
 
-def _tail(
-    places: Sequence[Place],
-    question: Question,
-    vector: FloatVector | None,
-    pool: Pool,
-    ranking: Ranking,
-    mode: Mode,
-    *,
-    candidates_only: bool = True,
-) -> list[Place]:
-    """What lies beyond the ranked head, by relevance; it scales the last score given, so that order and score agree."""
-    rows = np.flatnonzero(pool.eligible & pool.candidate if candidates_only else pool.eligible)
-    pool = pool.only(rows)
-    relevance = relevance_only(question, vector, pool.terms, pool.vectors, ranking.idf, mode)
-    cap = min(places[-1].score, 1.0) if places else 1.0
-    order = sorted(range(len(pool)), key=lambda i: (-relevance[i], pool.ids[i]))
+def _deeper(nominations: Nominations, depth: int, threshold: float) -> bool:
+    """Whether a leg may hold more above the threshold: its end was not reached, nor are its cosines below it already."""
+    last = nominations.vector[-1][1] if len(nominations.vector) >= depth else -1.0
+    return len(nominations.keyword) >= depth or last >= threshold - ROUNDING
+
+
+def _relevant(
+    question: Question, vector: FloatVector | None, pool: Pool, ranking: Ranking, query: SearchQuery
+) -> list[tuple[float, str]]:
+    """Relevance and id of the rows of a pool that are results, by the ranking's idf so that figures compare."""
+    found = relevance_only(question, vector, pool.terms, pool.vectors, ranking.idf, query.mode).tolist()
     return [
-        Place(pool.ids[i], cap * float(relevance[i]), float(relevance[i]), tail=True)
-        for i in order
-        if mode is not Mode.KEYWORD or relevance[i] > 0
+        (relevance, id)
+        for relevance, id in zip(found, pool.ids, strict=True)
+        if relevance >= query.threshold and (query.mode is not Mode.KEYWORD or relevance > 0)
     ]
+
+
+def _below(head: Sequence[Place], tail: Sequence[tuple[float, str]]) -> list[Place]:
+    """What lies beyond the ranked head, by relevance: as far below the last score there as it falls short of 1."""
+    top = (head[-1].score if head else 1.0) - STEP
+    places = [Place(id, round(top - (1 - relevance), 6), relevance, tail=True) for relevance, id in tail]
+    return sorted(places, key=lambda place: place.below)

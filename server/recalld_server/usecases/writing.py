@@ -135,8 +135,7 @@ class Writer:
             return True
         try:
             async with asyncio.timeout(LIMIT):
-                generation = await self._ledger.generation(access.project)
-                return await self._projector.apply(access.project, generation, commit.touched)
+                return await self._projector.apply(access.project, commit.generation, commit.touched)
         except (RecalldError, TimeoutError) as error:
             log.warning("change is pending for the index", extra={"seq": commit.seq, "error": type(error).__name__})
             return False

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -20,8 +20,8 @@ from recalld_server.adapters.ledger.reads import OUTCOMES_KEPT
 from recalld_server.adapters.ledger.rows import dump, feature_row, inside, memory_columns, memory_of, row_of
 from recalld_server.adapters.sql.filters import facets
 from recalld_server.domain.errors import DuplicateText, MemoryNotFound, OutcomeTaken, ProjectNotFound, RevisionConflict
-from recalld_server.domain.memory import Access, Cause, Kind, Memory, text_key
-from recalld_server.domain.revision import Change, Commit, Conversation, Put, RequestKey
+from recalld_server.domain.memory import Access, Cause, Kind, Memory, Message, text_key
+from recalld_server.domain.revision import Change, Commit, Conversation, Generation, Put, RequestKey
 
 _ADVANCE = (
     update(t.projects)
@@ -34,6 +34,7 @@ _ADVANCE = (
     )
     .returning(t.projects.c.head, t.projects.c.last_time, t.projects.c.generation)
 )
+_INSERT = {table: insert(table) for table in (t.revisions, t.pending, t.facets, t.features, t.messages)}
 _CLOSE = update(t.revisions).where(
     t.revisions.c.project == bindparam("p"),
     t.revisions.c.memory_id == bindparam("id"),
@@ -41,6 +42,19 @@ _CLOSE = update(t.revisions).where(
 )
 _CLOSE = _CLOSE.values(seq_to=bindparam("seq"))
 _CONVERSE = insert(t.conversations)
+_NEWEST = (
+    select(t.revisions.c.memory_id, func.max(t.revisions.c.revision), t.revisions.c.scope_key)
+    .where(t.revisions.c.project == bindparam("p"), t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)))
+    .group_by(t.revisions.c.memory_id, t.revisions.c.scope_key)
+)
+_SAID = select(
+    t.messages.c.add_id,
+    t.messages.c.position,
+    t.messages.c.role,
+    t.messages.c.content,
+    t.messages.c.name,
+    t.messages.c.time,
+).where(t.messages.c.project == bindparam("p"), t.messages.c.add_id.in_(bindparam("ids", expanding=True)))
 _RESERVE = _CONVERSE.on_conflict_do_update(
     index_elements=["project", "conversation"],
     set_={"next_position": t.conversations.c.next_position + _CONVERSE.excluded.next_position},
@@ -62,7 +76,7 @@ class _Moment:
 
     first_seq: int
     time: int
-    generation: int
+    generation: Generation
 
 
 def commit(connection: Connection, access: Access, change: Change, now: int) -> Commit:
@@ -72,7 +86,7 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     if row is None:
         raise ProjectNotFound(project=access.project)
     head, time, generation = row
-    moment = _Moment(head - n + 1, time, generation_number(generation))
+    moment = _Moment(head - n + 1, time, Generation.parse(generation))
     if change.request:
         _store_outcome(connection, access, change, head, time)
     current = _guarded(connection, access, change, now)
@@ -83,12 +97,7 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     except IntegrityError:
         raise RevisionConflict([put.memory.id for put in change.puts if not put.expected]) from None
     touched = [*(m.id for m in stored), *(d.memory_id for d in change.deletes)]
-    return Commit(head, _sourced(stored, said), touched)
-
-
-def generation_number(stored: str) -> int:
-    """The number of a generation in the form `projects` holds it."""
-    return int(stored.partition("/")[0])
+    return Commit(head, _sourced(stored, said), touched, moment.generation)
 
 
 def _store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
@@ -139,15 +148,48 @@ def _guarded(connection: Connection, access: Access, change: Change, now: int) -
     moved = [id for id, revision in expected.items() if id not in current or current[id].revision != revision]
     if moved:
         raise RevisionConflict(moved)
+    _refuse_taken(connection, access, [put.memory for put in change.puts if not put.expected])
+    _refuse_misquotes(connection, access, change)
     _refuse_repeats(connection, access, [put.memory for put in change.puts if put.unique], now)
     return current
 
 
+def _refuse_taken(connection: Connection, access: Access, memories: Sequence[Memory]) -> None:
+    """A memory that was there before goes on where it ended, in its scope: ids come from importers too."""
+    if not memories:
+        return
+    begun = {memory.id: (memory.revision, memory.scope.key()) for memory in memories}
+    newest = connection.execute(_NEWEST, {"p": access.project, "ids": list(begun)})
+    if taken := [id for id, revision, scope in newest if begun[id] != (revision, scope)]:
+        raise RevisionConflict(taken)
+
+
+def _refuse_misquotes(connection: Connection, access: Access, change: Change) -> None:
+    """Restored messages must agree with those stored under their add, else a memory could claim what others said."""
+    given: dict[tuple[str, int], set[Message]] = {}
+    for restored in change.conversations:
+        for message in restored.messages if restored.restored else ():
+            given.setdefault((restored.add_id, message.position), set()).add(message)
+    if not given:
+        return
+    said = connection.execute(_SAID, {"p": access.project, "ids": list({add_id for add_id, _ in given})})
+    foreign = {
+        add_id
+        for add_id, position, role, content, name, time in said
+        if (claimed := given.get((add_id, position))) and Message(role, content, name, time, position) not in claimed
+    }
+    if foreign:
+        raise RevisionConflict([put.memory.id for put in change.puts if put.memory.add_id in foreign])
+
+
 def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[Memory], now: int) -> None:
-    by_scope: dict[str, list[str]] = {}
-    for memory in memories:
-        by_scope.setdefault(memory.scope.key(), []).append(text_key(memory.text))
+    by_scope: dict[str, dict[str, str]] = {}
     known = [
+        memory.id
+        for memory in memories
+        if by_scope.setdefault(memory.scope.key(), {}).setdefault(text_key(memory.text), memory.id) != memory.id
+    ]
+    known += [
         found.memory_id
         for scope, texts in by_scope.items()
         for found in connection.execute(
@@ -155,7 +197,7 @@ def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[M
                 t.revisions.c.project == access.project,
                 t.revisions.c.seq_to.is_(None),
                 t.revisions.c.scope_key == scope,
-                t.revisions.c.text_key.in_(texts),
+                t.revisions.c.text_key.in_(list(texts)),
                 (t.revisions.c.expire_time.is_(None)) | (t.revisions.c.expire_time > now),
             )
         )
@@ -195,7 +237,7 @@ def _reserve(connection: Connection, project: str, conversation: Conversation) -
             for message in messages
         ]
         connection.execute(
-            insert(t.messages).on_conflict_do_nothing() if conversation.restored else insert(t.messages), rows
+            _INSERT[t.messages].on_conflict_do_nothing() if conversation.restored else _INSERT[t.messages], rows
         )
     return replace(conversation, messages=messages)
 
@@ -228,13 +270,13 @@ def _write(
         row = row_of(replace(ended, revision=ended.revision + 1))
         rows.append(row | _revision(access, change, moment, seq, Kind.DELETED, gone.cause) | {"seq_to": seq})
     if rows:
-        connection.execute(insert(t.revisions), rows)
+        connection.execute(_INSERT[t.revisions], rows)
         pending = [
-            {"project": project, "generation": moment.generation, "seq": seq, "memory_id": row["memory_id"]}
+            {"project": project, "generation": moment.generation.number, "seq": seq, "memory_id": row["memory_id"]}
             for seq, row in zip(seqs, rows, strict=True)
         ]
-        connection.execute(insert(t.pending), pending)
-    _write_derived(connection, project, moment.generation, change.puts, stored)
+        connection.execute(_INSERT[t.pending], pending)
+    _write_derived(connection, project, moment.generation.number, change.puts, stored)
     _count_speakers(connection, project, (current[row["id"]] for row in closing), stored)
     return stored
 
@@ -277,7 +319,7 @@ def _write_derived(
         for i, f in enumerate(facets(m))
     ]
     if found:
-        connection.execute(insert(t.facets), found)
+        connection.execute(_INSERT[t.facets], found)
     derived = [
         {"project": project, "memory_id": memory.id, "text_revision": memory.text_revision, "generation": generation}
         | feature_row(put.features)
@@ -285,7 +327,7 @@ def _write_derived(
         if put.features
     ]
     if derived:
-        connection.execute(insert(t.features), derived)
+        connection.execute(_INSERT[t.features], derived)
 
 
 def _count_speakers(connection: Connection, project: str, ended: Iterable[Memory], stored: Iterable[Memory]) -> None:

@@ -154,11 +154,11 @@ def matching(
     connection: Connection, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
 ) -> list[tuple[str, int]]:
     now, born = t.revisions.alias("now"), t.revisions.alias("born")
-    # Deleted and restored since then is another life: somebody wanted it back.
+    # Deleted and put back since then is another life: somebody wanted it again.
     reborn = (
         select(born.c.memory_id)
         .where(born.c.project == access.project, born.c.memory_id == t.revisions.c.memory_id, born.c.seq_from > as_of)
-        .where(born.c.kind == Kind.RESTORED.value, born.c.revision <= now.c.revision)
+        .where(born.c.kind.in_([Kind.ADDED.value, Kind.RESTORED.value]), born.c.revision <= now.c.revision)
         .exists()
     )
     live = and_(

@@ -3,9 +3,9 @@
 The tokeniser sees neither texts nor ids, so none of its rules (white space, case, accents) can make two of them one.
 A question asked inside a user reads only the postings of that user: 0.4 ms at 100,000 memories, 19 ms over plain terms.
 
-FTS5 weighs a term by how rare it is in the whole file, where every term of a small scope is rare: on LoCoMo among
-100,000 memories of others that costs .06 of recall@10. So its weight is taken out of each score, and the one within the
-scope put in its place; what other users store then changes nothing.
+FTS5 weighs a term by how rare it is in the whole file, where every term of a small scope is rare: on LoCoMo beside
+100,000 memories of others recall@10 of this leg falls from .56 to .48. So its weight is taken out of each score and the
+one within the scope put in its place; what other users store then changes nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from recalld_server.adapters.index.embedded.blocks import Key
 from recalld_server.adapters.index.embedded.extent import Extent, keyed
+from recalld_server.domain.bm25 import Float64Array
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.vectors import Int64Array, UInt32Array
 
@@ -52,28 +52,30 @@ def search(connection: Connection, extent: Extent, terms: UInt32Array, depth: in
         inside = np.isin(row, extent.admitted)
         row, scores = row[inside], scores[inside]
     rows, place = np.unique(row, return_inverse=True)
-    totals = np.bincount(place, scores)
+    totals: Float64Array = np.bincount(place, scores).astype(np.float64)
     order = np.argsort(-totals, kind="stable")
     return _usable(connection, extent, rows[order], totals[order], depth)
 
 
-def _weights_of_fts5(connection: Connection, hits: Int64Array) -> NDArray[np.float64]:
+def _weights_of_fts5(connection: Connection, hits: Int64Array) -> Float64Array:
     """What FTS5 multiplied by. It counts every row ever put in: deletions do not lower a contentless table's count."""
     ever = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").scalar_one()
     odds = np.maximum((ever - hits + 0.5) / (hits + 0.5), 1.0)
-    return np.maximum(np.log(odds), LOWEST)
+    weights: Float64Array = np.maximum(np.log(odds), LOWEST)
+    return weights
 
 
-def _weights(connection: Connection, extent: Extent, hits: Int64Array) -> NDArray[np.float64]:
+def _weights(connection: Connection, extent: Extent, hits: Int64Array) -> Float64Array:
     """The information of each term among the rows of the extent's key, above zero."""
     condition, arguments = keyed(extent.key)
     sql = f"SELECT count(*) FROM entries WHERE {condition}"  # noqa: S608 - our own names
     size = connection.exec_driver_sql(sql, arguments).scalar_one()
-    return np.log1p((np.maximum(size - hits, 0) + 0.5) / (hits + 0.5))
+    weights: Float64Array = np.log1p((np.maximum(size - hits, 0) + 0.5) / (hits + 0.5))
+    return weights
 
 
 def _usable(
-    connection: Connection, extent: Extent, rows: Int64Array, scores: NDArray[np.float64], depth: int
+    connection: Connection, extent: Extent, rows: Int64Array, scores: Float64Array, depth: int
 ) -> list[tuple[str, float]]:
     """The first `depth` of the rows that are meant, looked up a few at a time: mostly the first are enough."""
     condition, arguments = extent.usable()
@@ -82,10 +84,10 @@ def _usable(
     at, step = 0, depth
     while at < len(rows) and len(kept) < depth:
         part = rows[at : at + step].tolist()
-        ids = dict(connection.exec_driver_sql(sql, (json.dumps(part), *arguments)).tuples().all())
-        kept += [
-            (ids[row], score) for row, score in zip(part, scores[at : at + step].tolist(), strict=True) if row in ids
-        ]
+        found = connection.exec_driver_sql(sql, (json.dumps(part), *arguments))
+        ids = {hit.row: hit.memory_id for hit in found}
+        scored = zip(part, scores[at : at + step].tolist(), strict=True)
+        kept += [(ids[row], score) for row, score in scored if row in ids]
         at, step = at + step, step * 4
     return kept[:depth]
 
