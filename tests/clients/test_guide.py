@@ -229,14 +229,6 @@ def test_4_8_reset(client: MemoryClient) -> None:
     assert client.users() == {"results": []}
 
 
-def test_4_8_deletion_in_words(client: MemoryClient) -> None:
-    client.add(ALEX, user_id="alex")
-    client.add(ALEX, user_id="sam")
-    assert client.add("Delete all of my food preferences", user_id="alex") == {"message": "ok"}
-    assert texts(client.get_all(user_id="alex")) == ["Name is Alex"]
-    assert len(client.get_all(user_id="sam")) == len(FACTS)
-
-
 def test_4_9_and_4_10_batches(client: MemoryClient) -> None:
     one, two, three = (event["id"] for event in client.add(ALEX, user_id="alex"))
     updates = [{"memory_id": one, "text": "Watches football"}, {"memory_id": two, "text": "Loves to travel"}]

@@ -37,8 +37,8 @@ def entry(
     memory_id: str, *terms: int, vector: FloatVector | None = None, scope: Scope = USER, **fields: Any
 ) -> IndexEntry:
     """An entry of a memory; its text means nothing to an index but to filters."""
-    fields = {"text": f"text of {memory_id}", "create_time": 1, "update_time": 1, "revision": 1} | fields
-    memory = Memory(id=memory_id, scope=scope, **fields)
+    usual: dict[str, Any] = {"text": f"text of {memory_id}", "create_time": 1, "update_time": 1, "revision": 1}
+    memory = Memory(id=memory_id, scope=scope, **usual | fields)
     return IndexEntry(memory, Features(np.array(terms, np.uint32), unit(1) if vector is None else vector), seq=1)
 
 
@@ -310,7 +310,6 @@ class IndexSuite:
                 await index.apply("project", FIRST, [entry(f"t{i}", 1), entry("moving", 1, revision=i + 1)], [], i)
                 await index.apply("project", FIRST, [], [f"t{i}"], i)
                 gone.add(f"t{i}")
-            done.set()
 
         async def search() -> int:
             searches = 0
@@ -324,8 +323,12 @@ class IndexSuite:
                 searches += 1
             return searches
 
-        _, *counts = await asyncio.gather(change(), *(search() for _ in range(4)))
-        assert min(counts) > 0
+        searching = asyncio.gather(*(search() for _ in range(4)))
+        try:
+            await change()
+        finally:
+            done.set()
+        assert min(await searching) > 0
         assert await found(index, both(), depth=100) == {f"s{i}" for i in range(30)} | {"moving"}
 
 
@@ -334,7 +337,7 @@ TIMES = (1, NOW, NOW + 5)
 
 
 def _memory(rng: random.Random, number: int) -> Memory:
-    values = (*WORDS, 1, 1.0, 2.5, -3, True, False, None, [], ["tea", 1], [True, "x"], {"k": 1})
+    values: tuple[Any, ...] = (*WORDS, 1, 1.0, 2.5, -3, True, False, None, [], ["tea", 1], [True, "x"], {"k": 1})
     keys = ("k", "a.b", 'q"')
     return Memory(
         id=f"m{number}",

@@ -23,7 +23,7 @@ from recalld_server.domain.revision import (
 )
 from recalld_server.ports.ledger import Ledger
 
-START = 1_700_000_000_000_000  # where the fake clock begins
+START = 1_700_000_000_000_000  # when a test begins; the projects were created the day before
 SECOND = 1_000_000
 DAY = 24 * 3600 * SECOND
 GENERATION = Generation(number=1, model="test/model", dimension=4, analyser=1)
@@ -37,7 +37,7 @@ class FakeClock:
     """Time moves only when told to, and may go back."""
 
     def __init__(self) -> None:
-        self.time = START
+        self.time = START - DAY
 
     def now(self) -> int:
         """µs since the epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import shutil
@@ -16,6 +17,7 @@ from tests.contract.index_suite import FIRST, HERE, USER, IndexSuite, both, entr
 
 from recalld_server.adapters.index.embedded.schema import SCHEMA
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
+from recalld_server.domain.bm25 import bm25, row_lengths, term_counts
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Scope
@@ -128,8 +130,8 @@ async def test_damage_makes_the_index_unavailable_and_then_empty(tmp_path: Path)
     await index.apply("project", FIRST, [entry(f"m{i:04}", 1) for i in range(3000)], [], 5)
     await index.close()
     whole = path.read_bytes()
-    half = len(whole) // 2
-    write(whole[:half] + b"\xa5" * (len(whole) - half), path)
+    page = whole.index(b"text of m1500") // 4096 * 4096
+    write(whole[:page] + b"\xa5" * 4096 + whole[page + 4096 :], path)
     index = EmbeddedIndex(path)  # it was closed, so nothing is looked for
     with pytest.raises(IndexUnavailable):
         await kept(index)
@@ -159,6 +161,59 @@ async def test_the_postings_show_neither_texts_nor_ids(tmp_path: Path) -> None:
     shown = b"\n".join(c if isinstance(c, bytes) else str(c).encode() for c in cells).lower()
     assert re.search(rb"k[0-9a-f]{16}", shown)  # the tokens are there
     assert b"secret" not in shown
+
+
+async def test_keyword_scores_are_bm25_within_the_scope(index: Index) -> None:
+    """FTS5 scores by the whole file; what is left after correction must be what the scope alone gives.
+
+    One user among many, with changed and deleted rows. All rows have the same length, for the mean length is the
+    file's. Term 0 is in every row, so FTS5 gives it next to nothing.
+    """
+    rng = np.random.default_rng(5)
+    live: dict[str, np.ndarray] = {}
+    revision = 0
+
+    async def change(names: list[str]) -> None:
+        nonlocal revision
+        revision += 1
+        made = {name: np.concatenate(([0], rng.integers(1, 12, 7))).astype(np.uint32) for name in names}
+        live.update(made)
+        puts = [entry(n, *t.tolist(), scope=USER if n[0] == "a" else Scope("bob")) for n, t in made.items()]
+        await index.apply("project", FIRST, puts, [], revision)
+
+    names = [f"a{i}" for i in range(40)] + [f"b{i}" for i in range(400)]
+    await change(names)
+    for _ in range(5):
+        await change(rng.choice(names, 60, replace=False).tolist())
+        gone = rng.choice(names, 20, replace=False).tolist()
+        await index.apply("project", FIRST, [], gone, revision)
+        for name in gone:
+            live.pop(name, None)
+        for terms in ([0], [3], [0, 1, 5, 11]):
+            rows = [t for name, t in live.items() if name[0] == "a"]
+            counts = term_counts(np.array(terms, np.uint32), rows)
+            exact = dict(
+                zip((n for n in live if n[0] == "a"), bm25(counts, row_lengths(rows).astype(float)), strict=True)
+            )
+            got = await index.nominate(HERE, FIRST, query(*terms), 100)
+            assert dict(got.keyword) == pytest.approx({n: score for n, score in exact.items() if score}, rel=1e-6)
+            assert [score for _, score in got.keyword] == sorted((score for _, score in got.keyword), reverse=True)
+
+
+async def test_a_caller_who_leaves_early_leaves_nothing_stale(index: Index) -> None:
+    await index.apply("project", FIRST, [entry("m", 1)], [], 1)
+    await index.nominate(HERE, FIRST, both(), 10)  # the old vector is now in memory
+    leaving = asyncio.ensure_future(
+        index.apply("project", FIRST, [entry("m", 1, vector=unit(0, 1), revision=2)], [], 2)
+    )
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await index.apply("project", FIRST, [], [], 3)  # writes are in order: the change is done
+    assert await kept(index) == [("m", 2)]
+    got = await index.nominate(HERE, FIRST, both(), 10)
+    assert [(name, round(score, 3)) for name, score in got.vector] == [("m", 0)]
 
 
 async def test_vectors_of_another_dimension_are_refused(index: Index) -> None:

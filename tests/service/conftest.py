@@ -44,7 +44,7 @@ class Refusal:
 
 
 def refusal_of(error: grpc.RpcError) -> Refusal:
-    """The refusal of an error, which must be complete: one ErrorInfo of ours, and a BadRequest when a field is wrong."""
+    """The refusal of an error, which must be complete: one ErrorInfo of ours, a BadRequest when a field is wrong."""
     status = rpc_status.from_call(error)
     assert status is not None, f"{error.code()} without details: {error.details()}"
     kinds = (
@@ -60,7 +60,7 @@ def refusal_of(error: grpc.RpcError) -> Refusal:
         details[kind.__name__] = kind.FromString(packed.value)
     info = details["ErrorInfo"]
     assert info.domain == "recalld"
-    assert f"ERROR_REASON_{info.reason}" in error_reason_pb2.ErrorReason.keys()
+    assert error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}")
     bad = details.get("BadRequest")
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT and info.reason != "REQUEST_MALFORMED":
         assert bad is not None, f"{info.reason} without BadRequest"

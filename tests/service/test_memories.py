@@ -41,7 +41,9 @@ async def test_a_memory_is_read_as_it_was_added(api: Any) -> None:
     assert read.etag
 
 
-@pytest.mark.parametrize("id", ["0192f0c1-5b7e-7c3a-9d52-3f1a8be0c4d7", "no uuid", "ÿ" * 128, "' OR 1=1 --"], ids=range(4))
+@pytest.mark.parametrize(
+    "id", ["0192f0c1-5b7e-7c3a-9d52-3f1a8be0c4d7", "no uuid", "ÿ" * 128, "' OR 1=1 --"], ids=range(4)
+)
 async def test_an_unknown_memory_is_not_found(api: Any, id: str) -> None:
     for call in (
         api.memory.GetMemory(pb.GetMemoryRequest(memory_id=id)),

@@ -23,6 +23,7 @@ UPDATABLE = ("text", "metadata", "categories", "expire_time", "immutable")
 MAX_CATEGORIES = 100
 HINT_BYTES = 8 * 1024
 STRUCT_DEPTH = 16
+STRUCT_BYTES = 8 * limits.METADATA_BYTES  # a Struct takes at most 5.5 times its JSON: more is not worth converting
 MAX_INTEGER = 2**53
 
 
@@ -66,6 +67,10 @@ def check_scope_given(request: Any, prefix: str) -> Iterator[Violation]:
 
 
 def check_metadata(struct: Struct, path: str) -> Iterator[Violation]:
+    if (size := struct.ByteSize()) > STRUCT_BYTES:
+        text = f"must be at most {limits.METADATA_BYTES} bytes as JSON"
+        yield Violation(path, text, LimitExceeded, {"limit": limits.METADATA_BYTES, "actual": size})
+        return
     problem = _unfit(struct.fields.items(), path, 1)
     if problem:
         yield problem

@@ -41,7 +41,7 @@ def add_command(request: pb.AddRequest, key: RequestKey | None) -> AddCommand:
     )
 
 
-def update_of(memory: memory_pb2.Memory, mask: Any, etag: str) -> Update:
+def update_of(memory: memory_pb2.Memory, mask: Any, etag: str, at: str = "") -> Update:
     """New values of the fields in the mask; without one, of the fields that are set (AIP-134)."""
     paths = list(mask.paths)
     if paths == ["*"]:
@@ -56,7 +56,7 @@ def update_of(memory: memory_pb2.Memory, mask: Any, etag: str) -> Update:
         "expire_time": moment(memory, "expire_time"),
         "immutable": memory.immutable,
     }
-    return Update(memory.id, {name: values[name] for name in paths}, etag or memory.etag)
+    return Update(memory.id, {name: values[name] for name in paths}, etag or memory.etag, at)
 
 
 def deletion(request: pb.DeleteMemoriesRequest, key: RequestKey | None) -> Deletion:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from recalld.v1 import filter_pb2 as pb
 from recalld_server.domain.errors import FilterInvalid
 from recalld_server.domain.filters import (
@@ -21,6 +23,8 @@ from recalld_server.domain.filters import (
 )
 
 Violations = list[tuple[str, str]]
+# A node has a leaf below it and a leaf at most MAX_DEPTH nodes above, so more nodes than this mean too many leaves.
+_NODES = MAX_LEAVES * MAX_DEPTH
 _KINDS = "all_of, any_of, none_of, comparison"
 _VALUES = "string_value, int64_value, double_value, bool_value, timestamp_value, list_value"
 
@@ -28,7 +32,7 @@ _VALUES = "string_value, int64_value, double_value, bool_value, timestamp_value,
 def filter_of(message: pb.Filter) -> Filter:
     """The filter of a message. Raises FilterInvalid with every violation."""
     found: Violations = []
-    condition = _filter(message, "filter", 1, found)
+    condition = _filter(message, "filter", 1, found, count(1))
     # A place that could not be read is violated already; what stands in for it there is not the caller's.
     unread = tuple(path for path, _ in found)
     found += [(path, text) for path, text in violations(condition) if not path.startswith(unread)]
@@ -37,15 +41,15 @@ def filter_of(message: pb.Filter) -> Filter:
     return condition
 
 
-def _filter(message: pb.Filter, path: str, depth: int, found: Violations) -> Filter:
-    if len(found) > MAX_LEAVES:
+def _filter(message: pb.Filter, path: str, depth: int, found: Violations, nodes: count[int]) -> Filter:
+    if len(found) > MAX_LEAVES or next(nodes) > _NODES:
         return AllOf(())
     if depth > MAX_DEPTH:
         found.append((path, f"must be nested at most {MAX_DEPTH} deep"))
         return AllOf(())
     kind = message.WhichOneof("kind")
     if kind == "none_of":
-        return NoneOf(_filter(message.none_of, f"{path}.none_of", depth + 1, found))
+        return NoneOf(_filter(message.none_of, f"{path}.none_of", depth + 1, found, nodes))
     if kind == "comparison":
         return _comparison(message.comparison, f"{path}.comparison", found)
     if kind is None:
@@ -53,7 +57,9 @@ def _filter(message: pb.Filter, path: str, depth: int, found: Violations) -> Fil
         return AllOf(())
     # One more than may be is enough to be refused; the rest of a hostile message is not read.
     group = getattr(message, kind).filters[: MAX_LEAVES + 1]
-    filters = tuple(_filter(inner, f"{path}.{kind}.filters[{i}]", depth + 1, found) for i, inner in enumerate(group))
+    filters = tuple(
+        _filter(inner, f"{path}.{kind}.filters[{i}]", depth + 1, found, nodes) for i, inner in enumerate(group)
+    )
     return AllOf(filters) if kind == "all_of" else AnyOf(filters)
 
 
@@ -81,6 +87,8 @@ def _scalar(message: pb.Value, path: str, found: Violations) -> Scalar:
         return ""
     if kind == "timestamp_value":
         time = message.timestamp_value
+        if not 0 <= time.nanos < 1_000_000_000:
+            found.append((f"{path}.timestamp_value.nanos", "must be from 0 to 999999999"))
         return Instant(time.seconds * 1_000_000 + time.nanos // 1000)
     value: Scalar = getattr(message, kind)
     return value

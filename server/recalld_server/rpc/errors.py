@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -15,7 +16,8 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "recalld"
 RETRY = Duration(seconds=1)
-SHOWN = 20  # violations in one answer: details travel in trailers, and callers bound those (8 KiB by default)
+# Details travel in trailers, base64-coded, and callers bound all of those to 8 KiB.
+MESSAGE_BYTES, VALUE_BYTES, LIST_BYTES = 300, 256, 2500
 
 
 class ShuttingDown(e.RecalldError):
@@ -85,9 +87,9 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     code, reason = row(error)
     metadata = {"correlation_id": correlation_id} if correlation_id else {}
     if isinstance(error, e.RecalldError) and code is not StatusCode.INTERNAL:
-        message = error.message
+        message = _cut(error.message, MESSAGE_BYTES)
         metadata |= {"field": field} if (field := _field(error)) else {}
-        metadata |= error.metadata
+        metadata |= {key: _bounded(key, value) for key, value in error.metadata.items()}
     else:
         log.error("call failed", extra={"correlation_id": correlation_id}, exc_info=error)
         message = "Something went wrong in the service; its log has the details under the correlation id."
@@ -107,13 +109,37 @@ def _field(error: e.RecalldError) -> str:
 def _more(error: e.RecalldError, code: StatusCode, reason: str) -> list[Message]:
     violations = error.violations or ([(field, error.message)] if (field := _field(error)) else [])
     if violations:
-        violation = error_details_pb2.BadRequest.FieldViolation
-        found = [violation(field=field[:200], description=text[:200]) for field, text in violations[:SHOWN]]
-        return [error_details_pb2.BadRequest(field_violations=found)]
+        return [error_details_pb2.BadRequest(field_violations=_shown(violations))]
     if code is StatusCode.UNAVAILABLE:
         return [error_details_pb2.RetryInfo(retry_delay=RETRY)]
     if code is StatusCode.FAILED_PRECONDITION:
-        subject = error.metadata.get("memory_id") or error.metadata.get("memory_ids", "")
+        subject = error.metadata.get("memory_id", "")
         unmet = error_details_pb2.PreconditionFailure.Violation(type=reason, subject=subject, description=error.message)
         return [error_details_pb2.PreconditionFailure(violations=[unmet])]
     return []
+
+
+def _shown(violations: Sequence[tuple[str, str]]) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+    """As many of the first violations as fit."""
+    room = LIST_BYTES
+    for field, text in violations:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(field, VALUE_BYTES), description=_cut(text, VALUE_BYTES)
+        )
+        room -= violation.ByteSize()
+        if room < 0:
+            return
+        yield violation
+
+
+def _bounded(key: str, value: str) -> str:
+    """A value of the metadata; of many memories the first."""
+    if key == "memory_ids":
+        shown = _cut(value, LIST_BYTES)
+        return shown if shown == value else shown.rpartition(",")[0]
+    return _cut(value, VALUE_BYTES)
+
+
+def _cut(text: str, most: int) -> str:
+    """The beginning of a text, in bytes of UTF-8."""
+    return text if len(text) * 4 <= most else text.encode()[:most].decode(errors="ignore")

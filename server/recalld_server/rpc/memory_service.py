@@ -148,7 +148,10 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     ) -> pb.BatchUpdateMemoriesResponse:
         check(request)
         who = access()
-        updates = [update_of(item.memory, item.update_mask, item.etag) for item in request.updates]
+        updates = [
+            update_of(item.memory, item.update_mask, item.etag, f"updates[{number}].")
+            for number, item in enumerate(request.updates)
+        ]
         changed = await self._modify.update(who, updates, request_key("BatchUpdateMemories", request))
         memories = [convert.memory_pb(memory) for memory in changed.memories]
         return pb.BatchUpdateMemoriesResponse(memories=memories, **self._stand(who, changed))

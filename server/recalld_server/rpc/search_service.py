@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -63,13 +64,13 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
         if token is not None:
             checkpoint = pb.Checkpoint(changed=changed)
             yield pb.StreamSearchResponse(checkpoint=checkpoint, resume_token=request.resume_token)
-        budget = _Budget(query.max_tokens, spent)
+        budget, trail = _Budget(query.max_tokens, spent), _Trail(ranked)
         async for found in self._search.hits(who, ranked, query, start):
             if not budget.spend(found.memory.text):
                 done.truncated = True
                 break
             hit = convert.hit_pb(found, request.explain)
-            position = [found.at + 1, *ranked.state, found.place.score, found.place.id, budget.spent]
+            position = [found.at + 1, *ranked.state, trail.upto(found.at + 1), budget.spent]
             yield pb.StreamSearchResponse(hit=hit, resume_token=self._tokens.resume(bound, position))
             done.hit_count += 1
         done.stages.extend(_stages())
@@ -112,15 +113,34 @@ class _Budget:
         return True
 
 
+class _Trail:
+    """What stands in the first places, as a digest."""
+
+    def __init__(self, ranked: Ranked) -> None:
+        self._places = ranked.places
+        self._at = 0
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    def upto(self, at: int) -> str:
+        """Of the first `at` places, which never become fewer from call to call."""
+        for place in self._places[self._at : at]:
+            self._digest.update(place.id.encode() + b"\0")
+        self._at = at
+        return self._digest.hexdigest()
+
+
 def _resumed(ranked: Ranked, token: Sequence[Any] | None) -> tuple[int, bool, int]:
-    """Where to go on, whether the project changed since the token was given, and the tokens spent by then."""
+    """Where to go on, whether the project changed since the token was given, and the tokens spent by then.
+
+    A change moves every score a little. Only below the very same hits is it certain that none is lost; else the stream
+    starts again, and callers drop what they have.
+    """
     if token is None:
         return 0, False, 0
-    at, head, applied, score, id, spent = token
-    if (head, applied) == ranked.state:
-        return at, False, spent
-    below = (-score, id)
-    return sum(place.below <= below for place in ranked.places), True, spent
+    at, head, applied, trail, spent = token
+    if _Trail(ranked).upto(at) != trail:
+        return 0, True, 0
+    return at, (head, applied) != ranked.state, spent
 
 
 def _stages() -> list[pb.StageTime]:

@@ -24,6 +24,7 @@ OPTIONS = (
     ("grpc.max_receive_message_length", CALL_BYTES + SLACK),
     ("grpc.max_send_message_length", CALL_BYTES + SLACK),
     ("grpc.max_metadata_size", 64 * 1024),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),  # clients ping once a minute in long calls
 )
 CALLS = 1024  # at once
 

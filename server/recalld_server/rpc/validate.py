@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from google.api import field_behavior_pb2
@@ -16,17 +17,20 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from recalld.v1 import filter_pb2
-from recalld_server.domain.errors import FieldInvalid, FilterInvalid, TextInvalid
+from recalld_server.domain.errors import FieldInvalid, FilterInvalid, LimitExceeded, TextInvalid
+from recalld_server.domain.limits import BATCH
 from recalld_server.rpc.checks import CHECKS, Violation
 from recalld_server.rpc.convert_filter import filter_of
 
 MAX_NESTING = 40  # of messages in a request; far above what any valid one has
+MAX_FOUND = 100  # violations looked for: the work for a hostile request stays bounded
+MAX_ITEMS = 2 * BATCH  # in one list before nobody looks at what it holds
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 
 
 def check(request: Any, *, unary: bool = False) -> None:
     """Raise the error of the first violation, carrying all of them. `unary`: the call takes no resume token."""
-    found = list(_walk(request, ""))
+    found = list(islice(_walk(request, ""), MAX_FOUND))
     if unary and request.resume_token:
         found.append(Violation("resume_token", "only StreamSearch can be resumed", FieldInvalid))
     if found:
@@ -50,6 +54,9 @@ def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation]:
         yield from CHECKS[kind](message, path)
         return
     prefix = f"{path}." if path else ""
+    if crowded := list(_crowded(message, prefix)):
+        yield from crowded
+        return
     for name in _required(message.DESCRIPTOR):
         if not _given(message, name):
             yield Violation(prefix + name, "is required")
@@ -63,8 +70,7 @@ def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation]:
 
 
 def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterator[Violation]:
-    values = list(enumerate(value)) if _repeated(field) else [(None, value)]
-    for number, item in values:
+    for number, item in enumerate(value) if _repeated(field) else [(None, value)]:
         at = path if number is None else f"{path}[{number}]"
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             yield from _walk(item, at, depth + 1)
@@ -73,6 +79,15 @@ def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterato
         elif field.type == FieldDescriptor.TYPE_ENUM and item not in field.enum_type.values_by_number:
             names = ", ".join(value.name for value in field.enum_type.values)
             yield Violation(at, f"must be one of {names}")
+
+
+def _crowded(message: Any, prefix: str) -> Iterator[Violation]:
+    """Lists of messages or texts far beyond every limit of the API: to look at their items could take seconds."""
+    for field, value in message.ListFields():
+        looked_at = field.type in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING)
+        if looked_at and _repeated(field) and len(value) > MAX_ITEMS:
+            counts = {"limit": BATCH, "actual": len(value)}
+            yield Violation(prefix + field.name, f"must be at most {BATCH}, not {len(value)}", LimitExceeded, counts)
 
 
 def _repeated(field: FieldDescriptor) -> bool:

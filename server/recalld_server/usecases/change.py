@@ -31,11 +31,15 @@ SAMPLE = 10  # memories a dry run shows
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """New values for the fields of one memory: any of text, metadata, categories, expire_time, immutable."""
+    """New values for the fields of one memory: any of text, metadata, categories, expire_time, immutable.
+
+    `at` leads the field paths of its errors.
+    """
 
     memory_id: str
     values: Mapping[str, Any]
     etag: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Modify:
 
         async def decide() -> Change:
             for update in updates:
-                refuse_past(update.values.get("expire_time"), self._clock.now(), "memory.expire_time")
+                refuse_past(update.values.get("expire_time"), self._clock.now(), f"{update.at}memory.expire_time")
             current = await self._current(access, [update.memory_id for update in updates])
             _check_etags([(current[u.memory_id], u.etag) for u in updates])
             # An update that ends the immutability is the way to change an immutable memory after all.
@@ -216,6 +220,6 @@ def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:
         raise EtagMismatch(**_named(stale))
 
 
-def _named(ids: Sequence[str]) -> dict[str, str]:
+def _named(ids: Sequence[str]) -> dict[str, Any]:
     """Memories as the metadata of an error."""
-    return {"memory_id": ids[0]} if len(ids) == 1 else {"memory_ids": ",".join(ids)}
+    return {"memory_id": ids[0]} if len(ids) == 1 else {"memory_ids": ",".join(ids), "count": len(ids)}

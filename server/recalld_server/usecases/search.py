@@ -238,9 +238,11 @@ def _places(pool: Pool, ranking: Ranking, keyword: Mapping[str, float], vector: 
 
 
 def _deeper(nominations: Nominations, depth: int, threshold: float) -> bool:
-    """Whether a leg may hold more above the threshold: its end was not reached, nor are its cosines below it already."""
-    last = nominations.vector[-1][1] if len(nominations.vector) >= depth else -1.0
-    return len(nominations.keyword) >= depth or last >= threshold - ROUNDING
+    """Whether a leg may hold more: its end was not reached, and its cosines are not below the threshold yet."""
+    if nominations.exhausted or not threshold:
+        return not nominations.exhausted
+    near = bool(nominations.vector) and nominations.vector[-1][1] >= threshold - ROUNDING
+    return near or len(nominations.keyword) >= depth
 
 
 def _relevant(

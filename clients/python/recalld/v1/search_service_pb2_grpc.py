@@ -61,9 +61,9 @@ class SearchServiceServicer(object):
         """Returns the best memories for a query, best first, in one answer of at most 3 MiB.
 
         INVALID_ARGUMENT (QUERY_EMPTY): the query has no character besides white space.
-        INVALID_ARGUMENT (FIELD_INVALID): limit, threshold, mode, max_tokens or as_of is out of bounds, or resume_token is
+        INVALID_ARGUMENT (FIELD_INVALID): threshold, mode, max_tokens or as_of is out of bounds, limit below 1, or resume_token is
         set.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): the query is longer than 8 KiB, or an id than 256 bytes.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): limit is above 10,000, the query longer than 8 KiB, or an id than 256 bytes.
         INVALID_ARGUMENT (TEXT_INVALID): the query or an id contains NUL.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
         INVALID_ARGUMENT (CONSISTENCY_TOKEN_INVALID): at_least_as_fresh is not a token of recalld.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import grpc
@@ -17,18 +19,14 @@ Surrounding = Callable[[Any], AbstractAsyncContextManager[None]]  # called with 
 def wrapped(handler: Handler, surrounding: Surrounding) -> Handler:
     """The handler inside the context manager that `surrounding` gives for each call.
 
-    An answer of a stream leaves while the surrounding is open; it closes when the handler ends, however it ends.
+    An answer of a stream leaves while the surrounding is open; it closes when the handler ends, however it ends, in the
+    task it was opened in.
     """
     inner = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
 
-    async def unary(request: Any, context: Any) -> Any:
+    async def surrounded(request: Any, context: Any) -> Any:
         async with surrounding(context):
-            return await inner(request, context)
-
-    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        async with surrounding(context):
-            async for answer in inner(request, context):
-                yield answer
+            return await run(inner, request, context)
 
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
@@ -37,10 +35,27 @@ def wrapped(handler: Handler, surrounding: Surrounding) -> Handler:
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
     return make(
-        stream if handler.response_streaming else unary,
+        surrounded,
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
+
+
+async def run(inner: Callable[[Any, Any], Any], request: Any, context: Any) -> Any:
+    """Run a handler of any shape, and write the answers of one that yields them.
+
+    The library would leave a generator whose caller has gone to the garbage collector, which closes it late and outside
+    of the call's task and context; written from here, it is closed at once.
+    """
+    if not inspect.isasyncgenfunction(inner):
+        return await inner(request, context)
+    async with aclosing(inner(request, context)) as answers:
+        async for answer in answers:
+            try:
+                await context.write(answer)
+            except grpc.aio.InternalError:  # nobody is there any more
+                raise asyncio.CancelledError from None
+    return None
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]

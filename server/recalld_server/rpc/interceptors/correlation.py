@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from recalld_server.rpc.interceptors.around import Details, Interceptor, metadata
+from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, wrapped
 
 HEADER = "x-correlation-id"
 LONGEST = 128
@@ -22,15 +22,26 @@ def correlation_id() -> str:
 
 
 class Correlation(Interceptor):
-    """Echoes `x-correlation-id` in the initial metadata. An unprintable or overlong one is replaced, not refused."""
+    """Echoes `x-correlation-id` in the initial metadata. An unprintable or overlong one is replaced, not refused.
+
+    A unary call echoes it only with its answer, and a failed one in the trailing metadata (see Errors): once a caller
+    has initial metadata its library does not retry the call any more (gRFC A6). Streams are resumed by their callers.
+    """
+
+    async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
+        handler = await continuation(details)
+        return handler and wrapped(handler, lambda context: self._around(details, context, handler.response_streaming))
 
     @asynccontextmanager
-    async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
+    async def _around(self, details: Details, context: Any, streams: bool) -> AsyncIterator[None]:
         given = metadata(details).get(HEADER, "")
         fit = 0 < len(given) <= LONGEST and given.isascii() and given.isprintable()
         token = _id.set(given if fit else secrets.token_hex(8))
         try:
-            await context.send_initial_metadata(((HEADER, _id.get()),))
+            if streams:
+                await context.send_initial_metadata(((HEADER, _id.get()),))
             yield
+            if not streams:
+                await context.send_initial_metadata(((HEADER, _id.get()),))
         finally:
             _id.reset(token)

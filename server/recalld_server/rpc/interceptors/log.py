@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,8 +25,12 @@ class Log(Interceptor):
     @asynccontextmanager
     async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
         start = perf_counter()
+        gone = ""
         try:
             yield
+        except asyncio.CancelledError:
+            gone = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+            raise
         finally:
             quiet = details.method.startswith(QUIET)
             code = context.code()
@@ -35,7 +40,7 @@ class Log(Interceptor):
                 "call",
                 extra={
                     "rpc": details.method,
-                    "code": "CANCELLED" if context.cancelled() else name,
+                    "code": gone or name,
                     "ms": round((perf_counter() - start) * 1000, 2),
                     "correlation_id": correlation_id(),
                 },

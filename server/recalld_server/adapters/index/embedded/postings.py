@@ -5,7 +5,7 @@ A question asked inside a user reads only the postings of that user: 0.4 ms at 1
 
 FTS5 weighs a term by how rare it is in the whole file, where every term of a small scope is rare: on LoCoMo beside
 100,000 memories of others recall@10 of this leg falls from .56 to .48. So its weight is taken out of each score and the
-one within the scope put in its place; what other users store then changes nothing.
+one within the scope put in its place; what others store then counts in the mean length only.
 """
 
 from __future__ import annotations
@@ -58,9 +58,16 @@ def search(connection: Connection, extent: Extent, terms: UInt32Array, depth: in
 
 
 def _weights_of_fts5(connection: Connection, hits: Int64Array) -> Float64Array:
-    """What FTS5 multiplied by. It counts every row ever put in: deletions do not lower a contentless table's count."""
-    ever = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").scalar_one()
-    odds = np.maximum((ever - hits + 0.5) / (hits + 0.5), 1.0)
+    """What FTS5 multiplied by: the information of each term among all rows of the file.
+
+    Their number leads FTS5's record of averages, as a variable-length integer: seven bits a byte, the last below 128.
+    """
+    rows = 0
+    for byte in connection.exec_driver_sql("SELECT block FROM postings_data WHERE id = 1").scalar_one():
+        rows = rows << 7 | byte & 127
+        if byte < 128:
+            break
+    odds = np.maximum((rows - hits + 0.5) / (hits + 0.5), 1.0)
     weights: Float64Array = np.maximum(np.log(odds), LOWEST)
     return weights
 

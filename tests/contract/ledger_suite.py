@@ -1,0 +1,43 @@
+"""What every Ledger does: the contract of `ports/ledger.py` as tests.
+
+A test class inherits LedgerSuite and has a fixture `ledger`: an empty ledger of its engine on the fixture `clock`, with
+the projects "default" and "other" of `GENERATION`. The suite goes through the port alone and knows no engine.
+"""
+
+from __future__ import annotations
+
+import pytest
+from recalld_server.ports.ledger import Ledger
+
+from tests.contract.ledger_access import Pins, Projects
+from tests.contract.ledger_answers import Conversations, Outcomes, Speakers
+from tests.contract.ledger_commits import Commits, Guards, Order
+from tests.contract.ledger_model import Histories
+from tests.contract.ledger_reads import Entities, Events, Matching, Pages
+from tests.contract.ledger_search import Pools, Projection
+from tests.contract.ledger_world import START, FakeClock
+
+
+class LedgerSuite(
+    Commits,
+    Order,
+    Guards,
+    Outcomes,
+    Conversations,
+    Speakers,
+    Pages,
+    Matching,
+    Events,
+    Entities,
+    Pools,
+    Projection,
+    Pins,
+    Projects,
+    Histories,
+):
+    """All of it."""
+
+    @pytest.fixture(autouse=True)
+    def begin(self, ledger: Ledger, clock: FakeClock) -> None:
+        """The projects are there, and then the test begins."""
+        clock.time = START
