@@ -50,7 +50,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         )
 
     async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="AddAsync")
 
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any
@@ -180,7 +180,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.RestoreMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
 
     async def ForgetMemories(self, request: pb.ForgetMemoriesRequest, context: Any) -> pb.ForgetReceipt:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="ForgetMemories")
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
         check(request)
@@ -202,16 +202,16 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.ListEventsResponse(events=shown, next_page_token=token)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="Watch")
         yield  # makes this a stream
 
     async def DeleteByInstruction(
         self, request: pb.DeleteByInstructionRequest, context: Any
     ) -> pb.DeleteByInstructionResponse:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="DeleteByInstruction")
 
     async def SetFeedback(self, request: pb.SetFeedbackRequest, context: Any) -> pb.SetFeedbackResponse:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="SetFeedback")
 
     def _stand(self, who: Access, changed: Changed) -> dict[str, Any]:
         """The two fields every write answers with."""
