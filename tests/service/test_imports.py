@@ -22,6 +22,10 @@ def text(user: str, content: str, **fields: Any) -> pb.ImportItem:
     return pb.ImportItem(text=pb.ImportText(text=content, scope={"user_id": user}, **fields))
 
 
+def said(position: int, content: str = "I like tea") -> memory_pb2.Message:
+    return memory_pb2.Message(role="user", content=content, position=position)
+
+
 def reasons(progress: pb.ImportProgress) -> dict[int, str]:
     """Reasons of the failed items by index; each failure must carry one ErrorInfo of ours."""
     found = {}
@@ -128,9 +132,9 @@ async def test_again_is_unchanged_and_other_content_under_the_id_fails(api: Any)
     assert (progress.stored, progress.unchanged, reasons(progress)) == (0, 2, {1: "MEMORY_EXISTS"})
     assert progress.failed[0].status.code == grpc.StatusCode.ALREADY_EXISTS.value[0]
     await api.memory.DeleteMemory(pb.DeleteMemoryRequest(memory_id=item.memory.id))
-    [progress] = await api.imported([item])
-    assert (progress.stored, progress.unchanged) == (0, 1)
-    assert (await api.listed(user), len(await api.events(user))) == ([], 2)
+    [progress] = await api.imported([item, item])
+    assert (progress.stored, progress.unchanged) == (1, 1)  # what was deleted is back
+    assert (await api.texts(user), len(await api.events(user))) == (["Likes tea"], 3)
 
 
 async def test_bad_items_fail_alone_each_with_its_reason(api: Any) -> None:
@@ -153,6 +157,9 @@ async def test_bad_items_fail_alone_each_with_its_reason(api: Any) -> None:
             api.whole(user, "x", revision=-1),
             api.whole(user, "x", create_time=Timestamp(seconds=2**60)),
             api.whole(user, "x", sources=[memory_pb2.Message(role="king")]),
+            api.whole(user, "x", sources=[said(0), said(0)]),
+            api.whole(user, "x", sources=[said(-1)]),
+            api.whole(user, "x", sources=[said(2**30)]),
             nameless,
         ],
         "SCOPE_MISSING": [text("", "x"), api.whole("", "x")],
@@ -222,11 +229,26 @@ async def test_a_broken_import_keeps_what_was_settled(api: Any) -> None:
     assert len(await api.listed(user)) == 500
 
 
+async def test_what_claims_another_message_than_was_said_fails_alone(api: Any) -> None:
+    user = api.user()
+    add_id = str(uuid.uuid4())
+    first = api.whole(user, "Likes tea", sources=[said(3)], add_id=add_id)
+    also = api.whole(user, "Likes hot drinks", sources=[said(3), said(4, "And cocoa")], add_id=add_id)
+    other = api.whole(user, "Likes rum", sources=[said(3, "I like rum")], add_id=add_id)
+    await api.imported([first])
+    nameless = pb.ImportItem()
+    nameless.CopyFrom(other)
+    nameless.memory.id = ""
+    [progress] = await api.imported([also, other, text(user, "Likes rain"), nameless])
+    assert reasons(progress) == {1: "MEMORY_EXISTS", 3: "MEMORY_EXISTS"}
+    assert sorted(await api.texts(user)) == ["Likes hot drinks", "Likes rain", "Likes tea"]
+
+
 @pytest.mark.parametrize("field", ["user_id", "run_id"])
 async def test_imported_messages_stay_in_their_conversation(api: Any, field: str) -> None:
     """Sources bring their positions, and what is said next in the run follows them."""
     id = api.user()
-    sources = [memory_pb2.Message(role="user", content=f"Message {n}", position=n) for n in (7, 9)]
+    sources = [said(n, f"Message {n}") for n in (7, 9)]
     item = api.whole("", "Likes tea", sources=sources, **{field: id})
     [progress] = await api.imported([item])
     assert progress.stored == 1

@@ -26,7 +26,7 @@ from recalld_server.usecases.projector import Projector
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LIMIT = 5.0  # seconds for commit and apply together
+LIMIT = 5.0  # seconds for the commit, and again for its apply
 DECISIONS = 3  # times a change is decided anew after a conflict
 
 
