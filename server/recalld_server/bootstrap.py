@@ -155,7 +155,7 @@ async def _ledger(path: Path) -> SqliteEngine:
 
 async def _embedder(settings: Settings) -> Embedder:
     if settings.embedder == "minilm":
-        # From its import on onnxruntime notes its use in the home folder and reports it to its maker, unless told not to.
+        # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         return await asyncio.to_thread(MiniLm.start)
     if settings.embedder == "openai":
