@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
@@ -21,6 +22,9 @@ from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
 from recalld_server.settings import Settings
+from recalld_server.telemetry import names
+from recalld_server.telemetry.instruments import Instruments
+from recalld_server.telemetry.observed import observed, observed_embedder
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Modify
 from recalld_server.usecases.examiner import Examiner
@@ -28,6 +32,7 @@ from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.imports import Import
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import Read
+from recalld_server.usecases.readiness import Readiness
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.writing import Writer
 
@@ -36,11 +41,16 @@ DEFAULT_PROJECT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Recalld:
-    """Everything that answers calls, wired. `close` lets go in the reverse order of `build`."""
+    """Everything that answers calls, wired. `levels` are gauges to read.
+
+    `close` lets go in the reverse order of `build`.
+    """
 
     ledger: SqlLedger
     index: EmbeddedIndex
     embedder: Embedder
+    levels: Mapping[tuple[names.Metric, str], Callable[[], int]]
+    readiness: Readiness
     projector: Projector
     examiner: Examiner
     writer: Writer
@@ -78,25 +88,31 @@ def hold(settings: Settings) -> FileLock:
     return lock
 
 
-async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
-    """Open the engines and wire the use cases. Raises SettingMissing, DataFolderBusy, LedgerUnavailable."""
+async def build(settings: Settings, clock: Clock | None = None, instruments: Instruments | None = None) -> Recalld:
+    """Open the engines and wire the use cases; stores and model are observed by `instruments`.
+
+    Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
+    """
     _check(settings)
     lock = hold(settings)
     try:
         clock = clock or SystemClock()
+        instruments = instruments or Instruments()
         model, engine, index = await asyncio.gather(
-            _embedder(settings),
+            _embedder(settings, instruments),
             open_sqlite(settings.data_dir / "ledger.db"),
             asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", settings.cache_mib * 1024 * 1024),
         )
-        embedder = Cached(model)
+        embedder = Cached(observed_embedder(model, instruments))
         ledger = SqlLedger(engine, clock)
+        levels = _levels(ledger, index, embedder, model)
+        ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
         await ledger.ensure_project(DEFAULT_PROJECT, first)
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        return await _wired(ledger, index, embedder, features, clock, lock)
+        return await _wired(ledger, index, embedder, features, levels, clock, lock)
     except BaseException:
         lock.release()
         raise
@@ -107,6 +123,7 @@ async def _wired(
     index: EmbeddedIndex,
     embedder: Embedder,
     features: FeatureMaker,
+    levels: Mapping[tuple[names.Metric, str], Callable[[], int]],
     clock: Clock,
     lock: FileLock,
 ) -> Recalld:
@@ -118,6 +135,8 @@ async def _wired(
         ledger=ledger,
         index=index,
         embedder=embedder,
+        levels=levels,
+        readiness=Readiness(ledger, index, features, projector, clock),
         projector=projector,
         examiner=Examiner(ledger, index),
         writer=writer,
@@ -131,6 +150,21 @@ async def _wired(
     )
 
 
+def _levels(
+    ledger: SqlLedger, index: EmbeddedIndex, embedder: Cached, model: Embedder
+) -> Mapping[tuple[names.Metric, str], Callable[[], int]]:
+    levels: dict[tuple[names.Metric, str], Callable[[], int]] = {
+        (names.DEPTH, "ledger"): lambda: ledger.queued,
+        (names.DEPTH, "index"): lambda: index.queued,
+        (names.CACHED, "features"): lambda: ledger.cached,
+        (names.CACHED, "questions"): lambda: embedder.cached,
+        (names.VECTORS, "vectors"): lambda: index.held,
+    }
+    if isinstance(model, MiniLm):  # the others keep their queues to themselves
+        levels[names.DEPTH, "embedder"] = lambda: model.queued
+    return levels
+
+
 def _check(settings: Settings) -> None:
     for name in ("ledger", "index"):
         value = getattr(settings, name)
@@ -138,9 +172,9 @@ def _check(settings: Settings) -> None:
             raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
 
 
-async def _embedder(settings: Settings) -> Embedder:
+async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:
     if settings.embedder == "minilm":
-        return await asyncio.to_thread(MiniLm.start)
+        return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
     if settings.embedder == "openai":
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
 
