@@ -1,10 +1,10 @@
 """Which calls are taken: as many as can be answered in good time, the others are refused before any work.
 
-Calls fall into classes, for a search costs twenty times a get. In calm a class works on CROWD calls at once and lets
-QUEUE more wait: 64 callers that each wait for their answer never see a refusal. One call too many proves that more is
-asked than can be done. From then on the class is *tight*: it works on as many calls as keep the processors busy, nobody
-waits, and those that waited are refused, for they would only have got late answers. It is calm again CALM seconds after
-the last refusal. So the calls taken are answered nearly as fast as on an idle server, however many come.
+Calls fall into classes, for a search costs twenty times a get. In calm a class works on some calls at once and lets
+others wait, MOST together: 64 callers that each wait for their answer never see a refusal. One call too many proves
+that more is asked than can be done. From then on the class is *tight*: it works on as many calls as keep the processors
+busy, nobody waits, and those that waited are refused, for they would only have got late answers. It is calm again CALM
+seconds after the last refusal. So the calls taken are answered nearly as fast as on an idle server, however many come.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from recalld_server.telemetry.instruments import Instruments
 log = logging.getLogger(__name__)
 
 CALLS = 1024  # at once, streams among them; the library's own limit lies above, for its refusals carry no reason
-CROWD = 16  # taken at once in calm: enough for full batches of the embedder and for writes to share an fsync
-QUEUE = 48
+CROWD = 16  # taken at once in calm, of writes and reads: writes that wait together share an fsync
+MOST = 64  # running and waiting, in calm
 CALM = 1.0  # seconds; as long as refused callers are asked to wait
 
 EXEMPT = ("/grpc.", "/google.longrunning.")  # probes and polls: cheap, and needed most when there is trouble
@@ -56,12 +56,11 @@ LASTING = frozenset({"ImportMemories", "Watch", "ReadExport"})  # as long as the
 
 @dataclass(slots=True)
 class Gate:
-    """The calls of one class. `tight` is how many are taken at once under overload."""
+    """The calls of one class: how many are taken at once under overload (`tight`) and in calm (`crowd`)."""
 
     name: str
     tight: int
-    crowd: int = CROWD
-    queue: int = QUEUE
+    crowd: int
     running: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     refused: int = 0  # since it became tight
@@ -80,7 +79,7 @@ class Gate:
         if self.running < self.crowd:
             self.running += 1
             return
-        if len(self.waiting) >= self.queue:
+        if len(self.waiting) >= MOST - self.crowd:
             log.warning("overloaded", extra={"class": self.name, "running": self.running})
             while self.waiting:
                 turn = self.waiting.popleft()
@@ -126,11 +125,11 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._instruments = instruments
         self._limit = calls
         self.open = 0
-        tight = max(2, processors)
+        tight = min(max(2, processors), MOST // 4)
         self.gates = {
-            "search": Gate("search", tight),
-            "write": Gate("write", tight),
-            "read": Gate("read", 2 * tight),
+            "search": Gate("search", tight, 2 * tight),  # more at once measured no faster, and each waits longer
+            "write": Gate("write", tight, CROWD),
+            "read": Gate("read", 2 * tight, CROWD),
         }
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
