@@ -132,7 +132,8 @@ class _Searches:
         """A search that was not asked before."""
         self._next += 1
         scope = Scope(user_id=self._population.user(self._next % self._population.memories))
-        return SearchRequest(query=next(self._questions), scope=scope, limit=LIMIT).SerializeToString()
+        made: bytes = SearchRequest(query=next(self._questions), scope=scope, limit=LIMIT).SerializeToString()
+        return made
 
     async def alone(self, count: int) -> Alone:
         """Searches one after the other."""
