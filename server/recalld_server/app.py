@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from recalld.v1 import (
     search_service_pb2_grpc,
 )
 from recalld_server.bootstrap import Recalld, build
+from recalld_server.domain.errors import SettingMissing
+from recalld_server.gauges import Gauges
+from recalld_server.rest.probes import routes
+from recalld_server.rest.server import HttpServer
 from recalld_server.rpc.entity_service import EntityService
 from recalld_server.rpc.interceptors.auth import development
 from recalld_server.rpc.later import later
@@ -25,9 +30,13 @@ from recalld_server.rpc.memory_service import MemoryService
 from recalld_server.rpc.search_service import SearchService
 from recalld_server.rpc.server import GrpcServer, Service, start
 from recalld_server.settings import Settings
+from recalld_server.telemetry.setup import Telemetry
+from recalld_server.telemetry.span import observe
+from recalld_server.usecases.readiness import Ready
 
 log = logging.getLogger(__name__)
 
+SEARCH = "recalld.v1.SearchService"
 GRACE = 5.0  # seconds that running calls get when the server stops
 
 
@@ -37,7 +46,10 @@ class App:
 
     recalld: Recalld
     server: GrpcServer
+    http: HttpServer
+    telemetry: Telemetry
     projecting: asyncio.Task[None]
+    probing: asyncio.Task[None]
 
     @property
     def port(self) -> int:
@@ -47,24 +59,71 @@ class App:
     @classmethod
     async def start(cls, settings: Settings) -> App:
         """Engines, then the calls, then the background: nobody is answered before there is something to answer with."""
-        recalld = await build(settings)
+        telemetry = Telemetry(os.environ)
+        recalld = await build(settings, instruments=telemetry.instruments)
         try:
-            server = await start(_services(recalld), settings.host, settings.grpc_port, authenticator=development)
+            server = await start(
+                _services(recalld),
+                settings.host,
+                settings.grpc_port,
+                authenticator=development,
+                instruments=telemetry.instruments,
+                calls=settings.max_calls,
+                rate=settings.rate_limit,
+            )
         except BaseException:
             await recalld.close()
             raise
+        gauges = Gauges(recalld, server, telemetry.instruments)
+        try:
+            http = await _http(settings, recalld, gauges, telemetry)
+        except BaseException:
+            await server.stop(0)
+            await recalld.close()
+            raise
+        telemetry.start(gauges.sample)
+        observe(telemetry.instruments)  # the background's work counts as well
         projecting = asyncio.create_task(recalld.projector.run())
-        return cls(recalld, server, projecting)
+        probing = asyncio.create_task(recalld.readiness.run(lambda ready: _tell(server, ready)))
+        return cls(recalld, server, http, telemetry, projecting, probing)
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
+        await _ended(self.probing)  # or it would say SERVING again
         await self.server.stop(GRACE)
         try:
-            self.projecting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self.projecting
+            await self.http.stop()
+            await _ended(self.projecting)
+            await self.telemetry.close()
         finally:
             await self.recalld.close()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _tell(server: GrpcServer, ready: Ready) -> None:
+    """Health by service (design, section 2): searches need both stores, everything else the ledger."""
+    for name in ("", *server.services):
+        await server.serving(name, ready.searches if name == SEARCH else ready.ledger)
+
+
+async def _http(settings: Settings, recalld: Recalld, gauges: Gauges, telemetry: Telemetry) -> HttpServer:
+    async def ready() -> dict[str, bool]:
+        found = await recalld.readiness.look()
+        return {name: getattr(found, name) for name in Ready.__slots__}
+
+    async def figures() -> bytes:
+        await gauges.sample()
+        return telemetry.instruments.text()
+
+    try:
+        return await HttpServer.start(settings.host, settings.http_port, routes(ready, figures))
+    except OSError:
+        raise SettingMissing(f"HTTP port {settings.http_port} on {settings.host} can't be had.") from None
 
 
 async def serve(settings: Settings) -> None:
@@ -76,9 +135,9 @@ async def serve(settings: Settings) -> None:
             loop.add_signal_handler(number, stopping.set)
     app = await App.start(settings)
     try:
-        print(f"recalld ready grpc={settings.host}:{app.port}", flush=True)  # noqa: T201 - scripts wait for this line
+        print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait([stop, app.projecting], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stop, app.projecting, app.probing], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
 from recalld_server.settings import Settings
+from recalld_server.telemetry import names
+from recalld_server.telemetry.instruments import Instruments
+from recalld_server.telemetry.observed import observed, observed_embedder
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Modify
 from recalld_server.usecases.examiner import Examiner
@@ -32,6 +36,7 @@ from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.imports import Import
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import Read
+from recalld_server.usecases.readiness import Readiness
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.writing import Writer
 
@@ -40,11 +45,16 @@ DEFAULT_PROJECT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Recalld:
-    """Everything that answers calls, wired. `close` lets go in the reverse order of `build`."""
+    """Everything that answers calls, wired. `levels` are gauges to read.
+
+    `close` lets go in the reverse order of `build`.
+    """
 
     ledger: SqlLedger
     index: EmbeddedIndex
     embedder: Embedder
+    levels: Mapping[tuple[names.Metric, str], Callable[[], int]]
+    readiness: Readiness
     projector: Projector
     examiner: Examiner
     writer: Writer
@@ -84,26 +94,33 @@ def hold(settings: Settings) -> FileLock:
     return lock
 
 
-async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
-    """Open the engines and wire the use cases. Raises SettingMissing, DataFolderBusy, LedgerUnavailable."""
+async def build(settings: Settings, clock: Clock | None = None, instruments: Instruments | None = None) -> Recalld:
+    """Open the engines and wire the use cases; stores and model are observed by `instruments`.
+
+    Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
+    """
     _check(settings)
     clock = clock or SystemClock()
+    instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
         lock = hold(settings)
         opened.callback(lock.release)
-        embedder = Cached(await _embedder(settings))
+        model = await _embedder(settings, instruments)
+        embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)
         ledger = SqlLedger(await _ledger(settings.data_dir / "ledger.db"), clock)
         opened.push_async_callback(ledger.close)
         cache_bytes = settings.cache_mib * 1024 * 1024
         index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
         opened.push_async_callback(index.close)
+        levels = _levels(ledger, index, embedder, model)
+        ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
         await ledger.ensure_project(DEFAULT_PROJECT, first)
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        recalld = await _wired(ledger, index, embedder, features, clock, lock)
+        recalld = await _wired(ledger, index, embedder, features, levels, clock, lock)
         opened.pop_all()  # `Recalld.close` lets go of them from here on
         return recalld
 
@@ -113,6 +130,7 @@ async def _wired(
     index: EmbeddedIndex,
     embedder: Embedder,
     features: FeatureMaker,
+    levels: Mapping[tuple[names.Metric, str], Callable[[], int]],
     clock: Clock,
     lock: FileLock,
 ) -> Recalld:
@@ -124,6 +142,8 @@ async def _wired(
         ledger=ledger,
         index=index,
         embedder=embedder,
+        levels=levels,
+        readiness=Readiness(ledger, index, features, projector, clock),
         projector=projector,
         examiner=Examiner(ledger, index),
         writer=writer,
@@ -135,6 +155,21 @@ async def _wired(
         search=Search(ledger, index, features, projector, read, clock),
         lock=lock,
     )
+
+
+def _levels(
+    ledger: SqlLedger, index: EmbeddedIndex, embedder: Cached, model: Embedder
+) -> Mapping[tuple[names.Metric, str], Callable[[], int]]:
+    levels: dict[tuple[names.Metric, str], Callable[[], int]] = {
+        (names.DEPTH, "ledger"): lambda: ledger.queued,
+        (names.DEPTH, "index"): lambda: index.queued,
+        (names.CACHED, "features"): lambda: ledger.cached,
+        (names.CACHED, "questions"): lambda: embedder.cached,
+        (names.VECTORS, "vectors"): lambda: index.held,
+    }
+    if isinstance(model, MiniLm):  # the others keep their queues to themselves
+        levels[names.DEPTH, "embedder"] = lambda: model.queued
+    return levels
 
 
 def _check(settings: Settings) -> None:
@@ -153,11 +188,11 @@ async def _ledger(path: Path) -> SqliteEngine:
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
 
 
-async def _embedder(settings: Settings) -> Embedder:
+async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:
     if settings.embedder == "minilm":
         # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-        return await asyncio.to_thread(MiniLm.start)
+        return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
     if settings.embedder == "openai":
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
 

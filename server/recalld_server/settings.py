@@ -17,6 +17,7 @@ class Settings:
     """How a server runs. Each field is the variable RECALLD_<NAME> and, for most, an option of `recalld serve`.
 
     `ledger` and `index` are "embedded" or the URL of an engine; `cache_mib` bounds the vectors kept in memory;
+    `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make (0: any number);
     `embedder` is "minilm" or "openai", the latter with the four settings after it.
     """
 
@@ -27,6 +28,8 @@ class Settings:
     ledger: str = "embedded"
     index: str = "embedded"
     cache_mib: int = 96
+    max_calls: int = 1024
+    rate_limit: int = 0
     embedder: str = "minilm"
     embedder_url: str = ""
     embedder_key: str = field(default="", repr=False)
@@ -56,4 +59,4 @@ class Settings:
 
 
 _TEXTS = ("host", "ledger", "index", "embedder", "embedder_url", "embedder_key", "embedder_model", "log_level")
-_NUMBERS = ("grpc_port", "http_port", "cache_mib", "embedder_dimension")
+_NUMBERS = ("grpc_port", "http_port", "cache_mib", "max_calls", "rate_limit", "embedder_dimension")

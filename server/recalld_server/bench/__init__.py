@@ -78,6 +78,33 @@ def measure_load(
         tables.show_load(report)
 
 
+@bench.command("overload")
+def measure_overload(
+    seconds: Annotated[float, typer.Option(help="How long the flood lasts.")] = 30.0,
+    times: Annotated[float, typer.Option(help="How much more is asked than the server can answer.")] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """What becomes of searches when more are asked than a server can answer: admitted, refused, and how fast.
+
+    One server of its own in a new folder, default settings. Server and caller share the processors of the machine.
+    """
+    import asyncio
+    import json
+
+    from recalld_server.bench import overload, tables
+
+    if not 0 < seconds <= MOST_SECONDS:
+        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    if not 1 < times <= 100:
+        raise typer.BadParameter("must be above 1 and at most 100", param_hint="--times")
+    with _clear_errors():
+        report = asyncio.run(overload.run(seconds, times, tables.say))
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        tables.show_overload(report)
+
+
 def _numbers(given: str, option: str, most: int) -> list[int]:
     try:
         numbers = [int(part) for part in given.split(",")]

@@ -9,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from recalld_server.bench.load import LoadReport, Size
+    from recalld_server.bench.overload import OverloadReport
     from recalld_server.bench.retrieval import RetrievalReport
 
 
@@ -57,6 +58,28 @@ def show_load(report: LoadReport) -> None:
         f"{report.processors} processors, shared by the server (one process) and this client (one process); "
         f"{report.seconds:g} s for each row. Vectors of the fill were made, not embedded. No question was asked twice, "
         "so no embedding came from the cache of queries.",
+        highlight=False,
+    )
+
+
+def show_overload(report: OverloadReport) -> None:
+    """Times before, during and after, and what became of the calls."""
+    console = Console()
+    table = _table(f"{report.asked:.0f} searches a second, {report.seconds:.0f} s", "searches", "p50 ms", "p99 ms")
+    rows = {
+        "one caller before": report.before,
+        "admitted under overload": report.during,
+        "refused under overload": report.refusal,
+        "one caller after": report.after,
+    }
+    for name, times in rows.items():
+        table.add_row(name, f"{times.p50:.1f}", f"{times.p99:.1f}")
+    console.print(table)
+    filled, most = (f"{mib:.0f} MiB" if mib is not None else "unknown" for mib in report.resident)
+    console.print(
+        f"admitted {report.admitted:.0f} a second of {report.capacity:.0f} that it can; p99 {report.slowdown:.1f} "
+        f"times the unloaded one; {report.refusals} refused, {report.without_retry_info} of them incompletely; "
+        f"other errors: {report.other_errors or 'none'}; resident {filled} before, {most} at most",
         highlight=False,
     )
 

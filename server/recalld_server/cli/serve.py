@@ -20,7 +20,10 @@ def serve(
         int | None, typer.Option(help="gRPC port, 0 for a free one [RECALLD_GRPC_PORT]; default 7420.")
     ] = None,
     http_port: Annotated[
-        int | None, typer.Option(help="HTTP port, used from the REST release on [RECALLD_HTTP_PORT]; default 7421.")
+        int | None,
+        typer.Option(
+            help="HTTP port of /healthz, /readyz and /metrics, 0 for a free one [RECALLD_HTTP_PORT]; default 7421."
+        ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [RECALLD_HOST]; default 127.0.0.1.")] = None,
     ledger: Annotated[

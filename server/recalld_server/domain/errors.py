@@ -179,6 +179,30 @@ class RoleInsufficient(RecalldError):
     """The key's role does not allow this call."""
 
 
+# How much is asked
+
+
+class TooMuch(RecalldError):
+    """More is asked than is given; try again later. `subject` says of whom: the server, a class of calls or a key."""
+
+    def __init__(self, message: str = "", /, *, subject: str = "", **metadata: object) -> None:
+        super().__init__(message)
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+        self.subject = subject
+
+
+class Overloaded(TooMuch):
+    """The server has more calls of this kind than it can answer in time; try again later."""
+
+
+class RateLimited(TooMuch):
+    """The key has made too many calls in too short a time; try again later."""
+
+
+class StreamLimit(TooMuch):
+    """The key has as many streams open as it may; end one first."""
+
+
 # The surroundings
 
 

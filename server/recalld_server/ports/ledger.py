@@ -165,6 +165,10 @@ class Ledger(Protocol):
         """Memories with changes the index has not been told of, oldest first."""
         ...
 
+    async def backlog(self, project: str) -> int:
+        """How many changes are pending, in all generations."""
+        ...
+
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         """Make everything changed after `seq` pending again. Returns how many rows were added."""
         ...

@@ -59,6 +59,9 @@ TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
     e.KeyInvalid: (StatusCode.UNAUTHENTICATED, "KEY_INVALID"),
     e.OriginRefused: (StatusCode.PERMISSION_DENIED, "ORIGIN_REFUSED"),
     e.RoleInsufficient: (StatusCode.PERMISSION_DENIED, "ROLE_INSUFFICIENT"),
+    e.Overloaded: (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    e.RateLimited: (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
+    e.StreamLimit: (StatusCode.RESOURCE_EXHAUSTED, "STREAM_LIMIT"),
     e.IndexBehind: (StatusCode.UNAVAILABLE, "INDEX_BEHIND"),
     e.IndexUnavailable: (StatusCode.UNAVAILABLE, "INDEX_UNAVAILABLE"),
     e.LedgerUnavailable: (StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE"),
@@ -110,6 +113,10 @@ def _more(error: e.RecalldError, code: StatusCode, reason: str) -> list[Message]
     violations = error.violations or ([(field, error.message)] if (field := _field(error)) else [])
     if violations:
         return [error_details_pb2.BadRequest(field_violations=_shown(violations))]
+    if isinstance(error, e.TooMuch):
+        violation = error_details_pb2.QuotaFailure.Violation(subject=error.subject, description=error.message)
+        quota = error_details_pb2.QuotaFailure(violations=[violation])
+        return [quota, error_details_pb2.RetryInfo(retry_delay=RETRY)]
     if code is StatusCode.UNAVAILABLE:
         return [error_details_pb2.RetryInfo(retry_delay=RETRY)]
     if code is StatusCode.FAILED_PRECONDITION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from grpc_reflection.v1alpha import reflection
 from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.rpc.interceptors import chain
+from recalld_server.rpc.interceptors.admission import CALLS, Admission
 from recalld_server.rpc.interceptors.auth import Authenticator
+from recalld_server.rpc.interceptors.quota import Quota
 from recalld_server.rpc.interceptors.running import Running
+from recalld_server.telemetry.instruments import Instruments
 
 SLACK = 1024 * 1024  # the library's own limit lies above ours, for its errors carry no reason
 OPTIONS = (
@@ -26,7 +30,7 @@ OPTIONS = (
     ("grpc.max_metadata_size", 64 * 1024),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),  # clients ping once a minute in long calls
 )
-CALLS = 1024  # at once
+LIBRARY_CALLS = 8 * CALLS  # refused by the library without a reason: only to bound what a flood can pile up
 
 
 class Service(NamedTuple):
@@ -44,7 +48,15 @@ class GrpcServer:
     server: grpc.aio.Server
     health: health.aio.HealthServicer
     running: Running
+    admission: Admission
+    quota: Quota
+    services: Sequence[str]
     port: int
+
+    async def serving(self, name: str, ready: bool) -> None:
+        """Set the health of a service, "" for the server. Without effect once it stops."""
+        serving = health_pb2.HealthCheckResponse
+        await self.health.set(name, serving.SERVING if ready else serving.NOT_SERVING)
 
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, refuse new calls, and give the running ones `grace` seconds."""
@@ -54,10 +66,24 @@ class GrpcServer:
         await self.server.stop(None)  # with a grace it would also wait for callers that are only connected
 
 
-async def start(services: Sequence[Service], host: str, port: int, *, authenticator: Authenticator) -> GrpcServer:
-    """Listen on host:port (0: a free one). Raises SettingMissing when the port is taken."""
+async def start(
+    services: Sequence[Service],
+    host: str,
+    port: int,
+    *,
+    authenticator: Authenticator,
+    instruments: Instruments,
+    calls: int = CALLS,
+    rate: float = 0.0,
+) -> GrpcServer:
+    """Listen on host:port (0: a free one) and take `calls` at once and, if not 0, `rate` a second of each key.
+
+    Raises SettingMissing when the port is taken."""
     running = Running()
-    server = grpc.aio.server(interceptors=chain(running, authenticator), options=OPTIONS, maximum_concurrent_rpcs=CALLS)
+    admission = Admission(instruments, os.cpu_count() or 1, calls)
+    quota = Quota(instruments, rate)
+    interceptors = chain(admission, running, quota, authenticator, instruments)
+    server = grpc.aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=LIBRARY_CALLS)
     for service in services:
         service.add(service.servicer, server)
     status = health.aio.HealthServicer()
@@ -74,4 +100,4 @@ async def start(services: Sequence[Service], host: str, port: int, *, authentica
     if not bound:
         raise SettingMissing(f"Port {port} on {host} can't be had; another program may listen there.")
     await server.start()
-    return GrpcServer(server, status, running, bound)
+    return GrpcServer(server, status, running, admission, quota, names, bound)

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from recalld_server.telemetry.correlation import CORRELATION, TRACE
+
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -17,11 +19,16 @@ def setup(level: str, *, json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for talkative in ("opentelemetry", "uvicorn"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # tells every start what it always does
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in record.__dict__.items() if key not in _OWN}
+    """What the call added, and the ids of the running call."""
+    ids = {"correlation_id": CORRELATION.get(), "trace_id": TRACE.get()}
+    added = {key: value for key, value in record.__dict__.items() if key not in _OWN}
+    return {**{key: value for key, value in ids.items() if value}, **added}
 
 
 class JsonFormatter(logging.Formatter):

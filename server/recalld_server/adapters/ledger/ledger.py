@@ -186,6 +186,19 @@ class SqlLedger:
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
         return await self._engine.read(lambda c: projection.pending(c, project, generation, limit))
 
+    async def backlog(self, project: str) -> int:
+        return await self._engine.read(lambda c: projection.backlog(c, project))
+
+    @property
+    def queued(self) -> int:
+        """Changes that wait for the writer."""
+        return self._engine.queued
+
+    @property
+    def cached(self) -> int:
+        """Memories whose features are held."""
+        return len(self._cache)
+
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))
 

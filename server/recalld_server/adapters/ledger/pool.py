@@ -45,6 +45,9 @@ class FeatureCache:
                     self._rows.popitem(last=False)
         return found
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def clear(self) -> None:
         """Keep nothing of what was read so far."""
         with self._lock:

@@ -109,7 +109,7 @@ def live(connection: Connection, project: str, after: str, limit: int) -> list[t
     return [(row[0], row[1]) for row in connection.execute(statement)]
 
 
-def waiting(connection: Connection, project: str) -> int:
+def backlog(connection: Connection, project: str) -> int:
     """How many changes no index has confirmed yet."""
     statement = select(func.count()).select_from(t.pending).where(t.pending.c.project == project)
     return connection.execute(statement).scalar_one()

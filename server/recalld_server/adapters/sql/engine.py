@@ -29,6 +29,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
+WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
 READERS = 4
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
@@ -42,6 +43,11 @@ class SqlEngine(Protocol):
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction that is durable on return; whatever it raises undoes it."""
+        ...
+
+    @property
+    def queued(self) -> int:
+        """Changes that wait for the writer."""
         ...
 
     async def close(self) -> None:
@@ -75,9 +81,15 @@ class SqliteEngine:
     async def write(self, work: Work[T]) -> T:
         if self._closed:
             raise self._unavailable()  # nobody would ever answer
+        if self._queue.qsize() >= WAITING:
+            raise self._unavailable("Too many changes wait to be written; try again shortly.")
         future: Future[T] = Future()
         self._queue.put((work, future))
         return await asyncio.wrap_future(future)
+
+    @property
+    def queued(self) -> int:
+        return self._queue.qsize()
 
     async def close(self) -> None:
         self._closed = True

@@ -6,21 +6,28 @@ from collections.abc import Sequence
 
 import grpc
 
+from recalld_server.rpc.interceptors.admission import Admission
 from recalld_server.rpc.interceptors.auth import Auth, Authenticator
 from recalld_server.rpc.interceptors.correlation import Correlation
 from recalld_server.rpc.interceptors.errors import Errors
 from recalld_server.rpc.interceptors.log import Log
+from recalld_server.rpc.interceptors.quota import Quota
 from recalld_server.rpc.interceptors.running import Running
 from recalld_server.rpc.interceptors.telemetry import Telemetry
+from recalld_server.telemetry.instruments import Instruments
 
 
-def chain(running: Running, authenticator: Authenticator) -> Sequence[grpc.aio.ServerInterceptor]:
+def chain(
+    admission: Admission, running: Running, quota: Quota, authenticator: Authenticator, instruments: Instruments
+) -> Sequence[grpc.aio.ServerInterceptor]:
     """The interceptors of a server."""
     return (
-        Correlation(),  # first: everything after it, errors and logs above all, names the call by its id
-        Telemetry(),  # before the rest, so that its time is the caller's
+        admission,  # first: a refusal must cost next to nothing, so nothing else is done for it
+        Correlation(),  # then: everything after it, errors and logs above all, names the call by its id
+        Telemetry(instruments),  # before the rest, so that its time is the caller's
         Log(),  # sees the code that goes out, and refused callers too
         Errors(),  # turns whatever comes from further in into a status
         running,  # a server that stops does not ask who calls
-        Auth(authenticator),  # last before the work: refuses through Errors, and nothing is done for the refused
+        Auth(authenticator),  # before the work: refuses through Errors, and nothing is done for the refused
+        quota,  # last: it counts by key
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -14,6 +15,18 @@ Handler = Any  # grpc.RpcMethodHandler: the library has no types
 Details = Any  # grpc.HandlerCallDetails
 Continuation = Callable[[Details], Awaitable[Handler | None]]
 Surrounding = Callable[[Any], AbstractAsyncContextManager[None]]  # called with the servicer context
+
+_after: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("after", default=())
+
+
+@contextmanager
+def after_each_answer(work: Callable[[], None]) -> Iterator[None]:
+    """Inside, `work` runs whenever a stream has written an answer; what it raises ends the stream."""
+    token = _after.set((*_after.get(), work))
+    try:
+        yield
+    finally:
+        _after.reset(token)
 
 
 def wrapped(handler: Handler, surrounding: Surrounding) -> Handler:
@@ -55,6 +68,8 @@ async def run(inner: Callable[[Any, Any], Any], request: Any, context: Any) -> A
                 await context.write(answer)
             except grpc.aio.InternalError:  # nobody is there any more
                 raise asyncio.CancelledError from None
+            for work in _after.get():
+                work()
     return None
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, wrapped
+from recalld_server.telemetry.correlation import CORRELATION
 
 HEADER = "x-correlation-id"
 LONGEST = 128
 
-_id: ContextVar[str] = ContextVar("correlation_id", default="")
-
 
 def correlation_id() -> str:
     """The id of the running call; empty outside of calls."""
-    return _id.get()
+    return CORRELATION.get()
 
 
 class Correlation(Interceptor):
@@ -36,12 +34,12 @@ class Correlation(Interceptor):
     async def _around(self, details: Details, context: Any, streams: bool) -> AsyncIterator[None]:
         given = metadata(details).get(HEADER, "")
         fit = 0 < len(given) <= LONGEST and given.isascii() and given.isprintable()
-        token = _id.set(given if fit else secrets.token_hex(8))
+        token = CORRELATION.set(given if fit else secrets.token_hex(8))
         try:
             if streams:
-                await context.send_initial_metadata(((HEADER, _id.get()),))
+                await context.send_initial_metadata(((HEADER, CORRELATION.get()),))
             yield
             if not streams:
-                await context.send_initial_metadata(((HEADER, _id.get()),))
+                await context.send_initial_metadata(((HEADER, CORRELATION.get()),))
         finally:
-            _id.reset(token)
+            CORRELATION.reset(token)

@@ -1,24 +1,74 @@
-"""Times calls and tells callers where the time went."""
+"""Times calls, counts and traces them, and tells callers where the time went."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
 from typing import Any
 
-from recalld_server.rpc.interceptors.around import Details, Interceptor
-from recalld_server.telemetry.span import stages
+import grpc
+
+from recalld_server.rpc.interceptors.around import Details, Interceptor, metadata
+from recalld_server.telemetry import names
+from recalld_server.telemetry.correlation import CORRELATION, TRACE, trace_of
+from recalld_server.telemetry.instruments import Instruments
+from recalld_server.telemetry.span import observe, stages
 
 
 class Telemetry(Interceptor):
-    """Collects the stages of a call; trailing metadata `server-timing` has them (W3C Server-Timing, milliseconds)."""
+    """Collects the stages of a call; trailing metadata `server-timing` has them (W3C Server-Timing, milliseconds).
+
+    A trace goes on where the caller's `traceparent` says; the log has its id, also without tracing.
+    """
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
 
     @asynccontextmanager
     async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
-        with stages() as collected:
+        observe(self._instruments)  # for this call's task, which ends with it
+        with self._counted(details, context), stages() as collected:
             try:
                 yield
             finally:
                 if collected:
                     timing = ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in collected.items())
                     context.set_trailing_metadata((("server-timing", timing),))
+
+    @contextmanager
+    def _counted(self, details: Details, context: Any) -> Iterator[None]:
+        method = details.method.lstrip("/")
+        start = perf_counter()
+        gone = ""
+        with self._traced(details, method) as call:
+            try:
+                yield
+            except asyncio.CancelledError:
+                gone = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+                raise
+            finally:
+                code = context.code()
+                name = gone or (code.name if isinstance(code, grpc.StatusCode) else "OK")
+                self._instruments.observe(names.CALLS, perf_counter() - start, method, name)
+                if call is not None:
+                    call.answered(names.STATUS, name)
+
+    @contextmanager
+    def _traced(self, details: Details, method: str) -> Iterator[Any]:
+        given = metadata(details)
+        if self._instruments.tracer is None:
+            token = TRACE.set(trace_of(given.get("traceparent", "")))
+            try:
+                yield None
+            finally:
+                TRACE.reset(token)
+            return
+        attributes = {names.SYSTEM: "grpc", names.METHOD: method, names.CORRELATION: CORRELATION.get()}
+        with self._instruments.tracer.call(method, given, attributes) as call:
+            token = TRACE.set(call.trace_id)
+            try:
+                yield call
+            finally:
+                TRACE.reset(token)

@@ -61,6 +61,16 @@ class EmbeddedIndex:
         self._spaces: dict[tuple[str, str], int] = {}
         self._failed = False
 
+    @property
+    def queued(self) -> int:
+        """Changes that wait for the writer."""
+        return self._engine.queued
+
+    @property
+    def held(self) -> int:
+        """Bytes of vectors in memory."""
+        return self._blocks.size
+
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:

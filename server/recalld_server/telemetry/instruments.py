@@ -1,0 +1,108 @@
+"""The instruments: every figure is kept here once, for Prometheus to scrape and for OTLP to send.
+
+A span is made beside a figure when a tracer is given; without one nothing of OpenTelemetry is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from recalld_server.telemetry import names
+
+
+class Tracer(Protocol):
+    """Makes spans. The one implementation is `telemetry.tracing.Tracer`; none is made when nobody asked for traces."""
+
+    def span(self, name: str, kind: str, attributes: Mapping[str, Any]) -> Any:
+        """A context manager around a span under the running one; an exception that passes marks it as failed."""
+        ...
+
+    def call(self, name: str, metadata: Mapping[str, str], attributes: Mapping[str, Any]) -> Any:
+        """The same around a call, under the caller's span if the metadata names one; gives a `Call`."""
+        ...
+
+
+class Instruments:
+    """All metrics of a server. Counting costs a microsecond or two; safe from any thread."""
+
+    def __init__(self, tracer: Tracer | None = None) -> None:
+        self.tracer = tracer
+        self.registry = CollectorRegistry(auto_describe=True)
+        self._metrics: dict[str, Any] = {metric.name: self._made(metric) for metric in names.METRICS}
+        self._children: dict[tuple[str, ...], Any] = {}
+
+    def observe(self, metric: names.Metric, value: float, *labels: str) -> None:
+        """Add a value to a histogram."""
+        self._child(metric, labels).observe(value)
+
+    def count(self, metric: names.Metric, *labels: str) -> None:
+        """Add one to a counter."""
+        self._child(metric, labels).inc()
+
+    def set(self, metric: names.Metric, value: float, *labels: str) -> None:
+        """Set a gauge."""
+        self._child(metric, labels).set(value)
+
+    def clear(self, metric: names.Metric) -> None:
+        """Forget the label values of a metric: what they named may be gone."""
+        self._children = {key: child for key, child in self._children.items() if key[0] != metric.name}
+        self._metrics[metric.name].clear()
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """See telemetry.span.Observer."""
+        with self._timed(names.STAGE_TIME, (name,), name, "internal", {names.STAGE: name}):
+            yield
+
+    @contextmanager
+    def store(self, store: str, operation: str) -> Iterator[None]:
+        """Around one call of a store."""
+        attributes = {names.STORE: store, names.OPERATION: operation}
+        with self._timed(names.STORE_TIME, (store, operation), f"{store}.{operation}", "client", attributes):
+            yield
+
+    @contextmanager
+    def model(self, model: str, texts: int) -> Iterator[None]:
+        """Around one call of an embedding model."""
+        attributes = {names.AI_OPERATION: names.EMBEDDINGS, names.MODEL: model, names.INPUTS: texts}
+        labels = (names.EMBEDDINGS, model)
+        with self._timed(names.MODEL_TIME, labels, f"{names.EMBEDDINGS} {model}", "client", attributes):
+            yield
+
+    @contextmanager
+    def _timed(
+        self, metric: names.Metric, labels: tuple[str, ...], name: str, kind: str, attributes: Mapping[str, Any]
+    ) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            if self.tracer is None:
+                yield
+            else:
+                with self.tracer.span(name, kind, attributes):
+                    yield
+        finally:
+            self.observe(metric, perf_counter() - start, *labels)
+
+    def _child(self, metric: names.Metric, labels: tuple[str, ...]) -> Any:
+        if not metric.labels:
+            return self._metrics[metric.name]
+        key = (metric.name, *labels)
+        if (child := self._children.get(key)) is None:
+            child = self._children[key] = self._metrics[metric.name].labels(*labels)
+        return child
+
+    def _made(self, metric: names.Metric) -> Any:
+        labels = [names.label(attribute) for attribute in metric.labels]
+        if metric.kind == "histogram":
+            return Histogram(metric.prometheus, metric.help, labels, registry=self.registry, buckets=metric.buckets)
+        kind = Counter if metric.kind == "counter" else Gauge
+        return kind(metric.prometheus, metric.help, labels, registry=self.registry)

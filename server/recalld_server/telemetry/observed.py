@@ -1,0 +1,59 @@
+"""A port whose calls are timed and traced, put before its adapter by bootstrap."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from recalld_server.telemetry.instruments import Instruments
+
+P = TypeVar("P")
+
+
+def observed(adapter: P, store: str, instruments: Instruments) -> P:
+    """The adapter with every coroutine method timed as an operation of `store`; all else passes as it is."""
+    return cast(P, _Store(adapter, store, instruments))
+
+
+def observed_embedder(embedder: P, instruments: Instruments) -> P:
+    """The embedder with each `embed` timed as a call of its model."""
+    return cast(P, _Embedder(embedder, instruments))
+
+
+class _Store:
+    def __init__(self, adapter: Any, store: str, instruments: Instruments) -> None:
+        self._adapter = adapter
+        self._store = store
+        self._instruments = instruments
+
+    def __getattr__(self, name: str) -> Any:
+        """Asked once for each name: what is found is kept on the instance."""
+        found = getattr(self._adapter, name)
+        if not inspect.iscoroutinefunction(found):
+            return found  # not kept: it may be a property
+        timed = self._timed(name, found)
+        setattr(self, name, timed)
+        return timed
+
+    def _timed(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        @wraps(call)
+        async def timed(*args: Any, **kwargs: Any) -> Any:
+            with self._instruments.store(self._store, name):
+                return await call(*args, **kwargs)
+
+        return timed
+
+
+class _Embedder:
+    def __init__(self, embedder: Any, instruments: Instruments) -> None:
+        self._embedder = embedder
+        self._instruments = instruments
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._embedder, name)
+
+    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> Any:
+        with self._instruments.model(self._embedder.model, len(texts)):
+            return await self._embedder.embed(texts, urgent=urgent)

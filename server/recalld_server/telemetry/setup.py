@@ -1,0 +1,77 @@
+"""Turning telemetry on: metrics always, traces and OTLP when the standard OTEL_* variables ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from recalld_server.telemetry.instruments import Instruments
+
+Sample = Callable[[], Awaitable[None]]  # brings the gauges up to date
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+SECONDS = 60.0  # between exports of metrics, as the specification has it
+
+
+def wanted(environ: Mapping[str, str], signal: str) -> bool:
+    """Whether the environment asks for TRACES or METRICS by OTLP.
+
+    It does by naming the exporter `otlp` for the signal or, where none is named, an endpoint. OTEL_SDK_DISABLED
+    forbids it.
+    """
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = environ.get(f"OTEL_{signal}_EXPORTER", "").lower()
+    if exporter:
+        return exporter == "otlp"
+    return bool(environ.get(ENDPOINT) or environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+
+
+class Telemetry:
+    """The instruments of a server, and what sends them away. Raises ValueError for a protocol it does not speak."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._provider: Any = None
+        self._sending: asyncio.Task[None] | None = None
+        self._interval = float(environ.get("OTEL_METRIC_EXPORT_INTERVAL", SECONDS * 1000)) / 1000
+        self._metrics = wanted(environ, "METRICS")
+        traces = wanted(environ, "TRACES")
+        if traces or self._metrics:
+            _check_protocol(environ)
+        self.instruments = Instruments(self._tracer() if traces else None)
+
+    def start(self, sample: Sample) -> None:
+        """Begin to send metrics, each time after `sample`. Needs a running loop; does nothing when not asked for."""
+        if self._metrics:
+            from recalld_server.telemetry.otlp import Sender
+
+            self._sending = asyncio.create_task(Sender(self.instruments, sample).run(self._interval))
+
+    async def close(self) -> None:
+        """Send what is left. Takes at most the exporter's own timeout (OTEL_EXPORTER_OTLP_TIMEOUT, 10 s)."""
+        if self._sending:
+            self._sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sending
+        if self._provider:
+            await asyncio.to_thread(self._provider.shutdown)
+
+    def _tracer(self) -> Any:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        from recalld_server.telemetry.otlp import resource
+        from recalld_server.telemetry.tracing import Tracer
+
+        self._provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        return Tracer(self._provider)
+
+
+def _check_protocol(environ: Mapping[str, str]) -> None:
+    protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    if protocol != "grpc":
+        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; allowed: grpc.")
