@@ -58,6 +58,7 @@ class App:
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
+        self.recalld.watch.stop()
         await self.server.stop(GRACE)
         self.projecting.cancel()
         with suppress(asyncio.CancelledError):
@@ -82,7 +83,7 @@ async def serve(settings: Settings) -> None:
 
 
 def _services(recalld: Recalld) -> list[Service]:
-    memory = MemoryService(recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens)
+    memory = MemoryService(recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens, recalld.watch)
     search = SearchService(recalld.search, recalld.read, recalld.tokens)
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
     export = later(export_service_pb2.DESCRIPTOR.services_by_name["ExportService"])

@@ -29,6 +29,7 @@ from recalld_server.usecases.imports import Import
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.search import Search
+from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.writing import Writer
 
 DEFAULT_PROJECT = "default"
@@ -50,6 +51,7 @@ class Recalld:
     read: Read
     importing: Import
     search: Search
+    watch: Watch
     lock: FileLock
 
     async def close(self) -> None:
@@ -126,6 +128,7 @@ async def _wired(
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
+        watch=Watch(ledger, read, writer.committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         lock=lock,
     )

@@ -119,6 +119,10 @@ class Ledger(Protocol):
         """Events in order of their sequence numbers."""
         ...
 
+    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], Positions]:
+        """Events as `events` gives them, and where the project stood at that very moment."""
+        ...
+
     async def entities(
         self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
     ) -> Sequence[Entity]:

@@ -18,6 +18,7 @@ from recalld_server.domain.revision import Entity, Event
 from recalld_server.rpc.convert_filter import filter_of
 from recalld_server.usecases.add import Result, Verdict
 from recalld_server.usecases.search import FoundMemory
+from recalld_server.usecases.watch import Sight
 
 __all__ = ["filter_of"]  # and all below: one place to import conversions from
 
@@ -119,6 +120,14 @@ def event_pb(event: Event) -> pb.Event:
         request_id=event.request_id,
         time=timestamp_pb(event.time),
     )
+
+
+def sight_pb(sight: Sight, token: str) -> memory_service_pb2.WatchResponse:
+    """One message of a watch."""
+    if sight.event is not None:
+        return memory_service_pb2.WatchResponse(event=event_pb(sight.event), resume_token=token)
+    checkpoint = memory_service_pb2.WatchCheckpoint(sequence=sight.position.seq, time=timestamp_pb(sight.time))
+    return memory_service_pb2.WatchResponse(checkpoint=checkpoint, resume_token=token)
 
 
 def entity_pb(entity: Entity) -> pb.Entity:

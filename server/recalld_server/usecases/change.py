@@ -96,6 +96,23 @@ class Modify:
 
         return await self._written(access, request, lambda _: self._writer.decided(access, decide))
 
+    async def judge(
+        self, access: Access, memory_id: str, feedback: str, reason: str, request: RequestKey | None
+    ) -> Changed:
+        """Set or (feedback "") remove what a caller thinks of a memory; an immutable one's too.
+
+        Raises MemoryNotFound, WriteConflict, RequestIdReused, LedgerUnavailable.
+        """
+
+        async def decide() -> Change:
+            current = await self._current(access, [memory_id])
+            before = current[memory_id]
+            judged = replace(before, feedback=feedback, feedback_reason=reason if feedback else "", update_time=0)
+            puts = [Put(judged, Kind.UPDATED, expected=before.revision)]
+            return Change(puts=puts, request=request, answer=stored_answer([(memory_id, before.revision + 1)]))
+
+        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+
     async def delete(self, access: Access, ids: Sequence[str], request: RequestKey | None, etag: str = "") -> Changed:
         """End memories, all or none. Raises as `update` does, but immutable memories may go."""
 

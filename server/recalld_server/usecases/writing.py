@@ -22,6 +22,7 @@ from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.signal import Committed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Writer:
     def __init__(self, ledger: Ledger, projector: Projector) -> None:
         self._ledger = ledger
         self._projector = projector
+        self.committed = Committed()
         self._running: set[asyncio.Task[Written]] = set()
         self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
 
@@ -127,6 +129,7 @@ class Writer:
             raise LedgerUnavailable(
                 "The ledger did not confirm in time; repeat the call with the same request id."
             ) from None
+        self.committed.notify(access.project)
         memories = {(memory.id, memory.revision): memory for memory in commit.memories}
         return Written(change.answer, commit.seq, await self._apply(access, commit), memories)
 

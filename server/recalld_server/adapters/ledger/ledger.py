@@ -150,6 +150,9 @@ class SqlLedger:
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
         return await self._engine.read(lambda c: reads.events(c, access, query))
 
+    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], Positions]:
+        return await self._engine.read(lambda c: (reads.events(c, access, query), reads.stand(c, access)[0]))
+
     async def entities(
         self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
     ) -> Sequence[Entity]:
