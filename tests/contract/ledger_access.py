@@ -6,12 +6,6 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from recalld_server.domain.errors import MemoryNotFound, RecalldError, RevisionConflict
-from recalld_server.domain.filters import AnyOf, Comparison, NoneOf, Operator
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope, text_key
-from recalld_server.domain.revision import ListQuery
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     ALICE,
     BOB,
@@ -31,6 +25,12 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.errors import MemoryNotFound, RecalldError, RevisionConflict
+from recalld_server.domain.filters import AnyOf, Comparison, NoneOf, Operator
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope, text_key
+from recalld_server.domain.revision import ListQuery
+from recalld_server.ports.ledger import Ledger
 
 # Ids that are different although a tokeniser, a pattern, a collation or a person might take them for one another.
 LOOKALIKES = (
@@ -99,7 +99,7 @@ class Pins:
 
     @pytest.mark.parametrize("field", SCOPE_FIELDS)
     async def test_every_part_of_a_scope_can_pin(self, ledger: Ledger, field: str) -> None:
-        own = Scope(**{"user_id": "u", "agent_id": "a", "app_id": "p", "run_id": "r"})
+        own = Scope(user_id="u", agent_id="a", app_id="p", run_id="r")
         await write(ledger, added("own", scope=own), added("other", scope=replace(own, **{field: "another"})))
         await write(ledger, added("without", scope=replace(own, **{field: ""})))
         pinned = replace(HERE, pin=Scope(**{field: getattr(own, field)}))
@@ -163,7 +163,9 @@ class Projects:
             for n in range(3):
                 fields = {"conversation": "talk", "position": n, "speaker": access.project}
                 text = f"{n} of {access.project}"
-                await write(ledger, added(f"m{n}", text, features=features(len(access.project)), **fields), access=access)
+                await write(
+                    ledger, added(f"m{n}", text, features=features(len(access.project)), **fields), access=access
+                )
         for access, other in ((HERE, ELSEWHERE), (ELSEWHERE, HERE)):
             await write(ledger, added(f"only {access.project}"), access=access)
             only = f"only {other.project}"

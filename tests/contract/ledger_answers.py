@@ -6,11 +6,6 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from recalld_server.domain.errors import OutcomeTaken, RevisionConflict
-from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.domain.revision import Commit, Conversation, Outcome
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     ALICE,
     BOB,
@@ -28,6 +23,11 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.errors import OutcomeTaken, RevisionConflict
+from recalld_server.domain.memory import Access, Message, Scope
+from recalld_server.domain.revision import Commit, Conversation, Outcome
+from recalld_server.ports.ledger import Ledger
 
 RUN = Scope(user_id="alice", run_id="run")
 

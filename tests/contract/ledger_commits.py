@@ -7,18 +7,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from recalld_server.domain.errors import (
-    DuplicateText,
-    MemoryNotFound,
-    OutcomeTaken,
-    ProjectNotFound,
-    RecalldError,
-    RevisionConflict,
-)
-from recalld_server.domain.memory import Access, Cause, Kind, Scope
-from recalld_server.domain.revision import Change, Commit, Delete
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     ALICE,
     BOB,
@@ -43,6 +31,18 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.errors import (
+    DuplicateText,
+    MemoryNotFound,
+    OutcomeTaken,
+    ProjectNotFound,
+    RecalldError,
+    RevisionConflict,
+)
+from recalld_server.domain.memory import Access, Cause, Kind, Scope
+from recalld_server.domain.revision import Change, Commit, Delete
+from recalld_server.ports.ledger import Ledger
 
 
 class Commits:
@@ -324,7 +324,9 @@ class Guards:
         assert sum(isinstance(answer, RevisionConflict) for answer in answers) == 7
         assert await ledger.memories(HERE, ["m"]) == {"m": winner.memories[0]}
 
-    @pytest.mark.parametrize("again", ["likes tea", "LIKES Tea", " likes\u00a0 tea\n", "ｌｉｋｅｓ ｔｅａ", "likes tea"])
+    @pytest.mark.parametrize(
+        "again", ["likes tea", "LIKES Tea", " likes\u00a0 tea\n", "ｌｉｋｅｓ ｔｅａ", "likes tea"]
+    )
     async def test_a_text_that_is_there_in_any_dress(self, ledger: Ledger, again: str) -> None:
         await write(ledger, added("m", "Likes tea"))
         with pytest.raises(DuplicateText) as caught:
@@ -389,7 +391,13 @@ class Guards:
         for access, wrong, request_id, error in failing:
             with pytest.raises(error):
                 await write(
-                    ledger, fresh, deleted(first), *wrong, access=access, conversations=[told], request=asked(request_id)
+                    ledger,
+                    fresh,
+                    deleted(first),
+                    *wrong,
+                    access=access,
+                    conversations=[told],
+                    request=asked(request_id),
                 )
         assert (await head(ledger), await ledger.pending("default", GENERATION, 100)) == before
         assert await ledger.memories(HERE, ["m", "fresh"]) == {"m": first}

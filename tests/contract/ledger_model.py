@@ -8,12 +8,6 @@ from itertools import count
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recalld_server.domain.errors import RevisionConflict
-from recalld_server.domain.filters import AnyOf, Comparison, Filter, NoneOf, Operator, matches
-from recalld_server.domain.memory import Cause, Kind, Memory, Scope
-from recalld_server.domain.revision import Delete, Event, Put
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     GENERATION,
     HERE,
@@ -28,6 +22,12 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.errors import RevisionConflict
+from recalld_server.domain.filters import AnyOf, Comparison, Filter, NoneOf, Operator, matches
+from recalld_server.domain.memory import Cause, Kind, Memory, Scope
+from recalld_server.domain.revision import Delete, Event, Put
+from recalld_server.ports.ledger import Ledger
 
 SLOTS = 4
 COLOURS = ("red", "blue", "")

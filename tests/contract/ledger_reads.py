@@ -6,11 +6,6 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from recalld_server.domain.filters import AllOf, AnyOf, Comparison, Filter, Instant, NoneOf, Operator
-from recalld_server.domain.memory import Cause, Kind, Memory, Scope, text_key
-from recalld_server.domain.revision import Delete, Entity, EventQuery, ListQuery
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     ALICE,
     BOB,
@@ -30,6 +25,11 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.filters import AllOf, AnyOf, Comparison, Filter, Instant, NoneOf, Operator
+from recalld_server.domain.memory import Cause, Kind, Memory, Scope, text_key
+from recalld_server.domain.revision import Delete, Entity, EventQuery, ListQuery
+from recalld_server.ports.ledger import Ledger
 
 
 def where(field: str, value: str | float | bool | Instant, operator: Operator = Operator.EQ) -> Filter:

@@ -7,12 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recalld_server.domain.filters import Comparison, Operator
-from recalld_server.domain.memory import Scope
-from recalld_server.domain.ranking import Pool
-from recalld_server.domain.revision import Generation
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     ALICE,
     BOB,
@@ -32,6 +26,12 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.filters import Comparison, Operator
+from recalld_server.domain.memory import Scope
+from recalld_server.domain.ranking import Pool
+from recalld_server.domain.revision import Generation
+from recalld_server.ports.ledger import Ledger
 
 RED = Comparison("metadata.colour", Operator.EQ, "red")
 
@@ -144,7 +144,9 @@ class Pools:
         names = [f"m{n}" for n in range(1200)]
         for at in range(0, 1200, 400):
             await write(ledger, *(added(name, features=features(at)) for name in names[at : at + 400]))
-        pool = await ledger.pool(HERE, ALICE, None, [*names, *(f"unknown {n}" for n in range(18_800))], GENERATION, START)
+        pool = await ledger.pool(
+            HERE, ALICE, None, [*names, *(f"unknown {n}" for n in range(18_800))], GENERATION, START
+        )
         assert set(pool.ids) == set(names)
         assert pool.candidate.all()
         assert {name: int(terms[0]) for name, terms in zip(pool.ids, pool.terms, strict=True)} == {

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.contract.ledger_suite import LedgerSuite
+from tests.contract.ledger_world import GENERATION, FakeClock
+
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.ports.ledger import Ledger
-
-from tests.contract.ledger_suite import LedgerSuite
-from tests.contract.ledger_world import GENERATION, FakeClock
 
 
 @pytest.fixture
