@@ -83,7 +83,9 @@ async def serve(settings: Settings) -> None:
 
 
 def _services(recalld: Recalld) -> list[Service]:
-    memory = MemoryService(recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens, recalld.watch)
+    memory = MemoryService(
+        recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens, recalld.watch, recalld.forget
+    )
     search = SearchService(recalld.search, recalld.read, recalld.tokens)
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
     export = later(export_service_pb2.DESCRIPTOR.services_by_name["ExportService"])

@@ -25,6 +25,7 @@ from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Modify
 from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.features import FeatureMaker
+from recalld_server.usecases.forget import Forget
 from recalld_server.usecases.imports import Import
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import Read
@@ -52,6 +53,7 @@ class Recalld:
     importing: Import
     search: Search
     watch: Watch
+    forget: Forget
     lock: FileLock
 
     async def close(self) -> None:
@@ -128,6 +130,7 @@ async def _wired(
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
+        forget=Forget(ledger, index, writer, clock),
         watch=Watch(ledger, read, writer.committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         lock=lock,

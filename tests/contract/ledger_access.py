@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.contract.ledger_world import (
@@ -99,7 +100,7 @@ class Pins:
 
     @pytest.mark.parametrize("field", SCOPE_FIELDS)
     async def test_every_part_of_a_scope_can_pin(self, ledger: Ledger, field: str) -> None:
-        own = Scope(user_id="u", agent_id="a", app_id="p", run_id="r")
+        own = Scope("u", "a", "p", "r")
         await write(ledger, added("own", scope=own), added("other", scope=replace(own, **{field: "another"})))
         await write(ledger, added("without", scope=replace(own, **{field: ""})))
         pinned = replace(HERE, pin=Scope(**{field: getattr(own, field)}))
@@ -161,7 +162,7 @@ class Projects:
         """The same ids, texts, scopes and conversations on both sides."""
         for access in (HERE, ELSEWHERE):
             for n in range(3):
-                fields = {"conversation": "talk", "position": n, "speaker": access.project}
+                fields: dict[str, Any] = {"conversation": "talk", "position": n, "speaker": access.project}
                 text = f"{n} of {access.project}"
                 await write(
                     ledger, added(f"m{n}", text, features=features(len(access.project)), **fields), access=access

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -84,7 +85,8 @@ class Model:
             past = self.of(names[slot])
             versions = [event.after for event in past if event.after]
             now = past[-1].after if past else None
-            look = {"metadata": {"colour": colour} if colour else {}, "categories": (colour,) if colour else ()}
+            painted: dict[str, Any] = {"metadata": {"colour": colour}, "categories": (colour,)}
+            look: dict[str, Any] = painted if colour else {"metadata": {}, "categories": ()}
             text = f"{slot} {colour}"
             if deed == "stale":
                 refused = True
@@ -162,7 +164,7 @@ class Histories:
             assert list(await happened(ledger, scope=scope, filter=condition)) == told, condition
             for seq in range(begin, end + 1):
                 expected = [m.id for m in model.selected(seq, condition)]
-                asked = {"scope": scope, "filter": condition, "as_of": seq}
+                asked: dict[str, Any] = {"scope": scope, "filter": condition, "as_of": seq}
                 assert await live(ledger, **asked) == expected, (seq, condition)
                 assert await live(ledger, **asked, descending=True) == expected[::-1], (seq, condition)
                 assert await ledger.count(HERE, scope, condition, seq) == len(expected)

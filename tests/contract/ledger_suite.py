@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 from tests.contract.ledger_access import Pins, Projects
 from tests.contract.ledger_answers import Conversations, Outcomes, Speakers
-from tests.contract.ledger_commits import Commits, Guards, Order
+from tests.contract.ledger_commits import Commits, Order
+from tests.contract.ledger_guards import Guards
 from tests.contract.ledger_model import Histories
 from tests.contract.ledger_reads import Entities, Events, Matching, Pages
 from tests.contract.ledger_search import Pools, Projection

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from recalld_server.domain.filters import Filter
+from recalld_server.domain.forgetting import Extent, Forgotten, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -25,6 +26,7 @@ from recalld_server.domain.revision import (
     Outcome,
     Page,
     Positions,
+    RequestKey,
     SearchState,
 )
 
@@ -153,6 +155,40 @@ class Ledger(Protocol):
 
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
         """Memories with changes the index has not been told of, oldest first."""
+        ...
+
+    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+        """How much `forget` would erase."""
+        ...
+
+    async def forget(
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        limit: int,
+        expected: int | None,
+        request: RequestKey | None,
+        done: Forgotten | None,
+    ) -> Forgotten:
+        """Erase at most `limit` memories that match at their last revision, deleted ones included, for good.
+
+        Text, metadata, categories, sources and ids of every revision go, with features, facets and the messages no
+        live memory was taken from; a FORGOTTEN revision ends each. `done` is what came before it in the same call,
+        and the sum is kept as a partial outcome under `request`. Raises CountMismatch, at the first transaction only,
+        if not exactly `expected` match; then nothing was erased.
+        """
+        ...
+
+    async def remains(self, project: str, after: int) -> Remains:
+        """What is still there of all that was forgotten after a sequence number, counted in the tables."""
+        ...
+
+    async def scrub(self) -> bool:
+        """Clear caches, and write the log into the file, so that the engine keeps nothing of what was erased before.
+
+        False when a reader held the log; a later call will do.
+        """
         ...
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:

@@ -14,6 +14,7 @@ from recalld_server.domain.revision import RequestKey
 from recalld_server.rpc import convert
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.change import Deletion, Update
+from recalld_server.usecases.forget import Forgetting
 from recalld_server.usecases.imports import ImportedMemory, ImportedText, ImportItem
 from recalld_server.usecases.read import AsOf
 from recalld_server.usecases.watch import Position, WatchQuery
@@ -86,6 +87,17 @@ def feedback_of(request: pb.SetFeedbackRequest) -> str:
     """The judgement as the ledger keeps it: a name of the enum, empty for none."""
     name: str = memory_pb2.Feedback.Name(request.feedback).removeprefix("FEEDBACK_")
     return "" if name == "UNSPECIFIED" else name
+
+
+def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> Forgetting:
+    """A ForgetMemoriesRequest."""
+    return Forgetting(
+        scope=convert.scope_of(request.scope),
+        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        dry_run=request.dry_run,
+        expected_count=request.expected_count if request.HasField("expected_count") else None,
+        request=key,
+    )
 
 
 def import_item(item: pb.ImportItem) -> ImportItem:

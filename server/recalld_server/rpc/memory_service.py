@@ -21,6 +21,7 @@ from recalld_server.rpc.commands import (
     as_of,
     deletion,
     feedback_of,
+    forgetting,
     import_item,
     update_of,
     watch_query,
@@ -32,6 +33,7 @@ from recalld_server.rpc.interceptors.correlation import correlation_id
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Changed, Modify
+from recalld_server.usecases.forget import Forget
 from recalld_server.usecases.imports import TRANSACTION, Import, ImportItem
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.watch import Watch
@@ -43,13 +45,16 @@ IMPORT_BYTES = 8 * 1024 * 1024  # of one batch in memory
 class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     """See memory_service.proto."""
 
-    def __init__(self, add: Add, modify: Modify, read: Read, importing: Import, tokens: Tokens, watch: Watch) -> None:
+    def __init__(
+        self, add: Add, modify: Modify, read: Read, importing: Import, tokens: Tokens, watch: Watch, forget: Forget
+    ) -> None:
         self._add = add
         self._modify = modify
         self._read = read
         self._import = importing
         self._tokens = tokens
         self._watch = watch
+        self._forget = forget
 
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
         check(request)
@@ -194,7 +199,11 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.RestoreMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
 
     async def ForgetMemories(self, request: pb.ForgetMemoriesRequest, context: Any) -> pb.ForgetReceipt:
-        raise NotYetAvailable
+        check(request)
+        who = access()
+        receipt = await self._forget.forget(who, forgetting(request, request_key("ForgetMemories", request)))
+        token = "" if request.dry_run else self._tokens.consistency(who.project, receipt.sequence)
+        return convert.receipt_pb(receipt, token)
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
         check(request)

@@ -188,6 +188,8 @@ class Modify:
             if latest is None:
                 raise MemoryNotFound(memory_id=memory_id)
             newest, live = latest
+            if newest.forgotten:
+                raise MemoryNotFound(memory_id=memory_id)
             if live and revision is None:
                 raise MemoryNotDeleted(memory_id=memory_id)
             if live and newest.immutable:

@@ -10,12 +10,13 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import commit as writing
+from recalld_server.adapters.ledger import forget, projection, reads
 from recalld_server.adapters.ledger import pool as ranking
-from recalld_server.adapters.ledger import projection, reads
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import inside
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
+from recalld_server.domain.forgetting import Extent, Forgotten, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -31,6 +32,7 @@ from recalld_server.domain.revision import (
     Outcome,
     Page,
     Positions,
+    RequestKey,
     SearchState,
 )
 from recalld_server.ports.clock import Clock
@@ -177,6 +179,40 @@ class SqlLedger:
 
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
         return await self._engine.read(lambda c: projection.pending(c, project, generation, limit))
+
+    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+        return await self._engine.read(lambda c: forget.extent(c, access, scope, filter))
+
+    async def forget(
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        limit: int,
+        expected: int | None,
+        request: RequestKey | None,
+        done: Forgotten | None,
+    ) -> Forgotten:
+        work = partial(
+            forget.forget,
+            access=access,
+            scope=scope,
+            filter=filter,
+            limit=limit,
+            expected=expected,
+            request=request,
+            done=done,
+            now=self._clock.now(),
+        )
+        return await self._engine.write(work)
+
+    async def remains(self, project: str, after: int) -> Remains:
+        since = self._clock.now() - reads.OUTCOMES_KEPT
+        return await self._engine.read(lambda c: forget.remains(c, project, after, since))
+
+    async def scrub(self) -> bool:
+        self._cache.clear()
+        return await self._engine.checkpoint()
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))

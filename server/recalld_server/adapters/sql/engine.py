@@ -30,6 +30,7 @@ Work = Callable[[Connection], T]
 
 GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
 READERS = 4
+CHECKPOINT_WAIT = 5.0  # seconds for readers to end
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
 
@@ -42,6 +43,10 @@ class SqlEngine(Protocol):
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction that is durable on return; whatever it raises undoes it."""
+        ...
+
+    async def checkpoint(self) -> bool:
+        """Leave nothing of earlier transactions in the log; False if readers hold it."""
         ...
 
     async def close(self) -> None:
@@ -78,6 +83,22 @@ class SqliteEngine:
         future: Future[T] = Future()
         self._queue.put((work, future))
         return await asyncio.wrap_future(future)
+
+    async def checkpoint(self) -> bool:
+        if self._closed:
+            raise self._unavailable()
+        return await asyncio.to_thread(self._checkpoint)
+
+    def _checkpoint(self) -> bool:
+        """On a connection of its own, for it may not run inside a transaction. It waits for readers that began before."""
+        connection = sqlean.connect(self.path, timeout=CHECKPOINT_WAIT)
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+        except sqlean.OperationalError:
+            return False
+        finally:
+            connection.close()
 
     async def close(self) -> None:
         self._closed = True
