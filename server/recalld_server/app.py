@@ -38,6 +38,7 @@ class App:
     recalld: Recalld
     server: GrpcServer
     projecting: asyncio.Task[None]
+    clearing: asyncio.Task[None]
 
     @property
     def port(self) -> int:
@@ -54,15 +55,17 @@ class App:
             await recalld.close()
             raise
         projecting = asyncio.create_task(recalld.projector.run())
-        return cls(recalld, server, projecting)
+        clearing = asyncio.create_task(recalld.janitor.run())
+        return cls(recalld, server, projecting, clearing)
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
         self.recalld.watch.stop()
         await self.server.stop(GRACE)
-        self.projecting.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.projecting
+        for task in (self.projecting, self.clearing):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await self.recalld.close()
 
 
@@ -77,7 +80,7 @@ async def serve(settings: Settings) -> None:
     try:
         print(f"recalld ready grpc={settings.host}:{app.port}", flush=True)  # noqa: T201 - scripts wait for this line
         stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait([stop, app.projecting], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stop, app.projecting, app.clearing], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
 

@@ -27,6 +27,7 @@ from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.forget import Forget
 from recalld_server.usecases.imports import Import
+from recalld_server.usecases.janitor import Janitor
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.search import Search
@@ -54,6 +55,7 @@ class Recalld:
     search: Search
     watch: Watch
     forget: Forget
+    janitor: Janitor
     lock: FileLock
 
     async def close(self) -> None:
@@ -82,18 +84,21 @@ def hold(settings: Settings) -> FileLock:
     return lock
 
 
-async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
-    """Open the engines and wire the use cases. Raises SettingMissing, DataFolderBusy, LedgerUnavailable."""
+async def build(settings: Settings, clock: Clock | None = None, model: Embedder | None = None) -> Recalld:
+    """Open the engines and wire the use cases. Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
+
+    `clock` and `model` take the place of the machine's clock and of the embedder the settings name.
+    """
     _check(settings)
     lock = hold(settings)
     try:
         clock = clock or SystemClock()
-        model, engine, index = await asyncio.gather(
-            _embedder(settings),
+        found, engine, index = await asyncio.gather(
+            _embedder(settings, model),
             open_sqlite(settings.data_dir / "ledger.db"),
             asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", settings.cache_mib * 1024 * 1024),
         )
-        embedder = Cached(model)
+        embedder = Cached(found)
         ledger = SqlLedger(engine, clock)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
         await ledger.ensure_project(DEFAULT_PROJECT, first)
@@ -131,6 +136,7 @@ async def _wired(
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
         forget=Forget(ledger, index, writer, clock),
+        janitor=Janitor(ledger, writer, clock),
         watch=Watch(ledger, read, writer.committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         lock=lock,
@@ -144,7 +150,9 @@ def _check(settings: Settings) -> None:
             raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
 
 
-async def _embedder(settings: Settings) -> Embedder:
+async def _embedder(settings: Settings, given: Embedder | None) -> Embedder:
+    if given is not None:
+        return given
     if settings.embedder == "minilm":
         return await asyncio.to_thread(MiniLm.start)
     if settings.embedder == "openai":

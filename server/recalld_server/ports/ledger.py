@@ -157,6 +157,25 @@ class Ledger(Protocol):
         """Memories with changes the index has not been told of, oldest first."""
         ...
 
+    async def expired(self, project: str, now: int, limit: int) -> Sequence[tuple[str, int]]:
+        """(id, revision) of live memories that expired at or before `now`, at most `limit`."""
+        ...
+
+    async def purge_outcomes(self, before: int) -> int:
+        """Forget the answers stored at or before a time. Returns how many."""
+        ...
+
+    async def retention(self, project: str) -> int | None:
+        """How long history is kept, µs; None for good. Raises ProjectNotFound."""
+        ...
+
+    async def trim(self, project: str, before: int, limit: int) -> bool:
+        """Drop what was current only until before a time, at most `limit` revisions of it; True if more is left.
+
+        Positions.oldest rises first, so nobody takes what is left for the whole. What the index was not told of stays.
+        """
+        ...
+
     async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
         """How much `forget` would erase."""
         ...

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 
 from recalld.v1 import entity_service_pb2, memory_pb2, memory_service_pb2, search_service_pb2
 from recalld_server.domain import limits
 from recalld_server.domain.errors import FieldInvalid, LimitExceeded, QueryEmpty, ScopeMissing, TextInvalid
+from recalld_server.rpc.convert import metadata_of
 
 ROLES = ("user", "assistant", "system", "tool")
 ORDERS = ("create_time", "create_time desc", "create_time asc", "update_time", "update_time desc", "update_time asc")
@@ -75,7 +75,7 @@ def check_metadata(struct: Struct, path: str) -> Iterator[Violation]:
     if problem:
         yield problem
         return
-    size = len(json.dumps(MessageToDict(struct), ensure_ascii=False, separators=(",", ":")).encode())
+    size = len(json.dumps(metadata_of(struct), ensure_ascii=False, separators=(",", ":")).encode())
     if size > limits.METADATA_BYTES:
         text = f"must be at most {limits.METADATA_BYTES} bytes as JSON, not {size}"
         yield Violation(path, text, LimitExceeded, {"limit": limits.METADATA_BYTES, "actual": size})
@@ -117,9 +117,9 @@ def check_categories(request: Any, prefix: str) -> Iterator[Violation]:
 
 def check_request_id(request: Any, prefix: str) -> Iterator[Violation]:
     given = request.request_id
-    if given and not (len(given) <= limits.REQUEST_ID_LENGTH and given.isascii() and given.isprintable()):
-        text = f"must be at most {limits.REQUEST_ID_LENGTH} printable ASCII characters"
-        yield Violation(f"{prefix}request_id", text)
+    yield from too_long(given, limits.REQUEST_ID_LENGTH, f"{prefix}request_id")
+    if given and not (given.isascii() and given.isprintable()):
+        yield Violation(f"{prefix}request_id", "must be printable ASCII characters")
 
 
 def check_message(message: memory_pb2.Message, prefix: str) -> Iterator[Violation]:

@@ -69,7 +69,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         )
 
     async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="AddAsync")
 
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any
@@ -189,7 +189,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         changed = await self._modify.delete_matching(who, deletion(request, request_key("DeleteMemories", request)))
         sample = paging.fitting([convert.memory_pb(memory) for memory in changed.memories])
         stand = {} if request.dry_run else self._stand(who, changed)
-        return pb.DeleteMemoriesResponse(count=changed.count, sample=sample, **stand)
+        until = convert.timestamp_pb(changed.until) if changed.until else None
+        return pb.DeleteMemoriesResponse(count=changed.count, sample=sample, restorable_until=until, **stand)
 
     async def RestoreMemory(self, request: pb.RestoreMemoryRequest, context: Any) -> pb.RestoreMemoryResponse:
         check(request)
@@ -241,7 +242,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     async def DeleteByInstruction(
         self, request: pb.DeleteByInstructionRequest, context: Any
     ) -> pb.DeleteByInstructionResponse:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="DeleteByInstruction")
 
     async def SetFeedback(self, request: pb.SetFeedbackRequest, context: Any) -> pb.SetFeedbackResponse:
         check(request)

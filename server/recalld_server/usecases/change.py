@@ -10,6 +10,7 @@ from recalld_server.domain.errors import (
     CountMismatch,
     EntityNotFound,
     EtagMismatch,
+    HistoryTrimmed,
     MemoryImmutable,
     MemoryNotDeleted,
     MemoryNotFound,
@@ -50,6 +51,7 @@ class Changed:
     count: int
     seq: int
     applied: bool
+    until: int | None = None  # when a deletion can't be undone any more, µs
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class Modify:
             count = await self._ledger.count(access, deletion.scope, deletion.filter, as_of)
             if deletion.expected_count not in (None, count):
                 raise CountMismatch(expected=deletion.expected_count, actual=count)
+        kept = await self._ledger.retention(access.project)
+        until = self._clock.now() + kept if kept else None
         more, progress = True, done
         written: Written | None = None
 
@@ -155,7 +159,7 @@ class Modify:
                 found = await self._ledger.matching(access, deletion.scope, deletion.filter, as_of, limit)
             more, found = len(found) > TRANSACTION, found[:TRANSACTION]
             progress = done + len(found)
-            answer = stored_answer([], count=progress, as_of=as_of)
+            answer = stored_answer([], count=progress, as_of=as_of, until=until)
             deletes = [Delete(id, revision) for id, revision in found]
             return Change(deletes=deletes, request=deletion.request, answer=answer, partial=more)
 
@@ -198,6 +202,8 @@ class Modify:
             if revision is not None:
                 named = await self._ledger.revisions(access, [(memory_id, revision)])
                 if (memory_id, revision) not in named:
+                    if 0 < revision < newest.revision and (stand := await self._ledger.positions(access)).oldest:
+                        raise HistoryTrimmed(oldest_sequence=stand.oldest)
                     raise RevisionNotFound(memory_id=memory_id, revision=revision)
                 wanted = named[memory_id, revision]
             expire = wanted.expire_time if wanted.live_at(self._clock.now()) else None
@@ -230,7 +236,8 @@ class Modify:
         written: Written = await self._writer.once(access, request, work)
         named = [(str(id), int(revision)) for id, revision in written.answer["memories"]]
         memories = [written.memories[key] for key in named if key in written.memories]
-        return Changed(memories, int(written.answer.get("count", len(named))), written.seq, written.applied)
+        count, until = int(written.answer.get("count", len(named))), written.answer.get("until")
+        return Changed(memories, count, written.seq, written.applied, until)
 
 
 def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:

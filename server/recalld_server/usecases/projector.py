@@ -95,10 +95,11 @@ class Projector:
         return set(waiting) - set(left)
 
     async def wait(self, access: Access, seq: int, seconds: float) -> None:
-        """Return when everything up to `seq` is in the index. Raises IndexBehind after `seconds`."""
+        """Return when the index is whole and has everything up to `seq`. Raises IndexBehind after `seconds`."""
         deadline = asyncio.get_running_loop().time() + seconds
         with span("wait"):
-            while (await self._ledger.positions(access)).applied < seq:
-                if asyncio.get_running_loop().time() >= deadline:
+            while access.project not in self._caught_up or (await self._ledger.positions(access)).applied < seq:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
                     raise IndexBehind
-                await self._clock.sleep(0.02)
+                await self._clock.sleep(min(0.02, left))

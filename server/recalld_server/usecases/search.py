@@ -105,9 +105,9 @@ class Search:
         """
         if query.as_of is not None:
             return await self._rank_past(access, query, await self._read.sequence(access, query.as_of))
-        self._projector.require(access.project)
         if query.fresh_seq:
             await self._projector.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
+        self._projector.require(access.project)
         state, question, vector = await self._asked(access, query)
         now, depth = self._clock.now(), DEPTH
         nominations = await self._nominate(access, query, state.generation, question, vector, now, depth)

@@ -117,6 +117,10 @@ class Writer:
                 return await work(outcome)
             except OutcomeTaken:  # the same request at another server committed first: its answer is ours
                 continue
+            except RecalldError:
+                # It may also have committed before this one decided: what is gone or has moved is then its doing.
+                if await self._ledger.outcome(access, request.rpc, request.request_id) == outcome:
+                    raise
 
     async def _rendered(self, access: Access, outcome: Outcome) -> Written:
         named = [(str(id), int(revision)) for id, revision in outcome.answer.get("memories", ())]

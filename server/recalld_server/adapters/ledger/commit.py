@@ -151,6 +151,9 @@ def _guarded(connection: Connection, access: Access, change: Change, now: int) -
     """The live memories this change replaces, once every guard holds."""
     if any(not access.pin.admits(put.memory.scope) for put in change.puts):
         raise MemoryNotFound
+    named = Counter([*(put.memory.id for put in change.puts), *(gone.memory_id for gone in change.deletes)])
+    if twice := [id for id, times in named.items() if times > 1]:
+        raise RevisionConflict(twice)  # the first of the two leaves no revision that the second could expect
     expected = {put.memory.id: put.expected for put in change.puts if put.expected}
     expected |= {gone.memory_id: gone.expected for gone in change.deletes}
     current: dict[str, Memory] = {}

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import commit as writing
-from recalld_server.adapters.ledger import forget, projection, reads
+from recalld_server.adapters.ledger import forget, projection, reads, trim
 from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import inside
@@ -179,6 +179,18 @@ class SqlLedger:
 
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
         return await self._engine.read(lambda c: projection.pending(c, project, generation, limit))
+
+    async def expired(self, project: str, now: int, limit: int) -> Sequence[tuple[str, int]]:
+        return await self._engine.read(lambda c: trim.expired(c, project, now, limit))
+
+    async def purge_outcomes(self, before: int) -> int:
+        return await self._engine.write(lambda c: trim.purge_outcomes(c, before))
+
+    async def retention(self, project: str) -> int | None:
+        return await self._engine.read(lambda c: trim.retention(c, project))
+
+    async def trim(self, project: str, before: int, limit: int) -> bool:
+        return await self._engine.write(lambda c: trim.trim(c, project, before, limit))
 
     async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
         return await self._engine.read(lambda c: forget.extent(c, access, scope, filter))

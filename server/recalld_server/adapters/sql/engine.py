@@ -90,7 +90,7 @@ class SqliteEngine:
         return await asyncio.to_thread(self._checkpoint)
 
     def _checkpoint(self) -> bool:
-        """On a connection of its own, for it may not run inside a transaction. It waits for readers that began before."""
+        """On a connection of its own, for it may not run in a transaction. It waits for readers that began before."""
         connection = sqlean.connect(self.path, timeout=CHECKPOINT_WAIT)
         try:
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
