@@ -41,10 +41,10 @@ class Nominations:
 
 @dataclass(frozen=True, slots=True)
 class Scrubbed:
-    """What an index has left of deleted memories: their entries, and whether its log of changes is empty."""
+    """What an index has left of deleted memories: their entries, and whether its files are clean of others."""
 
     entries: int
-    log_empty: bool
+    clean: bool
 
 
 class Index(Protocol):

@@ -204,9 +204,9 @@ class Ledger(Protocol):
         ...
 
     async def scrub(self) -> bool:
-        """Clear caches, and write the log into the file, so that the engine keeps nothing of what was erased before.
+        """Clear caches and rewrite files, so that the engine keeps nothing of what was erased before.
 
-        False when a reader held the log; a later call will do.
+        Writers wait meanwhile. False when it could not be done now; a later call will do.
         """
         ...
 

@@ -112,14 +112,14 @@ class Forget:
         return Written(answer, receipt.sequence, applied)
 
     async def _checked(self, project: str, done: Forgotten, applied: bool) -> Receipt:
-        log_empty = await self._ledger.scrub()
+        clean = await self._ledger.scrub()
         sequence = (await self._ledger.positions(Access(project))).head
         found = await self._ledger.remains(project, done.after)
         withdrawn = sum([await holder.withdraw(project, found.ids) for holder in self._holders])
         legs = [
             _leg("ledger", found.rows + found.derived, "Rows were left; forget again."),
             _leg("messages", done.kept_messages, _MESSAGES.format(done.kept_messages)),
-            _leg("ledger_log", not log_empty, _LOG),
+            _leg("ledger_file", not clean, _FILE),
             *await self._index_legs(project, found.ids),
             _leg("index_queue", found.pending, "The index is told as soon as it can be reached."),
             _leg("requests", found.outcomes, "Ids of requests and hashes of them, for retries; gone within 24 hours."),
@@ -135,11 +135,11 @@ class Forget:
             return [Leg("index", LegState.PENDING, "It could not be reached; it is told as soon as it can be.")]
         return [
             _leg("index", left.entries, "It is told of the rest within seconds."),
-            _leg("index_log", not left.log_empty, _LOG),
+            _leg("index_file", not left.clean, _FILE),
         ]
 
 
-_LOG = "Readers held the log; the next such call empties it, and so does stopping the server."
+_FILE = "It could not be rewritten now, being read or the disk full; the next ForgetMemories of anything does it."
 _MESSAGES = "{} messages stay that memories not forgotten were taken from, too; they go with the last of those."
 
 

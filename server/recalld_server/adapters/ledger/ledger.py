@@ -224,7 +224,7 @@ class SqlLedger:
 
     async def scrub(self) -> bool:
         self._cache.clear()
-        return await self._engine.checkpoint()
+        return await self._engine.rewrite()
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))

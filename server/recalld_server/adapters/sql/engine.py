@@ -30,7 +30,7 @@ Work = Callable[[Connection], T]
 
 GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
 READERS = 4
-CHECKPOINT_WAIT = 5.0  # seconds for readers to end
+REWRITE_WAIT = 5.0  # seconds for the writer, and then for readers, to end
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
 
@@ -45,8 +45,8 @@ class SqlEngine(Protocol):
         """Run `work` in a transaction that is durable on return; whatever it raises undoes it."""
         ...
 
-    async def checkpoint(self) -> bool:
-        """Leave nothing of earlier transactions in the log; False if readers hold it."""
+    async def rewrite(self) -> bool:
+        """Leave nothing of deleted rows in the files; False if that could not be done now."""
         ...
 
     async def close(self) -> None:
@@ -84,18 +84,25 @@ class SqliteEngine:
         self._queue.put((work, future))
         return await asyncio.wrap_future(future)
 
-    async def checkpoint(self) -> bool:
+    async def rewrite(self) -> bool:
         if self._closed:
             raise self._unavailable()
-        return await asyncio.to_thread(self._checkpoint)
+        return await asyncio.to_thread(self._rewrite)
 
-    def _checkpoint(self) -> bool:
-        """On a connection of its own, for it may not run in a transaction. It waits for readers that began before."""
-        connection = sqlean.connect(self.path, timeout=CHECKPOINT_WAIT)
+    def _rewrite(self) -> bool:
+        """Writers wait meanwhile; readers go on.
+
+        `secure_delete` clears deleted rows, but not the copies that stay in the gap of a page whose rows moved to
+        another when the tree was balanced. A vacuum writes every page anew; the log then goes, with the old pages.
+        """
+        connection = sqlean.connect(self.path, timeout=REWRITE_WAIT, isolation_level=None)
         try:
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("VACUUM")
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
-        except sqlean.OperationalError:
+        except sqlean.OperationalError as error:
+            log.warning("file not rewritten", extra={"store": self.path.stem, "error": str(error)})
             return False
         finally:
             connection.close()

@@ -115,8 +115,8 @@ class EmbeddedIndex:
         """The terms of deleted entries stay in FTS5's segments until these are merged, so they are merged now."""
         await self._write(lambda c: c.exec_driver_sql("INSERT INTO postings (postings) VALUES ('optimize')"))
         self._blocks.clear()
-        log_empty = await self._engine.checkpoint()
-        return Scrubbed(await self._read(lambda c: rows.count(c, project, ids)), log_empty)
+        clean = await self._engine.rewrite()
+        return Scrubbed(await self._read(lambda c: rows.count(c, project, ids)), clean)
 
     async def drop(self, project: str, generation: Generation) -> None:
         """In transactions of 1,000 entries. The mark goes first: an index dropped by half vouches for nothing."""
