@@ -50,6 +50,7 @@ class App:
     telemetry: Telemetry
     projecting: asyncio.Task[None]
     probing: asyncio.Task[None]
+    clearing: asyncio.Task[None]
 
     @property
     def port(self) -> int:
@@ -85,15 +86,18 @@ class App:
         observe(telemetry.instruments)  # the background's work counts as well
         projecting = asyncio.create_task(recalld.projector.run())
         probing = asyncio.create_task(recalld.readiness.run(lambda ready: _tell(server, ready)))
-        return cls(recalld, server, http, telemetry, projecting, probing)
+        clearing = asyncio.create_task(recalld.janitor.run())
+        return cls(recalld, server, http, telemetry, projecting, probing, clearing)
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
         await _ended(self.probing)  # or it would say SERVING again
+        self.recalld.watch.stop()
         await self.server.stop(GRACE)
         try:
             await self.http.stop()
             await _ended(self.projecting)
+            await _ended(self.clearing)
             await self.telemetry.close()
         finally:
             await self.recalld.close()
@@ -137,13 +141,16 @@ async def serve(settings: Settings) -> None:
     try:
         print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait([stop, app.projecting, app.probing], return_when=asyncio.FIRST_COMPLETED)
+        background = [app.projecting, app.probing, app.clearing]
+        await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
 
 
 def _services(recalld: Recalld) -> list[Service]:
-    memory = MemoryService(recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens)
+    memory = MemoryService(
+        recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens, recalld.watch, recalld.forget
+    )
     search = SearchService(recalld.search, recalld.read, recalld.tokens)
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
     export = later(export_service_pb2.DESCRIPTOR.services_by_name["ExportService"])

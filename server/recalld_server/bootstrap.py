@@ -33,11 +33,14 @@ from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Modify
 from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.features import FeatureMaker
+from recalld_server.usecases.forget import Forget
 from recalld_server.usecases.imports import Import
+from recalld_server.usecases.janitor import Janitor
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
 from recalld_server.usecases.search import Search
+from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.writing import Writer
 
 DEFAULT_PROJECT = "default"
@@ -64,6 +67,9 @@ class Recalld:
     read: Read
     importing: Import
     search: Search
+    watch: Watch
+    forget: Forget
+    janitor: Janitor
     lock: FileLock
 
     async def close(self) -> None:
@@ -94,8 +100,15 @@ def hold(settings: Settings) -> FileLock:
     return lock
 
 
-async def build(settings: Settings, clock: Clock | None = None, instruments: Instruments | None = None) -> Recalld:
+async def build(
+    settings: Settings,
+    clock: Clock | None = None,
+    instruments: Instruments | None = None,
+    model: Embedder | None = None,
+) -> Recalld:
     """Open the engines and wire the use cases; stores and model are observed by `instruments`.
+
+    `clock` and `model` take the place of the machine's clock and of the embedder the settings name.
 
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
@@ -105,7 +118,7 @@ async def build(settings: Settings, clock: Clock | None = None, instruments: Ins
     async with AsyncExitStack() as opened:
         lock = hold(settings)
         opened.callback(lock.release)
-        model = await _embedder(settings, instruments)
+        model = model or await _embedder(settings, instruments)
         embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)
         ledger = SqlLedger(await _ledger(settings.data_dir / "ledger.db"), clock)
@@ -152,6 +165,9 @@ async def _wired(
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
+        forget=Forget(ledger, index, writer, clock),
+        janitor=Janitor(ledger, writer, clock),
+        watch=Watch(ledger, read, writer.committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         lock=lock,
     )

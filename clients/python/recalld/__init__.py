@@ -33,10 +33,12 @@ from recalld.errors import (
 )
 from recalld.imports import ImportFailure, ImportProgress
 from recalld.streams import AsyncSearchStream, SearchStream, Summary
+from recalld.watching import AsyncWatchStream, WatchStream
 
 __all__ = [
     "AsyncMemoryClient",
     "AsyncSearchStream",
+    "AsyncWatchStream",
     "Cancelled",
     "Conflict",
     "DeadlineExceeded",
@@ -58,4 +60,5 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Violation",
+    "WatchStream",
 ]

@@ -11,13 +11,14 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 import grpc.aio
 
-from recalld import calls, imports, requests
+from recalld import calls, imports, requests, watching
 from recalld.arguments import new_request_id
 from recalld.channel import DEFAULT_TIMEOUT, Connection, Deadline, Tls, new_correlation_id, stubs
 from recalld.errors import from_rpc
 from recalld.options import (
     UNSET,
     AddOptions,
+    ConditionOptions,
     ListOptions,
     Messages,
     OutputFormat,
@@ -28,6 +29,8 @@ from recalld.options import (
 )
 from recalld.responses import Item
 from recalld.streams import AsyncSearchStream
+from recalld.times import Time
+from recalld.watching import AsyncWatchStream
 
 T = TypeVar("T")
 
@@ -86,6 +89,26 @@ class AsyncMemoryClient:
             return stub.StreamSearch(request, timeout=deadline.left(), metadata=metadata)
 
         return AsyncSearchStream(open_call, correlation_id)
+
+    def watch(
+        self,
+        *,
+        beginning: bool = False,
+        resume_token: str = "",
+        as_of: Time | int | None = None,
+        **options: Unpack[ConditionOptions],
+    ) -> AsyncWatchStream:
+        """As MemoryClient.watch, for `async for`."""
+        request = watching.request(beginning=beginning, resume_token=resume_token, as_of=as_of, **options)
+        correlation_id = new_correlation_id()
+        metadata = self._connection.metadata(correlation_id)
+
+        def open_call(token: str) -> Any:
+            if token:
+                request.resume_token = token
+            return self._stub("MemoryService").Watch(request, metadata=metadata)
+
+        return AsyncWatchStream(open_call, resume_token, correlation_id)
 
     async def get(self, memory_id: str, *, timeout: Timeout = UNSET) -> Item:
         """As MemoryClient.get."""

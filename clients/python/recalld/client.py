@@ -8,13 +8,14 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from recalld import calls, imports, requests
+from recalld import calls, imports, requests, watching
 from recalld.arguments import new_request_id
 from recalld.channel import DEFAULT_TIMEOUT, Connection, Deadline, Tls, new_correlation_id, stubs
 from recalld.errors import from_rpc
 from recalld.options import (
     UNSET,
     AddOptions,
+    ConditionOptions,
     ListOptions,
     Messages,
     OutputFormat,
@@ -25,6 +26,8 @@ from recalld.options import (
 )
 from recalld.responses import Item
 from recalld.streams import SearchStream
+from recalld.times import Time
+from recalld.watching import WatchStream
 
 T = TypeVar("T")
 
@@ -91,6 +94,29 @@ class MemoryClient:
             return stub.StreamSearch(request, timeout=deadline.left(), metadata=metadata)
 
         return SearchStream(open_call, correlation_id)
+
+    def watch(
+        self,
+        *,
+        beginning: bool = False,
+        resume_token: str = "",
+        as_of: Time | int | None = None,
+        **options: Unpack[ConditionOptions],
+    ) -> WatchStream:
+        """Changes as they are committed, from now on, from the oldest kept, after a token or after a moment.
+
+        Entries as of `history`, with `sequence` and `cause`. Resumes by itself; leave it with `close()` or `with`.
+        """
+        request = watching.request(beginning=beginning, resume_token=resume_token, as_of=as_of, **options)
+        correlation_id = new_correlation_id()
+        metadata = self._connection.metadata(correlation_id)
+
+        def open_call(token: str) -> Any:
+            if token:
+                request.resume_token = token
+            return self._stubs["MemoryService"].Watch(request, metadata=metadata)
+
+        return WatchStream(open_call, resume_token, correlation_id)
 
     def get(self, memory_id: str, *, timeout: Timeout = UNSET) -> Item:
         """One memory. Raises NotFound."""

@@ -132,6 +132,16 @@ def event(source: memory_pb2.Event) -> Item:
     return item
 
 
+def change(source: memory_pb2.Event) -> Item:
+    """One change of a watch: an entry of a history with its `sequence`, its `cause` ("" unless it was deleted)
+    and, where there are such, the key that did it (`principal`) and the `request_id` of the call."""
+    item = event(source)
+    cause = memory_pb2.Cause.Name(source.cause).removeprefix("CAUSE_").lower()
+    item["sequence"] = source.sequence
+    item["cause"] = "" if cause == "unspecified" else cause
+    return item | {name: value for name in ("principal", "request_id") if (value := getattr(source, name))}
+
+
 def entities(answers: Iterable[entity_service_pb2.ListEntitiesResponse]) -> Item:
     """All entities of all pages, in the envelope that clients read. recalld keeps no owner and no metadata of them."""
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from recalld_server.cli import demo, doctor, memories, serve
+from recalld_server.cli import demo, doctor, memories, serve, watch
 
 cli = typer.Typer(
     name="recalld",
@@ -17,6 +17,7 @@ cli = typer.Typer(
 cli.command("serve")(serve.serve)
 cli.command("add")(memories.add)
 cli.command("search")(memories.search)
+cli.command("watch")(watch.watch)
 cli.command("import")(memories.import_memories)
 cli.command("doctor")(doctor.doctor)
 cli.command("demo")(demo.demo)

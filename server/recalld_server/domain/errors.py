@@ -125,6 +125,10 @@ class HistoryTrimmed(RecalldError):
     """The history asked for has been trimmed."""
 
 
+class WatchTooSlow(RecalldError):
+    """The reader of this watch fell too far behind; resume with the token."""
+
+
 class AsOfFuture(RecalldError):
     """The moment asked for lies ahead of the ledger."""
 

@@ -128,6 +128,11 @@ class Memory:
         return digest(self.id, str(self.revision))[:16]
 
     @property
+    def forgotten(self) -> bool:
+        """Whether the content was erased for good: no other memory has an empty text."""
+        return not self.text
+
+    @property
     def date(self) -> int:
         """When it happened, else when it was said, else when it was stored."""
         return self.event_time or self.said_time or self.create_time

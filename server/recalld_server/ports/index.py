@@ -39,6 +39,14 @@ class Nominations:
     exhausted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """What an index has left of deleted memories: their entries, and whether its files are clean of others."""
+
+    entries: int
+    clean: bool
+
+
 class Index(Protocol):
     """Searchable entries of each project, one set for each generation."""
 
@@ -65,6 +73,10 @@ class Index(Protocol):
 
     def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
         """(memory id, revision) of every entry by id, for comparison with the ledger."""
+        ...
+
+    async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
+        """Leave nothing of entries deleted so far in caches and files of the engine, and look for those of `ids`."""
         ...
 
     async def drop(self, project: str, generation: Generation) -> None:

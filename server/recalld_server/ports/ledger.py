@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from recalld_server.domain.filters import Filter
+from recalld_server.domain.forgetting import Extent, Forgotten, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -25,6 +26,7 @@ from recalld_server.domain.revision import (
     Outcome,
     Page,
     Positions,
+    RequestKey,
     SearchState,
 )
 
@@ -129,6 +131,10 @@ class Ledger(Protocol):
         """Events in order of their sequence numbers."""
         ...
 
+    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], Positions]:
+        """Events as `events` gives them, and where the project stood at that very moment."""
+        ...
+
     async def entities(
         self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
     ) -> Sequence[Entity]:
@@ -167,6 +173,59 @@ class Ledger(Protocol):
 
     async def backlog(self, project: str) -> int:
         """How many changes are pending, in all generations."""
+        ...
+
+    async def expired(self, project: str, now: int, limit: int) -> Sequence[tuple[str, int]]:
+        """(id, revision) of live memories that expired at or before `now`, at most `limit`."""
+        ...
+
+    async def purge_outcomes(self, before: int) -> int:
+        """Forget the answers stored at or before a time. Returns how many."""
+        ...
+
+    async def retention(self, project: str) -> int | None:
+        """How long history is kept, µs; None for good. Raises ProjectNotFound."""
+        ...
+
+    async def trim(self, project: str, before: int, limit: int) -> bool:
+        """Drop what was current only until before a time, at most `limit` revisions of it; True if more is left.
+
+        Positions.oldest rises first, so nobody takes what is left for the whole. What the index was not told of stays.
+        """
+        ...
+
+    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+        """How much `forget` would erase."""
+        ...
+
+    async def forget(
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        limit: int,
+        expected: int | None,
+        request: RequestKey | None,
+        done: Forgotten | None,
+    ) -> Forgotten:
+        """Erase at most `limit` memories that match at their last revision, deleted ones included, for good.
+
+        Text, metadata, categories, sources and ids of every revision go, with features, facets and the messages no
+        live memory was taken from; a FORGOTTEN revision ends each. `done` is what came before it in the same call,
+        and the sum is kept as a partial outcome under `request`. Raises CountMismatch, at the first transaction only,
+        if not exactly `expected` match; then nothing was erased.
+        """
+        ...
+
+    async def remains(self, project: str, after: int) -> Remains:
+        """What is still there of all that was forgotten after a sequence number, counted in the tables."""
+        ...
+
+    async def scrub(self) -> bool:
+        """Clear caches and rewrite files, so that the engine keeps nothing of what was erased before.
+
+        Writers wait meanwhile. False when it could not be done now; a later call will do.
+        """
         ...
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:

@@ -286,6 +286,11 @@ def check_one_memory(request: Any, prefix: str) -> Iterator[Violation]:
         yield from check_request_id(request, prefix)
 
 
+def check_feedback(request: memory_service_pb2.SetFeedbackRequest, prefix: str) -> Iterator[Violation]:
+    yield from check_one_memory(request, prefix)
+    yield from too_long(request.reason, limits.TEXT_BYTES, f"{prefix}reason")
+
+
 def check_events(request: memory_service_pb2.ListEventsRequest, prefix: str) -> Iterator[Violation]:
     yield from check_page(request, prefix)
     yield from check_one_memory(request, prefix)
@@ -335,6 +340,9 @@ CHECKS: dict[str, Check] = {
     f"{_SERVICE}DeleteMemoriesRequest": check_delete_matching,
     f"{_SERVICE}RestoreMemoryRequest": check_one_memory,
     f"{_SERVICE}ListEventsRequest": check_events,
+    f"{_SERVICE}SetFeedbackRequest": check_feedback,
+    f"{_SERVICE}WatchRequest": check_as_of,
+    f"{_SERVICE}ForgetMemoriesRequest": check_delete_matching,
     f"{_SERVICE}SearchRequest": check_search,
     f"{_SERVICE}ListEntitiesRequest": check_page,
     f"{_SERVICE}DeleteEntityRequest": check_delete_entity,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from recalld_server.domain.revision import RequestKey
 from recalld_server.rpc import convert
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.change import Deletion, Update
+from recalld_server.usecases.forget import Forgetting
 from recalld_server.usecases.imports import ImportedMemory, ImportedText, ImportItem
 from recalld_server.usecases.read import AsOf
+from recalld_server.usecases.watch import Position, WatchQuery
 
 UPDATABLE = ("text", "metadata", "categories", "expire_time", "immutable")
 
@@ -66,6 +68,34 @@ def deletion(request: pb.DeleteMemoriesRequest, key: RequestKey | None) -> Delet
         filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
         expected_count=request.expected_count if request.HasField("expected_count") else None,
         dry_run=request.dry_run,
+        request=key,
+    )
+
+
+def watch_query(request: pb.WatchRequest, after: Sequence[int] | None) -> WatchQuery:
+    """A WatchRequest; `after` is the payload of its resume token."""
+    return WatchQuery(
+        scope=convert.scope_of(request.scope),
+        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        beginning=request.beginning,
+        after=Position(*after) if after else None,
+        as_of=as_of(request),
+    )
+
+
+def feedback_of(request: pb.SetFeedbackRequest) -> str:
+    """The judgement as the ledger keeps it: a name of the enum, empty for none."""
+    name: str = memory_pb2.Feedback.Name(request.feedback).removeprefix("FEEDBACK_")
+    return "" if name == "UNSPECIFIED" else name
+
+
+def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> Forgetting:
+    """A ForgetMemoriesRequest."""
+    return Forgetting(
+        scope=convert.scope_of(request.scope),
+        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        dry_run=request.dry_run,
+        expected_count=request.expected_count if request.HasField("expected_count") else None,
         request=key,
     )
 

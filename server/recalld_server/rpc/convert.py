@@ -17,7 +17,9 @@ from recalld_server.domain.memory import Cause, Memory, Message, Scope, digest
 from recalld_server.domain.revision import Entity, Event
 from recalld_server.rpc.convert_filter import filter_of
 from recalld_server.usecases.add import Result, Verdict
+from recalld_server.usecases.forget import Receipt
 from recalld_server.usecases.search import FoundMemory
+from recalld_server.usecases.watch import Sight
 
 __all__ = ["filter_of"]  # and all below: one place to import conversions from
 
@@ -119,6 +121,31 @@ def event_pb(event: Event) -> pb.Event:
         principal=event.principal,
         request_id=event.request_id,
         time=timestamp_pb(event.time),
+    )
+
+
+def sight_pb(sight: Sight, token: str) -> memory_service_pb2.WatchResponse:
+    """One message of a watch."""
+    if sight.event is not None:
+        return memory_service_pb2.WatchResponse(event=event_pb(sight.event), resume_token=token)
+    checkpoint = memory_service_pb2.WatchCheckpoint(sequence=sight.position.seq, time=timestamp_pb(sight.time))
+    return memory_service_pb2.WatchResponse(checkpoint=checkpoint, resume_token=token)
+
+
+def receipt_pb(receipt: Receipt, token: str) -> memory_service_pb2.ForgetReceipt:
+    """What was forgotten. A dry run has no token, was not checked and told the index nothing."""
+    return memory_service_pb2.ForgetReceipt(
+        memory_count=receipt.memories,
+        revision_count=receipt.revisions,
+        export_count=receipt.exports,
+        sequence=receipt.sequence,
+        check_time=_time_pb(receipt.check_time),
+        legs=[
+            memory_service_pb2.ForgetLeg(name=leg.name, state=f"FORGET_STATE_{leg.state.value}", detail=leg.detail)
+            for leg in receipt.legs
+        ],
+        consistency_token=token,
+        index_state=index_state(receipt.applied) if token else None,
     )
 
 

@@ -52,6 +52,7 @@ TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
     e.DuplicateText: (StatusCode.ABORTED, "WRITE_CONFLICT"),
     e.OutcomeTaken: (StatusCode.ABORTED, "WRITE_CONFLICT"),
     e.HistoryTrimmed: (StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED"),
+    e.WatchTooSlow: (StatusCode.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
     e.AsOfFuture: (StatusCode.OUT_OF_RANGE, "AS_OF_FUTURE"),
     e.AsOfNeedsScope: (StatusCode.FAILED_PRECONDITION, "AS_OF_NEEDS_SCOPE"),
     e.AsOfTooWide: (StatusCode.FAILED_PRECONDITION, "AS_OF_TOO_WIDE"),

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from google.longrunning import operations_pb2
 
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.domain.errors import NotYetAvailable, RecalldError
+from recalld_server.domain.errors import NotYetAvailable, RecalldError, WatchTooSlow
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
-from recalld_server.rpc.commands import add_command, as_of, deletion, import_item, update_of
-from recalld_server.rpc.errors import status_of
-from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.commands import (
+    add_command,
+    as_of,
+    deletion,
+    feedback_of,
+    forgetting,
+    import_item,
+    update_of,
+    watch_query,
+)
+from recalld_server.rpc.errors import ShuttingDown, status_of
+from recalld_server.rpc.interceptors.around import send
+from recalld_server.rpc.interceptors.auth import access, recheck
 from recalld_server.rpc.interceptors.correlation import correlation_id
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Changed, Modify
+from recalld_server.usecases.forget import Forget
 from recalld_server.usecases.imports import TRANSACTION, Import, ImportItem
 from recalld_server.usecases.read import Read
+from recalld_server.usecases.watch import Watch
 
+READER_PATIENCE = 20.0  # seconds for one message of a watch to leave, once what the network buffers is full
 IMPORT_BYTES = 8 * 1024 * 1024  # of one batch in memory
 
 
 class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     """See memory_service.proto."""
 
-    def __init__(self, add: Add, modify: Modify, read: Read, importing: Import, tokens: Tokens) -> None:
+    def __init__(
+        self, add: Add, modify: Modify, read: Read, importing: Import, tokens: Tokens, watch: Watch, forget: Forget
+    ) -> None:
         self._add = add
         self._modify = modify
         self._read = read
         self._import = importing
         self._tokens = tokens
+        self._watch = watch
+        self._forget = forget
 
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
         check(request)
@@ -171,7 +190,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         changed = await self._modify.delete_matching(who, deletion(request, request_key("DeleteMemories", request)))
         sample = paging.fitting([convert.memory_pb(memory) for memory in changed.memories])
         stand = {} if request.dry_run else self._stand(who, changed)
-        return pb.DeleteMemoriesResponse(count=changed.count, sample=sample, **stand)
+        until = convert.timestamp_pb(changed.until) if changed.until else None
+        return pb.DeleteMemoriesResponse(count=changed.count, sample=sample, restorable_until=until, **stand)
 
     async def RestoreMemory(self, request: pb.RestoreMemoryRequest, context: Any) -> pb.RestoreMemoryResponse:
         check(request)
@@ -181,7 +201,11 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.RestoreMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
 
     async def ForgetMemories(self, request: pb.ForgetMemoriesRequest, context: Any) -> pb.ForgetReceipt:
-        raise NotYetAvailable(feature="ForgetMemories")
+        check(request)
+        who = access()
+        receipt = await self._forget.forget(who, forgetting(request, request_key("ForgetMemories", request)))
+        token = "" if request.dry_run else self._tokens.consistency(who.project, receipt.sequence)
+        return convert.receipt_pb(receipt, token)
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
         check(request)
@@ -197,14 +221,24 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
             limit=limit + 1,
         )
-        found = await self._read.events(who, query)
+        found = await self._read.events(who, query, begun=bool(request.page_token))
         shown = paging.fitting([convert.event_pb(event) for event in found[:limit]])
         token = self._tokens.page(bound, shown[-1].sequence) if len(shown) < len(found) else ""
         return pb.ListEventsResponse(events=shown, next_page_token=token)
 
-    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
-        raise NotYetAvailable(feature="Watch")
-        yield  # makes this a stream
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> None:
+        check(request)
+        who = access()
+        bound, token = paging.binding("Watch", who, request), request.resume_token
+        query = watch_query(request, self._tokens.open_resume(token, bound) if token else None)
+        async with aclosing(self._watch.run(who, query, recheck())) as sights:
+            async for sight in sights:
+                token = self._tokens.resume(bound, [sight.position.seq, sight.position.floor])
+                try:
+                    await asyncio.wait_for(send(context, convert.sight_pb(sight, token)), READER_PATIENCE)
+                except TimeoutError:
+                    raise WatchTooSlow(resume_token=token) from None
+        raise ShuttingDown(resume_token=token)
 
     async def DeleteByInstruction(
         self, request: pb.DeleteByInstructionRequest, context: Any
@@ -212,7 +246,11 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         raise NotYetAvailable(feature="DeleteByInstruction")
 
     async def SetFeedback(self, request: pb.SetFeedbackRequest, context: Any) -> pb.SetFeedbackResponse:
-        raise NotYetAvailable(feature="SetFeedback")
+        check(request)
+        who = access()
+        key = request_key("SetFeedback", request)
+        changed = await self._modify.judge(who, request.memory_id, feedback_of(request), request.reason, key)
+        return pb.SetFeedbackResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
 
     def _stand(self, who: Access, changed: Changed) -> dict[str, Any]:
         """The two fields every write answers with."""

@@ -30,6 +30,8 @@ def binding(rpc: str, access: Access, request: Any) -> list[str]:
     for name in _NOT_BOUND:
         if name in bare.DESCRIPTOR.fields_by_name:
             bare.ClearField(name)
+    if "start" in bare.DESCRIPTOR.oneofs_by_name:  # a resumed watch starts elsewhere by its very nature
+        bare.ClearField("start")
     return [rpc, access.project, access.principal, fingerprint(bare)]
 
 

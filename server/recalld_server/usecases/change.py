@@ -10,6 +10,7 @@ from recalld_server.domain.errors import (
     CountMismatch,
     EntityNotFound,
     EtagMismatch,
+    HistoryTrimmed,
     MemoryImmutable,
     MemoryNotDeleted,
     MemoryNotFound,
@@ -50,6 +51,7 @@ class Changed:
     count: int
     seq: int
     applied: bool
+    until: int | None = None  # when a deletion can't be undone any more, µs
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,23 @@ class Modify:
 
         return await self._written(access, request, lambda _: self._writer.decided(access, decide))
 
+    async def judge(
+        self, access: Access, memory_id: str, feedback: str, reason: str, request: RequestKey | None
+    ) -> Changed:
+        """Set or (feedback "") remove what a caller thinks of a memory; an immutable one's too.
+
+        Raises MemoryNotFound, WriteConflict, RequestIdReused, LedgerUnavailable.
+        """
+
+        async def decide() -> Change:
+            current = await self._current(access, [memory_id])
+            before = current[memory_id]
+            judged = replace(before, feedback=feedback, feedback_reason=reason if feedback else "", update_time=0)
+            puts = [Put(judged, Kind.UPDATED, expected=before.revision)]
+            return Change(puts=puts, request=request, answer=stored_answer([(memory_id, before.revision + 1)]))
+
+        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+
     async def delete(self, access: Access, ids: Sequence[str], request: RequestKey | None, etag: str = "") -> Changed:
         """End memories, all or none. Raises as `update` does, but immutable memories may go."""
 
@@ -128,6 +147,8 @@ class Modify:
             count = await self._ledger.count(access, deletion.scope, deletion.filter, as_of)
             if deletion.expected_count not in (None, count):
                 raise CountMismatch(expected=deletion.expected_count, actual=count)
+        kept = await self._ledger.retention(access.project)
+        until = self._clock.now() + kept if kept else None
         more, progress = True, done
         written: Written | None = None
 
@@ -138,7 +159,7 @@ class Modify:
                 found = await self._ledger.matching(access, deletion.scope, deletion.filter, as_of, limit)
             more, found = len(found) > TRANSACTION, found[:TRANSACTION]
             progress = done + len(found)
-            answer = stored_answer([], count=progress, as_of=as_of)
+            answer = stored_answer([], count=progress, as_of=as_of, until=until)
             deletes = [Delete(id, revision) for id, revision in found]
             return Change(deletes=deletes, request=deletion.request, answer=answer, partial=more)
 
@@ -171,6 +192,8 @@ class Modify:
             if latest is None:
                 raise MemoryNotFound(memory_id=memory_id)
             newest, live = latest
+            if newest.forgotten:
+                raise MemoryNotFound(memory_id=memory_id)
             if live and revision is None:
                 raise MemoryNotDeleted(memory_id=memory_id)
             if live and newest.immutable:
@@ -179,6 +202,8 @@ class Modify:
             if revision is not None:
                 named = await self._ledger.revisions(access, [(memory_id, revision)])
                 if (memory_id, revision) not in named:
+                    if 0 < revision < newest.revision and (stand := await self._ledger.positions(access)).oldest:
+                        raise HistoryTrimmed(oldest_sequence=stand.oldest)
                     raise RevisionNotFound(memory_id=memory_id, revision=revision)
                 wanted = named[memory_id, revision]
             expire = wanted.expire_time if wanted.live_at(self._clock.now()) else None
@@ -211,7 +236,8 @@ class Modify:
         written: Written = await self._writer.once(access, request, work)
         named = [(str(id), int(revision)) for id, revision in written.answer["memories"]]
         memories = [written.memories[key] for key in named if key in written.memories]
-        return Changed(memories, int(written.answer.get("count", len(named))), written.seq, written.applied)
+        count, until = int(written.answer.get("count", len(named))), written.answer.get("until")
+        return Changed(memories, count, written.seq, written.applied, until)
 
 
 def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:

@@ -58,7 +58,7 @@ class Read:
             else:
                 raise AsOfFuture
         if seq < stand.oldest:
-            raise HistoryTrimmed(oldest=stand.oldest)
+            raise HistoryTrimmed(oldest_sequence=stand.oldest)
         return seq, time
 
     async def head(self, access: Access) -> int:
@@ -66,10 +66,16 @@ class Read:
         with span("ledger"):
             return (await self._ledger.positions(access)).head
 
-    async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
-        """Events in order. Of one memory: raises MemoryNotFound if there never was such a one."""
+    async def events(self, access: Access, query: EventQuery, begun: bool = False) -> Sequence[Event]:
+        """Events in order. Of one memory: raises MemoryNotFound if there never was such a one.
+
+        Raises HistoryTrimmed for a start before the oldest history kept, unless it is 0 or a listing that has `begun`:
+        those give what there is.
+        """
         with span("ledger"):
-            found = await self._ledger.events(access, query)
+            found, stand = await self._ledger.follow(access, query)
+            if not begun and 0 < query.after < stand.oldest:
+                raise HistoryTrimmed(oldest_sequence=stand.oldest)
             if not found and query.memory_id and await self._ledger.latest(access, query.memory_id) is None:
                 raise MemoryNotFound(memory_id=query.memory_id)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.signal import Committed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,12 +47,17 @@ class Writer:
     def __init__(self, ledger: Ledger, projector: Projector) -> None:
         self._ledger = ledger
         self._projector = projector
-        self._running: set[asyncio.Task[Written]] = set()
+        self.committed = Committed()
+        self._running: set[asyncio.Task[Any]] = set()
         self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
 
     async def write(self, access: Access, change: Change) -> Written:
         """Commit and apply, out of reach of cancellation: a caller that leaves does not leave half a write behind."""
-        task = asyncio.create_task(self._write(access, change))
+        return await self.shielded(self._write(access, change))
+
+    async def shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work that goes on to its end when the caller leaves, and that `drain` waits for."""
+        task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
@@ -131,10 +137,12 @@ class Writer:
             raise LedgerUnavailable(
                 "The ledger did not confirm in time; repeat the call with the same request id."
             ) from None
+        self.committed.notify(access.project)
         memories = {(memory.id, memory.revision): memory for memory in commit.memories}
-        return Written(change.answer, commit.seq, await self._apply(access, commit), memories)
+        return Written(change.answer, commit.seq, await self.apply(access, commit), memories)
 
-    async def _apply(self, access: Access, commit: Commit) -> bool:
+    async def apply(self, access: Access, commit: Commit) -> bool:
+        """Tell the index of a commit; False when that must wait."""
         if not commit.touched:
             return True
         try:

@@ -82,15 +82,14 @@ class _Moment:
 def commit(connection: Connection, access: Access, change: Change, now: int) -> Commit:
     """Write `change` for `access`; see ports.ledger.Ledger.commit."""
     n = len(change.puts) + len(change.deletes)
-    row = connection.execute(_ADVANCE, {"p": access.project, "n": n, "now": now}).one_or_none()
-    if row is None:
-        raise ProjectNotFound(project=access.project)
-    head, time, generation = row
-    moment = _Moment(head - n + 1, time, Generation.parse(generation))
+    head, time, generation = advance(connection, access.project, n, now)
+    moment = _Moment(head - n + 1, time, generation)
     if change.request:
-        _store_outcome(connection, access, change, head, time)
+        store_outcome(connection, access, change, head, time)
     current = _guarded(connection, access, change, now)
-    said = [_reserve(connection, access.project, conversation) for conversation in change.conversations]
+    # Messages no memory came from would be out of reach of everybody, forgetting included.
+    adds = {put.memory.add_id for put in change.puts}
+    said = [_reserve(connection, access.project, c, c.add_id in adds) for c in change.conversations]
     bases = {c.add_id: c.messages[0].position for c in said if c.messages and not c.restored}
     try:
         stored = _write(connection, access, change, moment, current, bases)
@@ -100,7 +99,22 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     return Commit(head, _sourced(stored, said), touched, moment.generation)
 
 
-def _store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
+def advance(connection: Connection, project: str, n: int, now: int) -> tuple[int, int, Generation]:
+    """Take the project's row and its next `n` sequence numbers: the last of them, their time, the generation."""
+    row = connection.execute(_ADVANCE, {"p": project, "n": n, "now": now}).one_or_none()
+    if row is None:
+        raise ProjectNotFound(project=project)
+    head, time, generation = row
+    return head, time, Generation.parse(generation)
+
+
+def pend(connection: Connection, project: str, generation: Generation, changed: Sequence[tuple[int, str]]) -> None:
+    """Note (sequence number, memory id) of each change for the index."""
+    rows = [{"project": project, "generation": generation.number, "seq": seq, "memory_id": id} for seq, id in changed]
+    connection.execute(_INSERT[t.pending], rows)
+
+
+def store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
     request = change.request
     assert request is not None  # noqa: S101 - for the type checker
     row = {
@@ -208,8 +222,11 @@ def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[M
         raise DuplicateText(known)
 
 
-def _reserve(connection: Connection, project: str, conversation: Conversation) -> Conversation:
-    """The conversation with every message at its position. One that ends with its add starts at 0 and needs no row."""
+def _reserve(connection: Connection, project: str, conversation: Conversation, kept: bool) -> Conversation:
+    """The conversation with every message at its position, stored if `kept`.
+
+    One that ends with its add starts at 0 and needs no row.
+    """
     messages, n = conversation.messages, len(conversation.messages)
     if conversation.restored:
         if conversation.key and n:
@@ -225,7 +242,7 @@ def _reserve(connection: Connection, project: str, conversation: Conversation) -
             row = {"project": project, "conversation": conversation.key, "next_position": n}
             base = connection.execute(_RESERVE, row).scalar_one() - n
         messages = [replace(message, position=base + offset) for offset, message in enumerate(messages)]
-    if n:
+    if n and kept:
         rows = [
             {
                 "project": project,
@@ -273,11 +290,7 @@ def _write(
         rows.append(row | _revision(access, change, moment, seq, Kind.DELETED, gone.cause) | {"seq_to": seq})
     if rows:
         connection.execute(_INSERT[t.revisions], rows)
-        pending = [
-            {"project": project, "generation": moment.generation.number, "seq": seq, "memory_id": row["memory_id"]}
-            for seq, row in zip(seqs, rows, strict=True)
-        ]
-        connection.execute(_INSERT[t.pending], pending)
+        pend(connection, project, moment.generation, [(s, row["memory_id"]) for s, row in zip(seqs, rows, strict=True)])
     _write_derived(connection, project, moment.generation.number, change.puts, stored)
     _count_speakers(connection, project, (current[row["id"]] for row in closing), stored)
     return stored

@@ -10,12 +10,13 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import commit as writing
+from recalld_server.adapters.ledger import forget, projection, reads, trim
 from recalld_server.adapters.ledger import pool as ranking
-from recalld_server.adapters.ledger import projection, reads
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import inside
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
+from recalld_server.domain.forgetting import Extent, Forgotten, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -31,6 +32,7 @@ from recalld_server.domain.revision import (
     Outcome,
     Page,
     Positions,
+    RequestKey,
     SearchState,
 )
 from recalld_server.ports.clock import Clock
@@ -158,6 +160,9 @@ class SqlLedger:
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
         return await self._engine.read(lambda c: reads.events(c, access, query))
 
+    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], Positions]:
+        return await self._engine.read(lambda c: (reads.events(c, access, query), reads.stand(c, access)[0]))
+
     async def entities(
         self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
     ) -> Sequence[Entity]:
@@ -198,6 +203,52 @@ class SqlLedger:
     def cached(self) -> int:
         """Memories whose features are held."""
         return len(self._cache)
+
+    async def expired(self, project: str, now: int, limit: int) -> Sequence[tuple[str, int]]:
+        return await self._engine.read(lambda c: trim.expired(c, project, now, limit))
+
+    async def purge_outcomes(self, before: int) -> int:
+        return await self._engine.write(lambda c: trim.purge_outcomes(c, before))
+
+    async def retention(self, project: str) -> int | None:
+        return await self._engine.read(lambda c: trim.retention(c, project))
+
+    async def trim(self, project: str, before: int, limit: int) -> bool:
+        return await self._engine.write(lambda c: trim.trim(c, project, before, limit))
+
+    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+        return await self._engine.read(lambda c: forget.extent(c, access, scope, filter))
+
+    async def forget(
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        limit: int,
+        expected: int | None,
+        request: RequestKey | None,
+        done: Forgotten | None,
+    ) -> Forgotten:
+        work = partial(
+            forget.forget,
+            access=access,
+            scope=scope,
+            filter=filter,
+            limit=limit,
+            expected=expected,
+            request=request,
+            done=done,
+            now=self._clock.now(),
+        )
+        return await self._engine.write(work)
+
+    async def remains(self, project: str, after: int) -> Remains:
+        since = self._clock.now() - reads.OUTCOMES_KEPT
+        return await self._engine.read(lambda c: forget.remains(c, project, after, since))
+
+    async def scrub(self) -> bool:
+        self._cache.clear()
+        return await self._engine.rewrite()
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +35,7 @@ from recalld_server.adapters.ledger.rows import (
 )
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
+from recalld_server.domain.forgetting import masked
 from recalld_server.domain.memory import Access, Cause, Kind, Memory, Scope
 from recalld_server.domain.revision import Entity, Event, EventQuery, Generation, ListQuery, Outcome, Page, Positions
 
@@ -78,7 +80,9 @@ def revisions(
     connection: Connection, access: Access, named: Sequence[tuple[str, int]]
 ) -> Mapping[tuple[str, int], Memory]:
     statement = select(*memory_columns()).where(
-        inside(access), tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named))
+        inside(access),
+        tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named)),
+        t.revisions.c.text != "",  # forgotten since
     )
     return {(m.id, m.revision): m for m in with_sources(connection, access.project, connection.execute(statement))}
 
@@ -184,16 +188,16 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
     )
     # Revisions of one memory are in the same order; the sum keeps a planner from going through all the others.
     seq = t.revisions.c.seq_from + literal_column("0") if query.memory_id else t.revisions.c.seq_from
-    conditions = [inside(access, query.scope), seq > query.after]
+    conditions = [_concerning(connection, access, query.scope), seq > query.after]
     if query.memory_id:
         conditions.append(t.revisions.c.memory_id == query.memory_id)
     if query.filter is not None:
         # A DELETED revision repeats what it ended but has no facets of its own, so only `before` can speak for it.
-        kept = and_(t.revisions.c.kind != Kind.DELETED.value, *satisfying(query.filter))
-        was = and_(
-            before.c.project.is_not(None), before.c.kind != Kind.DELETED.value, *satisfying(query.filter, before)
-        )
-        conditions.append(or_(kept, was))
+        # What was forgotten has nothing left to match; that it was is told to all who might have matched it.
+        gone = t.revisions.c.kind == Kind.FORGOTTEN.value
+        kept = and_(t.revisions.c.kind != Kind.DELETED.value, t.revisions.c.text != "", *satisfying(query.filter))
+        was = and_(before.c.text != "", before.c.kind != Kind.DELETED.value, *satisfying(query.filter, before))
+        conditions.append(or_(gone, kept, was))
     width = len(memory_columns())
     extra = ("seq_from", "kind", "cause", "principal", "request_id", "commit_time")
     statement = (
@@ -206,7 +210,7 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
     rows = connection.execute(statement).all()
     after = with_sources(connection, access.project, rows)
     earlier = [row[width + len(extra) :] for row in rows]
-    was_live = [row[0] is not None and row[-1] != Kind.DELETED.value for row in earlier]
+    was_live = [bool(row[1]) and row[-1] != Kind.DELETED.value for row in earlier]  # row[1]: the text
     found = iter(
         with_sources(connection, access.project, [r for r, live in zip(earlier, was_live, strict=True) if live])
     )
@@ -216,9 +220,18 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
     ]
 
 
+def _concerning(connection: Connection, access: Access, scope: Scope) -> ColumnElement[bool]:
+    """Rows inside access and scope, and those that tell of memories forgotten there: their ids are masked."""
+    if not (access.pin or scope):
+        return inside(access)
+    secret = connection.execute(select(t.ledger.c.secret)).scalar_one()
+    hidden = inside(replace(access, pin=masked(secret, access.pin)), masked(secret, scope))
+    return or_(inside(access, scope), and_(t.revisions.c.kind == Kind.FORGOTTEN.value, hidden))
+
+
 def _event(row: Sequence[Any], memory: Memory, before: Memory | None) -> Event:
     kind = Kind(row[1])
-    after = None if kind in (Kind.DELETED, Kind.FORGOTTEN) else memory
+    after = None if kind is Kind.DELETED or memory.forgotten else memory
     return Event(row[0], kind, Cause(row[2]), memory.id, before, after, row[3], row[4], row[5])
 
 

@@ -31,6 +31,7 @@ Work = Callable[[Connection], T]
 GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
 WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
 READERS = 4
+REWRITE_WAIT = 5.0  # seconds for the writer, and then for readers, to end
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
 
@@ -48,6 +49,10 @@ class SqlEngine(Protocol):
     @property
     def queued(self) -> int:
         """Changes that wait for the writer."""
+        ...
+
+    async def rewrite(self) -> bool:
+        """Leave nothing of deleted rows in the files; False if that could not be done now."""
         ...
 
     async def close(self) -> None:
@@ -90,6 +95,29 @@ class SqliteEngine:
     @property
     def queued(self) -> int:
         return self._queue.qsize()
+
+    async def rewrite(self) -> bool:
+        if self._closed:
+            raise self._unavailable()
+        return await asyncio.to_thread(self._rewrite)
+
+    def _rewrite(self) -> bool:
+        """Writers wait meanwhile; readers go on.
+
+        `secure_delete` clears deleted rows, but not the copies that stay in the gap of a page whose rows moved to
+        another when the tree was balanced. A vacuum writes every page anew; the log then goes, with the old pages.
+        """
+        connection = sqlean.connect(self.path, timeout=REWRITE_WAIT, isolation_level=None)
+        try:
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("VACUUM")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+        except sqlean.OperationalError as error:
+            log.warning("file not rewritten", extra={"store": self.path.stem, "error": str(error)})
+            return False
+        finally:
+            connection.close()
 
     async def close(self) -> None:
         self._closed = True

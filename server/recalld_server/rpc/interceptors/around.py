@@ -64,13 +64,18 @@ async def run(inner: Callable[[Any, Any], Any], request: Any, context: Any) -> A
         return await inner(request, context)
     async with aclosing(inner(request, context)) as answers:
         async for answer in answers:
-            try:
-                await context.write(answer)
-            except grpc.aio.InternalError:  # nobody is there any more
-                raise asyncio.CancelledError from None
+            await send(context, answer)
             for work in _after.get():
                 work()
     return None
+
+
+async def send(context: Any, answer: Any) -> None:
+    """Write one answer of a stream; returns when what the network buffers has room for it."""
+    try:
+        await context.write(answer)
+    except grpc.aio.InternalError:  # nobody is there any more
+        raise asyncio.CancelledError from None
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]

@@ -17,11 +17,17 @@ Authenticator = Callable[[str, Mapping[str, str], str], Awaitable[Access | None]
 
 OPEN = ("/grpc.health.v1.", "/grpc.reflection.")  # answered to anybody: they tell nothing of anybody
 _access: ContextVar[Access] = ContextVar("access")
+_again: ContextVar[Callable[[], Awaitable[Access]]] = ContextVar("again")
 
 
 def access() -> Access:
     """What the running call may touch."""
     return _access.get()
+
+
+def recheck() -> Callable[[], Awaitable[Access]]:
+    """What asks the authenticator again about the running call, for streams that outlive keys."""
+    return _again.get()
 
 
 class Auth(Interceptor):
@@ -35,11 +41,15 @@ class Auth(Interceptor):
         if details.method.startswith(OPEN):
             yield
             return
-        found = await self._authenticator(details.method, metadata(details), context.peer())
-        token = _access.set(found or Access(""))
+
+        async def ask() -> Access:
+            return await self._authenticator(details.method, metadata(details), context.peer()) or Access("")
+
+        token, again = _access.set(await ask()), _again.set(ask)
         try:
             yield
         finally:
+            _again.reset(again)
             _access.reset(token)
 
 

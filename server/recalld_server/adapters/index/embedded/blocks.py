@@ -176,6 +176,12 @@ class Blocks:
                             # Mostly dead rows: the next search reads the living ones anew.
                             self._size -= self._strips.pop(key).size
 
+    def clear(self) -> None:
+        """Hold nothing."""
+        with self._lock:
+            self._strips.clear()
+            self._size = 0
+
     def _evict(self) -> None:
         while self._size > self._capacity and self._strips:
             oldest = next(iter(self._strips))

@@ -58,6 +58,14 @@ def remove_oldest(connection: Connection, space: int, limit: int) -> list[Remove
     return _removed(connection, space, DELETE_OLDEST, limit)
 
 
+def count(connection: Connection, project: str, ids: Sequence[str]) -> int:
+    """How many entries of these memories there are, in whatever generation."""
+    sql = """
+        SELECT count(*) FROM entries WHERE space IN (SELECT space FROM spaces WHERE project = ?)
+        AND memory_id IN (SELECT value FROM json_each(?))"""
+    return int(connection.exec_driver_sql(sql, (project, json.dumps(ids))).scalar_one())
+
+
 def _removed(connection: Connection, space: int, sql: str, argument: str | int) -> list[Removed]:
     found = connection.exec_driver_sql(sql, (space, argument)).all()
     if found:

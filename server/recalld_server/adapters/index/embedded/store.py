@@ -26,7 +26,7 @@ from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.domain.vectors import Int64Array
-from recalld_server.ports.index import IndexQuery, Nominations
+from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
 
 T = TypeVar("T")
 
@@ -120,6 +120,13 @@ class EmbeddedIndex:
             for memory_id, revision in page:
                 yield memory_id, revision
             after = page[-1][0]
+
+    async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
+        """The terms of deleted entries stay in FTS5's segments until these are merged, so they are merged now."""
+        await self._write(lambda c: c.exec_driver_sql("INSERT INTO postings (postings) VALUES ('optimize')"))
+        self._blocks.clear()
+        clean = await self._engine.rewrite()
+        return Scrubbed(await self._read(lambda c: rows.count(c, project, ids)), clean)
 
     async def drop(self, project: str, generation: Generation) -> None:
         """In transactions of 1,000 entries. The mark goes first: an index dropped by half vouches for nothing."""

@@ -1,0 +1,45 @@
+"""`recalld watch`: changes in a terminal, as they happen."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+
+from recalld_server.cli.memories import Agent, App, AsJson, Run, Target, User, _clear_errors, _client, _json, _scope
+
+SHOWN = 100  # characters of a text in a line
+
+
+def watch(
+    user: User = None,
+    agent: Agent = None,
+    app: App = None,
+    run: Run = None,
+    filters: Annotated[
+        str | None, typer.Option(help='A filter as JSON, such as {"categories": {"in": ["food"]}}.')
+    ] = None,
+    beginning: Annotated[bool, typer.Option("--beginning", help="Begin with the oldest change kept.")] = False,
+    resume: Annotated[str, typer.Option(help="Go on after the token of an earlier watch.")] = "",
+    target: Target = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print changes as they are committed, until interrupted."""
+    options: dict[str, Any] = {"beginning": beginning, "resume_token": resume, **_scope(user, agent, app, run)}
+    if filters:
+        options["filters"] = _json(filters, "--filters")
+    with _client(target) as client, _clear_errors(), client.watch(**options) as changes:
+        with suppress(KeyboardInterrupt):
+            for change in changes:
+                typer.echo(json.dumps(change, ensure_ascii=False) if as_json else _line(change))
+        if changes.resume_token:
+            typer.echo(f"go on with --resume {changes.resume_token}", err=True)
+
+
+def _line(change: dict[str, Any]) -> str:
+    text = change["new_memory"] if change["new_memory"] is not None else change["old_memory"] or ""
+    short = " ".join(text.split())
+    short = short if len(short) <= SHOWN else short[: SHOWN - 1] + "…"
+    return f"{change['sequence']:>8}  {change['event']:8}{change['memory_id']}  {short}"

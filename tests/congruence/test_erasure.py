@@ -1,0 +1,42 @@
+"""What was forgotten is in no file, however the rows of the engines were moved about before."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tests.congruence.small_world import OwnClock, opened
+
+from recalld_server.domain.memory import Access, Message, Scope
+from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.change import Update
+from recalld_server.usecases.forget import Forgetting
+
+HERE = Access("default")
+LENGTHS = (1, 5, 60, 400)  # words: a few rows a page, one row a page, and rows that overflow theirs
+
+
+async def test_no_trace_is_left_by_rows_of_any_length(tmp_path: Path) -> None:
+    """With just these rows, copies stayed in the gaps of rebalanced pages until files were rewritten."""
+    choose = random.Random(0)
+    recalld = await opened(tmp_path, OwnClock())
+    words, live = {"xanthippe": "zwiesel", "bob": "hometown"}, dict[str, list[str]](xanthippe=[], bob=[])
+    for n in range(400):
+        user = choose.choice(list(words))
+        text = f"{words[user]} {n} " + f"{words[user]} " * choose.choice(LENGTHS)
+        said = [Message("user", f"{m} {text}", user) for m in range(choose.choice((1, 2, 5)))]
+        scope = Scope(user_id=user, run_id=f"{words[user]}-{n % 7}")
+        command = AddCommand(scope, said, {"place": words[user]}, infer=False)
+        live[user] += [result.memory.id for result in (await recalld.add.add(HERE, command)).results]
+        if n % 2:
+            update = Update(choose.choice(live[user]), {"text": f"again {text} {n}"})
+            await recalld.modify.update(HERE, [update], None)
+        if n % 5 == 0:
+            await recalld.modify.delete(HERE, [live[user].pop(choose.randrange(len(live[user])))], None)
+    receipt = await recalld.forget.forget(HERE, Forgetting(Scope(user_id="xanthippe")))
+    assert [leg.name for leg in receipt.legs if leg.state.value != "EMPTY"] == ["backups"]
+    for file in list(tmp_path.iterdir()):  # noqa: ASYNC240 - the test's own folder
+        content = file.read_bytes().lower()
+        assert not [word for word in (b"xanthippe", b"zwiesel") if word in content], file.name
+    assert b"hometown" in (tmp_path / "ledger.db").read_bytes()
+    await recalld.close()

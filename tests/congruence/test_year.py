@@ -1,0 +1,285 @@
+"""A year of a project against a model in memory: whatever is done to it, in whatever order, the two never disagree.
+
+The model keeps what lived after each sequence number, and one line for each event. Forgetting takes a memory out of
+every one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
+from tests.congruence.small_world import DAY, OwnClock, opened
+
+from recalld_server.domain.errors import MemoryNotDeleted, MemoryNotFound, RevisionNotFound
+from recalld_server.domain.filters import Comparison, Operator
+from recalld_server.domain.memory import Access, Memory, Message, Scope
+from recalld_server.domain.revision import EventQuery, ListQuery
+from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.change import Deletion, Update
+from recalld_server.usecases.forget import Forgetting
+from recalld_server.usecases.read import AsOf
+from recalld_server.usecases.watch import Position, WatchQuery
+
+HERE = Access("default", principal="key")
+USERS = st.sampled_from(["ann", "bob", "ANN"])
+TAGS = st.sampled_from(["red", "blue"])
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A memory at one revision, as far as the model goes."""
+
+    id: str
+    user: str
+    text: str
+    tag: str
+    revision: int
+    expire: int | None = None
+
+    @classmethod
+    def of(cls, memory: Memory) -> Kept:
+        tag = str(memory.metadata.get("tag", ""))
+        return cls(memory.id, memory.scope.user_id, memory.text, tag, memory.revision, memory.expire_time)
+
+
+@dataclass
+class Model:
+    """`states[s]` is what lived after sequence number s; `last` every memory at its last revision with content."""
+
+    states: list[dict[str, Kept]] = field(default_factory=lambda: [{}])
+    events: list[tuple[int, str, str, Kept | None, Kept | None]] = field(default_factory=list)
+    last: dict[str, Kept] = field(default_factory=dict)
+    revisions: dict[str, dict[int, Kept]] = field(default_factory=dict)
+
+    @property
+    def live(self) -> dict[str, Kept]:
+        return self.states[-1]
+
+    def put(self, kind: str, kept: Kept) -> None:
+        self._event(kind, kept.id, self.live.get(kept.id), kept)
+        self.last[kept.id] = kept
+        self.revisions.setdefault(kept.id, {})[kept.revision] = kept
+
+    def delete(self, id: str) -> None:
+        before = self.live[id]
+        self._event("DELETED", id, before, None)
+        self.last[id] = ended = replace(before, revision=before.revision + 1)
+        self.revisions[id][ended.revision] = ended
+
+    def forget(self, ids: Sequence[str]) -> None:
+        for id in sorted(ids):
+            for state in self.states:
+                state.pop(id, None)
+            self.events = [(s, k, i, None, None) if i == id else (s, k, i, b, a) for s, k, i, b, a in self.events]
+            self._event("FORGOTTEN", id, None, None)
+            del self.last[id], self.revisions[id]
+
+    def _event(self, kind: str, id: str, before: Kept | None, after: Kept | None) -> None:
+        state = {key: kept for key, kept in self.live.items() if key != id}
+        self.states.append(state | {id: after} if after else state)
+        self.events.append((len(self.events) + 1, kind, id, before, after))
+
+
+class Year(RuleBasedStateMachine):
+    """The rules are the calls of the service, time, and restarts."""
+
+    memories = Bundle("memories")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="year-"))
+        self.loop = asyncio.Runner()
+        self.clock = OwnClock()
+        self.model = Model()
+        self.texts = 0
+        self.watched: list[tuple[int, str, str]] = []
+        self.position: Position | None = None
+        self.recalld = self.run(opened(self.folder, self.clock))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run(work)
+
+    def teardown(self) -> None:
+        self.run(self.recalld.close())
+        self.loop.close()
+        shutil.rmtree(self.folder)
+
+    def text(self) -> str:
+        self.texts += 1
+        return f"Owns thing number {self.texts}"
+
+    @rule(target=memories, user=USERS, tag=TAGS, count=st.integers(1, 3), days=st.none() | st.integers(1, 60))
+    def add(self, user: str, tag: str, count: int, days: int | None) -> Any:
+        said = [Message("user", self.text()) for _ in range(count)]
+        expire = None if days is None else self.clock.time + days * DAY
+        command = AddCommand(Scope(user_id=user), said, {"tag": tag}, infer=False, expire_time=expire)
+        added = [result.memory for result in self.run(self.recalld.add.add(HERE, command)).results]
+        assert [memory.text for memory in added] == [message.content for message in said]
+        for memory in added:
+            self.model.put("ADDED", Kept(memory.id, user, memory.text, tag, 1, expire))
+        return multiple(*(memory.id for memory in added))
+
+    @rule(id=memories, tag=TAGS, new_text=st.booleans())
+    def update(self, id: str, tag: str, new_text: bool) -> None:
+        values: dict[str, Any] = {"metadata": {"tag": tag}} | ({"text": self.text()} if new_text else {})
+        work = self.recalld.modify.update(HERE, [Update(id, values)], None)
+        if id not in self.model.live:
+            assert isinstance(self.failure(work), MemoryNotFound)
+            return
+        self.run(work)
+        kept = self.model.live[id]
+        text = values.get("text", kept.text)
+        self.model.put("UPDATED", replace(kept, text=text, tag=tag, revision=kept.revision + 1))
+
+    @rule(id=memories)
+    def delete(self, id: str) -> None:
+        work = self.recalld.modify.delete(HERE, [id], None)
+        if id not in self.model.live:
+            assert isinstance(self.failure(work), MemoryNotFound)
+            return
+        self.run(work)
+        self.model.delete(id)
+
+    @rule(user=USERS, tag=TAGS)
+    def delete_matching(self, user: str, tag: str) -> None:
+        deletion = Deletion(Scope(user_id=user), Comparison("metadata.tag", Operator.EQ, tag))
+        found = sorted(kept.id for kept in self.model.live.values() if (kept.user, kept.tag) == (user, tag))
+        assert self.run(self.recalld.modify.delete_matching(HERE, deletion)).count == len(found)
+        for id in found:
+            self.model.delete(id)
+
+    @rule(id=memories, revision=st.none() | st.integers(1, 4))
+    def restore(self, id: str, revision: int | None) -> None:
+        work = self.recalld.modify.restore(HERE, id, revision, None)
+        if id not in self.model.last:
+            assert isinstance(self.failure(work), MemoryNotFound)
+            return
+        if revision is None and id in self.model.live:
+            assert isinstance(self.failure(work), MemoryNotDeleted)
+            return
+        last = self.model.last[id]
+        if revision is not None and revision not in self.model.revisions[id]:
+            assert isinstance(self.failure(work), RevisionNotFound)
+            return
+        wanted = last if revision is None else self.model.revisions[id][revision]
+        self.run(work)
+        expire = wanted.expire if wanted.expire and wanted.expire > self.clock.time else None
+        self.model.put("RESTORED", replace(wanted, revision=last.revision + 1, expire=expire))
+
+    @rule(user=st.none() | USERS, tag=st.none() | TAGS)
+    def forget(self, user: str | None, tag: str | None) -> None:
+        if user is None and tag is None:
+            return
+        condition = Comparison("metadata.tag", Operator.EQ, tag) if tag else None
+        found = [
+            kept.id
+            for kept in self.model.last.values()
+            if (user is None or kept.user == user) and (tag is None or kept.tag == tag)
+        ]
+        scope = Scope(user_id=user or "")
+        receipt = self.run(self.recalld.forget.forget(HERE, Forgetting(scope, condition, expected_count=len(found))))
+        revisions = sum(len(self.model.revisions[id]) for id in found)
+        assert (receipt.memories, receipt.revisions) == (len(found), revisions)
+        self.model.forget(found)
+
+    @rule(id=consumes(memories))
+    def let_go(self, id: str) -> None:
+        """So that later rules mostly meet memories that are still there."""
+
+    @rule(days=st.integers(1, 40))
+    def time_passes(self, days: int) -> None:
+        self.clock.time += days * DAY
+        self.run(self.recalld.janitor.round())
+        gone = [kept.id for kept in self.model.live.values() if kept.expire and kept.expire <= self.clock.time]
+        for id in sorted(gone):
+            self.model.delete(id)
+
+    @rule()
+    def restart(self) -> None:
+        self.run(self.recalld.close())
+        self.recalld = self.run(opened(self.folder, self.clock))
+
+    @precondition(lambda self: self.model.events)
+    @rule(data=st.data(), user=st.none() | USERS)
+    def the_past_is_as_it_was(self, data: st.DataObject, user: str | None) -> None:
+        seq = data.draw(st.integers(0, len(self.model.events)))
+        found = self.listed(ListQuery(scope=Scope(user_id=user or ""), limit=1000), AsOf(seq=seq))
+        assert found == self.shown(self.model.states[seq], user)
+
+    @rule(pieces=st.integers(1, 10))
+    def watch_some_more(self, pieces: int) -> None:
+        """One watch over the whole year, in pieces and across restarts."""
+
+        async def more() -> None:
+            query = WatchQuery(beginning=self.position is None, after=self.position)
+            left = len(self.model.events) - len(self.watched)
+            async with aclosing(self.recalld.watch.run(HERE, query, self.again)) as sights:
+                self.position = (await anext(sights)).position
+                for _ in range(min(pieces, left)):
+                    sight = await anext(sights)
+                    assert sight.event is not None
+                    self.watched.append((sight.event.seq, sight.event.kind.value, sight.event.memory_id))
+                    self.position = sight.position
+
+        self.run(more())
+        assert self.watched == [event[:3] for event in self.model.events[: len(self.watched)]]
+
+    @invariant()
+    def the_present_is_the_models(self) -> None:
+        assert self.listed(ListQuery(limit=1000)) == self.shown(self.model.live)
+
+    @invariant()
+    def the_history_is_the_models(self) -> None:
+        events = self.run(self.recalld.ledger.events(HERE, EventQuery(limit=10_000)))
+        told = [
+            (e.seq, e.kind.value, e.memory_id, e.before and Kept.of(e.before), e.after and Kept.of(e.after))
+            for e in events
+        ]
+        assert told == self.model.events
+
+    @invariant()
+    def the_index_holds_what_lives(self) -> None:
+        async def held() -> dict[str, int]:
+            generation = await self.recalld.ledger.generation("default")
+            return {id: revision async for id, revision in self.recalld.index.entries("default", generation)}
+
+        assert self.run(held()) == {kept.id: kept.revision for kept in self.model.live.values()}
+
+    async def again(self) -> Access:
+        return HERE
+
+    def listed(self, query: ListQuery, as_of: AsOf | None = None) -> dict[str, Kept]:
+        page = self.run(self.recalld.read.list(HERE, query, as_of))
+        return {memory.id: Kept.of(memory) for memory in page.memories}
+
+    def shown(self, state: dict[str, Kept], user: str | None = None) -> dict[str, Kept]:
+        now = self.clock.time
+        return {
+            kept.id: kept
+            for kept in state.values()
+            if (user is None or kept.user == user) and (kept.expire is None or kept.expire > now)
+        }
+
+    def failure(self, work: Coroutine[Any, Any, Any]) -> Exception | None:
+        try:
+            self.run(work)
+        except Exception as error:  # noqa: BLE001 - the caller says which it must be
+            return error
+        return None
+
+
+TestYear = Year.TestCase
+TestYear.settings = settings(
+    max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
