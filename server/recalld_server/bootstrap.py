@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
@@ -11,11 +13,15 @@ from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.adapters.extractors.rules import RulesExtractor
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
+from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_sqlite
+from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
@@ -26,12 +32,14 @@ from recalld_server.usecases.change import Modify
 from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.imports import Import
+from recalld_server.usecases.keys import Keys
 from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.writing import Writer
 
-DEFAULT_PROJECT = "default"
+EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Recalld:
     read: Read
     importing: Import
     search: Search
+    keys: Keys
+    projects: Administration
     lock: FileLock
 
     async def close(self) -> None:
@@ -96,7 +106,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        return await _wired(ledger, index, embedder, features, clock, lock)
+        return await _wired(ledger, engine, index, embedder, features, first, clock, lock)
     except BaseException:
         lock.release()
         raise
@@ -104,9 +114,11 @@ async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
 
 async def _wired(
     ledger: SqlLedger,
+    engine: SqlEngine,
     index: EmbeddedIndex,
     embedder: Embedder,
     features: FeatureMaker,
+    first: Generation,
     clock: Clock,
     lock: FileLock,
 ) -> Recalld:
@@ -114,6 +126,7 @@ async def _wired(
     projector = Projector(ledger, index, clock)
     writer = Writer(ledger, projector)
     read = Read(ledger, clock)
+    projects = SqlProjects(engine, clock)
     return Recalld(
         ledger=ledger,
         index=index,
@@ -122,13 +135,29 @@ async def _wired(
         examiner=Examiner(ledger, index),
         writer=writer,
         tokens=Tokens(*await ledger.identity()),
-        add=Add(ledger, RulesExtractor(), features, writer, clock, ids),
+        add=Add(ledger, projects, RulesExtractor(), features, writer, clock, ids),
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
         search=Search(ledger, index, features, projector, read, clock),
+        keys=Keys(SqlKeyRing(engine, clock), clock, ids),
+        projects=Administration(projects, ledger, index, projector, first, EXTRACTORS),
         lock=lock,
     )
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
+    """The keys of a ledger alone, whether a server runs on it or not; a ledger is made where there is none.
+
+    Raises LedgerUnavailable.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine, clock = await open_sqlite(settings.data_dir / "ledger.db"), SystemClock()
+    try:
+        yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
+    finally:
+        await engine.close()
 
 
 def _check(settings: Settings) -> None:

@@ -54,8 +54,18 @@ class GrpcServer:
         await self.server.stop(None)  # with a grace it would also wait for callers that are only connected
 
 
-async def start(services: Sequence[Service], host: str, port: int, *, authenticator: Authenticator) -> GrpcServer:
-    """Listen on host:port (0: a free one). Raises SettingMissing when the port is taken."""
+async def start(
+    services: Sequence[Service],
+    host: str,
+    port: int,
+    *,
+    authenticator: Authenticator,
+    credentials: grpc.ServerCredentials | None = None,
+) -> GrpcServer:
+    """Listen on host:port (0: a free one), without TLS if there are no credentials.
+
+    Raises SettingMissing when the port is taken.
+    """
     running = Running()
     server = grpc.aio.server(interceptors=chain(running, authenticator), options=OPTIONS, maximum_concurrent_rpcs=CALLS)
     for service in services:
@@ -68,7 +78,8 @@ async def start(services: Sequence[Service], host: str, port: int, *, authentica
         await status.set(name, health_pb2.HealthCheckResponse.SERVING)
     address = f"[{host}]" if ":" in host else host
     try:
-        bound = server.add_insecure_port(f"{address}:{port}")
+        at = f"{address}:{port}"
+        bound = server.add_secure_port(at, credentials) if credentials else server.add_insecure_port(at)
     except RuntimeError:
         bound = 0
     if not bound:

@@ -84,11 +84,11 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     n = len(change.puts) + len(change.deletes)
     row = connection.execute(_ADVANCE, {"p": access.project, "n": n, "now": now}).one_or_none()
     if row is None:
-        raise ProjectNotFound(project=access.project)
+        raise ProjectNotFound(project_id=access.project)
     head, time, generation = row
     moment = _Moment(head - n + 1, time, Generation.parse(generation))
     if change.request:
-        _store_outcome(connection, access, change, head, time)
+        store_outcome(connection, access, change, head, time)
     current = _guarded(connection, access, change, now)
     said = [_reserve(connection, access.project, conversation) for conversation in change.conversations]
     bases = {c.add_id: c.messages[0].position for c in said if c.messages and not c.restored}
@@ -100,7 +100,8 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     return Commit(head, _sourced(stored, said), touched, moment.generation)
 
 
-def _store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
+def store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
+    """Keep the answer of `change.request`. Raises OutcomeTaken if there is one, and it is not this call's own part."""
     request = change.request
     assert request is not None  # noqa: S101 - for the type checker
     row = {

@@ -266,7 +266,7 @@ def stand(connection: Connection, access: Access) -> tuple[Positions, Generation
     """Where the project stands and the index version it uses."""
     row = connection.execute(_STAND, {"p": access.project}).one_or_none()
     if row is None:
-        raise ProjectNotFound(project=access.project)
+        raise ProjectNotFound(project_id=access.project)
     head, waiting, oldest, generation = row
     applied = head if waiting is None else waiting - 1
     return Positions(head=head, applied=applied, oldest=oldest), Generation.parse(generation)
