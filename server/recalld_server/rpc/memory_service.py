@@ -38,8 +38,9 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         self._tokens = tokens
 
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
-        check(request)
         who = access()
+        convert.fill_in(request.scope, who.pin)
+        check(request)
         added = await self._add.add(who, add_command(request, request_key("Add", request)))
         return pb.AddResponse(
             results=[convert.result_pb(result) for result in added.results],

@@ -108,6 +108,15 @@ def repeats(
     return {row[-1]: memory for row, memory in zip(rows, with_sources(connection, access.project, rows), strict=True)}
 
 
+def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for column, given in ((t.revisions.c.memory_id, ids), (t.revisions.c.add_id, add_ids)):
+        if given:
+            statement = select(column).distinct().where(t.revisions.c.project == access.project, ~inside(access))
+            found.update(connection.execute(statement.where(column.in_(list(given)))).scalars())
+    return frozenset(found)
+
+
 def page(connection: Connection, access: Access, query: ListQuery) -> Page:
     column = t.revisions.c[query.order]
     matching = _listed(access, query)
