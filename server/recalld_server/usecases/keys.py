@@ -43,9 +43,9 @@ class Keys:
         self._known: OrderedDict[str, tuple[tuple[ApiKey, bytes] | None, float]] = OrderedDict()
         self._changes = 0  # of this process: a look-up that began before one is not kept
 
-    async def begun(self) -> bool:
-        """Whether a key was ever created; at once for keys of this process, within 0.5 s for those of others."""
-        if not self._begun and monotonic() >= self._begun_until:
+    async def begun(self, *, sure: bool = True) -> bool:
+        """Whether a key was ever created. Not `sure`: a key that another process made may take 0.5 s to be noticed."""
+        if not self._begun and (sure or monotonic() >= self._begun_until):
             self._begun = await self._ring.begun() or self._begun
             self._begun_until = monotonic() + FRESH_BEGUN
         return self._begun
