@@ -66,10 +66,12 @@ class App:
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
         await self.server.stop(GRACE)
-        self.projecting.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.projecting
-        await self.recalld.close()
+        try:
+            self.projecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.projecting
+        finally:
+            await self.recalld.close()
 
 
 async def serve(settings: Settings) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -17,10 +18,10 @@ from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_sqlite
-from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
@@ -76,40 +77,43 @@ class DataFolderBusy(SettingMissing):
 
 
 def hold(settings: Settings) -> FileLock:
-    """Take the data folder for this process; raises DataFolderBusy when another has it."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Take the data folder for this process. Raises DataFolderBusy, or SettingMissing when there can be none."""
     lock = FileLock(settings.data_dir / "lock")
     try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise DataFolderBusy(
             f"Another recalld uses {settings.data_dir}. Stop it, or choose another folder with --data-dir."
         ) from None
+    except OSError as error:
+        raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
     return lock
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
     """Open the engines and wire the use cases. Raises SettingMissing, DataFolderBusy, LedgerUnavailable."""
     _check(settings)
-    lock = hold(settings)
-    try:
-        clock = clock or SystemClock()
-        model, engine, index = await asyncio.gather(
-            _embedder(settings),
-            open_sqlite(settings.data_dir / "ledger.db"),
-            asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", settings.cache_mib * 1024 * 1024),
-        )
-        embedder = Cached(model)
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as opened:
+        lock = hold(settings)
+        opened.callback(lock.release)
+        embedder = Cached(await _embedder(settings))
+        opened.push_async_callback(embedder.close)
+        engine = await _ledger(settings.data_dir / "ledger.db")
         ledger = SqlLedger(engine, clock)
+        opened.push_async_callback(ledger.close)
+        cache_bytes = settings.cache_mib * 1024 * 1024
+        index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+        opened.push_async_callback(index.close)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
         await ledger.ensure_project(DEFAULT_PROJECT, first)
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        return await _wired(ledger, engine, index, embedder, features, first, clock, lock)
-    except BaseException:
-        lock.release()
-        raise
+        recalld = await _wired(ledger, engine, index, embedder, features, first, clock, lock)
+        opened.pop_all()  # `Recalld.close` lets go of them from here on
+        return recalld
 
 
 async def _wired(
@@ -153,7 +157,7 @@ async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
     Raises LedgerUnavailable.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine, clock = await open_sqlite(settings.data_dir / "ledger.db"), SystemClock()
+    engine, clock = await _ledger(settings.data_dir / "ledger.db"), SystemClock()
     try:
         yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
     finally:
@@ -165,6 +169,15 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value != "embedded":
             raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
+
+
+async def _ledger(path: Path) -> SqliteEngine:
+    """Names the file when it is none of ours: the wrong folder may have been given."""
+    try:
+        return await open_sqlite(path)
+    except LedgerUnavailable as error:
+        causes = "it is damaged, or of another program, or of a newer version of this service"
+        raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
 
 
 async def _embedder(settings: Settings) -> Embedder:
