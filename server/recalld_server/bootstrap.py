@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -182,6 +183,8 @@ async def _ledger(path: Path) -> SqliteEngine:
 
 async def _embedder(settings: Settings) -> Embedder:
     if settings.embedder == "minilm":
+        # From its import on onnxruntime notes its use in the home folder and reports it to its maker, unless told not to.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         return await asyncio.to_thread(MiniLm.start)
     if settings.embedder == "openai":
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import

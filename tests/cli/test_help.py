@@ -22,8 +22,8 @@ def test_help_imports_nothing_heavy(recalld: Callable[..., Any], command: tuple[
 
 def test_help_names_every_command(recalld: Callable[..., Any]) -> None:
     for arguments in (("--help",), ()):
-        shown = recalld(*arguments).stdout
-        assert all(f"  {command} " in shown for command in COMMANDS), shown
+        done = recalld(*arguments)
+        assert all(f"  {command} " in done.stdout + done.stderr for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

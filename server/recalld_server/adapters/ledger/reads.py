@@ -191,7 +191,7 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
         before.c.memory_id == t.revisions.c.memory_id,
         before.c.revision == t.revisions.c.revision - 1,
     )
-    # Of one memory the order of its revisions is the same, and the sum keeps a planner from going through all the others.
+    # Revisions of one memory are in the same order; the sum keeps a planner from going through all the others.
     seq = t.revisions.c.seq_from + literal_column("0") if query.memory_id else t.revisions.c.seq_from
     conditions = [inside(access, query.scope), seq > query.after]
     if query.memory_id:
