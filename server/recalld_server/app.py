@@ -8,13 +8,13 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from recalld.v1 import (
     entity_service_pb2_grpc,
     export_service_pb2,
     export_service_pb2_grpc,
     memory_service_pb2_grpc,
-    project_service_pb2,
     project_service_pb2_grpc,
     search_service_pb2_grpc,
 )
@@ -24,11 +24,13 @@ from recalld_server.gauges import Gauges
 from recalld_server.rest.probes import routes
 from recalld_server.rest.server import HttpServer
 from recalld_server.rpc.entity_service import EntityService
-from recalld_server.rpc.interceptors.auth import development
+from recalld_server.rpc.interceptors.gate import Gate
 from recalld_server.rpc.later import later
 from recalld_server.rpc.memory_service import MemoryService
+from recalld_server.rpc.project_service import ProjectService
 from recalld_server.rpc.search_service import SearchService
 from recalld_server.rpc.server import GrpcServer, Service, start
+from recalld_server.rpc.tls import credentials
 from recalld_server.settings import Settings
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.telemetry.span import observe
@@ -60,14 +62,17 @@ class App:
     @classmethod
     async def start(cls, settings: Settings) -> App:
         """Engines, then the calls, then the background: nobody is answered before there is something to answer with."""
+        tls = credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         telemetry = Telemetry(os.environ)
         recalld = await build(settings, instruments=telemetry.instruments)
         try:
+            refuse_open(settings, keys=await recalld.keys.begun())
             server = await start(
                 _services(recalld),
                 settings.host,
                 settings.grpc_port,
-                authenticator=development,
+                authenticator=Gate(recalld.keys),
+                credentials=tls,
                 instruments=telemetry.instruments,
                 calls=settings.max_calls,
                 rate=settings.rate_limit,
@@ -138,6 +143,8 @@ async def serve(settings: Settings) -> None:
         with suppress(NotImplementedError):  # Windows has no signal handlers in its loop: Ctrl-C ends the process there
             loop.add_signal_handler(number, stopping.set)
     app = await App.start(settings)
+    if not await app.recalld.keys.begun():
+        print("development mode: no API key exists, so anyone on this machine may do anything", flush=True)  # noqa: T201
     try:
         print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         stop = asyncio.create_task(stopping.wait())
@@ -147,6 +154,26 @@ async def serve(settings: Settings) -> None:
         await app.stop()
 
 
+def refuse_open(settings: Settings, *, keys: bool) -> None:
+    """Raise SettingMissing for an address that others reach without keys, or without TLS unless that is wanted."""
+    try:
+        own = settings.host == "localhost" or ip_address(settings.host).is_loopback
+    except ValueError:
+        own = False  # a name: where it leads is not ours to know
+    if own:
+        return
+    if not keys:
+        raise SettingMissing(
+            f"--host {settings.host} answers other machines, and there is no API key yet, so anyone could do anything. "
+            "Make one first: recalld keys create --role admin. Or listen on 127.0.0.1."
+        )
+    if not (settings.tls_cert or settings.insecure_no_tls):
+        raise SettingMissing(
+            f"--host {settings.host} answers other machines, so keys and texts would travel in the clear. "
+            "Give --tls-cert and --tls-key, or --insecure-no-tls where something in front ends TLS."
+        )
+
+
 def _services(recalld: Recalld) -> list[Service]:
     memory = MemoryService(
         recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens, recalld.watch, recalld.forget
@@ -154,7 +181,7 @@ def _services(recalld: Recalld) -> list[Service]:
     search = SearchService(recalld.search, recalld.read, recalld.tokens)
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
     export = later(export_service_pb2.DESCRIPTOR.services_by_name["ExportService"])
-    project = later(project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"])
+    project = ProjectService(recalld.projects, recalld.keys, recalld.tokens)
     return [
         Service(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory, "recalld.v1.MemoryService"),
         Service(search_service_pb2_grpc.add_SearchServiceServicer_to_server, search, "recalld.v1.SearchService"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,15 @@ from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.adapters.extractors.rules import RulesExtractor
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
+from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_sqlite
-from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
+from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
@@ -36,14 +39,16 @@ from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.forget import Forget
 from recalld_server.usecases.imports import Import
 from recalld_server.usecases.janitor import Janitor
+from recalld_server.usecases.keys import Keys
 from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.writing import Writer
 
-DEFAULT_PROJECT = "default"
+EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class Recalld:
     watch: Watch
     forget: Forget
     janitor: Janitor
+    keys: Keys
+    projects: Administration
     lock: FileLock
 
     async def close(self) -> None:
@@ -121,7 +128,8 @@ async def build(
         model = model or await _embedder(settings, instruments)
         embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)
-        ledger = SqlLedger(await _ledger(settings.data_dir / "ledger.db"), clock)
+        engine = await _ledger(settings.data_dir / "ledger.db")
+        ledger = SqlLedger(engine, clock)
         opened.push_async_callback(ledger.close)
         cache_bytes = settings.cache_mib * 1024 * 1024
         index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
@@ -133,17 +141,19 @@ async def build(
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        recalld = await _wired(ledger, index, embedder, features, levels, clock, lock)
+        recalld = await _wired(ledger, engine, index, embedder, features, levels, first, clock, lock)
         opened.pop_all()  # `Recalld.close` lets go of them from here on
         return recalld
 
 
 async def _wired(
     ledger: SqlLedger,
+    engine: SqlEngine,
     index: EmbeddedIndex,
     embedder: Embedder,
     features: FeatureMaker,
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]],
+    first: Generation,
     clock: Clock,
     lock: FileLock,
 ) -> Recalld:
@@ -151,6 +161,7 @@ async def _wired(
     projector = Projector(ledger, index, clock)
     writer = Writer(ledger, projector)
     read = Read(ledger, clock)
+    projects = SqlProjects(engine, clock)
     return Recalld(
         ledger=ledger,
         index=index,
@@ -161,7 +172,7 @@ async def _wired(
         examiner=Examiner(ledger, index),
         writer=writer,
         tokens=Tokens(*await ledger.identity()),
-        add=Add(ledger, RulesExtractor(), features, writer, clock, ids),
+        add=Add(ledger, projects, RulesExtractor(), features, writer, clock, ids),
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
@@ -169,6 +180,8 @@ async def _wired(
         janitor=Janitor(ledger, writer, clock),
         watch=Watch(ledger, read, writer.committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
+        keys=Keys(SqlKeyRing(engine, clock), clock, ids),
+        projects=Administration(projects, ledger, index, projector, first, EXTRACTORS),
         lock=lock,
     )
 
@@ -186,6 +199,20 @@ def _levels(
     if isinstance(model, MiniLm):  # the others keep their queues to themselves
         levels[names.DEPTH, "embedder"] = lambda: model.queued
     return levels
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
+    """The keys of a ledger alone, whether a server runs on it or not; a ledger is made where there is none.
+
+    Raises LedgerUnavailable.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine, clock = await _ledger(settings.data_dir / "ledger.db"), SystemClock()
+    try:
+        yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
+    finally:
+        await engine.close()
 
 
 def _check(settings: Settings) -> None:

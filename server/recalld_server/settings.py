@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_data_path
 
@@ -18,7 +19,8 @@ class Settings:
 
     `ledger` and `index` are "embedded" or the URL of an engine; `cache_mib` bounds the vectors kept in memory;
     `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make (0: any number);
-    `embedder` is "minilm" or "openai", the latter with the four settings after it.
+    `embedder` is "minilm" or "openai", the latter with the four settings after it. `tls_cert`, `tls_key` and
+    `tls_client_ca` are PEM files; the last makes callers show a certificate of it.
     """
 
     data_dir: Path = field(default_factory=lambda: user_data_path("recalld", appauthor=False))
@@ -36,6 +38,10 @@ class Settings:
     embedder_model: str = ""
     embedder_dimension: int = 0
     log_level: str = "INFO"
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
+    insecure_no_tls: bool = False
 
     @classmethod
     def read(cls, given: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -45,7 +51,7 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         values: dict[str, object] = {}
-        for name, kind in (("data_dir", Path), *((n, str) for n in _TEXTS), *((n, int) for n in _NUMBERS)):
+        for name, kind in _KINDS.items():
             raw = (given or {}).get(name)
             if raw is None:
                 raw = environ.get(PREFIX + name.upper())
@@ -58,5 +64,30 @@ class Settings:
         return cls(**values)  # type: ignore[arg-type]
 
 
-_TEXTS = ("host", "ledger", "index", "embedder", "embedder_url", "embedder_key", "embedder_model", "log_level")
+def true_or_false(raw: object) -> bool:
+    """A switch. Raises ValueError; the name of this function stands in the message."""
+    if str(raw).lower() not in ("true", "false", "1", "0"):
+        raise ValueError
+    return str(raw).lower() in ("true", "1")
+
+
+_TEXTS = (
+    "host",
+    "ledger",
+    "index",
+    "embedder",
+    "embedder_url",
+    "embedder_key",
+    "embedder_model",
+    "log_level",
+    "tls_cert",
+    "tls_key",
+    "tls_client_ca",
+)
 _NUMBERS = ("grpc_port", "http_port", "cache_mib", "max_calls", "rate_limit", "embedder_dimension")
+_KINDS: dict[str, Any] = {
+    "data_dir": Path,
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(_NUMBERS, int),
+    "insecure_no_tls": true_or_false,
+}

@@ -5,10 +5,13 @@ Tests share the server, so each keeps to user ids of its own.
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,10 +26,15 @@ from recalld.v1 import (
     memory_pb2,
     memory_service_pb2,
     memory_service_pb2_grpc,
+    project_service_pb2_grpc,
     search_service_pb2,
     search_service_pb2_grpc,
 )
+from recalld_server.bootstrap import open_keys
 from recalld_server.domain import limits
+from recalld_server.domain.keys import ApiKey, Role
+from recalld_server.domain.memory import Access, Scope
+from recalld_server.settings import Settings
 
 MODEL, DIMENSION = "minilm-l6-v2-int8", 384
 OPTIONS = [("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.max_send_message_length", 32 * 1024 * 1024)]
@@ -80,6 +88,7 @@ class Api:
     memory: Any
     search: Any
     entity: Any
+    project: Any
 
     def user(self) -> str:
         """A user id nobody has had before."""
@@ -135,15 +144,44 @@ class Api:
         return memory_service_pb2.ImportItem(memory=memory, vector=vector, vector_model=MODEL)
 
 
+class Unary(grpc.aio.UnaryUnaryClientInterceptor):
+    """Sends a key with every call; the library wants one class for each shape of call."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    async def _sign(self, continuation: Any, details: Any, request: Any) -> Any:
+        header = ("authorization", f"Bearer {self._key}")
+        return await continuation(details._replace(metadata=(*(details.metadata or ()), header)), request)
+
+    intercept_unary_unary = _sign
+
+
+class Streamed(grpc.aio.UnaryStreamClientInterceptor):
+    """As Unary, for answers that are streams."""
+
+    __init__ = Unary.__init__
+    intercept_unary_stream = Unary._sign
+
+
+class Both(grpc.aio.StreamStreamClientInterceptor):
+    """As Unary, for streams both ways."""
+
+    __init__ = Unary.__init__
+    intercept_stream_stream = Unary._sign
+
+
 @asynccontextmanager
-async def connected(target: str) -> AsyncIterator[Api]:
-    """Stubs for a server, on a channel of their own."""
-    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
+async def connected(target: str, key: str = "") -> AsyncIterator[Api]:
+    """Stubs for a server, on a channel of their own, with a key if one is given."""
+    signing = [Unary(key), Streamed(key), Both(key)] if key else []
+    async with grpc.aio.insecure_channel(target, options=OPTIONS, interceptors=signing) as channel:
         yield Api(
             channel,
             memory_service_pb2_grpc.MemoryServiceStub(channel),
             search_service_pb2_grpc.SearchServiceStub(channel),
             entity_service_pb2_grpc.EntityServiceStub(channel),
+            project_service_pb2_grpc.ProjectServiceStub(channel),
         )
 
 
@@ -152,6 +190,40 @@ def server() -> Iterator[testing.LocalServer]:
     """The server of all tests in this folder."""
     with testing.start_local() as running:
         yield running
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A server that needs keys, and keys for it by the name of their holder."""
+
+    server: testing.LocalServer
+    keys: Mapping[str, str]
+
+
+@pytest.fixture(scope="session")
+def keyed() -> Iterator[Keyed]:
+    """A server with a key of every kind. They are made in its data folder while it runs, as an operator would."""
+    with testing.start_local() as running:
+        yield Keyed(running, asyncio.run(_made(running.data_dir)))
+
+
+async def _made(data_dir: Path) -> dict[str, str]:
+    alice = Scope(user_id="alice")
+    wanted = {
+        "reader": ApiKey("", "default", Role.READER),
+        "writer": ApiKey("", "default", Role.WRITER),
+        "admin": ApiKey("", "default", Role.ADMIN),
+        "operator": ApiKey("", "", Role.OPERATOR),
+        "alice": ApiKey("", "default", Role.ADMIN, alice),
+        "alice2": ApiKey("", "default", Role.ADMIN, alice),
+        "revoked": ApiKey("", "default", Role.ADMIN),
+        "expired": ApiKey("", "default", Role.ADMIN, expire_time=time.time_ns() // 1000 + 500_000),
+    }
+    async with open_keys(Settings(data_dir=data_dir)) as keys:
+        made = {name: (await keys.create(Access(key.project), key))[1] for name, key in wanted.items()}
+        await keys.revoke(Access("default"), made["revoked"].split("_")[1])
+    await asyncio.sleep(0.6)  # until the expired one is, and the server knows that there are keys
+    return made
 
 
 @pytest.fixture
@@ -165,3 +237,15 @@ async def api(server: testing.LocalServer) -> AsyncIterator[Api]:
 def connect() -> Callable[[str], AbstractAsyncContextManager[Api]]:
     """For tests with a server of their own: `async with connect(target) as api`."""
     return connected
+
+
+@pytest.fixture
+def keyed_api(keyed: Keyed) -> Callable[[str], AbstractAsyncContextManager[Api]]:
+    """`async with keyed_api(holder) as api`: the server with keys, as a holder it names or with a key of one's own."""
+    return lambda holder: connected(keyed.server.target, keyed.keys.get(holder, holder))
+
+
+@pytest.fixture
+def refusal() -> Callable[[grpc.RpcError], Refusal]:
+    """What an error says."""
+    return refusal_of

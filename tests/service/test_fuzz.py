@@ -110,7 +110,8 @@ async def test_nothing_that_is_sent_breaks_a_call(
 
 async def test_nothing_that_is_sent_breaks_what_is_not_there_yet(api: Any, target: testing.LocalServer) -> None:
     for method in METHODS:
-        if method not in WORKING:
+        # The calls of a project have tests of their own: the first key they make would end this server's openness.
+        if method not in WORKING and method.containing_service.name != "ProjectService":
             codes = await fuzzed(api, target, method, LEAST)
             assert set(codes) <= {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT}, method.name
 

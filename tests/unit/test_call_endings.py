@@ -157,7 +157,7 @@ async def test_a_stream_whose_caller_goes_is_closed_at_once_in_its_own_context(
         call.cancel()
         await asyncio.wait_for(calls.ended.wait(), 5)
         assert await logged_code(caplog, STREAM) == "CANCELLED"
-    assert calls.seen == [("mine", Access("default", principal="anonymous"), {"rank"})]
+    assert calls.seen == [("mine", Access("default"), {"rank"})]
     assert not troubles
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 

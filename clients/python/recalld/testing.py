@@ -26,7 +26,7 @@ from typing import IO, Any, Self
 import grpc
 
 from recalld.async_client import AsyncMemoryClient
-from recalld.channel import Connection
+from recalld.channel import Connection, Tls
 from recalld.client import MemoryClient
 
 READY = "recalld ready "
@@ -41,7 +41,9 @@ class ServerError(RuntimeError):
 class LocalServer:
     """A server process. All addresses stay the same over `restart`; `http_url` is empty without an HTTP face."""
 
-    def __init__(self, data_dir: Path | None, arguments: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+    def __init__(
+        self, data_dir: Path | None, arguments: Sequence[str], env: Mapping[str, str], timeout: float, tls: Tls = False
+    ) -> None:
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="recalld-"))
         self.target = ""
         self.http_url = ""
@@ -52,6 +54,7 @@ class LocalServer:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
         self._env = {**inherited, **env}
         self._timeout = timeout
+        self._tls = tls
         self._ports = {"grpc": "0", "http": "0"}
         self._process: subprocess.Popen[str] | None = None
         self._clients: list[MemoryClient] = []
@@ -69,13 +72,13 @@ class LocalServer:
 
     def client(self, api_key: str | None = "", **options: Any) -> MemoryClient:
         """A client of this server, closed together with it. Options as for MemoryClient."""
-        client = MemoryClient(self.target, api_key, **options)
+        client = MemoryClient(self.target, api_key, **{"tls": self._tls, **options})
         self._clients.append(client)
         return client
 
     def async_client(self, api_key: str | None = "", **options: Any) -> AsyncMemoryClient:
         """An asyncio client of this server; close it yourself. Options as for AsyncMemoryClient."""
-        return AsyncMemoryClient(self.target, api_key, **options)
+        return AsyncMemoryClient(self.target, api_key, **{"tls": self._tls, **options})
 
     def start(self) -> Self:
         """Starts the process and waits until it serves. Raises ServerError."""
@@ -184,7 +187,7 @@ class LocalServer:
                 self._ports[name] = address.rpartition(":")[2].rstrip("/")
 
     def _await_health(self, deadline: float) -> None:
-        channel = Connection.of(self.target, "", None, False).channel()
+        channel = Connection.of(self.target, "", None, self._tls).channel()
         check = channel.unary_unary("/grpc.health.v1.Health/Check")  # without serializers, bytes go as they are
         try:
             answer = check(b"", timeout=max(0.0, deadline - time.monotonic()), wait_for_ready=True)
@@ -202,13 +205,15 @@ def start_local(
     arguments: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
+    tls: Tls = False,
 ) -> LocalServer:
     """A server for `with` or `async with`, which start it. Raises ServerError when it is not ready within `timeout`.
 
     A `data_dir` of your own is kept; else a temporary one is deleted at the end. `arguments` go to `recalld serve`.
-    Environment variables RECALLD_... are not inherited: pass what the server shall see in `env`.
+    Environment variables RECALLD_... are not inherited: pass what the server shall see in `env`. `tls` is what clients
+    need, as for MemoryClient, when `arguments` give the server a certificate.
     """
-    return LocalServer(Path(data_dir) if data_dir else None, arguments, env or {}, timeout)
+    return LocalServer(Path(data_dir) if data_dir else None, arguments, env or {}, timeout, tls)
 
 
 def _drain(output: IO[str] | None, lines: queue.Queue[str]) -> None:

@@ -33,3 +33,9 @@ class SystemIds:
         millis, fraction = divmod(ticks, 4096)
         value = millis << 80 | 7 << 76 | fraction << 64 | 2 << 62 | secrets.randbits(62)
         return str(uuid.UUID(int=value))
+
+    def key(self) -> str:
+        return secrets.token_hex(8)
+
+    def secret(self) -> str:
+        return secrets.token_hex(32)

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the ledger and the index [RECALLD_DATA_DIR]; default: the platform's.")
 ]
@@ -31,6 +29,18 @@ def serve(
     ] = None,
     index: Annotated[str | None, typer.Option(help="What answers searches [RECALLD_INDEX]; default embedded.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [RECALLD_LOG_LEVEL].")] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="PEM file of the server's certificate and its chain [RECALLD_TLS_CERT].")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="PEM file of its private key [RECALLD_TLS_KEY].")] = None,
+    tls_client_ca: Annotated[
+        str | None,
+        typer.Option(help="PEM file; callers must show a certificate of these authorities [RECALLD_TLS_CLIENT_CA]."),
+    ] = None,
+    insecure_no_tls: Annotated[
+        bool | None,
+        typer.Option("--insecure-no-tls", help="Answer other machines without TLS [RECALLD_INSECURE_NO_TLS]."),
+    ] = None,
 ) -> None:
     """Run the service until it is interrupted."""
     given: dict[str, Any] = {key: value for key, value in locals().items() if value is not None}
@@ -48,22 +58,13 @@ def serve(
 
     try:
         settings = Settings.read(given)
-        _refuse_open(settings.host)
         setup(settings.log_level, json=not sys.stderr.isatty())
         typer.echo(f"data folder {settings.data_dir}")
-        typer.echo("development mode: no API key exists, so anyone on this machine may do anything")
         with asyncio.Runner(loop_factory=_loop()) as runner:
             runner.run(app.serve(settings))
     except (RecalldError, ValueError) as error:
         typer.echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
-
-
-def _refuse_open(host: str) -> None:
-    """Without keys only this machine may be answered (design, section 10)."""
-    if host not in LOOPBACK:
-        allowed = ", ".join(LOOPBACK)
-        raise ValueError(f"--host {host} needs API keys, which this version does not have yet; allowed: {allowed}.")
 
 
 def _loop() -> Any:

@@ -97,6 +97,14 @@ class ProjectNotFound(RecalldError):
     """There is no such project."""
 
 
+class ProjectExists(RecalldError):
+    """The project id is taken."""
+
+
+class KeyNotFound(RecalldError):
+    """There is no such API key here."""
+
+
 class MemoryImmutable(RecalldError):
     """The memory was stored as immutable: it can be deleted, not changed."""
 
@@ -173,6 +181,14 @@ class KeyMissing(RecalldError):
 
 class KeyInvalid(RecalldError):
     """The API key is not valid."""
+
+
+class KeyExpired(RecalldError):
+    """The API key has expired."""
+
+
+class KeyRevoked(RecalldError):
+    """The API key was revoked."""
 
 
 class OriginRefused(RecalldError):

@@ -23,3 +23,11 @@ class Ids(Protocol):
     def memory(self) -> str:
         """A UUIDv7 (RFC 9562) in text: later ones sort after earlier ones of the same process."""
         ...
+
+    def key(self) -> str:
+        """The public part of an API key, hexadecimal."""
+        ...
+
+    def secret(self) -> str:
+        """256 bits nobody can guess, hexadecimal."""
+        ...

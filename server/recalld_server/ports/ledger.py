@@ -70,6 +70,13 @@ class Ledger(Protocol):
         """Live, unexpired memories of exactly this scope by the key of their text."""
         ...
 
+    async def outside(self, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these ids of memories and adds belong to what lies outside the pin; none without a pin.
+
+        For importers alone, who bring ids of their own. That one is taken is all a caller may learn of it.
+        """
+        ...
+
     async def page(self, access: Access, query: ListQuery) -> Page:
         """List memories; see ListQuery."""
         ...

@@ -31,6 +31,13 @@ def scope_of(scope: pb.Scope) -> Scope:
     return Scope(scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
 
 
+def fill_in(scope: pb.Scope, pin: Scope) -> None:
+    """Put the ids of a pin where the request has none; one that differs stays, and is refused as out of reach."""
+    for name, value in pin.items():
+        if not getattr(scope, name):
+            setattr(scope, name, value)
+
+
 def message_of(message: pb.Message) -> Message:
     """One message of a conversation."""
     time = micros_of(message.time) if message.HasField("time") else None

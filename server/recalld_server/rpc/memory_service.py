@@ -57,8 +57,9 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         self._forget = forget
 
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
-        check(request)
         who = access()
+        convert.fill_in(request.scope, who.pin)
+        check(request)
         added = await self._add.add(who, add_command(request, request_key("Add", request)))
         shown = paging.bounded([convert.memory_pb(result.memory) for result in added.results])
         return pb.AddResponse(

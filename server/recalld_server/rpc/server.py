@@ -75,10 +75,12 @@ async def start(
     instruments: Instruments,
     calls: int = CALLS,
     rate: float = 0.0,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> GrpcServer:
-    """Listen on host:port (0: a free one) and take `calls` at once and, if not 0, `rate` a second of each key.
+    """Listen on host:port (0: a free one), without TLS if there are no credentials.
 
-    Raises SettingMissing when the port is taken."""
+    Takes `calls` at once and, if not 0, `rate` a second of each key. Raises SettingMissing when the port is taken.
+    """
     running = Running()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
     quota = Quota(instruments, rate)
@@ -94,7 +96,8 @@ async def start(
         await status.set(name, health_pb2.HealthCheckResponse.SERVING)
     address = f"[{host}]" if ":" in host else host
     try:
-        bound = server.add_insecure_port(f"{address}:{port}")
+        at = f"{address}:{port}"
+        bound = server.add_secure_port(at, credentials) if credentials else server.add_insecure_port(at)
     except RuntimeError:
         bound = 0
     if not bound:

@@ -21,7 +21,9 @@ from recalld_server.domain.errors import FieldInvalid, FilterInvalid, LimitExcee
 from recalld_server.domain.limits import BATCH
 from recalld_server.rpc.checks import CHECKS, Violation
 from recalld_server.rpc.convert_filter import filter_of
+from recalld_server.rpc.project_checks import PROJECT_CHECKS
 
+_ALL = {**CHECKS, **PROJECT_CHECKS}
 MAX_NESTING = 40  # of messages in a request; far above what any valid one has
 MAX_FOUND = 100  # violations looked for: the work for a hostile request stays bounded
 MAX_ITEMS = 2 * BATCH  # in one list before nobody looks at what it holds
@@ -60,8 +62,8 @@ def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation]:
     for name in _required(message.DESCRIPTOR):
         if not _given(message, name):
             yield Violation(prefix + name, "is required")
-    if kind in CHECKS:
-        yield from CHECKS[kind](message, prefix)
+    if kind in _ALL:
+        yield from _ALL[kind](message, prefix)
     if depth >= MAX_NESTING:
         yield Violation(path, f"must be nested at most {MAX_NESTING} deep")
         return

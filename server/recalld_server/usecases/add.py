@@ -12,10 +12,12 @@ from recalld_server.domain.errors import FieldInvalid, LimitExceeded, MemoryNotF
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES, TEXT_BYTES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, spoken, text_key
+from recalld_server.domain.projects import ProjectSettings
 from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
 from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.writing import Writer, Written, stored_answer
@@ -83,9 +85,17 @@ class Add:
     """The use case behind Add."""
 
     def __init__(
-        self, ledger: Ledger, extractor: Extractor, features: FeatureMaker, writer: Writer, clock: Clock, ids: Ids
+        self,
+        ledger: Ledger,
+        projects: Projects,
+        extractor: Extractor,
+        features: FeatureMaker,
+        writer: Writer,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         self._ledger = ledger
+        self._projects = projects
         self._extractor = extractor
         self._features = features
         self._writer = writer
@@ -106,9 +116,10 @@ class Add:
         return _answered(written)
 
     async def _add(self, access: Access, command: AddCommand) -> Written:
-        messages, extraction, add_id = await self._extracted(command)
+        with span("ledger"):
+            settings, generation = await self._projects.settings(access.project)
+        messages, extraction, add_id = await self._extracted(command, settings, generation.language)
         made: dict[str, Features] = {}
-        generation = await self._ledger.generation(access.project)
 
         async def decide() -> Change:
             decision = await self._decide(access, command, messages, extraction.facts, add_id)
@@ -125,7 +136,9 @@ class Add:
         return await self._with_unchanged(access, written)
 
     async def _previewed(self, access: Access, command: AddCommand) -> Added:
-        messages, extraction, add_id = await self._extracted(command)
+        with span("ledger"):
+            settings, generation = await self._projects.settings(access.project)
+        messages, extraction, add_id = await self._extracted(command, settings, generation.language)
         decision = await self._decide(access, command, messages, extraction.facts, add_id)
         answer = _stored(decision, extraction, add_id)
         named = {(m.id, r): m for m, (_, r) in zip(_distinct(decision.memories), answer["memories"], strict=True)}
@@ -134,7 +147,9 @@ class Add:
         results = [replace(r, memory=replace(r.memory, id="")) if r.memory.id in fresh else r for r in added.results]
         return replace(added, results=results, verdicts=[replace(v, memory_ids=()) for v in added.verdicts], add_id="")
 
-    async def _extracted(self, command: AddCommand) -> tuple[list[Message], Extraction, str]:
+    async def _extracted(
+        self, command: AddCommand, settings: ProjectSettings, language: str
+    ) -> tuple[list[Message], Extraction, str]:
         refuse_past(command.expire_time, self._clock.now())
         messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
         if not command.infer:
@@ -144,8 +159,9 @@ class Add:
             scope=command.scope,
             includes=command.includes,
             excludes=command.excludes,
-            custom_categories=command.custom_categories,
-            custom_instructions=command.custom_instructions,
+            custom_categories=command.custom_categories or settings.custom_categories,
+            custom_instructions=command.custom_instructions or settings.custom_instructions,
+            language=language,
         )
         with span("extract"):
             extraction = await self._extractor.extract(request)

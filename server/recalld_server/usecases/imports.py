@@ -139,6 +139,12 @@ class Import:
         with span("ledger"):
             taken = await self._taken(access, items)
             known = await self._known(access, items)
+            named = [item.memory for item in items if isinstance(item, ImportedMemory)]
+            outside = await self._ledger.outside(
+                access,
+                [memory.id for memory in named if memory.id],
+                [memory.add_id for memory in named if memory.add_id],
+            )
         plan = _Plan([], [], 0, [])
         for at, item in enumerate(items):
             memory = item.memory
@@ -146,6 +152,8 @@ class Import:
             try:
                 if not access.pin.admits(memory.scope):
                     raise MemoryNotFound("The scope lies outside what this key may touch.")
+                if not outside.isdisjoint((memory.id, memory.add_id)):
+                    raise MemoryNotFound("The id or add_id lies outside what this key may touch.", memory_id=memory.id)
                 if isinstance(item, ImportedText):
                     refuse_past(memory.expire_time, self._clock.now(), "text.expire_time")
                 there, live = taken.get(memory.id, (None, False))

@@ -103,7 +103,7 @@ def advance(connection: Connection, project: str, n: int, now: int) -> tuple[int
     """Take the project's row and its next `n` sequence numbers: the last of them, their time, the generation."""
     row = connection.execute(_ADVANCE, {"p": project, "n": n, "now": now}).one_or_none()
     if row is None:
-        raise ProjectNotFound(project=project)
+        raise ProjectNotFound(project_id=project)
     head, time, generation = row
     return head, time, Generation.parse(generation)
 
@@ -115,6 +115,7 @@ def pend(connection: Connection, project: str, generation: Generation, changed: 
 
 
 def store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
+    """Keep the answer of `change.request`. Raises OutcomeTaken if there is one, and it is not this call's own part."""
     request = change.request
     assert request is not None  # noqa: S101 - for the type checker
     row = {

@@ -97,6 +97,11 @@ class SqlLedger:
     async def repeats(self, access: Access, scope: Scope, text_keys: Sequence[str], now: int) -> Mapping[str, Memory]:
         return await self._engine.read(lambda c: reads.repeats(c, access, scope, text_keys, now))
 
+    async def outside(self, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
+        if not access.pin:
+            return frozenset()
+        return await self._engine.read(lambda c: reads.outside(c, access, ids, add_ids))
+
     async def page(self, access: Access, query: ListQuery) -> Page:
         return await self._engine.read(lambda c: reads.page(c, access, query))
 

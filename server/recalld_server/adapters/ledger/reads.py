@@ -112,6 +112,15 @@ def repeats(
     return {row[-1]: memory for row, memory in zip(rows, with_sources(connection, access.project, rows), strict=True)}
 
 
+def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for column, given in ((t.revisions.c.memory_id, ids), (t.revisions.c.add_id, add_ids)):
+        if given:
+            statement = select(column).distinct().where(t.revisions.c.project == access.project, ~inside(access))
+            found.update(connection.execute(statement.where(column.in_(list(given)))).scalars())
+    return frozenset(found)
+
+
 def page(connection: Connection, access: Access, query: ListQuery) -> Page:
     column = t.revisions.c[query.order]
     matching = _listed(access, query)
@@ -282,7 +291,7 @@ def stand(connection: Connection, access: Access) -> tuple[Positions, Generation
     """Where the project stands and the index version it uses."""
     row = connection.execute(_STAND, {"p": access.project}).one_or_none()
     if row is None:
-        raise ProjectNotFound(project=access.project)
+        raise ProjectNotFound(project_id=access.project)
     head, waiting, oldest, generation = row
     applied = head if waiting is None else waiting - 1
     return Positions(head=head, applied=applied, oldest=oldest), Generation.parse(generation)

@@ -28,6 +28,9 @@ projects = Table(
     Column("generation", Text, nullable=False),
     Column("settings", Text, nullable=False),
     Column("create_time", BigInteger, nullable=False),
+    Column("display_name", Text, nullable=False, server_default=text("''")),
+    Column("description", Text, nullable=False, server_default=text("''")),
+    Column("update_time", BigInteger, nullable=False, server_default=text("0")),  # 0: as it was created
 )
 
 LIVE = text("seq_to IS NULL")
@@ -191,3 +194,4 @@ keys = Table(
     Column("expire_time", BigInteger),
     Column("revoke_time", BigInteger),
 )
+Index("keys_project", keys.c.project, keys.c.create_time, keys.c.id)

@@ -1,0 +1,91 @@
+"""Who may call what: one row for each rpc. What has no row is refused, and a test names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recalld_server.domain.keys import ApiKey, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The least role of a project's own keys (None: none will do), and whether pinned and operator keys will do."""
+
+    least: Role | None
+    operator: bool = False
+    pinned: bool = True
+
+    @property
+    def needed(self) -> str:
+        """In words, for who was refused."""
+        own = f"{self.least.name}{'' if self.pinned else ' without a pin'}" if self.least else ""
+        return " or ".join(part for part in (own, "OPERATOR" if self.operator else "") if part)
+
+    def admits(self, key: ApiKey) -> bool:
+        """Whether the key may make the call."""
+        if key.role is Role.OPERATOR:
+            return self.operator
+        return self.least is not None and key.role >= self.least and (self.pinned or not key.pin)
+
+
+READ, WRITE, ADMIN = Rule(Role.READER), Rule(Role.WRITER), Rule(Role.ADMIN)
+# What a pinned key must not do, because it concerns the whole project.
+ADMIN_OF_ALL = Rule(Role.ADMIN, pinned=False)
+KEYS = Rule(Role.ADMIN, operator=True, pinned=False)
+OPERATE = Rule(None, operator=True)
+
+_TABLE: dict[str, dict[str, Rule]] = {
+    "recalld.v1.MemoryService": {
+        "Add": WRITE,
+        "AddAsync": WRITE,
+        "ImportMemories": WRITE,
+        "GetMemory": READ,
+        "ListMemories": READ,
+        "UpdateMemory": WRITE,
+        "DeleteMemory": WRITE,
+        "BatchUpdateMemories": WRITE,
+        "BatchDeleteMemories": WRITE,
+        "DeleteMemories": WRITE,
+        "RestoreMemory": WRITE,
+        "ForgetMemories": ADMIN,
+        "ListEvents": READ,
+        "Watch": READ,
+        "DeleteByInstruction": WRITE,
+        "SetFeedback": WRITE,
+    },
+    "recalld.v1.SearchService": {"Search": READ, "StreamSearch": READ},
+    "recalld.v1.EntityService": {"ListEntities": READ, "DeleteEntity": WRITE},
+    "recalld.v1.ExportService": {
+        "CreateExport": WRITE,
+        "GetExport": READ,
+        "ListExports": READ,
+        "DeleteExport": WRITE,
+        "ReadExport": READ,
+    },
+    "recalld.v1.ProjectService": {
+        "CreateProject": OPERATE,
+        "GetProject": Rule(Role.READER, operator=True),
+        "ListProjects": OPERATE,
+        "UpdateProject": KEYS,
+        "DeleteProject": OPERATE,
+        "GetProjectSettings": READ,
+        "UpdateProjectSettings": ADMIN_OF_ALL,
+        "CreateApiKey": KEYS,
+        "ListApiKeys": KEYS,
+        "RevokeApiKey": KEYS,
+        "GetUsage": Rule(Role.READER, operator=True, pinned=False),
+        "GetIndexStatus": READ,
+        "RebuildIndex": ADMIN_OF_ALL,
+        "ReembedProject": ADMIN_OF_ALL,
+    },
+    "google.longrunning.Operations": {
+        "GetOperation": READ,
+        "ListOperations": READ,
+        "WaitOperation": READ,
+        "CancelOperation": WRITE,
+        "DeleteOperation": WRITE,
+    },
+}
+RULES: dict[str, Rule] = {
+    f"/{service}/{name}": rule for service, methods in _TABLE.items() for name, rule in methods.items()
+}

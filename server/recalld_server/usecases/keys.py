@@ -1,0 +1,137 @@
+"""API keys: making, recognising, listing and ending them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+from recalld_server.domain.errors import (
+    KeyExpired,
+    KeyInvalid,
+    KeyNotFound,
+    KeyRevoked,
+)
+from recalld_server.domain.keys import ApiKey, Role
+from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.revision import RequestKey
+from recalld_server.ports.clock import Clock, Ids
+from recalld_server.ports.keyring import KeyRing
+from recalld_server.usecases.add import refuse_past
+from recalld_server.usecases.repeats import repeatable
+
+FRESH = 2.0  # seconds a look-up is trusted: what another process revokes ends within them
+FRESH_BEGUN = 0.5  # seconds for which no key at all is believed
+CACHED = 4096  # keys, unknown ones too: nobody fills the memory by guessing
+PREFIX = "rk_"
+
+
+class Keys:
+    """The use cases behind keys, for the API, the command line and everyone who asks who is calling."""
+
+    def __init__(self, ring: KeyRing, clock: Clock, ids: Ids) -> None:
+        self._ring = ring
+        self._clock = clock
+        self._ids = ids
+        self._begun = False
+        self._begun_until = 0.0
+        self._known: OrderedDict[str, tuple[tuple[ApiKey, bytes] | None, float]] = OrderedDict()
+        self._changes = 0  # of this process: a look-up that began before one is not kept
+
+    async def begun(self, *, sure: bool = True) -> bool:
+        """Whether a key was ever created. Not `sure`: a key that another process made may take 0.5 s to be noticed."""
+        if not self._begun and (sure or monotonic() >= self._begun_until):
+            self._begun = await self._ring.begun() or self._begun
+            self._begun_until = monotonic() + FRESH_BEGUN
+        return self._begun
+
+    async def create(
+        self, access: Access, wanted: ApiKey, request: RequestKey | None = None, field: str = "api_key.expire_time"
+    ) -> tuple[ApiKey, str]:
+        """A new key like `wanted`, with an id and a time of its own, and what its owner sends: `rk_<id>_<secret>`.
+
+        The latter is empty when the answer to an earlier call is repeated. Raises FieldInvalid (it expired already),
+        ProjectNotFound, RequestIdReused, LedgerUnavailable.
+        """
+        refuse_past(wanted.expire_time, self._clock.now(), field)
+        given = ""
+
+        async def work() -> Mapping[str, Any]:
+            nonlocal given
+            secret = self._ids.secret()
+            key = replace(wanted, id=self._ids.key(), create_time=self._clock.now(), revoke_time=None)
+            answer = asdict(key)
+            await self._ring.add(access, key, _digest(secret), request, answer)
+            self._begun = True
+            self._changes += 1
+            given = f"{PREFIX}{key.id}_{secret}"
+            return answer
+
+        answer = await repeatable(self._ring, access, request, work)
+        key = ApiKey(**{**answer, "role": Role(answer["role"]), "pin": Scope(**answer["pin"])})
+        return key, given
+
+    async def authenticate(self, given: str) -> ApiKey:
+        """The key that `rk_<id>_<secret>` proves. Raises KeyInvalid, KeyRevoked, KeyExpired, LedgerUnavailable."""
+        id, _, secret = given.removeprefix(PREFIX).partition("_")
+        found = await self._find(id) if given.startswith(PREFIX) and len(id) <= 64 else None
+        key, digest = found or (None, bytes(32))
+        if not hmac.compare_digest(_digest(secret), digest) or key is None:
+            raise KeyInvalid
+        if key.revoke_time is not None:
+            raise KeyRevoked(key_id=key.id)
+        if key.expire_time is not None and key.expire_time <= self._clock.now():
+            raise KeyExpired(key_id=key.id, expire_time=_iso(key.expire_time))
+        return key
+
+    async def page(
+        self, project: str | None, after: tuple[int, str] | None, limit: int
+    ) -> tuple[Sequence[ApiKey], bool]:
+        """Keys of a project, or of the ledger (None), latest first, and whether more follow."""
+        found = await self._ring.page(project, after, limit + 1)
+        return found[:limit], len(found) > limit
+
+    async def revoke(self, access: Access, key_id: str, request: RequestKey | None = None) -> ApiKey:
+        """End a key of the access's project, of any project for an access without one; again changes nothing.
+
+        Raises KeyNotFound, RequestIdReused, LedgerUnavailable.
+        """
+
+        async def work() -> Mapping[str, Any]:
+            if await self._ring.revoke(access, key_id, request) is None:
+                raise KeyNotFound(key_id=key_id)
+            self._changes += 1
+            self._known.pop(key_id, None)
+            return {"key_id": key_id}
+
+        answer = await repeatable(self._ring, access, request, work)
+        found = await self._ring.find(answer["key_id"])
+        if found is None:
+            raise KeyNotFound(key_id=key_id)
+        return found[0]
+
+    async def _find(self, id: str) -> tuple[ApiKey, bytes] | None:
+        cached = self._known.get(id)
+        if cached and monotonic() < cached[1]:
+            return cached[0]
+        changes, until = self._changes, monotonic() + FRESH
+        found = await self._ring.find(id)
+        if changes == self._changes:
+            self._known[id] = (found, until)
+            self._known.move_to_end(id)
+            while len(self._known) > CACHED:
+                self._known.popitem(last=False)
+        return found
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _iso(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

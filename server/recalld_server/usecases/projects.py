@@ -1,0 +1,136 @@
+"""Projects: tenants, how they treat what they are told, what they hold and how their index stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recalld_server.domain.errors import FieldInvalid, NotYetAvailable, ProjectNotFound, RecalldError
+from recalld_server.domain.memory import Access
+from recalld_server.domain.projects import Backlog, Project, ProjectSettings, Usage
+from recalld_server.domain.revision import Generation, Positions, RequestKey
+from recalld_server.ports.index import Index
+from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.projects import Projects
+from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.repeats import repeatable
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStanding:
+    """What the index of a project is, whether its engine answers, and how far it follows the ledger."""
+
+    generation: Generation
+    healthy: bool
+    positions: Positions
+    backlog: Backlog
+
+
+class Administration:
+    """The use cases behind ProjectService, but for keys.
+
+    `first` is the generation a new project begins with, `extractors` those this server has.
+    """
+
+    def __init__(
+        self,
+        projects: Projects,
+        ledger: Ledger,
+        index: Index,
+        projector: Projector,
+        first: Generation,
+        extractors: frozenset[str],
+    ) -> None:
+        self._projects = projects
+        self._ledger = ledger
+        self._index = index
+        self._projector = projector
+        self._first = first
+        self._extractors = extractors
+
+    def project(self, access: Access, named: str) -> str:
+        """The project a request is about. Raises ProjectNotFound, and FieldInvalid for operators who name none."""
+        if access.project:
+            if named not in ("", access.project):
+                raise ProjectNotFound(project_id=named)
+            return access.project
+        if not named:
+            text = "must name a project, as the key belongs to none"
+            raise FieldInvalid(f"project_id: {text}.", violations=[("project_id", text)], field="project_id")
+        return named
+
+    async def create(
+        self, access: Access, project: Project, settings: ProjectSettings, request: RequestKey | None
+    ) -> Project:
+        """Create an empty project. Raises ProjectExists, FieldInvalid (no such extractor), RequestIdReused."""
+        self._refuse_extractor(settings.extractor)
+        first = replace(self._first, language=settings.language or self._first.language)
+        answer = await repeatable(
+            self._projects, access, request, lambda: self._projects.create(access, project, settings, first, request)
+        )
+        await self._projector.catch_up(project.id)  # there is nothing yet, so it is searched at once
+        return Project(**answer)
+
+    async def get(self, project: str) -> Project:
+        """A project. Raises ProjectNotFound."""
+        return await self._projects.get(project)
+
+    async def page(self, after: str, limit: int) -> tuple[Sequence[Project], bool]:
+        """Projects with ids above `after`, by id, and whether more follow."""
+        found = await self._projects.page(after, limit + 1)
+        return found[:limit], len(found) > limit
+
+    async def update(
+        self, access: Access, project: str, values: Mapping[str, str], request: RequestKey | None
+    ) -> Project:
+        """Change name or description. Raises ProjectNotFound, RequestIdReused."""
+        answer = await repeatable(
+            self._projects, access, request, lambda: self._projects.update(access, project, values, request)
+        )
+        return Project(**answer)
+
+    async def settings(self, project: str) -> ProjectSettings:
+        """How a project treats what it is told. Raises ProjectNotFound."""
+        return (await self._projects.settings(project))[0]
+
+    async def change_settings(
+        self, access: Access, project: str, values: Mapping[str, Any], request: RequestKey | None
+    ) -> ProjectSettings:
+        """Change some of the settings; calls that begin later go by them.
+
+        Raises ProjectNotFound, FieldInvalid (no such extractor), RequestIdReused, and NotYetAvailable for another
+        language than the index was made with: that takes a new index.
+        """
+        self._refuse_extractor(values.get("extractor", ""))
+
+        async def work() -> Mapping[str, Any]:
+            _, generation = await self._projects.settings(project)
+            wanted = values.get("language", generation.language) or self._first.language
+            if wanted != generation.language:
+                raise NotYetAvailable("A project's language is chosen when it is created.", feature="settings.language")
+            return await self._projects.change_settings(access, project, values, request)
+
+        return ProjectSettings.parse(await repeatable(self._projects, access, request, work))
+
+    async def usage(self, project: str) -> Usage:
+        """Count what a project holds. Raises ProjectNotFound."""
+        return await self._projects.usage(project)
+
+    async def index_standing(self, access: Access, project: str) -> IndexStanding:
+        """How a project's index stands. Raises ProjectNotFound."""
+        generation = await self._ledger.generation(project)
+        try:
+            await self._index.mark(project, generation)
+            healthy = True
+        except RecalldError:
+            healthy = False
+        positions = await self._ledger.positions(replace(access, project=project))
+        return IndexStanding(generation, healthy, positions, await self._projects.backlog(project, generation))
+
+    def _refuse_extractor(self, name: str) -> None:
+        if name and name not in self._extractors:
+            text = f"this server has no such extractor; it has {', '.join(sorted(self._extractors))}"
+            raise FieldInvalid(
+                f"settings.extractor: {text}.", violations=[("settings.extractor", text)], field="settings.extractor"
+            )

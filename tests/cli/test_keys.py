@@ -1,0 +1,68 @@
+"""`recalld keys` and `recalld projects`: in the data folder, through a server, and beside one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import recalld
+from recalld import testing
+from recalld_server.cli import cli
+
+
+def run(*arguments: str, key: str = "", code: int = 0) -> str:
+    """What a command prints, errors included."""
+    done = CliRunner().invoke(cli, arguments, env={"RECALLD_API_KEY": key, "RECALLD_TARGET": None})
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_keys_in_a_data_folder_that_has_no_ledger_yet(tmp_path: Path) -> None:
+    folder = f"--data-dir={tmp_path}"
+    key = run("keys", "create", folder, "--role=admin", "--name=ops").strip()
+    pinned = run("keys", "create", folder, "--user=alice", "--days=30").strip()
+    rows = run("keys", "list", folder).splitlines()[1:]
+    assert [row.split()[0] for row in rows] == [pinned.split("_")[1], key.split("_")[1]]
+    assert rows[0].split()[1:5] == ["writer", "default", "user=alice", "until"]
+    assert rows[1].split()[1:] == ["admin", "default", "-", "active", "ops"]
+    assert key.split("_")[2] not in "".join(rows)
+    run("keys", "revoke", key.split("_")[1], folder)
+    assert "revoked" in run("keys", "list", folder).splitlines()[2]
+    with testing.start_local(tmp_path) as server:
+        assert "development mode" not in server.log
+        with pytest.raises(recalld.Unauthenticated):
+            server.client(key).get_all(user_id="alice")
+        assert server.client(pinned).get_all(user_id="alice") == []
+
+
+def test_operators_and_their_projects() -> None:
+    with testing.start_local() as server:
+        at, folder = f"--target={server.target}", f"--data-dir={server.data_dir}"
+        operator = run("keys", "create", folder, "--role=operator").strip()  # while the server runs
+        assert "kitchen" in run("projects", "create", "kitchen", "--name=The kitchen", at, key=operator)
+        assert "PROJECT_EXISTS" in run("projects", "create", "kitchen", at, key=operator, code=1)
+        assert [row.split()[0] for row in run("projects", "list", at, key=operator).splitlines()] == [
+            "default",
+            "kitchen",
+        ]
+        writer = run("keys", "create", "--project=kitchen", at, key=operator).strip()
+        assert run("keys", "list", "--project=kitchen", at, key=operator).count("\n") == 2
+        with server.client(writer) as client:
+            client.add("The oven is hot", user_id="cook", infer=False)
+            assert [hit["memory"] for hit in client.search("oven", user_id="cook")] == ["The oven is hot"]
+        assert "memory    1" in run("projects", "usage", "kitchen", at, key=operator)
+        assert "memory    0" in run("projects", "usage", "default", at, key=operator)
+        run("keys", "revoke", writer.split("_")[1], at, key=operator)
+        with pytest.raises(recalld.Unauthenticated):
+            server.client(writer).get_all(user_id="cook")
+        assert "KEY_MISSING" in run("projects", "list", at, code=1)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    folder = f"--data-dir={tmp_path}"
+    assert "--role" in run("keys", "create", folder, "--role=root", code=2)
+    assert "PROJECT" in run("keys", "create", folder, "--project=nowhere", code=1).upper()
+    assert "API key" in run("keys", "revoke", "0" * 16, folder, code=1)
+    assert run("keys", "list", folder).count("\n") == 1

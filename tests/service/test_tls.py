@@ -1,0 +1,86 @@
+"""TLS, mutual TLS, and the addresses a server refuses to answer at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+import recalld
+from recalld import MemoryClient, testing
+
+
+def openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, and a server's and a client's certificate of it."""
+    folder = tmp_path_factory.mktemp("pems")
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    ca = folder / "ca.pem"
+    openssl("req", "-x509", *new, "-subj", "/CN=test authority", "-keyout", folder / "ca.key", "-out", ca)
+    for name in ("server", "client"):
+        names = folder / f"{name}.ext"
+        names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        asked, key = folder / f"{name}.csr", folder / f"{name}.key"
+        openssl("req", *new[:-2], "-subj", f"/CN={name}", "-keyout", key, "-out", asked)
+        signed = ("-CA", ca, "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "2", "-extfile", names)
+        openssl("x509", "-req", "-in", asked, *signed, "-out", folder / f"{name}.pem")
+    return folder
+
+
+def test_tls(pems: Path) -> None:
+    arguments = [f"--tls-cert={pems / 'server.pem'}", f"--tls-key={pems / 'server.key'}"]
+    with testing.start_local(arguments=arguments, tls=pems / "ca.pem") as server:
+        with server.client() as client:
+            client.add("I like tea", user_id="alex", infer=False)
+            assert len(client.get_all(user_id="alex")) == 1
+        for tls in (False, True):  # in the clear, and trusting other authorities
+            with MemoryClient(server.target, "", tls=tls, timeout=2) as client, pytest.raises(recalld.RecalldError):
+                client.get_all(user_id="alex")
+
+
+def test_mutual_tls(pems: Path) -> None:
+    arguments = [f"--tls-{name}={pems / file}" for name, file in (("cert", "server.pem"), ("key", "server.key"))]
+    mine = grpc.ssl_channel_credentials(
+        *((pems / file).read_bytes() for file in ("ca.pem", "client.key", "client.pem"))
+    )
+    with testing.start_local(arguments=[*arguments, f"--tls-client-ca={pems / 'ca.pem'}"], tls=mine) as server:
+        with server.client() as client:
+            assert client.get_all(user_id="alex") == []
+        with (
+            MemoryClient(server.target, "", tls=pems / "ca.pem", timeout=2) as client,
+            pytest.raises(recalld.RecalldError),
+        ):
+            client.get_all(user_id="alex")
+
+
+def refused(*arguments: str | Path) -> str:
+    """Why `recalld serve` does not start."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "recalld_server", "serve", "--grpc-port=0", *map(str, arguments)],
+        env=inherited,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    return done.stderr
+
+
+def test_other_machines_are_answered_only_with_keys_and_tls(tmp_path: Path, pems: Path) -> None:
+    folder, anywhere = f"--data-dir={tmp_path}", "--host=0.0.0.0"
+    tls = (f"--tls-cert={pems / 'server.pem'}", f"--tls-key={pems / 'server.key'}")
+    assert "recalld keys create" in refused(folder, anywhere, *tls, "--insecure-no-tls")
+    subprocess.run([sys.executable, "-m", "recalld_server", "keys", "create", folder], check=True, timeout=60)
+    assert "--tls-cert" in refused(folder, anywhere)
+    assert "both" in refused(folder, anywhere, tls[0])
+    assert "server.pem" in refused(folder, anywhere, tls[0], f"--tls-key={pems / 'client.key'}")
+    assert "--tls-client-ca" in refused(folder, *tls, f"--tls-client-ca={pems / 'none.pem'}")
