@@ -72,14 +72,16 @@ async def start(
     port: int,
     *,
     authenticator: Authenticator,
-    instruments: Instruments,
+    instruments: Instruments | None = None,
     calls: int = CALLS,
     rate: float = 0.0,
 ) -> GrpcServer:
     """Listen on host:port (0: a free one) and take `calls` at once and, if not 0, `rate` a second of each key.
 
-    Raises SettingMissing when the port is taken."""
+    Raises SettingMissing when the port is taken.
+    """
     running = Running()
+    instruments = instruments or Instruments()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
     quota = Quota(instruments, rate)
     interceptors = chain(admission, running, quota, authenticator, instruments)
