@@ -92,9 +92,11 @@ class App:
         await _ended(self.probing)  # or it would say SERVING again
         await self.server.stop(GRACE)
         await self.http.stop()
-        await _ended(self.projecting)
-        await self.telemetry.close()
-        await self.recalld.close()
+        try:
+            await _ended(self.projecting)
+            await self.telemetry.close()
+        finally:
+            await self.recalld.close()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from recalld_server.domain.errors import MemoryNotFound, RecalldError, RevisionConflict
-from recalld_server.domain.filters import AnyOf, Comparison, NoneOf, Operator
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope, text_key
-from recalld_server.domain.revision import ListQuery
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     ALICE,
     BOB,
@@ -31,6 +26,12 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.errors import MemoryNotFound, RecalldError, RevisionConflict
+from recalld_server.domain.filters import AnyOf, Comparison, NoneOf, Operator
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
+from recalld_server.domain.revision import ListQuery
+from recalld_server.ports.ledger import Ledger
 
 # Ids that are different although a tokeniser, a pattern, a collation or a person might take them for one another.
 LOOKALIKES = (
@@ -66,12 +67,12 @@ async def seen(ledger: Ledger, access: Access, ids: list[str], seq: int) -> set[
     found |= {event.memory_id for id in ids for event in await happened(ledger, access, memory_id=id)}
     for condition in (None, EVERYTHING):
         found |= set((await ledger.pool(access, Scope(), condition, ids, GENERATION, START)).ids)
-        snapshot = await ledger.snapshot(access, Scope(), condition, GENERATION, seq, 1000)
+        snapshot = await ledger.snapshot(access, Scope(), condition, GENERATION, seq, START, 1000)
         assert snapshot is not None
         found |= set(snapshot.ids)
     found |= set(await ledger.features(access, ids, GENERATION))
     for user in LOOKALIKES:
-        repeats = await ledger.repeats(access, Scope(user), [text_key("the same text")], START)
+        repeats = await ledger.repeats(access, Scope(user), [memory("m", "the same text").text_key], START)
         found |= {repeated.id for repeated in repeats.values()}
     return found
 
@@ -99,7 +100,7 @@ class Pins:
 
     @pytest.mark.parametrize("field", SCOPE_FIELDS)
     async def test_every_part_of_a_scope_can_pin(self, ledger: Ledger, field: str) -> None:
-        own = Scope(**{"user_id": "u", "agent_id": "a", "app_id": "p", "run_id": "r"})
+        own = Scope("u", "a", "p", "r")
         await write(ledger, added("own", scope=own), added("other", scope=replace(own, **{field: "another"})))
         await write(ledger, added("without", scope=replace(own, **{field: ""})))
         pinned = replace(HERE, pin=Scope(**{field: getattr(own, field)}))
@@ -114,7 +115,7 @@ class Pins:
         assert await ledger.matching(pinned, BOB, None, seq, 10) == []
         assert await happened(ledger, pinned, scope=BOB) == []
         assert len(await ledger.pool(pinned, BOB, None, ["m", "bob"], GENERATION, START)) == 0
-        snapshot = await ledger.snapshot(pinned, BOB, None, GENERATION, seq, 10)
+        snapshot = await ledger.snapshot(pinned, BOB, None, GENERATION, seq, START, 10)
         assert snapshot is not None
         assert len(snapshot) == 0
 
@@ -161,9 +162,11 @@ class Projects:
         """The same ids, texts, scopes and conversations on both sides."""
         for access in (HERE, ELSEWHERE):
             for n in range(3):
-                fields = {"conversation": "talk", "position": n, "speaker": access.project}
+                fields: dict[str, Any] = {"conversation": "talk", "position": n, "speaker": access.project}
                 text = f"{n} of {access.project}"
-                await write(ledger, added(f"m{n}", text, features=features(len(access.project)), **fields), access=access)
+                await write(
+                    ledger, added(f"m{n}", text, features=features(len(access.project)), **fields), access=access
+                )
         for access, other in ((HERE, ELSEWHERE), (ELSEWHERE, HERE)):
             await write(ledger, added(f"only {access.project}"), access=access)
             only = f"only {other.project}"

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recalld_server.domain.errors import RevisionConflict
-from recalld_server.domain.filters import AnyOf, Comparison, Filter, NoneOf, Operator, matches
-from recalld_server.domain.memory import Cause, Kind, Memory, Scope
-from recalld_server.domain.revision import Delete, Event, Put
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_world import (
     GENERATION,
     HERE,
@@ -28,6 +23,12 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+
+from recalld_server.domain.errors import RevisionConflict
+from recalld_server.domain.filters import AnyOf, Comparison, Filter, NoneOf, Operator, matches
+from recalld_server.domain.memory import Cause, Kind, Memory, Scope
+from recalld_server.domain.revision import Delete, Event, Put
+from recalld_server.ports.ledger import Ledger
 
 SLOTS = 4
 COLOURS = ("red", "blue", "")
@@ -84,7 +85,8 @@ class Model:
             past = self.of(names[slot])
             versions = [event.after for event in past if event.after]
             now = past[-1].after if past else None
-            look = {"metadata": {"colour": colour} if colour else {}, "categories": (colour,) if colour else ()}
+            painted: dict[str, Any] = {"metadata": {"colour": colour}, "categories": (colour,)}
+            look: dict[str, Any] = painted if colour else {"metadata": {}, "categories": ()}
             text = f"{slot} {colour}"
             if deed == "stale":
                 refused = True
@@ -162,7 +164,7 @@ class Histories:
             assert list(await happened(ledger, scope=scope, filter=condition)) == told, condition
             for seq in range(begin, end + 1):
                 expected = [m.id for m in model.selected(seq, condition)]
-                asked = {"scope": scope, "filter": condition, "as_of": seq}
+                asked: dict[str, Any] = {"scope": scope, "filter": condition, "as_of": seq}
                 assert await live(ledger, **asked) == expected, (seq, condition)
                 assert await live(ledger, **asked, descending=True) == expected[::-1], (seq, condition)
                 assert await ledger.count(HERE, scope, condition, seq) == len(expected)
@@ -170,7 +172,7 @@ class Histories:
                 assert list(matching) == model.matching(seq, condition), (seq, condition)
         for seq in range(begin, end + 1):
             assert await ledger.memories(HERE, names, seq) == model.live(seq), seq
-            snapshot = await ledger.snapshot(HERE, scope, None, GENERATION, seq, 100)
+            snapshot = await ledger.snapshot(HERE, scope, None, GENERATION, seq, 0, 100)
             assert snapshot is not None
             assert sorted(snapshot.ids) == sorted(model.live(seq))
         for name in names:

@@ -7,15 +7,16 @@ the projects "default" and "other" of `GENERATION`. The suite goes through the p
 from __future__ import annotations
 
 import pytest
-from recalld_server.ports.ledger import Ledger
-
 from tests.contract.ledger_access import Pins, Projects
 from tests.contract.ledger_answers import Conversations, Outcomes, Speakers
-from tests.contract.ledger_commits import Commits, Guards, Order
+from tests.contract.ledger_commits import Commits, Order
+from tests.contract.ledger_guards import Guards
 from tests.contract.ledger_model import Histories
 from tests.contract.ledger_reads import Entities, Events, Matching, Pages
 from tests.contract.ledger_search import Pools, Projection
 from tests.contract.ledger_world import START, FakeClock
+
+from recalld_server.ports.ledger import Ledger
 
 
 class LedgerSuite(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import (
     Change,

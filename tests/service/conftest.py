@@ -26,6 +26,7 @@ from recalld.v1 import (
     search_service_pb2,
     search_service_pb2_grpc,
 )
+from recalld_server.domain import limits
 
 MODEL, DIMENSION = "minilm-l6-v2-int8", 384
 OPTIONS = [("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.max_send_message_length", 32 * 1024 * 1024)]
@@ -62,7 +63,8 @@ def refusal_of(error: grpc.RpcError) -> Refusal:
     assert info.domain == "recalld"
     assert error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}")
     bad = details.get("BadRequest")
-    if error.code() is grpc.StatusCode.INVALID_ARGUMENT and info.reason != "REQUEST_MALFORMED":
+    unread = info.reason == "REQUEST_MALFORMED" or info.metadata.get("limit") == str(limits.CALL_BYTES)
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT and not unread:
         assert bad is not None, f"{info.reason} without BadRequest"
         assert bad.field_violations, f"{info.reason} names no field"
         assert all(violation.description for violation in bad.field_violations)

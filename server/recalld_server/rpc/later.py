@@ -11,14 +11,20 @@ from recalld_server.domain.errors import NotYetAvailable
 
 def later(service: ServiceDescriptor) -> Any:
     """A servicer of every rpc of `service` that answers UNIMPLEMENTED (NOT_YET_AVAILABLE)."""
-    methods = {method.name: (_stream if method.server_streaming else _unary) for method in service.methods}
+    methods = {method.name: (_stream if method.server_streaming else _unary)(method.name) for method in service.methods}
     return type(service.name, (), {name: staticmethod(answer) for name, answer in methods.items()})()
 
 
-async def _unary(request: Any, context: Any) -> Any:
-    raise NotYetAvailable
+def _unary(name: str) -> Any:
+    async def answer(request: Any, context: Any) -> Any:
+        raise NotYetAvailable(feature=name)
+
+    return answer
 
 
-async def _stream(request: Any, context: Any) -> Any:
-    raise NotYetAvailable
-    yield  # makes this a stream
+def _stream(name: str) -> Any:
+    async def answer(request: Any, context: Any) -> Any:
+        raise NotYetAvailable(feature=name)
+        yield  # makes this a stream
+
+    return answer

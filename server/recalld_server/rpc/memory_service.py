@@ -41,8 +41,9 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         check(request)
         who = access()
         added = await self._add.add(who, add_command(request, request_key("Add", request)))
+        shown = paging.bounded([convert.memory_pb(result.memory) for result in added.results])
         return pb.AddResponse(
-            results=[convert.result_pb(result) for result in added.results],
+            results=map(convert.result_pb, added.results, shown),
             verdicts=[convert.verdict_pb(verdict) for verdict in added.verdicts],
             add_id=added.add_id,
             consistency_token=self._tokens.consistency(who.project, added.seq) if added.seq else "",
@@ -50,7 +51,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         )
 
     async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="AddAsync")
 
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any
@@ -153,7 +154,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             for number, item in enumerate(request.updates)
         ]
         changed = await self._modify.update(who, updates, request_key("BatchUpdateMemories", request))
-        memories = [convert.memory_pb(memory) for memory in changed.memories]
+        memories = paging.bounded([convert.memory_pb(memory) for memory in changed.memories])
         return pb.BatchUpdateMemoriesResponse(memories=memories, **self._stand(who, changed))
 
     async def BatchDeleteMemories(
@@ -180,7 +181,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.RestoreMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
 
     async def ForgetMemories(self, request: pb.ForgetMemoriesRequest, context: Any) -> pb.ForgetReceipt:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="ForgetMemories")
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
         check(request)
@@ -202,16 +203,16 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.ListEventsResponse(events=shown, next_page_token=token)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="Watch")
         yield  # makes this a stream
 
     async def DeleteByInstruction(
         self, request: pb.DeleteByInstructionRequest, context: Any
     ) -> pb.DeleteByInstructionResponse:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="DeleteByInstruction")
 
     async def SetFeedback(self, request: pb.SetFeedbackRequest, context: Any) -> pb.SetFeedbackResponse:
-        raise NotYetAvailable
+        raise NotYetAvailable(feature="SetFeedback")
 
     def _stand(self, who: Access, changed: Changed) -> dict[str, Any]:
         """The two fields every write answers with."""

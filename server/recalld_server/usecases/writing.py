@@ -26,7 +26,7 @@ from recalld_server.usecases.projector import Projector
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LIMIT = 5.0  # seconds for commit and apply together
+LIMIT = 5.0  # seconds for the commit, and again for its apply
 DECISIONS = 3  # times a change is decided anew after a conflict
 
 
@@ -111,6 +111,10 @@ class Writer:
                 return await work(outcome)
             except OutcomeTaken:  # the same request at another server committed first: its answer is ours
                 continue
+            except RecalldError:
+                # It may also have committed before this one decided: what is gone or has moved is then its doing.
+                if await self._ledger.outcome(access, request.rpc, request.request_id) == outcome:
+                    raise
 
     async def _rendered(self, access: Access, outcome: Outcome) -> Written:
         named = [(str(id), int(revision)) for id, revision in outcome.answer.get("memories", ())]
