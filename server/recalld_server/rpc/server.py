@@ -72,7 +72,7 @@ async def start(
     port: int,
     *,
     authenticator: Authenticator,
-    instruments: Instruments,
+    instruments: Instruments | None = None,
     calls: int = CALLS,
     rate: float = 0.0,
     credentials: grpc.ServerCredentials | None = None,
@@ -82,6 +82,7 @@ async def start(
     Takes `calls` at once and, if not 0, `rate` a second of each key. Raises SettingMissing when the port is taken.
     """
     running = Running()
+    instruments = instruments or Instruments()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
     quota = Quota(instruments, rate)
     interceptors = chain(admission, running, quota, authenticator, instruments)
