@@ -62,11 +62,13 @@ class App:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
         self.recalld.watch.stop()
         await self.server.stop(GRACE)
-        for task in (self.projecting, self.clearing):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        await self.recalld.close()
+        try:
+            for task in (self.projecting, self.clearing):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        finally:
+            await self.recalld.close()
 
 
 async def serve(settings: Settings) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -13,9 +16,10 @@ from recalld_server.adapters.extractors.rules import RulesExtractor
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_sqlite
+from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
@@ -72,15 +76,17 @@ class DataFolderBusy(SettingMissing):
 
 
 def hold(settings: Settings) -> FileLock:
-    """Take the data folder for this process; raises DataFolderBusy when another has it."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Take the data folder for this process. Raises DataFolderBusy, or SettingMissing when there can be none."""
     lock = FileLock(settings.data_dir / "lock")
     try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise DataFolderBusy(
             f"Another recalld uses {settings.data_dir}. Stop it, or choose another folder with --data-dir."
         ) from None
+    except OSError as error:
+        raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
     return lock
 
 
@@ -90,25 +96,25 @@ async def build(settings: Settings, clock: Clock | None = None, model: Embedder 
     `clock` and `model` take the place of the machine's clock and of the embedder the settings name.
     """
     _check(settings)
-    lock = hold(settings)
-    try:
-        clock = clock or SystemClock()
-        found, engine, index = await asyncio.gather(
-            _embedder(settings, model),
-            open_sqlite(settings.data_dir / "ledger.db"),
-            asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", settings.cache_mib * 1024 * 1024),
-        )
-        embedder = Cached(found)
-        ledger = SqlLedger(engine, clock)
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as opened:
+        lock = hold(settings)
+        opened.callback(lock.release)
+        embedder = Cached(await _embedder(settings, model))
+        opened.push_async_callback(embedder.close)
+        ledger = SqlLedger(await _ledger(settings.data_dir / "ledger.db"), clock)
+        opened.push_async_callback(ledger.close)
+        cache_bytes = settings.cache_mib * 1024 * 1024
+        index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+        opened.push_async_callback(index.close)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
         await ledger.ensure_project(DEFAULT_PROJECT, first)
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        return await _wired(ledger, index, embedder, features, clock, lock)
-    except BaseException:
-        lock.release()
-        raise
+        recalld = await _wired(ledger, index, embedder, features, clock, lock)
+        opened.pop_all()  # `Recalld.close` lets go of them from here on
+        return recalld
 
 
 async def _wired(
@@ -150,10 +156,21 @@ def _check(settings: Settings) -> None:
             raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
 
 
+async def _ledger(path: Path) -> SqliteEngine:
+    """Names the file when it is none of ours: the wrong folder may have been given."""
+    try:
+        return await open_sqlite(path)
+    except LedgerUnavailable as error:
+        causes = "it is damaged, or of another program, or of a newer version of this service"
+        raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
+
+
 async def _embedder(settings: Settings, given: Embedder | None) -> Embedder:
     if given is not None:
         return given
     if settings.embedder == "minilm":
+        # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         return await asyncio.to_thread(MiniLm.start)
     if settings.embedder == "openai":
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import

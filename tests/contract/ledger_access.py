@@ -29,7 +29,7 @@ from tests.contract.ledger_world import (
 
 from recalld_server.domain.errors import MemoryNotFound, RecalldError, RevisionConflict
 from recalld_server.domain.filters import AnyOf, Comparison, NoneOf, Operator
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope, text_key
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 from recalld_server.domain.revision import ListQuery
 from recalld_server.ports.ledger import Ledger
 
@@ -67,12 +67,12 @@ async def seen(ledger: Ledger, access: Access, ids: list[str], seq: int) -> set[
     found |= {event.memory_id for id in ids for event in await happened(ledger, access, memory_id=id)}
     for condition in (None, EVERYTHING):
         found |= set((await ledger.pool(access, Scope(), condition, ids, GENERATION, START)).ids)
-        snapshot = await ledger.snapshot(access, Scope(), condition, GENERATION, seq, 1000)
+        snapshot = await ledger.snapshot(access, Scope(), condition, GENERATION, seq, START, 1000)
         assert snapshot is not None
         found |= set(snapshot.ids)
     found |= set(await ledger.features(access, ids, GENERATION))
     for user in LOOKALIKES:
-        repeats = await ledger.repeats(access, Scope(user), [text_key("the same text")], START)
+        repeats = await ledger.repeats(access, Scope(user), [memory("m", "the same text").text_key], START)
         found |= {repeated.id for repeated in repeats.values()}
     return found
 
@@ -115,7 +115,7 @@ class Pins:
         assert await ledger.matching(pinned, BOB, None, seq, 10) == []
         assert await happened(ledger, pinned, scope=BOB) == []
         assert len(await ledger.pool(pinned, BOB, None, ["m", "bob"], GENERATION, START)) == 0
-        snapshot = await ledger.snapshot(pinned, BOB, None, GENERATION, seq, 10)
+        snapshot = await ledger.snapshot(pinned, BOB, None, GENERATION, seq, START, 10)
         assert snapshot is not None
         assert len(snapshot) == 0
 

@@ -206,6 +206,15 @@ class Order:
         assert {time: await ledger.sequence_at(HERE, time) for time in at} == at
         assert await ledger.sequence_at(ELSEWHERE, START + DAY) == 0
 
+    async def test_the_time_of_a_number(self, ledger: Ledger, clock: FakeClock) -> None:
+        for step in range(3):
+            clock.time = START + step * SECOND
+            await write(ledger, added(f"a{step}"), added(f"b{step}"))
+        times = [await ledger.time_of(HERE, seq) for seq in range(8)]
+        assert times == [0, *(START + step * SECOND for step in (0, 0, 1, 1, 2, 2)), 0]
+        assert [await ledger.sequence_at(HERE, time) for time in times[1:7]] == [2, 2, 4, 4, 6, 6]
+        assert await ledger.time_of(ELSEWHERE, 1) == 0
+
     async def test_changes_at_once_stand_in_one_order(self, ledger: Ledger) -> None:
         """Two hundred changes of different sizes, some of which can't be."""
         await write(ledger, added("live", "taken"))

@@ -122,6 +122,18 @@ class Guards:
         await write(ledger, added("n", again))  # a put that does not ask to be unique
         assert set(await live(ledger)) == {"m", "n"}
 
+    async def test_two_named_speakers_say_two_things(self, ledger: Ledger) -> None:
+        text = "I like tea"
+        await write(ledger, added("nobody", text, unique=True))
+        for name in ("Ann", "Ben"):
+            await write(ledger, added(name, text, speaker=name, named=True, unique=True))
+            with pytest.raises(DuplicateText) as caught:
+                await write(ledger, added("again", "I LIKE tea", speaker=name, named=True, unique=True))
+            assert caught.value.memory_ids == (name,)
+        with pytest.raises(DuplicateText) as caught:
+            await write(ledger, added("again", text, speaker="assistant", unique=True))  # a role is no name
+        assert caught.value.memory_ids == ("nobody",)
+
     async def test_the_same_text_elsewhere_does_not_count(self, ledger: Ledger, clock: FakeClock) -> None:
         text = "Likes tea"
         gone = await one(ledger, added("gone", text))

@@ -172,7 +172,7 @@ class Histories:
                 assert list(matching) == model.matching(seq, condition), (seq, condition)
         for seq in range(begin, end + 1):
             assert await ledger.memories(HERE, names, seq) == model.live(seq), seq
-            snapshot = await ledger.snapshot(HERE, scope, None, GENERATION, seq, 100)
+            snapshot = await ledger.snapshot(HERE, scope, None, GENERATION, seq, 0, 100)
             assert snapshot is not None
             assert sorted(snapshot.ids) == sorted(model.live(seq))
         for name in names:

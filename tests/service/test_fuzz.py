@@ -77,7 +77,9 @@ def printed(descriptor: Descriptor, data: bytes) -> str:
         return data.hex()
 
 
-async def fuzzed(api: Any, method: MethodDescriptor, most: int) -> Counter[grpc.StatusCode]:
+async def fuzzed(
+    api: Any, target: testing.LocalServer, method: MethodDescriptor, most: int
+) -> Counter[grpc.StatusCode]:
     """How often each code came."""
     texts = [f"Likes dish {n}" for n in range(4)]
     ids = [memory.id for user in ("fuzz", "other") for memory in await api.remember(user, *texts)]
@@ -88,14 +90,16 @@ async def fuzzed(api: Any, method: MethodDescriptor, most: int) -> Counter[grpc.
         code = await sent(api.channel, method, requests)
         if code in FAULTS:
             shown = "\n--\n".join(printed(method.input_type, data) for data in requests)
-            pytest.fail(f"{code.name} after {codes.total()} messages:\n{shown}")
+            pytest.fail(f"{code.name} after {codes.total()} messages:\n{shown}\n{target.log[-3000:]}")
         codes[code] += 1
     return codes
 
 
 @pytest.mark.parametrize("method", WORKING, ids=lambda method: method.full_name.removeprefix("recalld.v1."))
-async def test_nothing_that_is_sent_breaks_a_call(api: Any, method: MethodDescriptor) -> None:
-    codes = await fuzzed(api, method, MOST)
+async def test_nothing_that_is_sent_breaks_a_call(
+    api: Any, target: testing.LocalServer, method: MethodDescriptor
+) -> None:
+    codes = await fuzzed(api, target, method, MOST)
     if grpc.StatusCode.UNIMPLEMENTED not in codes:
         assert codes[grpc.StatusCode.INVALID_ARGUMENT] > 0
         assert codes.keys() - {grpc.StatusCode.INVALID_ARGUMENT}, "nothing got past the checks"
@@ -104,10 +108,10 @@ async def test_nothing_that_is_sent_breaks_a_call(api: Any, method: MethodDescri
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_nothing_that_is_sent_breaks_what_is_not_there_yet(api: Any) -> None:
+async def test_nothing_that_is_sent_breaks_what_is_not_there_yet(api: Any, target: testing.LocalServer) -> None:
     for method in METHODS:
         if method not in WORKING:
-            codes = await fuzzed(api, method, LEAST)
+            codes = await fuzzed(api, target, method, LEAST)
             assert set(codes) <= {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT}, method.name
 
 

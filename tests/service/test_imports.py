@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 
@@ -20,6 +19,10 @@ LATER = Timestamp(seconds=4_000_000_000)
 
 def text(user: str, content: str, **fields: Any) -> pb.ImportItem:
     return pb.ImportItem(text=pb.ImportText(text=content, scope={"user_id": user}, **fields))
+
+
+def said(position: int, content: str = "I like tea") -> memory_pb2.Message:
+    return memory_pb2.Message(role="user", content=content, position=position)
 
 
 def reasons(progress: pb.ImportProgress) -> dict[int, str]:
@@ -128,9 +131,9 @@ async def test_again_is_unchanged_and_other_content_under_the_id_fails(api: Any)
     assert (progress.stored, progress.unchanged, reasons(progress)) == (0, 2, {1: "MEMORY_EXISTS"})
     assert progress.failed[0].status.code == grpc.StatusCode.ALREADY_EXISTS.value[0]
     await api.memory.DeleteMemory(pb.DeleteMemoryRequest(memory_id=item.memory.id))
-    [progress] = await api.imported([item])
-    assert (progress.stored, progress.unchanged) == (0, 1)
-    assert (await api.listed(user), len(await api.events(user))) == ([], 2)
+    [progress] = await api.imported([item, item])
+    assert (progress.stored, progress.unchanged) == (1, 1)  # what was deleted is back
+    assert (await api.texts(user), len(await api.events(user))) == (["Likes tea"], 3)
 
 
 async def test_bad_items_fail_alone_each_with_its_reason(api: Any) -> None:
@@ -153,6 +156,9 @@ async def test_bad_items_fail_alone_each_with_its_reason(api: Any) -> None:
             api.whole(user, "x", revision=-1),
             api.whole(user, "x", create_time=Timestamp(seconds=2**60)),
             api.whole(user, "x", sources=[memory_pb2.Message(role="king")]),
+            api.whole(user, "x", sources=[said(0), said(0)]),
+            api.whole(user, "x", sources=[said(-1)]),
+            api.whole(user, "x", sources=[said(2**30)]),
             nameless,
         ],
         "SCOPE_MISSING": [text("", "x"), api.whole("", "x")],
@@ -220,17 +226,3 @@ async def test_a_broken_import_keeps_what_was_settled(api: Any) -> None:
     call.cancel()
     assert first.through_index == 499
     assert len(await api.listed(user)) == 500
-
-
-@pytest.mark.parametrize("field", ["user_id", "run_id"])
-async def test_imported_messages_stay_in_their_conversation(api: Any, field: str) -> None:
-    """Sources bring their positions, and what is said next in the run follows them."""
-    id = api.user()
-    sources = [memory_pb2.Message(role="user", content=f"Message {n}", position=n) for n in (7, 9)]
-    item = api.whole("", "Likes tea", sources=sources, **{field: id})
-    [progress] = await api.imported([item])
-    assert progress.stored == 1
-    answer = await api.memory.Add(pb.AddRequest(scope={field: id}, text="Likes rain", infer=False))
-    assert answer.results[0].memory.sources[0].position == (10 if field == "run_id" else 0)
-    memory = (await api.memory.GetMemory(pb.GetMemoryRequest(memory_id=item.memory.id))).memory
-    assert list(memory.sources) == sources

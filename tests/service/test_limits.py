@@ -12,6 +12,7 @@ from recalld.v1 import entity_service_pb2, filter_pb2, memory_pb2, search_servic
 from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.domain import limits
 
+NOBODY = {"user_id": "nobody"}  # whose memories are quickly filtered
 ABSENT = "0192f0c1-5b7e-7c3a-9d52-3f1a8be0c4d7"
 
 
@@ -111,20 +112,20 @@ COUNTED: list[Case] = [
 ]
 # The same for filters and nesting, whose errors name the place alone.
 SHAPED: list[Case] = [
-    ("filter.comparison.value", 1000, "ListMemories", lambda n: pb.ListMemoriesRequest(filter=one_of(n))),
-    ("filter", 8, "ListMemories", lambda n: pb.ListMemoriesRequest(filter=nested(n))),
-    ("filter", 200, "Search", lambda n: search(filter=wide(n))),
+    ("filter.comparison.value", 1000, "ListMemories", lambda n: pb.ListMemoriesRequest(scope=NOBODY, filter=one_of(n))),
+    ("filter", 8, "ListMemories", lambda n: pb.ListMemoriesRequest(scope=NOBODY, filter=nested(n))),
+    ("filter", 200, "Search", lambda n: search(scope=NOBODY, filter=wide(n))),
     (
         "filter.comparison.field",
         limits.ID_BYTES,
         "ListEvents",
-        lambda n: pb.ListEventsRequest(filter=compared("metadata." + "k" * n)),
+        lambda n: pb.ListEventsRequest(scope=NOBODY, filter=compared("metadata." + "k" * n)),
     ),
     (
         "filter.comparison.value",
         limits.ID_BYTES,
         "ListMemories",
-        lambda n: pb.ListMemoriesRequest(filter=compared("user_id", string_value="x" * n)),
+        lambda n: pb.ListMemoriesRequest(scope=NOBODY, filter=compared("user_id", string_value="x" * n)),
     ),
     ("metadata", 16, "Add", lambda n: add(metadata=deep(n))),
     ("metadata.k", 2**53, "Add", lambda n: add(metadata={"k": n if n == 2**53 else n + 1})),

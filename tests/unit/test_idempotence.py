@@ -13,7 +13,7 @@ import pytest
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.system import SystemClock
-from recalld_server.domain.errors import LedgerUnavailable, MemoryNotFound, RecalldError, RequestIdReused, WriteConflict
+from recalld_server.domain.errors import LedgerUnavailable, MemoryNotFound, RequestIdReused, WriteConflict
 from recalld_server.domain.memory import Access, Kind, Memory, Scope
 from recalld_server.domain.revision import (
     Change,
@@ -244,10 +244,3 @@ async def test_a_call_that_is_cancelled_while_it_commits_is_committed(ledger: Le
     assert (await retry).count == 1
     assert await live(ledger) == 0
     assert len(await ledger.events(ME, EventQuery())) == 2
-
-
-async def test_an_error_that_is_no_ones_doing_stays_an_error(modify: Modify) -> None:
-    with pytest.raises(MemoryNotFound) as caught:
-        await modify.delete(ME, ["nobody"], KEY)
-    assert isinstance(caught.value, RecalldError)
-    assert caught.value.metadata == {"memory_id": "nobody"}

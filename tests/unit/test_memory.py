@@ -134,6 +134,13 @@ def test_a_memory_is_led_by_a_given_name() -> None:
     assert Message("user", "x").speaker == "user"
 
 
+def test_a_repeat_is_the_same_from_the_same_named_speaker() -> None:
+    ann, ben = (replace(MEMORY, speaker=name, named=True) for name in ("Ann", "Ben"))
+    assert MEMORY.text_key == text_key("Likes tea") == replace(MEMORY, speaker="user").text_key
+    assert len({MEMORY.text_key, ann.text_key, ben.text_key}) == 3
+    assert replace(ann, text="likes  TEA").text_key == ann.text_key
+
+
 def test_a_memory_lives_until_the_moment_it_expires() -> None:
     assert MEMORY.live_at(2**62)
     mortal = replace(MEMORY, expire_time=10)
@@ -144,8 +151,11 @@ def test_a_memory_lives_until_the_moment_it_expires() -> None:
 def test_generations_are_read_back_from_their_names(model: str) -> None:
     generation = Generation(12, model, 384, 2, "german")
     assert Generation.parse(generation.name) == generation
-    names = {
-        replace(generation, **{field: value}).name
-        for field, value in (("number", 13), ("model", "x"), ("dimension", 8), ("analyser", 3), ("language", "english"))
-    }
-    assert len(names | {generation.name}) == 6
+    others = (
+        replace(generation, number=13),
+        replace(generation, model="x"),
+        replace(generation, dimension=8),
+        replace(generation, analyser=3),
+        replace(generation, language="english"),
+    )
+    assert len({generation.name, *(other.name for other in others)}) == 6

@@ -118,3 +118,11 @@ def test_a_token_beyond_the_limit_is_refused_though_it_is_ours() -> None:
 
 def _padded(token: str) -> str:
     return token + "=" * (-len(token) % 4)
+
+
+def test_a_deep_token_is_refused_like_any_other() -> None:
+    deep = base64.urlsafe_b64encode(b"m" * 16 + b"[" * 3000).decode()
+    with pytest.raises(PageTokenInvalid):
+        OURS.open_page(deep, BINDING)
+    with pytest.raises(ConsistencyTokenInvalid):
+        OURS.open_consistency(deep, "default")

@@ -27,7 +27,7 @@ def doctor(
 
     try:
         sound = asyncio.run(_examine(Settings.read({"data_dir": data_dir}), rebuild_index))
-    except RecalldError as error:
+    except (RecalldError, ValueError) as error:
         typer.echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(0 if sound else 1)

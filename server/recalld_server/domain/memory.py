@@ -140,11 +140,21 @@ class Memory:
     @property
     def spoken(self) -> str:
         """The text as it is embedded: led by the speaker's name when one was given."""
-        return f"{self.speaker}: {self.text}" if self.named else self.text
+        return spoken(self.text, self.speaker, self.named)
+
+    @property
+    def text_key(self) -> str:
+        """Equal for exact repeats: two named speakers who say the same say two things."""
+        return text_key(self.spoken)
 
     def live_at(self, now: int) -> bool:
         """False from the moment the memory expires."""
         return self.expire_time is None or self.expire_time > now
+
+
+def spoken(text: str, speaker: str, named: bool) -> str:
+    """A text led by the name of who said it, if that was given."""
+    return f"{speaker}: {text}" if named else text
 
 
 def fold(text: str) -> str:

@@ -81,7 +81,7 @@ class Tokens:
     def _payload(self, token: str, error: type[TokenInvalid]) -> Any:
         try:
             return json.loads(self._bytes(token, error)[_MAC:])
-        except ValueError:
+        except (ValueError, RecursionError):
             raise error from None
 
     @staticmethod

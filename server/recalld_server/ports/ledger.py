@@ -104,9 +104,19 @@ class Ledger(Protocol):
         ...
 
     async def snapshot(
-        self, access: Access, scope: Scope, filter: Filter | None, generation: Generation, as_of: int, limit: int
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        generation: Generation,
+        as_of: int,
+        now: int,
+        limit: int,
     ) -> Pool | None:
-        """All rows of a scope as of a sequence number, none marked as candidate; None if they are more than `limit`."""
+        """All rows of a scope as of a sequence number that had not expired at `now`, none marked as candidate.
+
+        None if they are more than `limit`.
+        """
         ...
 
     async def features(self, access: Access, ids: Sequence[str], generation: Generation) -> Mapping[str, Features]:
@@ -145,6 +155,10 @@ class Ledger(Protocol):
 
     async def sequence_at(self, access: Access, time: int) -> int:
         """The last sequence number committed at or before a time in µs; 0 if none was."""
+        ...
+
+    async def time_of(self, access: Access, seq: int) -> int:
+        """When a sequence number was committed, in µs; 0 for 0 and for one that is not kept."""
         ...
 
     # For the projector: the project's own work, under no pin.

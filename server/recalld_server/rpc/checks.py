@@ -20,7 +20,7 @@ from recalld_server.rpc.convert import metadata_of
 ROLES = ("user", "assistant", "system", "tool")
 ORDERS = ("create_time", "create_time desc", "create_time asc", "update_time", "update_time desc", "update_time asc")
 UPDATABLE = ("text", "metadata", "categories", "expire_time", "immutable")
-MAX_CATEGORIES = 100
+MAX_CATEGORIES = limits.CATEGORIES
 HINT_BYTES = 8 * 1024
 STRUCT_DEPTH = 16
 STRUCT_BYTES = 8 * limits.METADATA_BYTES  # a Struct takes at most 5.5 times its JSON: more is not worth converting
@@ -134,6 +134,7 @@ def check_memory(memory: memory_pb2.Memory, prefix: str) -> Iterator[Violation]:
     for name in ("id", "user_id", "agent_id", "app_id", "run_id", "speaker", "add_id", "etag"):
         yield from too_long(getattr(memory, name), limits.ID_BYTES, prefix + name)
     yield from check_categories(memory, prefix)
+    yield from too_many(len(memory.sources), limits.SOURCES, f"{prefix}sources")
 
 
 def check_add(request: memory_service_pb2.AddRequest, prefix: str) -> Iterator[Violation]:
@@ -169,12 +170,22 @@ def check_import_item(item: memory_service_pb2.ImportItem, prefix: str) -> Itera
             yield Violation(f"{prefix}memory", text, ScopeMissing)
         if not 0 <= memory.revision < 2**30:
             yield Violation(f"{prefix}memory.revision", "must not be negative or beyond 2^30")
+        yield from check_positions(memory.sources, f"{prefix}memory.sources")
     if item.vector and kind != "memory":
         yield Violation(f"{prefix}vector", "goes only beside a memory")
     if item.vector and not item.vector_model:
         yield Violation(f"{prefix}vector_model", "must name the model that made the vector")
     yield from too_many(len(item.vector), 65_536, f"{prefix}vector")
     yield from check_request_id(item, prefix)
+
+
+def check_positions(sources: Iterable[memory_pb2.Message], path: str) -> Iterator[Violation]:
+    """Places in a conversation, which goes on after them: there must be room left."""
+    seen: set[int] = set()
+    for number, source in enumerate(sources):
+        if source.position in seen or not 0 <= source.position < 2**30:
+            yield Violation(f"{path}[{number}].position", "must be from 0 to below 2^30, each only once")
+        seen.add(source.position)
 
 
 def _is_uuid(text: str) -> bool:

@@ -39,9 +39,12 @@ def message_of(message: pb.Message) -> Message:
 
 def message_pb(message: Message) -> pb.Message:
     """One message of a conversation."""
-    time = None if message.time is None else timestamp_pb(message.time)
     return pb.Message(
-        role=message.role, content=message.content, name=message.name, time=time, position=message.position
+        role=message.role,
+        content=message.content,
+        name=message.name,
+        time=_time_pb(message.time),
+        position=message.position,
     )
 
 
@@ -56,8 +59,8 @@ def memory_pb(memory: Memory) -> pb.Memory:
         run_id=memory.scope.run_id,
         metadata=metadata_pb(memory.metadata),
         categories=memory.categories,
-        create_time=_time_pb(memory.create_time),
-        update_time=_time_pb(memory.update_time),
+        create_time=_time_pb(memory.create_time or None),
+        update_time=_time_pb(memory.update_time or None),
         expire_time=_time_pb(memory.expire_time),
         event_time=_time_pb(memory.event_time),
         revision=memory.revision,
@@ -71,13 +74,11 @@ def memory_pb(memory: Memory) -> pb.Memory:
     )
 
 
-def result_pb(result: Result) -> memory_service_pb2.AddResult:
-    """One memory of an add's answer."""
+def result_pb(result: Result, memory: pb.Memory) -> memory_service_pb2.AddResult:
+    """One memory of an add's answer, shown as `memory`."""
+    change = f"CHANGE_{result.change.value}"
     return memory_service_pb2.AddResult(
-        memory_id=result.memory.id,
-        change=f"CHANGE_{result.change.value}",
-        memory=memory_pb(result.memory),
-        previous_text=result.previous_text,
+        memory_id=memory.id, change=change, memory=memory, previous_text=result.previous_text
     )
 
 
@@ -199,7 +200,7 @@ def fingerprint(request: Any) -> str:
 
 
 def _time_pb(micros: int | None) -> Timestamp | None:
-    return timestamp_pb(micros) if micros else None
+    return None if micros is None else timestamp_pb(micros)
 
 
 def _whole(value: Any) -> Any:

@@ -114,8 +114,11 @@ def _more(error: e.RecalldError, code: StatusCode, reason: str) -> list[Message]
     if code is StatusCode.UNAVAILABLE:
         return [error_details_pb2.RetryInfo(retry_delay=RETRY)]
     if code is StatusCode.FAILED_PRECONDITION:
-        subject = error.metadata.get("memory_id", "")
-        unmet = error_details_pb2.PreconditionFailure.Violation(type=reason, subject=subject, description=error.message)
+        unmet = error_details_pb2.PreconditionFailure.Violation(
+            type=reason,
+            subject=_cut(error.metadata.get("memory_id", ""), VALUE_BYTES),
+            description=_cut(error.message, MESSAGE_BYTES),
+        )
         return [error_details_pb2.PreconditionFailure(violations=[unmet])]
     return []
 

@@ -60,8 +60,9 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         check(request)
         who = access()
         added = await self._add.add(who, add_command(request, request_key("Add", request)))
+        shown = paging.bounded([convert.memory_pb(result.memory) for result in added.results])
         return pb.AddResponse(
-            results=[convert.result_pb(result) for result in added.results],
+            results=map(convert.result_pb, added.results, shown),
             verdicts=[convert.verdict_pb(verdict) for verdict in added.verdicts],
             add_id=added.add_id,
             consistency_token=self._tokens.consistency(who.project, added.seq) if added.seq else "",
@@ -172,7 +173,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             for number, item in enumerate(request.updates)
         ]
         changed = await self._modify.update(who, updates, request_key("BatchUpdateMemories", request))
-        memories = [convert.memory_pb(memory) for memory in changed.memories]
+        memories = paging.bounded([convert.memory_pb(memory) for memory in changed.memories])
         return pb.BatchUpdateMemoriesResponse(memories=memories, **self._stand(who, changed))
 
     async def BatchDeleteMemories(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
+from recalld.v1 import memory_pb2
 from recalld_server.domain.limits import PAGE_BYTES, PAGE_SIZE
 from recalld_server.domain.memory import Access
 from recalld_server.rpc.convert import fingerprint
@@ -42,3 +43,14 @@ def fitting(messages: Sequence[P]) -> Sequence[P]:
         if total > PAGE_BYTES and n:
             return messages[:n]
     return messages
+
+
+def bounded(memories: Sequence[memory_pb2.Memory]) -> Sequence[memory_pb2.Memory]:
+    """All of them, but from 3 MiB on with id, revision and etag only: a write must be able to answer."""
+    total = 0
+    shown: list[memory_pb2.Memory] = []
+    for memory in memories:
+        total += memory.ByteSize()
+        whole = total <= PAGE_BYTES or not shown
+        shown.append(memory if whole else memory_pb2.Memory(id=memory.id, revision=memory.revision, etag=memory.etag))
+    return shown

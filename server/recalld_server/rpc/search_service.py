@@ -45,7 +45,7 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
         async for found in self._search.hits(access(), ranked, query):
             hit = convert.hit_pb(found, request.explain)
             size += hit.ByteSize()
-            if not budget.spend(found.memory.text) or size > PAGE_BYTES:
+            if not budget.spend(found.memory.text) or (size > PAGE_BYTES and answer.hits):
                 answer.truncated = True
                 break
             answer.hits.append(hit)

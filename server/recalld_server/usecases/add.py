@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from recalld_server.domain.categories import categorise
 from recalld_server.domain.errors import FieldInvalid, LimitExceeded, MemoryNotFound
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
-from recalld_server.domain.limits import TEXT_BYTES
-from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
+from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES, TEXT_BYTES
+from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, spoken, text_key
 from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
@@ -99,7 +100,6 @@ class Add:
         """
         if not access.pin.admits(command.scope):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
-        refuse_past(command.expire_time, self._clock.now())
         if command.dry_run:
             return await self._previewed(access, command)
         written = await self._writer.once(access, command.request, lambda _: self._add(access, command))
@@ -108,14 +108,13 @@ class Add:
     async def _add(self, access: Access, command: AddCommand) -> Written:
         messages, extraction, add_id = await self._extracted(command)
         made: dict[str, Features] = {}
-
         generation = await self._ledger.generation(access.project)
 
         async def decide() -> Change:
             decision = await self._decide(access, command, messages, extraction.facts, add_id)
             await self._embed(generation, decision, made)
             puts = [
-                replace(put, features=made.get(put.memory.text)) if not put.expected else put for put in decision.puts
+                replace(put, features=made.get(put.memory.spoken)) if not put.expected else put for put in decision.puts
             ]
             key = conversation_key(command.scope, add_id) if command.scope.run_id else ""
             said = [Conversation(add_id, key, messages)] if messages else []
@@ -136,6 +135,7 @@ class Add:
         return replace(added, results=results, verdicts=[replace(v, memory_ids=()) for v in added.verdicts], add_id="")
 
     async def _extracted(self, command: AddCommand) -> tuple[list[Message], Extraction, str]:
+        refuse_past(command.expire_time, self._clock.now())
         messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
         if not command.infer:
             return messages, _verbatim(messages), self._ids.memory()
@@ -154,17 +154,18 @@ class Add:
     async def _decide(
         self, access: Access, command: AddCommand, messages: Sequence[Message], facts: Sequence[Fact], add_id: str
     ) -> _Decision:
-        keys = [text_key(fact.text) for fact in facts]
+        keys = [text_key(spoken(fact.text, fact.speaker, fact.named)) for fact in facts]
         with span("ledger"):
             known = dict(await self._ledger.repeats(access, command.scope, keys, self._clock.now())) if keys else {}
         decision = _Decision([], [], {})
         ordinals: dict[int, int] = {}
         for fact, key in zip(facts, keys, strict=True):
-            if key not in known:
+            if key not in known or _too_short_lived(known[key], command):
                 at = fact.sources[0]
                 ordinal = ordinals[at] = ordinals.get(at, -1) + 1
+                unique = key not in known
                 known[key] = self._fresh(command, messages, fact, add_id, ordinal)
-                decision.puts.append(Put(known[key], Kind.ADDED, unique=True))
+                decision.puts.append(Put(known[key], Kind.ADDED, unique=unique))
                 decision.changes[known[key].id] = ChangeType.ADD
             elif known[key].id not in decision.changes:
                 known[key] = self._merged(decision, command, known[key], fact)
@@ -193,23 +194,25 @@ class Add:
 
     @staticmethod
     def _merged(decision: _Decision, command: AddCommand, known: Memory, fact: Fact) -> Memory:
-        """An exact repeat leaves its metadata and categories on the memory that is there."""
+        """An exact repeat leaves its metadata, categories and longer life on the memory that is there."""
         merged = replace(
             known,
             metadata={**known.metadata, **command.metadata},
             categories=_union(known.categories, command.categories or fact.categories),
+            expire_time=_later(known.expire_time, command.expire_time),
         )
         if merged == known or known.immutable:
             decision.changes[known.id] = ChangeType.NONE
             return known
+        _check_merged(merged)
         decision.puts.append(Put(merged_now := replace(merged, update_time=0), Kind.UPDATED, expected=known.revision))
         decision.changes[known.id] = ChangeType.UPDATE
         return merged_now
 
     async def _embed(self, generation: Generation, decision: _Decision, made: dict[str, Features]) -> None:
-        wanted = [put.memory for put in decision.puts if not put.expected and put.memory.text not in made]
+        wanted = [put.memory for put in decision.puts if not put.expected and put.memory.spoken not in made]
         found = await self._features.of(generation, wanted)
-        made |= {memory.text: features for memory, features in zip(wanted, found, strict=True)}
+        made |= {memory.spoken: features for memory, features in zip(wanted, found, strict=True)}
 
     async def _with_unchanged(self, access: Access, written: Written) -> Written:
         """Memories that stayed as they were are part of the answer but not of the commit."""
@@ -219,6 +222,28 @@ class Add:
         if not named:
             return written
         return replace(written, memories={**await self._ledger.revisions(access, named), **written.memories})
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    """The later of two ends; None never comes."""
+    return None if one is None or other is None else max(one, other)
+
+
+def _too_short_lived(known: Memory, command: AddCommand) -> bool:
+    """An immutable memory that ends before the caller wants cannot stand for what is added."""
+    return known.immutable and _later(known.expire_time, command.expire_time) != known.expire_time
+
+
+def _check_merged(memory: Memory) -> None:
+    """What many adds bring together must still be a memory that an update or an import may carry."""
+    size = len(json.dumps(memory.metadata, ensure_ascii=False, separators=(",", ":")).encode())
+    for name, most, actual in (
+        ("metadata", METADATA_BYTES, size),
+        ("categories", CATEGORIES, len(memory.categories)),
+    ):
+        if actual > most:
+            text = f"must be at most {most} together with what memory {memory.id} holds already, not {actual}"
+            raise LimitExceeded(f"{name}: {text}.", violations=[(name, text)], field=name, limit=most, actual=actual)
 
 
 def refuse_past(expire_time: int | None, now: int, field: str = "expire_time") -> None:

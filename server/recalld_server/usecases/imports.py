@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recalld_server.domain.categories import categorise
 from recalld_server.domain.errors import (
+    DuplicateText,
     MemoryExists,
     MemoryNotFound,
     RecalldError,
+    RevisionConflict,
     VectorInvalid,
+    WriteConflict,
 )
-from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, text_key
+from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Put
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
@@ -22,7 +26,7 @@ from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.add import refuse_past
 from recalld_server.usecases.features import FeatureMaker, analyser
-from recalld_server.usecases.writing import Writer
+from recalld_server.usecases.writing import DECISIONS, Writer
 
 TRANSACTION = 500  # items
 
@@ -57,6 +61,12 @@ class Imported:
     seq: int
     applied: bool
 
+    def followed(self, count: int, after: Imported) -> Imported:
+        """Both as one; this part had `count` items."""
+        failed = [*self.failed, *((count + at, error) for at, error in after.failed)]
+        stored, unchanged = self.stored + after.stored, self.unchanged + after.unchanged
+        return Imported(stored, unchanged, failed, after.seq, self.applied and after.applied)
+
 
 @dataclass(slots=True)
 class _Plan:
@@ -64,6 +74,7 @@ class _Plan:
     conversations: list[Conversation]
     unchanged: int
     failed: list[tuple[int, RecalldError]]
+    ordinals: Counter[tuple[str, int]] = field(default_factory=Counter)
 
 
 class Import:
@@ -83,20 +94,46 @@ class Import:
         VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
         """
         generation = await self._ledger.generation(access.project)
-        made: dict[str, Features] = {}
+        return await self._settled(access, generation, items, request_id, {})
+
+    async def _settled(
+        self,
+        access: Access,
+        generation: Generation,
+        items: Sequence[ImportItem],
+        request_id: str,
+        made: dict[str, Features],
+    ) -> Imported:
+        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone."""
         plan = _Plan([], [], 0, [])
 
         async def decide() -> Change:
             nonlocal plan
             plan = await self._plan(access, generation, items)
-            wanted = [put.memory for put in plan.puts if put.features is None and put.memory.spoken not in made]
+            wanted = [put.memory for put in plan.puts if _unmade(put) and put.memory.spoken not in made]
             found = await self._features.of(generation, wanted)
             made.update((memory.spoken, features) for memory, features in zip(wanted, found, strict=True))
-            puts = [replace(put, features=put.features or made[put.memory.spoken]) for put in plan.puts]
+            puts = [replace(put, features=made[put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
             return Change(puts=puts, conversations=plan.conversations, request_id=request_id)
 
-        written = await self._writer.decided(access, decide)
-        return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
+        for _ in range(DECISIONS):
+            try:
+                written = await self._writer.write(access, await decide())
+            except DuplicateText:
+                continue
+            except RevisionConflict:
+                if len(items) > 1:
+                    half = len(items) // 2
+                    first = await self._settled(access, generation, items[:half], request_id, made)
+                    return first.followed(half, await self._settled(access, generation, items[half:], request_id, made))
+            else:
+                return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
+        if len(items) > 1:
+            raise WriteConflict
+        # Taken where this caller can't see it, or quoting messages that say something else: not to be had.
+        stand = await self._ledger.positions(access)
+        taken = MemoryExists(memory_id=items[0].memory.id)
+        return Imported(0, 0, [(0, taken)], stand.head, stand.applied >= stand.head)
 
     async def _plan(self, access: Access, generation: Generation, items: Sequence[ImportItem]) -> _Plan:
         with span("ledger"):
@@ -105,67 +142,57 @@ class Import:
         plan = _Plan([], [], 0, [])
         for at, item in enumerate(items):
             memory = item.memory
-            key = (memory.scope.key(), text_key(memory.text))
+            key = (memory.scope.key(), memory.text_key)
             try:
                 if not access.pin.admits(memory.scope):
                     raise MemoryNotFound("The scope lies outside what this key may touch.")
                 if isinstance(item, ImportedText):
                     refuse_past(memory.expire_time, self._clock.now(), "text.expire_time")
-                if memory.id in taken:
-                    if not _same(taken[memory.id], memory):
-                        raise MemoryExists(memory_id=memory.id)
-                    plan.unchanged += 1
-                elif isinstance(item, ImportedText) and key in known:
+                there, live = taken.get(memory.id, (None, False))
+                if there and not _same(there, memory):
+                    raise MemoryExists(memory_id=memory.id)
+                if there and not live:
+                    plan.puts.append(Put(replace(there, update_time=0), Kind.RESTORED))
+                    taken[there.id] = (there, True)
+                elif there or (not memory.id and key in known):
                     plan.unchanged += 1
                 else:
                     put = self._put(item, generation, plan)
                     plan.puts.append(put)
-                    taken[put.memory.id] = put.memory
+                    taken[put.memory.id] = (memory, True)
                     known.add(key)
             except RecalldError as error:
                 plan.failed.append((at, error))
         return plan
 
-    async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, Memory]:
-        """Memories that have, or had, an id of these items. A deleted one keeps its id: restore brings it back."""
-        ids = [item.memory.id for item in items if item.memory.id]
+    async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, tuple[Memory | None, bool]]:
+        """Memories that have, or had, an id of these items, and whether they are live."""
+        ids = list(dict.fromkeys(item.memory.id for item in items if item.memory.id))
         if not ids:
             return {}
-        live = dict(await self._ledger.memories(access, ids))
-        for id in dict.fromkeys(ids):
-            if id not in live and (latest := await self._ledger.latest(access, id)):
-                live[id] = latest[0]
-        return live
+        taken: dict[str, tuple[Memory | None, bool]] = {
+            id: (memory, True) for id, memory in (await self._ledger.memories(access, ids)).items()
+        }
+        for id in ids:
+            if id not in taken and (latest := await self._ledger.latest(access, id)):
+                taken[id] = latest
+        return taken
 
     async def _known(self, access: Access, items: Sequence[ImportItem]) -> set[tuple[str, str]]:
         scopes: dict[str, list[Memory]] = {}
         for item in items:
-            if isinstance(item, ImportedText):
+            if not item.memory.id:
                 scopes.setdefault(item.memory.scope.key(), []).append(item.memory)
         known: set[tuple[str, str]] = set()
         for scope, memories in scopes.items():
-            keys = [text_key(memory.text) for memory in memories]
+            keys = [memory.text_key for memory in memories]
             found = await self._ledger.repeats(access, memories[0].scope, keys, self._clock.now())
             known.update((scope, key) for key in found)
         return known
 
     def _put(self, item: ImportItem, generation: Generation, plan: _Plan) -> Put:
         if isinstance(item, ImportedMemory):
-            memory = item.memory
-            add_id = memory.add_id or self._ids.memory()
-            base = max(memory.revision, 1) - 1
-            memory = replace(
-                memory,
-                id=memory.id or self._ids.memory(),
-                add_id=add_id,
-                revision=base,
-                conversation=conversation_key(memory.scope, add_id),
-            )
-            if memory.sources:
-                plan.conversations.append(Conversation(add_id, _running(memory), memory.sources, restored=True))
-                at = tuple(sorted(message.position for message in memory.sources))
-                memory = replace(memory, sources=(), source_positions=at, position=at[0])
-            return Put(memory, Kind.ADDED, features=_given(item, generation, memory))
+            return self._whole(item, generation, plan)
         add_id = self._ids.memory()
         memory = replace(
             item.memory,
@@ -178,12 +205,35 @@ class Import:
         plan.conversations.append(Conversation(add_id, _running(memory), [item.message]))
         return Put(memory, Kind.ADDED, unique=True)
 
+    def _whole(self, item: ImportedMemory, generation: Generation, plan: _Plan) -> Put:
+        """A memory with what it brings. One that no message gave stands alone, whatever its run."""
+        given, add_id = item.memory, item.memory.add_id or self._ids.memory()
+        features = _given(item, generation)
+        memory = replace(
+            given,
+            id=given.id or self._ids.memory(),
+            add_id=add_id,
+            revision=max(given.revision, 1) - 1,
+            conversation=conversation_key(given.scope, add_id) if given.sources else digest("add", add_id),
+        )
+        if given.sources:
+            plan.conversations.append(Conversation(add_id, _running(memory), given.sources, restored=True))
+            at = tuple(sorted(message.position for message in given.sources))
+            ordinal = plan.ordinals[memory.conversation, at[0]]
+            plan.ordinals[memory.conversation, at[0]] += 1
+            memory = replace(memory, sources=(), source_positions=at, position=at[0], ordinal=ordinal)
+        return Put(memory, Kind.ADDED, features=features, unique=not given.id)
+
+
+def _unmade(put: Put) -> bool:
+    return put.kind is Kind.ADDED and put.features is None
+
 
 def _running(memory: Memory) -> str:
     return memory.conversation if memory.scope.run_id else ""
 
 
-def _given(item: ImportedMemory, generation: Generation, memory: Memory) -> Features | None:
+def _given(item: ImportedMemory, generation: Generation) -> Features | None:
     """Features from the vector that came with the item, if the project's model made it; None to embed the text."""
     if item.vector is None:
         return None
@@ -194,7 +244,7 @@ def _given(item: ImportedMemory, generation: Generation, memory: Memory) -> Feat
             raise VectorInvalid(
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(item.vector)
             )
-        terms = analyser(generation.language).terms(memory.text)
+        terms = analyser(generation.language).terms(item.memory.text)
         return Features(terms, (item.vector / norm).astype(np.float32))
     return None
 

@@ -59,10 +59,19 @@ class Projector:
         """Apply whatever the index may have lost or never had."""
         generation = await self._ledger.generation(project)
         mark = await self._index.mark(project, generation)
+        if mark > (await self._ledger.positions(Access(project))).head:
+            # The ledger was put back from a backup: what the index knows beyond it never happened.
+            log.warning("index is ahead of the ledger", extra={"project": project, "mark": mark})
+            await self._index.drop(project, generation)
+            mark = 0
+        await self._follow(project, generation, mark)
+
+    async def _follow(self, project: str, generation: Generation, mark: int) -> None:
+        """Apply everything after `mark`. Busy memories are left to the next call, and the project is not whole yet."""
         added = await self._ledger.pend_after(project, generation, mark)
         while waiting := await self._ledger.pending(project, generation, BATCH):
             if not await self.apply(project, generation, waiting):
-                break  # busy memories: the round goes on to them
+                return
         self._caught_up.add(project)
         if added:
             log.info("index caught up", extra={"project": project, "changes": added})
@@ -70,29 +79,34 @@ class Projector:
     async def rebuild(self, project: str) -> None:
         """Drop the project's entries and make them anew from the ledger."""
         self._caught_up.discard(project)
-        await self._index.drop(project, await self._ledger.generation(project))
-        await self.catch_up(project)
+        generation = await self._ledger.generation(project)
+        await self._index.drop(project, generation)
+        # From the beginning, whatever mark a writer has set meanwhile: what it stands on was dropped.
+        await self._follow(project, generation, 0)
 
     async def run(self) -> None:
         """Until cancelled: apply what stays pending from one look to the next, for whatever reason."""
         seen: dict[str, set[str]] = {}
         while True:
-            for project in await self._ledger.projects():
-                try:
+            try:
+                for project in await self._ledger.projects():
                     seen[project] = await self._round(project, seen.get(project, set()))
-                except RecalldError as error:
-                    log.warning("index not reached", extra={"project": project, "error": type(error).__name__})
+            except Exception as error:  # whatever it is, the next round may go better
+                known = isinstance(error, RecalldError)
+                log.warning("projection broken off", extra={"error": type(error).__name__}, exc_info=not known)
             await self._clock.sleep(PAUSE)
 
     async def _round(self, project: str, seen: set[str]) -> set[str]:
+        """Apply what was seen pending before, and the backlog behind it. Returns what is pending for the first time."""
         if project not in self._caught_up:
             await self.catch_up(project)
         generation = await self._ledger.generation(project)
         waiting = await self._ledger.pending(project, generation, BATCH)
         left = [id for id in waiting if id in seen]  # their writers had their chance
-        if left:
-            await self.apply(project, generation, left)
-        return set(waiting) - set(left)
+        fresh = set(waiting) - set(left)
+        while left and await self.apply(project, generation, left) and len(left) == BATCH:
+            left = list(await self._ledger.pending(project, generation, BATCH))
+        return fresh
 
     async def wait(self, access: Access, seq: int, seconds: float) -> None:
         """Return when the index is whole and has everything up to `seq`. Raises IndexBehind after `seconds`."""

@@ -38,28 +38,28 @@ class Read:
 
     async def list(self, access: Access, query: ListQuery, as_of: AsOf | None = None) -> Page:
         """A page of memories, as of an earlier moment if one is given. Raises AsOfFuture, HistoryTrimmed."""
-        now, seq = self._clock.now(), None
-        if as_of is not None:
-            seq = await self.sequence(access, as_of)
-            now = as_of.time if as_of.time is not None else now
+        seq, now = await self.moment(access, as_of) if as_of is not None else (None, self._clock.now())
         with span("ledger"):
             return await self._ledger.page(access, replace(query, as_of=seq, now=now))
 
-    async def sequence(self, access: Access, as_of: AsOf) -> int:
-        """The sequence number of a moment. Raises AsOfFuture and HistoryTrimmed for what the ledger can't show."""
+    async def moment(self, access: Access, as_of: AsOf) -> tuple[int, int]:
+        """The sequence number of a moment, and the time by which a memory has expired or has not.
+
+        Raises AsOfFuture and HistoryTrimmed for what the ledger can't show.
+        """
         with span("ledger"):
             stand = await self._ledger.positions(access)
             if as_of.seq is not None:
-                seq = as_of.seq
+                if as_of.seq > stand.head:
+                    raise AsOfFuture(head=stand.head)
+                seq, time = as_of.seq, await self._ledger.time_of(access, as_of.seq)
             elif as_of.time is not None and as_of.time <= self._clock.now():
-                seq = await self._ledger.sequence_at(access, as_of.time)
+                seq, time = await self._ledger.sequence_at(access, as_of.time), as_of.time
             else:
                 raise AsOfFuture
-        if seq > stand.head:
-            raise AsOfFuture(head=stand.head)
         if seq < stand.oldest:
             raise HistoryTrimmed(oldest_sequence=stand.oldest)
-        return seq
+        return seq, time
 
     async def head(self, access: Access) -> int:
         """The newest sequence number of the project."""

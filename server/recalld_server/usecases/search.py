@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recalld_server.domain.errors import AsOfNeedsScope, AsOfTooWide
-from recalld_server.domain.filters import Filter
+from recalld_server.domain.filters import Filter, matches
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
@@ -67,12 +67,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """All results in order, and the state they were taken from: equal states give equal orders."""
+    """All results in order, and the state they were taken from: equal states give equal orders.
+
+    `past` is the moment of a search as of one, µs.
+    """
 
     places: Sequence[Place]
     candidates: int
     seq: int
     state: tuple[int, int]
+    past: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Search:
         AsOfFuture, HistoryTrimmed, AsOfNeedsScope, AsOfTooWide.
         """
         if query.as_of is not None:
-            return await self._rank_past(access, query, await self._read.sequence(access, query.as_of))
+            return await self._rank_past(access, query, *await self._read.moment(access, query.as_of))
         if query.fresh_seq:
             await self._projector.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
         self._projector.require(access.project)
@@ -139,15 +143,20 @@ class Search:
     async def hits(
         self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0
     ) -> AsyncIterator[FoundMemory]:
-        """Results in order from place `start`, read as they are given out; what was deleted meanwhile is left out."""
-        as_of = ranked.seq if query.as_of is not None else None
+        """Results in order from place `start`, read as they are given out.
+
+        What was deleted meanwhile, has expired or no longer fits the filter is left out.
+        """
+        as_of = None if ranked.past is None else ranked.seq
         for at in range(start, len(ranked.places), LOADED):
             batch = ranked.places[at : at + LOADED]
             with span("ledger"):
                 found = await self._ledger.memories(access, [place.id for place in batch], as_of)
+            now = self._clock.now() if ranked.past is None else ranked.past
             for offset, place in enumerate(batch):
-                if place.id in found:
-                    yield FoundMemory(found[place.id], place, at + offset)
+                memory = found.get(place.id)
+                if memory and memory.live_at(now) and (query.filter is None or matches(query.filter, memory)):
+                    yield FoundMemory(memory, place, at + offset)
 
     async def _asked(self, access: Access, query: SearchQuery) -> tuple[SearchState, Question, FloatVector | None]:
         with span("ledger"):
@@ -188,13 +197,15 @@ class Search:
         with span("rank"):
             return pool, rank(question, vector, pool, query.mode)
 
-    async def _rank_past(self, access: Access, query: SearchQuery, seq: int) -> Ranked:
+    async def _rank_past(self, access: Access, query: SearchQuery, seq: int, now: int) -> Ranked:
         """Every row of the scope as it was, ranked without the index."""
         if not (query.scope or access.pin):
             raise AsOfNeedsScope
         state, question, vector = await self._asked(access, query)
         with span("ledger"):
-            rows = await self._ledger.snapshot(access, query.scope, query.filter, state.generation, seq, SEARCH_LIMIT)
+            rows = await self._ledger.snapshot(
+                access, query.scope, query.filter, state.generation, seq, now, SEARCH_LIMIT
+            )
         if rows is None:
             raise AsOfTooWide(limit=SEARCH_LIMIT)
         with span("rank"):
@@ -204,7 +215,7 @@ class Search:
             rest = rows.only(np.flatnonzero(rows.eligible & ~np.isin(rows.ids, pool.ids)))
             places = [*head, *_below(head, _relevant(question, vector, rest, ranking, query))]
         kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
-        return Ranked(kept, len(rows), seq, (seq, seq))
+        return Ranked(kept, len(rows), seq, (seq, seq), now)
 
 
 def _ids(nominations: Nominations) -> list[str]:

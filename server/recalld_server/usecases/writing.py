@@ -27,7 +27,7 @@ from recalld_server.usecases.signal import Committed
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LIMIT = 5.0  # seconds for commit and apply together
+LIMIT = 5.0  # seconds for the commit, and again for its apply
 DECISIONS = 3  # times a change is decided anew after a conflict
 
 

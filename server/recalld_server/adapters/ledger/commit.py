@@ -20,7 +20,7 @@ from recalld_server.adapters.ledger.reads import OUTCOMES_KEPT
 from recalld_server.adapters.ledger.rows import dump, feature_row, inside, memory_columns, memory_of, row_of
 from recalld_server.adapters.sql.filters import facets
 from recalld_server.domain.errors import DuplicateText, MemoryNotFound, OutcomeTaken, ProjectNotFound, RevisionConflict
-from recalld_server.domain.memory import Access, Cause, Kind, Memory, Message, text_key
+from recalld_server.domain.memory import Access, Cause, Kind, Memory, Message
 from recalld_server.domain.revision import Change, Commit, Conversation, Generation, Put, RequestKey
 
 _ADVANCE = (
@@ -190,11 +190,10 @@ def _refuse_misquotes(connection: Connection, access: Access, change: Change) ->
     if not given:
         return
     said = connection.execute(_SAID, {"p": access.project, "ids": list({add_id for add_id, _ in given})})
-    foreign = {
-        add_id
-        for add_id, position, role, content, name, time in said
-        if (claimed := given.get((add_id, position))) and Message(role, content, name, time, position) not in claimed
-    }
+    for add_id, position, role, content, name, time in said:
+        if (add_id, position) in given:
+            given[add_id, position].add(Message(role, content, name, time, position))
+    foreign = {add_id for (add_id, _), claimed in given.items() if len(claimed) > 1}
     if foreign:
         raise RevisionConflict([put.memory.id for put in change.puts if put.memory.add_id in foreign])
 
@@ -204,7 +203,7 @@ def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[M
     known = [
         memory.id
         for memory in memories
-        if by_scope.setdefault(memory.scope.key(), {}).setdefault(text_key(memory.text), memory.id) != memory.id
+        if by_scope.setdefault(memory.scope.key(), {}).setdefault(memory.text_key, memory.id) != memory.id
     ]
     known += [
         found.memory_id

@@ -132,7 +132,14 @@ class SqlLedger:
         return await self._engine.read(work)
 
     async def snapshot(
-        self, access: Access, scope: Scope, filter: Filter | None, generation: Generation, as_of: int, limit: int
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        generation: Generation,
+        as_of: int,
+        now: int,
+        limit: int,
     ) -> Pool | None:
         work = partial(
             ranking.snapshot,
@@ -142,6 +149,7 @@ class SqlLedger:
             filter=filter,
             generation=generation,
             as_of=as_of,
+            now=now,
             limit=limit,
         )
         return await self._engine.read(work)
@@ -172,6 +180,9 @@ class SqlLedger:
 
     async def sequence_at(self, access: Access, time: int) -> int:
         return await self._engine.read(lambda c: reads.sequence_at(c, access, time))
+
+    async def time_of(self, access: Access, seq: int) -> int:
+        return await self._engine.read(lambda c: reads.time_of(c, access, seq))
 
     async def projects(self) -> Sequence[str]:
         statement = select(t.projects.c.project).order_by(t.projects.c.project)

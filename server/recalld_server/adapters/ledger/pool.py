@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, or_, select, true, tuple_
 
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.rows import features_of, inside, live_at, satisfying
+from recalld_server.adapters.ledger.rows import AT_ONCE, features_of, inside, live_at, satisfying, unexpired
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.ranking import Pool
@@ -56,13 +56,12 @@ _LOAD = select(t.features.c.memory_id, t.features.c.text_revision, t.features.c.
     t.features.c.generation == bindparam("g"),
     tuple_(t.features.c.memory_id, t.features.c.text_revision).in_(bindparam("at", expanding=True)),
 )
-_LOADED_AT_ONCE = 5_000  # pairs in one statement: SQLite allows 32,766 parameters
 
 
 def _load(connection: Connection, keys: Sequence[Key]) -> Iterable[tuple[Key, tuple[bytes, bytes]]]:
     project, _, _, generation = keys[0]
-    for start in range(0, len(keys), _LOADED_AT_ONCE):
-        at = [(key[1], key[2]) for key in keys[start : start + _LOADED_AT_ONCE]]
+    for start in range(0, len(keys), AT_ONCE):
+        at = [(key[1], key[2]) for key in keys[start : start + AT_ONCE]]
         for id, revision, terms, vector in connection.execute(_LOAD, {"p": project, "g": generation, "at": at}):
             yield (project, id, revision, generation), (terms, vector)
 
@@ -137,11 +136,12 @@ def snapshot(
     filter: Filter | None,
     generation: Generation,
     as_of: int,
+    now: int,
     limit: int,
 ) -> Pool | None:
     statement = (
         select(*(t.revisions.c[name] for name in _ROW), _eligible(filter, t.revisions))
-        .where(inside(access, scope), live_at(as_of))
+        .where(inside(access, scope), live_at(as_of), unexpired(now))
         .limit(limit + 1)
     )
     rows = connection.execute(statement).all()

@@ -136,6 +136,7 @@ def _listed(access: Access, query: ListQuery) -> list[ColumnElement[bool]]:
         live_at(query.as_of),
         unexpired(query.now),
         *_indexed(query.scope),
+        *_indexed(access.pin),
         *satisfying(query.filter),
     ]
 
@@ -185,7 +186,9 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
         before.c.memory_id == t.revisions.c.memory_id,
         before.c.revision == t.revisions.c.revision - 1,
     )
-    conditions = [_concerning(connection, access, query.scope), t.revisions.c.seq_from > query.after]
+    # Revisions of one memory are in the same order; the sum keeps a planner from going through all the others.
+    seq = t.revisions.c.seq_from + literal_column("0") if query.memory_id else t.revisions.c.seq_from
+    conditions = [_concerning(connection, access, query.scope), seq > query.after]
     if query.memory_id:
         conditions.append(t.revisions.c.memory_id == query.memory_id)
     if query.filter is not None:
@@ -201,7 +204,7 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
         select(*memory_columns(), *(t.revisions.c[name] for name in extra), *memory_columns(before), before.c.kind)
         .select_from(t.revisions.outerjoin(before, previous))
         .where(*conditions)
-        .order_by(t.revisions.c.seq_from)
+        .order_by(t.revisions.c.revision if query.memory_id else t.revisions.c.seq_from)
         .limit(query.limit)
     )
     rows = connection.execute(statement).all()
@@ -283,6 +286,13 @@ def stand(connection: Connection, access: Access) -> tuple[Positions, Generation
     head, waiting, oldest, generation = row
     applied = head if waiting is None else waiting - 1
     return Positions(head=head, applied=applied, oldest=oldest), Generation.parse(generation)
+
+
+def time_of(connection: Connection, access: Access, seq: int) -> int:
+    statement = select(t.revisions.c.commit_time).where(
+        t.revisions.c.project == access.project, t.revisions.c.seq_from == seq
+    )
+    return connection.execute(statement).scalar_one_or_none() or 0
 
 
 def sequence_at(connection: Connection, access: Access, time: int) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, o
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, text_key
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold
 from recalld_server.domain.revision import Features
 
 MEMORY_COLUMNS = (
@@ -84,7 +84,7 @@ def row_of(memory: Memory) -> dict[str, Any]:
         "memory_id": memory.id,
         "text": memory.text,
         "folded": fold(memory.text),
-        "text_key": text_key(memory.text),
+        "text_key": memory.text_key,
         **{name: getattr(memory.scope, name) for name in SCOPE_FIELDS},
         "scope_key": memory.scope.key(),
         "metadata": dump(memory.metadata),
@@ -173,6 +173,8 @@ def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]
     return or_(source.c.expire_time.is_(None), source.c.expire_time > now)
 
 
+AT_ONCE = 5_000  # pairs in one statement: engines bound their parameters, the strictest at 32,766
+
 _SOURCES = select(
     t.messages.c.add_id,
     t.messages.c.position,
@@ -189,12 +191,11 @@ _SOURCES = select(
 def with_sources(connection: Connection, project: str, rows: Iterable[Sequence[Any]]) -> list[Memory]:
     """Memories of the rows, each with the messages it was taken from."""
     rows = list(rows)
-    wanted = {(row[16], position) for row in rows for position in json.loads(row[17])}
+    wanted = list({(row[16], position): None for row in rows for position in json.loads(row[17])})
     found: dict[tuple[str, int], Message] = {}
-    if wanted:
-        for add_id, position, role, content, name, time in connection.execute(
-            _SOURCES, {"p": project, "at": list(wanted)}
-        ):
+    for start in range(0, len(wanted), AT_ONCE):
+        parameters = {"p": project, "at": wanted[start : start + AT_ONCE]}
+        for add_id, position, role, content, name, time in connection.execute(_SOURCES, parameters):
             found[add_id, position] = Message(role, content, name, time, position)
     return [memory_of(row, _sources(row, found)) for row in rows]
 

