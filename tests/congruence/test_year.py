@@ -61,6 +61,8 @@ class Model:
     events: list[tuple[int, str, str, Kept | None, Kept | None]] = field(default_factory=list)
     last: dict[str, Kept] = field(default_factory=dict)
     revisions: dict[str, dict[int, Kept]] = field(default_factory=dict)
+    times: list[int] = field(default_factory=lambda: [0])
+    now: int = 0
 
     @property
     def live(self) -> dict[str, Kept]:
@@ -88,6 +90,7 @@ class Model:
     def _event(self, kind: str, id: str, before: Kept | None, after: Kept | None) -> None:
         state = {key: kept for key, kept in self.live.items() if key != id}
         self.states.append(state | {id: after} if after else state)
+        self.times.append(self.now)
         self.events.append((len(self.events) + 1, kind, id, before, after))
 
 
@@ -101,7 +104,7 @@ class Year(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="year-"))
         self.loop = asyncio.Runner()
         self.clock = OwnClock()
-        self.model = Model()
+        self.model = Model(now=self.clock.time)
         self.texts = 0
         self.watched: list[tuple[int, str, str]] = []
         self.position: Position | None = None
@@ -199,7 +202,7 @@ class Year(RuleBasedStateMachine):
 
     @rule(days=st.integers(1, 40))
     def time_passes(self, days: int) -> None:
-        self.clock.time += days * DAY
+        self.model.now = self.clock.time = self.clock.time + days * DAY
         self.run(self.recalld.janitor.round())
         gone = [kept.id for kept in self.model.live.values() if kept.expire and kept.expire <= self.clock.time]
         for id in sorted(gone):
@@ -215,7 +218,7 @@ class Year(RuleBasedStateMachine):
     def the_past_is_as_it_was(self, data: st.DataObject, user: str | None) -> None:
         seq = data.draw(st.integers(0, len(self.model.events)))
         found = self.listed(ListQuery(scope=Scope(user_id=user or ""), limit=1000), AsOf(seq=seq))
-        assert found == self.shown(self.model.states[seq], user)
+        assert found == self.shown(self.model.states[seq], user, self.model.times[seq])
 
     @rule(pieces=st.integers(1, 10))
     def watch_some_more(self, pieces: int) -> None:
@@ -263,8 +266,9 @@ class Year(RuleBasedStateMachine):
         page = self.run(self.recalld.read.list(HERE, query, as_of))
         return {memory.id: Kept.of(memory) for memory in page.memories}
 
-    def shown(self, state: dict[str, Kept], user: str | None = None) -> dict[str, Kept]:
-        now = self.clock.time
+    def shown(self, state: dict[str, Kept], user: str | None = None, now: int | None = None) -> dict[str, Kept]:
+        """What had not expired at a time, by default now."""
+        now = self.clock.time if now is None else now
         return {
             kept.id: kept
             for kept in state.values()

@@ -108,7 +108,7 @@ class Watch:
 
     async def _start(self, access: Access, query: WatchQuery) -> Position:
         if query.as_of is not None:
-            seq = (await self._read.moment(access, query.as_of))[0]
+            seq, _ = await self._read.moment(access, query.as_of)
             return Position(seq, seq)
         stand = await self._ledger.positions(access)
         if query.after is not None:
