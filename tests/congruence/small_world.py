@@ -47,4 +47,4 @@ class HashEmbedder:
 
 async def opened(folder: Path, clock: OwnClock) -> Recalld:
     """A recalld on a folder; close it before opening the next one there."""
-    return await build(Settings(data_dir=folder), clock, HashEmbedder())
+    return await build(Settings(data_dir=folder), clock, model=HashEmbedder())

@@ -171,7 +171,7 @@ async def test_without_keys_no_page_and_no_proxy_is_answered(header: dict[str, s
 async def test_without_keys_pages_of_this_machine_are_answered(origin: str) -> None:
     async with serving(development) as channel:
         call = sent(channel, "unary_unary", b"", {"origin": origin})
-        assert "anonymous" in await value(call, "unary_unary")
+        assert "default" in await value(call, "unary_unary")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_without_keys_pages_of_this_machine_are_answered(origin: str) -> N
 )
 async def test_without_keys_only_this_machine_is_admitted(peer: str, admitted: bool) -> None:
     if admitted:
-        assert await development("/x", {}, peer) == Access("default", Scope(), "anonymous")
+        assert await development("/x", {}, peer) == Access("default", Scope(), "")
         return
     with pytest.raises(Exception, match="machine"):
         await development("/x", {}, peer)

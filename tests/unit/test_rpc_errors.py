@@ -25,12 +25,13 @@ ERRORS = [
     if issubclass(kind, errors.RecalldError) and kind.__module__ == errors.__name__
 ]
 # Roots of others, and what is raised before there is a server.
-NEVER_SENT = {errors.RecalldError, errors.TokenInvalid, errors.SettingMissing}
+NEVER_SENT = {errors.RecalldError, errors.TokenInvalid, errors.SettingMissing, errors.TooMuch}
 DETAILS = (
     error_details_pb2.ErrorInfo,
     error_details_pb2.BadRequest,
     error_details_pb2.RetryInfo,
     error_details_pb2.PreconditionFailure,
+    error_details_pb2.QuotaFailure,
 )
 
 

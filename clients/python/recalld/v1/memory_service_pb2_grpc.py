@@ -281,8 +281,10 @@ class MemoryServiceServicer(object):
 
     def ForgetMemories(self, request, context):
         """Erases what a scope and filter match, deleted memories included: text, metadata, sources and categories of all
-        revisions, their features, messages no other live fact needs, and exports that held them. Irrevocable. Needs a key
-        of role admin.
+        revisions, their features, messages no other live fact needs, and exports that held them. Irrevocable. Their ids stay
+        taken, and their history tells when they were forgotten and nothing else. Goes on, in transactions of 500, until
+        nothing matches; if it breaks off, the same request_id goes on. The engine's files are rewritten, while which other
+        writes wait. Needs a key of role admin.
 
         INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
@@ -307,7 +309,8 @@ class MemoryServiceServicer(object):
 
     def Watch(self, request, context):
         """Streams changes as they are committed, in order, each at least once, until the caller cancels. A checkpoint comes
-        at least every 15 s; the key and its pin are checked again then.
+        at least every 15 s; the key and its pin are checked again then. A FORGOTTEN change has no content left to match, so
+        it comes whatever the filter says. UNAVAILABLE (SHUTTING_DOWN) ends a watch with a resume_token in the metadata.
 
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
         INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is not of this ledger, or of a request with another filter.

@@ -156,7 +156,7 @@ class ProjectServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProject(self, request, context):
-        """Changes a project's name or description. Needs an operator key, or the project's own of role admin.
+        """Changes a project's name or description. Needs an operator key, or the project's own of role admin without a pin.
 
         INVALID_ARGUMENT (FIELD_INVALID): the mask names another field, or a value is not allowed.
         NOT_FOUND (PROJECT_NOT_FOUND): no such project.
@@ -186,7 +186,7 @@ class ProjectServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProjectSettings(self, request, context):
-        """Changes a project's settings; they hold for calls that begin later. Needs a key of role admin.
+        """Changes a project's settings; they hold for calls that begin later. Needs a key of role admin without a pin.
 
         INVALID_ARGUMENT (FIELD_INVALID): the mask names an unknown field, a value is not allowed, or the server has no
         such extractor.
@@ -249,7 +249,8 @@ class ProjectServiceServicer(object):
 
     def RebuildIndex(self, request, context):
         """Builds the index anew from the ledger beside the current one, with the same model, and then switches. Searches go
-        on meanwhile. Needs a key of role admin. A rebuild or re-embedding under way is joined if it is the same work.
+        on meanwhile. Needs a key of role admin without a pin. A rebuild or re-embedding under way is joined if it is the
+        same work.
 
         NOT_FOUND (PROJECT_NOT_FOUND): no such project.
         ABORTED (WRITE_CONFLICT): another rebuild or re-embedding is under way.
@@ -260,7 +261,7 @@ class ProjectServiceServicer(object):
 
     def ReembedProject(self, request, context):
         """Embeds all memories with another model, as a rebuild, and uses that model from the switch on. Needs a key of role
-        admin.
+        admin without a pin.
 
         INVALID_ARGUMENT (FIELD_INVALID): the server has no embedder for the model.
         NOT_FOUND (PROJECT_NOT_FOUND): no such project.

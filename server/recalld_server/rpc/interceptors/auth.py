@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from recalld_server.domain.errors import OriginRefused
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.projects import DEFAULT_PROJECT
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, wrapped
+from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, run, wrapped
 
 Authenticator = Callable[[str, Mapping[str, str], str], Awaitable[Access | None]]  # method, metadata, peer
 
@@ -35,7 +35,7 @@ def recheck() -> Callable[[], Awaitable[Access]]:
 
 
 class Auth(Interceptor):
-    """Asks the authenticator before the call and keeps its answer for the handler; streams ask again as they go on."""
+    """Asks the authenticator before the call and keeps its answer for the handler; who sends a stream is asked again."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
@@ -59,10 +59,13 @@ class Auth(Interceptor):
             _access.reset(token)
 
     def _rechecked(self, handler: Handler, details: Details) -> Handler:
-        """The handler, whose streams end with the caller's right to them. Each message is a chance to ask."""
-        if not (handler.request_streaming or handler.response_streaming):
+        """The handler, whose incoming stream ends with the caller's right to it: each message is a chance to ask.
+
+        What goes out for long, a watch, asks by itself at its checkpoints (see `recheck`).
+        """
+        if not handler.request_streaming:
             return handler
-        inner = handler.stream_unary or handler.unary_stream or handler.stream_stream
+        inner = handler.stream_unary or handler.stream_stream
 
         async def checked(messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             due = monotonic() + RECHECK
@@ -72,18 +75,10 @@ class Auth(Interceptor):
                     due = monotonic() + RECHECK
                 yield message
 
-        def given(request: Any, context: Any) -> Any:
-            return checked(request, context) if handler.request_streaming else request
+        async def asked(requests: AsyncIterator[Any], context: Any) -> Any:
+            return await run(inner, checked(requests, context), context)
 
-        async def unary(request: Any, context: Any) -> Any:
-            return await inner(given(request, context), context)
-
-        async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-            async for answer in checked(inner(given(request, context), context), context):
-                yield answer
-
-        slot = next(name for name in ("stream_unary", "unary_stream", "stream_stream") if getattr(handler, name))
-        answered: Handler = handler._replace(**{slot: stream if handler.response_streaming else unary})
+        answered: Handler = handler._replace(**{"stream_unary" if handler.stream_unary else "stream_stream": asked})
         return answered
 
 
