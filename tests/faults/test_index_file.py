@@ -36,10 +36,6 @@ def deleted(file: Path) -> None:
     file.unlink()
 
 
-def emptied(file: Path) -> None:
-    file.write_bytes(b"")
-
-
 def filled_with_garbage(file: Path) -> None:
     file.write_bytes(random.Random(5).randbytes(file.stat().st_size))
 
@@ -73,7 +69,6 @@ def of_an_older_state(file: Path) -> None:
     "damage",
     [
         deleted,
-        emptied,
         filled_with_garbage,
         truncated,
         of_another_program,
@@ -103,6 +98,26 @@ def rows(file: Path, sql: str) -> set[tuple[str, int]]:
         found = connection.execute(sql).fetchall()
     assert len(found) == len(set(found)) == COUNT
     return set(found)
+
+
+def test_a_stale_one_proposes_and_the_ledger_disposes(
+    folder: Path, seed: tuple[Path, set[str]], call: Callable[[str], Any]
+) -> None:
+    """An index that believes to be whole and is not: what is gone stays unseen, and texts are those of now."""
+    file = folder / "index.db"
+    stale = file.read_bytes()
+    first, second, *others = sorted(seed[1])
+    with testing.start_local(folder) as server:
+        server.client().delete(first)
+        server.client().update(second, "Holds an umbrella")
+    file.write_bytes(stale)
+    with closing(sqlite.connect(str(file))) as connection:
+        connection.execute("UPDATE spaces SET mark = ?", (COUNT + 2,))
+        connection.commit()
+    with testing.start_local(folder) as server, call(server.target) as caller:
+        assert caller.found_at_last("ann")[0] == {second, *others}
+        [hit] = server.client().search("Holds an umbrella", user_id="ann", limit=1)
+        assert (hit["id"], hit["memory"]) == (second, "Holds an umbrella")
 
 
 def test_everything_else_goes_on_while_it_is_rebuilt(

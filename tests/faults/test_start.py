@@ -45,10 +45,6 @@ def garbage(file: Path) -> None:
     file.write_bytes(random.Random(7).randbytes(64 * 1024))
 
 
-def a_text(file: Path) -> None:
-    file.write_text("Dear diary, " * 1000)
-
-
 def another_programs_database(file: Path) -> None:
     with closing(sqlite3.connect(str(file))) as connection:
         connection.execute("CREATE TABLE revisions (name TEXT)")
@@ -63,7 +59,7 @@ def a_newer_ledger(file: Path) -> None:
         connection.commit()
 
 
-@pytest.mark.parametrize("make", [garbage, a_text, another_programs_database, a_newer_ledger])
+@pytest.mark.parametrize("make", [garbage, another_programs_database, a_newer_ledger])
 def test_a_file_that_is_no_ledger(make: Callable[[Path], None], tmp_path: Path, recalld: Callable[..., Any]) -> None:
     file = tmp_path / "ledger.db"
     make(file)

@@ -114,10 +114,6 @@ def test_it_ends_with_0_though_callers_are_connected(
         assert server.end(number) == 0
         assert time.monotonic() - start < 4  # an idle caller is not waited for
     assert "Traceback" not in server.log.read_text()
-    again = serve()
-    with call(again.target) as caller:
-        assert caller.found_at_last("ann")[0] == set(caller.texts("ann"))
-    assert again.end() == 0
 
 
 def test_it_says_where_it_is(serve: Callable[[], Serve], tmp_path: Path) -> None:

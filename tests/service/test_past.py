@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.app import App
+from recalld_server.settings import Settings
+from recalld_server.usecases import search as searching
 
 QUERY = "Which instrument is played?"
 
@@ -133,15 +139,22 @@ async def test_any_scope_id_is_enough(api: Any, field: str) -> None:
     assert [hit.memory.text for hit in (await api.search.Search(request)).hits] == ["Plays the harp"]
 
 
-async def test_more_than_10_000_rows_are_refused(api: Any) -> None:
-    user = api.user()
-    items = [api.whole(user, f"Plays {number}", id="", run_id=f"{number % 2}") for number in range(10_001)]
-    *_, last = await api.imported(items)
-    assert last.stored == 10_001
-    then = {"sequence": await head(api, user)}
-    refusal = await api.refused(api.search.Search(asked(user, as_of=then)))
-    assert (refusal.reason, refusal.code) == ("AS_OF_TOO_WIDE", grpc.StatusCode.FAILED_PRECONDITION)
-    assert refusal.metadata["limit"] == "10000"
-    half = search_service_pb2.SearchRequest(query="7", scope={"user_id": user, "run_id": "1"}, as_of=then)
-    assert {hit.memory.run_id for hit in (await api.search.Search(half)).hits} == {"1"}
-    assert len((await api.search.Search(asked(user))).hits) == 10
+async def test_more_rows_than_the_limit_are_refused(
+    tmp_path: Path, connect: Callable[[str], AbstractAsyncContextManager[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a smaller limit, at both of its sides; the real one would take a minute to fill."""
+    assert searching.SEARCH_LIMIT == 10_000
+    monkeypatch.setattr(searching, "SEARCH_LIMIT", 60)
+    app = await App.start(Settings(data_dir=tmp_path, grpc_port=0))
+    async with connect(f"127.0.0.1:{app.port}") as api:
+        await api.imported(
+            [api.whole("ann", f"Plays {number}", number, run_id=f"{number % 2}") for number in range(61)]
+        )
+        refusal = await api.refused(api.search.Search(asked("ann", as_of={"sequence": 61})))
+        assert (refusal.reason, refusal.code) == ("AS_OF_TOO_WIDE", grpc.StatusCode.FAILED_PRECONDITION)
+        assert refusal.metadata["limit"] == "60"
+        assert len((await api.search.Search(asked("ann", as_of={"sequence": 60}, limit=50))).hits) == 50
+        half = search_service_pb2.SearchRequest(query="7", scope={"user_id": "ann", "run_id": "1"})
+        half.as_of.sequence = 61
+        assert {hit.memory.run_id for hit in (await api.search.Search(half)).hits} == {"1"}
+    await app.stop()
