@@ -32,7 +32,7 @@ CONVERSATION: dict[str, Any] = {
             "turns": [
                 {"id": "D1:1", "speaker": "Ana", "text": "I painted my canoe green."},
                 {"id": "D1:2", "speaker": "Ben", "text": "Look at this!", "caption": "a lighthouse in the fog"},
-                {"id": "D1:3", "speaker": "Ana", "text": "Look at this!", "caption": "a lighthouse in the fog"},
+                {"id": "D1:3", "speaker": "Ben", "text": "Look at this!", "caption": "a lighthouse in the fog"},
             ],
         },
         {

@@ -91,7 +91,7 @@ def rows_of(content: bytes, folder: Path) -> object:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--host", "0.0.0.0"), "needs API keys"),  # noqa: S104 - refused
+        (("--host", "0.0.0.0"), "there is no API key yet"),  # noqa: S104 - refused
         (("--ledger", "oracle"), "--ledger 'oracle' is not supported"),
         (("--index", "http://localhost:8080"), "is not supported"),
         (("--log-level", "LOUD"), "LOUD"),

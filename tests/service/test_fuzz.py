@@ -64,6 +64,8 @@ async def sent(channel: grpc.aio.Channel, method: MethodDescriptor, requests: li
     except grpc.RpcError as error:
         if error.details() == OF_CALLER and len(requests) > 1:
             return await sent(channel, method, requests[:1])
+        if method.name == "Watch" and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return grpc.StatusCode.OK  # it was taken, and goes on for as long as the caller likes
         assert rpc_status.from_call(error) is not None, error.details()  # noqa: PT017
         return error.code()  # type: ignore[no-any-return]
     return grpc.StatusCode.OK

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 CALLS = 1024  # at once, streams among them; the library's own limit lies above, for its refusals carry no reason
 CROWD = 16  # taken at once in calm, of writes and reads: writes that wait together share an fsync
 MOST = 64  # running and waiting, in calm
+MOST_SHORT = 256  # of writes and reads, which take a tenth of a search: a burst of 200 adds waits 2 s at most
 CALM = 1.0  # seconds; as long as refused callers are asked to wait
 
 EXEMPT = ("/grpc.", "/google.longrunning.")  # probes and polls: cheap, and needed most when there is trouble
@@ -56,11 +57,12 @@ LASTING = frozenset({"ImportMemories", "Watch", "ReadExport"})  # as long as the
 
 @dataclass(slots=True)
 class Gate:
-    """The calls of one class: how many are taken at once under overload (`tight`) and in calm (`crowd`)."""
+    """The calls of one class: how many are taken at once under overload (`tight`), in calm (`crowd`), and with those waiting (`most`)."""
 
     name: str
     tight: int
     crowd: int
+    most: int = MOST
     running: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     refused: int = 0  # since it became tight
@@ -79,7 +81,7 @@ class Gate:
         if self.running < self.crowd:
             self.running += 1
             return
-        if len(self.waiting) >= MOST - self.crowd:
+        if len(self.waiting) >= self.most - self.crowd:
             log.warning("overloaded", extra={"class": self.name, "running": self.running})
             while self.waiting:
                 turn = self.waiting.popleft()
@@ -128,8 +130,8 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         tight = min(max(2, processors), MOST // 4)
         self.gates = {
             "search": Gate("search", tight, 2 * tight),  # more at once measured no faster, and each waits longer
-            "write": Gate("write", tight, CROWD),
-            "read": Gate("read", 2 * tight, CROWD),
+            "write": Gate("write", tight, CROWD, MOST_SHORT),
+            "read": Gate("read", 2 * tight, CROWD, MOST_SHORT),
         }
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
