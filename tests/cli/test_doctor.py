@@ -22,11 +22,10 @@ def test_a_sound_folder(recalld: Callable[..., Any], tmp_path: Path) -> None:
         client.add("Is a swimmer", user_id="ann", infer=False)
         client.delete_all(user_id="ann")
         client.add("Is a runner", user_id="ann", infer=False)
-    for options in ((), ("--rebuild-index",)):
-        done = recalld("doctor", *options, RECALLD_DATA_DIR=str(tmp_path))
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "ledger file: sound" in done.stdout
-        assert "1 memories, 1 index entries, 0 pending, 0 missing, 0 stale, 0 orphaned" in done.stdout
+    done = recalld("doctor", RECALLD_DATA_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ledger file: sound" in done.stdout
+    assert "1 memories, 1 index entries, 0 pending, 0 missing, 0 stale, 0 orphaned" in done.stdout
 
 
 def test_a_damaged_ledger(recalld: Callable[..., Any], tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ def test_add_then_search(beside: Callable[..., Any], user: str) -> None:
     assert (best[5:], second[5:]) == (" Lives in Lisbon", " Is a vegetarian")
     assert 0 <= float(best[:4]) <= 1
     assert found.stderr.startswith("2 of 2 candidates in ")
-    assert beside("search", "Where?", "--user", user, "--limit", 1).stdout.count("\n") == 1
 
 
 def test_json_lines_and_standard_input(beside: Callable[..., Any], user: str) -> None:
@@ -54,9 +53,7 @@ def test_filters(beside: Callable[..., Any], user: str) -> None:
     ("arguments", "code", "message"),
     [
         (("add", "I like tea"), 1, "SCOPE_MISSING"),
-        (("add", "", "--user", "u"), 1, "FIELD_INVALID"),
         (("search", "  "), 1, "QUERY_EMPTY"),
-        (("search", "x", "--limit", "0"), 1, "limit"),
         (("search", "x", "--filters", "{"), 2, "--filters is not JSON"),
         (("search", "x", "--filters", '{"colour": "red"}'), 1, "colour"),
         (("import", "no-such-file.jsonl"), 2, "is not a file"),

@@ -44,12 +44,6 @@ def truncated(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def of_another_program(file: Path) -> None:
-    file.unlink()
-    with closing(sqlite.connect(str(file))) as connection:
-        connection.execute("CREATE TABLE entries (row INTEGER)")
-
-
 def of_another_generation(file: Path) -> None:
     with closing(sqlite.connect(str(file))) as connection:
         connection.execute("UPDATE spaces SET generation = replace(generation, '/384/', '/768/')")
@@ -71,7 +65,6 @@ def of_an_older_state(file: Path) -> None:
         deleted,
         filled_with_garbage,
         truncated,
-        of_another_program,
         of_another_generation,
         of_an_older_state,
     ],

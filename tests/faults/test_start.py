@@ -93,7 +93,6 @@ def rows_of(content: bytes, folder: Path) -> object:
     [
         (("--host", "0.0.0.0"), "there is no API key yet"),  # noqa: S104 - refused
         (("--ledger", "oracle"), "--ledger 'oracle' is not supported"),
-        (("--index", "http://localhost:8080"), "is not supported"),
         (("--log-level", "LOUD"), "LOUD"),
     ],
 )

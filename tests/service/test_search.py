@@ -198,15 +198,10 @@ async def test_one_answer_is_cut_at_3_mib_and_the_stream_is_not(api: Any) -> Non
 
 async def test_a_neighbour_is_a_result_only_inside_the_filter(api: Any) -> None:
     user = api.user()
-
-    async def say(text: str, tag: str) -> None:
+    for text, tag in (("Which zebra do you mean?", "question"), ("The one on the left.", "answer")):
         message = memory_pb2.Message(role="user", content=text)
         scope = {"user_id": user, "run_id": "talk"}
         await api.memory.Add(pb.AddRequest(scope=scope, messages=[message], infer=False, metadata={"tag": tag}))
-
-    await say("Which zebra do you mean?", "question")
-    await say("The one on the left.", "answer")
-    await say("Something else entirely.", "answer")
     await api.remember(user, *(f"Zebra number {index} stands in the zoo" for index in range(60)))
     found = {hit.memory.text: hit.explanation for hit in await hits(api, asked(user, "zebra", explain=True, limit=70))}
     assert found["The one on the left."].neighbour  # 60 others are nearer: no leg has room for it
