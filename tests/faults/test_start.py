@@ -91,7 +91,6 @@ def rows_of(content: bytes, folder: Path) -> object:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--host", "0.0.0.0"), "there is no API key yet"),  # noqa: S104 - refused
         (("--ledger", "oracle"), "--ledger 'oracle' is not supported"),
         (("--log-level", "LOUD"), "LOUD"),
     ],
@@ -105,6 +104,12 @@ def test_settings_that_are_not_possible(
     assert last.startswith("recalld: ")
     assert message in last
     assert not (tmp_path / "data" / "ledger.db").exists()
+
+
+def test_other_machines_are_not_answered_without_keys(tmp_path: Path, recalld: Callable[..., Any]) -> None:
+    done = recalld(*SERVE, "--data-dir", tmp_path / "data", "--host", "0.0.0.0")  # noqa: S104 - refused
+    assert (done.returncode, "there is no API key yet" in done.stderr) == (2, True)
+    assert "recalld ready" not in done.stdout
 
 
 if sys.platform != "win32":
