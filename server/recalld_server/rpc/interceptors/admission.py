@@ -57,7 +57,7 @@ LASTING = frozenset({"ImportMemories", "Watch", "ReadExport"})  # as long as the
 
 @dataclass(slots=True)
 class Gate:
-    """The calls of one class: how many at once when overloaded (`tight`), in calm (`crowd`), with the waiting (`most`)."""
+    """Calls of one class: how many at once when overloaded (`tight`), in calm (`crowd`), with the waiting (`most`)."""
 
     name: str
     tight: int
