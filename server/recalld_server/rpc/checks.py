@@ -15,6 +15,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from recalld.v1 import entity_service_pb2, memory_pb2, memory_service_pb2, search_service_pb2
 from recalld_server.domain import limits
 from recalld_server.domain.errors import FieldInvalid, LimitExceeded, QueryEmpty, ScopeMissing, TextInvalid
+from recalld_server.domain.filters import MAX_INTEGER
 from recalld_server.rpc.convert import metadata_of
 
 ROLES = ("user", "assistant", "system", "tool")
@@ -24,7 +25,6 @@ MAX_CATEGORIES = limits.CATEGORIES
 HINT_BYTES = 8 * 1024
 STRUCT_DEPTH = 16
 STRUCT_BYTES = 8 * limits.METADATA_BYTES  # a Struct takes at most 5.5 times its JSON: more is not worth converting
-MAX_INTEGER = 2**53
 
 
 @dataclass(frozen=True, slots=True)

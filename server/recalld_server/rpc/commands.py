@@ -12,14 +12,13 @@ from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.domain.memory import Memory, Message, Scope
 from recalld_server.domain.revision import RequestKey
 from recalld_server.rpc import convert
+from recalld_server.rpc.checks import UPDATABLE
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.change import Deletion, Update
 from recalld_server.usecases.forget import Forgetting
 from recalld_server.usecases.imports import ImportedMemory, ImportedText, ImportItem
 from recalld_server.usecases.read import AsOf
 from recalld_server.usecases.watch import Position, WatchQuery
-
-UPDATABLE = ("text", "metadata", "categories", "expire_time", "immutable")
 
 
 def add_command(request: pb.AddRequest, key: RequestKey | None) -> AddCommand:
