@@ -1,8 +1,10 @@
 """Streamed searches: hits as they come, across broken connections.
 
 A stream that breaks is resumed by its last token. When the project changed in between, the server says so and goes on
-there, or starts again if the hits sent are no longer the first; those already seen are dropped here. Leaving a loop early does not end a call by itself: use the
-stream in a `with` block, call `close()`, or keep no reference to it, and the server stops working at once.
+there, or starts again if the hits sent are no longer the first; those already seen are dropped here.
+
+Leaving a loop early does not end a call by itself: use the stream in a `with` block, call `close()`, or keep no
+reference to it, and the server stops working at once.
 """
 
 from __future__ import annotations
