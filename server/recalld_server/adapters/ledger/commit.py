@@ -70,6 +70,24 @@ _SPEAK = _SPEAK.on_conflict_do_update(
 )
 
 
+_OUTCOME = insert(t.outcomes)
+_ANSWER = _OUTCOME.on_conflict_do_update(
+    index_elements=["project", "principal", "rpc", "request_id"],
+    set_={name: _OUTCOME.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time")},
+    where=or_(
+        and_(t.outcomes.c.partial.is_(True), t.outcomes.c.fingerprint == _OUTCOME.excluded.fingerprint),
+        t.outcomes.c.time <= _OUTCOME.excluded.time - OUTCOMES_KEPT,
+    ),
+).returning(t.outcomes.c.seq)
+_REPEATED = select(t.revisions.c.memory_id).where(
+    t.revisions.c.project == bindparam("p"),
+    t.revisions.c.seq_to.is_(None),
+    t.revisions.c.scope_key == bindparam("scope"),
+    t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
+    or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Moment:
     """Where in the project's order a change stands."""
@@ -126,16 +144,7 @@ def store_outcome(connection: Connection, access: Access, change: Change, head: 
         "partial": change.partial,
         "time": time,
     }
-    fresh = insert(t.outcomes).values(row)
-    statement = fresh.on_conflict_do_update(
-        index_elements=["project", "principal", "rpc", "request_id"],
-        set_={name: fresh.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time")},
-        where=or_(
-            and_(t.outcomes.c.partial.is_(True), t.outcomes.c.fingerprint == request.fingerprint),
-            t.outcomes.c.time <= time - OUTCOMES_KEPT,
-        ),
-    ).returning(t.outcomes.c.seq)
-    if connection.execute(statement).one_or_none() is None:
+    if connection.execute(_ANSWER, row).one_or_none() is None:
         raise OutcomeTaken(rpc=request.rpc, request_id=request.request_id)
 
 
@@ -207,17 +216,11 @@ def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[M
         if by_scope.setdefault(memory.scope.key(), {}).setdefault(memory.text_key, memory.id) != memory.id
     ]
     known += [
-        found.memory_id
+        id
         for scope, texts in by_scope.items()
-        for found in connection.execute(
-            select(t.revisions.c.memory_id).where(
-                t.revisions.c.project == access.project,
-                t.revisions.c.seq_to.is_(None),
-                t.revisions.c.scope_key == scope,
-                t.revisions.c.text_key.in_(list(texts)),
-                (t.revisions.c.expire_time.is_(None)) | (t.revisions.c.expire_time > now),
-            )
-        )
+        for id in connection.execute(
+            _REPEATED, {"p": access.project, "scope": scope, "keys": list(texts), "now": now}
+        ).scalars()
     ]
     if known:
         raise DuplicateText(known)
