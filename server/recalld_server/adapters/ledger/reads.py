@@ -89,15 +89,21 @@ def revisions(
     return {(m.id, m.revision): m for m in with_sources(connection, access.project, connection.execute(statement))}
 
 
-def latest(connection: Connection, access: Access, memory_id: str) -> tuple[Memory, bool] | None:
-    statement = (
-        select(*memory_columns(), t.revisions.c.seq_to.is_(None))
-        .where(inside(access), t.revisions.c.memory_id == memory_id)
-        .order_by(t.revisions.c.revision.desc())
-        .limit(1)
-    )
-    rows = connection.execute(statement).all()
-    return (with_sources(connection, access.project, rows)[0], bool(rows[0][-1])) if rows else None
+_OTHER = t.revisions.alias("other")
+_NEWEST = (
+    select(func.max(_OTHER.c.revision))
+    .where(_OTHER.c.project == t.revisions.c.project, _OTHER.c.memory_id == t.revisions.c.memory_id)
+    .scalar_subquery()
+)
+_LATEST = select(*memory_columns(), t.revisions.c.seq_to.is_(None)).where(
+    pinned(), t.revisions.c.memory_id.in_(_IDS), t.revisions.c.revision == _NEWEST
+)
+
+
+def latest(connection: Connection, access: Access, ids: Sequence[str]) -> Mapping[str, tuple[Memory, bool]]:
+    rows = connection.execute(_LATEST, {**who(access), "ids": list(ids)}).all()
+    found = with_sources(connection, access.project, rows)
+    return {memory.id: (memory, bool(row[-1])) for memory, row in zip(found, rows, strict=True)}
 
 
 # Not ordered by the engine: one that sees an index in that order reads the whole project along it.
