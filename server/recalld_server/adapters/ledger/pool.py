@@ -75,7 +75,7 @@ def _load(connection: Connection, keys: Sequence[Key]) -> Iterable[tuple[Key, tu
     project, _, _, generation = keys[0]
     for start in range(0, len(keys), AT_ONCE):
         at = [(key[1], key[2]) for key in keys[start : start + AT_ONCE]]
-        for id, revision, terms, vector in connection.execute(_LOAD, {"p": project, "g": generation, "at": at}):
+        for id, revision, terms, vector in connection.execute(_LOAD, {"p": project, "g": generation, "at": at}).all():
             yield (project, id, revision, generation), (terms, vector)
 
 
@@ -144,7 +144,7 @@ def pool(
         statement = _ALL_AROUND if filter is None else _AROUND.add_columns(_eligible(filter, _NEAR))
         limits = {"ids": list(ids), "now": now, "window": window, **who(replace(access, pin=narrowed))}
         # A row near two candidates comes twice; telling them apart by id costs a tenth of DISTINCT over all columns.
-        rows = list({row[0]: row for row in connection.execute(statement, limits)}.values())
+        rows = list({row[0]: row for row in connection.execute(statement, limits).all()}.values())
     return _assembled(connection, cache, access.project, generation, rows, named)
 
 
@@ -224,6 +224,6 @@ def speakers(connection: Connection, access: Access, scope: Scope) -> frozenset[
         return frozenset()
     ids = narrowed.items()
     of: dict[str, set[str]] = {name: set() for name, _ in ids}
-    for name, type in connection.execute(_SPEAKERS, {"p": access.project, "ids": list(ids)}):
+    for name, type in connection.execute(_SPEAKERS, {"p": access.project, "ids": list(ids)}).all():
         of[type].add(name)
     return frozenset(set.intersection(*of.values()))

@@ -69,7 +69,7 @@ def entries(
     connection: Connection, project: str, generation: Generation, ids: Sequence[str]
 ) -> tuple[Mapping[str, IndexEntry], Positions]:
     where, _ = stand(connection, Access(project))
-    rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)})
+    rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)}).all()
     found = {
         row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2]) for row in rows
     }
@@ -80,7 +80,7 @@ def settle(
     connection: Connection, project: str, generation: Generation, applied: Mapping[str, int], seq: int
 ) -> list[str]:
     ids = list(applied)
-    live = {row[0]: row[1] for row in connection.execute(_LIVE, {"p": project, "ids": ids})}
+    live = {row[0]: row[1] for row in connection.execute(_LIVE, {"p": project, "ids": ids}).all()}
     moved = [id for id in ids if live.get(id, 0) != applied[id]]
     stayed = [id for id in ids if live.get(id, 0) == applied[id]]
     if stayed:
@@ -106,7 +106,7 @@ def live(connection: Connection, project: str, after: str, limit: int) -> list[t
         .order_by(t.revisions.c.memory_id)
         .limit(limit)
     )
-    return [(row[0], row[1]) for row in connection.execute(statement)]
+    return [(row[0], row[1]) for row in connection.execute(statement).all()]
 
 
 def backlog(connection: Connection, project: str) -> int:

@@ -72,9 +72,9 @@ def memories(
 ) -> Mapping[str, Memory]:
     parameters = {**who(access), "ids": list(ids)}
     if as_of is None:
-        rows = connection.execute(_LIVE, parameters)
+        rows = connection.execute(_LIVE, parameters).all()
     else:
-        rows = connection.execute(_PAST, {**parameters, "as_of": as_of})
+        rows = connection.execute(_PAST, {**parameters, "as_of": as_of}).all()
     return {memory.id: memory for memory in with_sources(connection, access.project, rows)}
 
 
@@ -86,7 +86,7 @@ def revisions(
         tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named)),
         t.revisions.c.text != "",  # forgotten since
     )
-    return {(m.id, m.revision): m for m in with_sources(connection, access.project, connection.execute(statement))}
+    return {(m.id, m.revision): m for m in with_sources(connection, access.project, connection.execute(statement).all())}
 
 
 _OTHER = t.revisions.alias("other")
