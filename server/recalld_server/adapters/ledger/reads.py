@@ -86,7 +86,8 @@ def revisions(
         tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named)),
         t.revisions.c.text != "",  # forgotten since
     )
-    return {(m.id, m.revision): m for m in with_sources(connection, access.project, connection.execute(statement).all())}
+    rows = connection.execute(statement).all()
+    return {(m.id, m.revision): m for m in with_sources(connection, access.project, rows)}
 
 
 _OTHER = t.revisions.alias("other")
