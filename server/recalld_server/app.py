@@ -8,9 +8,10 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 
+from google.longrunning import operations_pb2_grpc
+
 from recalld.v1 import (
     entity_service_pb2_grpc,
-    export_service_pb2,
     export_service_pb2_grpc,
     memory_service_pb2_grpc,
     project_service_pb2,
@@ -18,10 +19,15 @@ from recalld.v1 import (
     search_service_pb2_grpc,
 )
 from recalld_server.bootstrap import Recalld, build
+from recalld_server.rpc.add_async import Adding
 from recalld_server.rpc.entity_service import EntityService
+from recalld_server.rpc.export_service import ExportService
 from recalld_server.rpc.interceptors.auth import development
 from recalld_server.rpc.later import later
+from recalld_server.rpc.maintenance import Maintenance
 from recalld_server.rpc.memory_service import MemoryService
+from recalld_server.rpc.operation import Shown
+from recalld_server.rpc.operations_service import OperationsService
 from recalld_server.rpc.search_service import SearchService
 from recalld_server.rpc.server import GrpcServer, Service, start
 from recalld_server.settings import Settings
@@ -38,6 +44,7 @@ class App:
     recalld: Recalld
     server: GrpcServer
     projecting: asyncio.Task[None]
+    working: asyncio.Task[None]
 
     @property
     def port(self) -> int:
@@ -54,14 +61,15 @@ class App:
             await recalld.close()
             raise
         projecting = asyncio.create_task(recalld.projector.run())
-        return cls(recalld, server, projecting)
+        return cls(recalld, server, projecting, asyncio.create_task(recalld.worker.run()))
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
         await self.server.stop(GRACE)
-        self.projecting.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.projecting
+        for task in (self.working, self.projecting):  # work under way is given back while the ledger still answers
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await self.recalld.close()
 
 
@@ -76,21 +84,27 @@ async def serve(settings: Settings) -> None:
     try:
         print(f"recalld ready grpc={settings.host}:{app.port}", flush=True)  # noqa: T201 - scripts wait for this line
         stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait([stop, app.projecting], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stop, app.projecting, app.working], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
 
 
 def _services(recalld: Recalld) -> list[Service]:
-    memory = MemoryService(recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens)
+    adding = Adding(recalld.add, recalld.follow, recalld.tokens)
+    shown = Shown(adding.answer, recalld.exporting.get)
+    memory = MemoryService(recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens, adding, shown)
     search = SearchService(recalld.search, recalld.read, recalld.tokens)
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
-    export = later(export_service_pb2.DESCRIPTOR.services_by_name["ExportService"])
+    export = ExportService(recalld.exporting, shown, recalld.tokens)
+    operations = OperationsService(recalld.follow, shown, recalld.tokens)
+    maintenance = Maintenance(recalld.follow, recalld.build, shown)
     project = later(project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"])
+    project.RebuildIndex, project.ReembedProject = maintenance.RebuildIndex, maintenance.ReembedProject
     return [
         Service(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory, "recalld.v1.MemoryService"),
         Service(search_service_pb2_grpc.add_SearchServiceServicer_to_server, search, "recalld.v1.SearchService"),
         Service(entity_service_pb2_grpc.add_EntityServiceServicer_to_server, entity, "recalld.v1.EntityService"),
         Service(export_service_pb2_grpc.add_ExportServiceServicer_to_server, export, "recalld.v1.ExportService"),
         Service(project_service_pb2_grpc.add_ProjectServiceServicer_to_server, project, "recalld.v1.ProjectService"),
+        Service(operations_pb2_grpc.add_OperationsServicer_to_server, operations, "google.longrunning.Operations"),
     ]

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
 from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
+from recalld_server.adapters.exports.formats import encoder
 from recalld_server.adapters.extractors.rules import RulesExtractor
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
+from recalld_server.adapters.ledger.exports import SqlExports
+from recalld_server.adapters.ledger.generations import SqlGenerations
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import open_sqlite
+from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.operations import BUILDS, OperationKind
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
+from recalld_server.rpc.add_async import AddJob
+from recalld_server.rpc.export_service import export_command
+from recalld_server.rpc.maintenance import model_of
 from recalld_server.settings import Settings
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Modify
 from recalld_server.usecases.examiner import Examiner
+from recalld_server.usecases.exports import Exporting, ExportJob
 from recalld_server.usecases.features import FeatureMaker
+from recalld_server.usecases.generations import Build
 from recalld_server.usecases.imports import Import
+from recalld_server.usecases.operations import Follow
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.search import Search
+from recalld_server.usecases.worker import Job, Worker
 from recalld_server.usecases.writing import Writer
 
 DEFAULT_PROJECT = "default"
@@ -50,6 +64,10 @@ class Recalld:
     read: Read
     importing: Import
     search: Search
+    worker: Worker
+    follow: Follow
+    exporting: Exporting
+    build: Build
     lock: FileLock
 
     async def close(self) -> None:
@@ -78,8 +96,13 @@ def hold(settings: Settings) -> FileLock:
     return lock
 
 
-async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
-    """Open the engines and wire the use cases. Raises SettingMissing, DataFolderBusy, LedgerUnavailable."""
+async def build(
+    settings: Settings, clock: Clock | None = None, more_embedders: Mapping[str, Embedder] | None = None
+) -> Recalld:
+    """Open the engines and wire the use cases. Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
+
+    `more_embedders` are models besides that of the settings, by name: projects may be re-embedded with them.
+    """
     _check(settings)
     lock = hold(settings)
     try:
@@ -93,10 +116,11 @@ async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
         ledger = SqlLedger(engine, clock)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
         await ledger.ensure_project(DEFAULT_PROJECT, first)
-        features = FeatureMaker({embedder.model: embedder})
+        embedders = {**(more_embedders or {}), embedder.model: embedder}
+        features = FeatureMaker(embedders)
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        return await _wired(ledger, index, embedder, features, clock, lock)
+        return await _wired(ledger, engine, index, embedder, embedders, features, clock, lock, settings)
     except BaseException:
         lock.release()
         raise
@@ -104,16 +128,40 @@ async def build(settings: Settings, clock: Clock | None = None) -> Recalld:
 
 async def _wired(
     ledger: SqlLedger,
+    engine: SqlEngine,
     index: EmbeddedIndex,
     embedder: Embedder,
+    embedders: Mapping[str, Embedder],
     features: FeatureMaker,
     clock: Clock,
     lock: FileLock,
+    settings: Settings,
 ) -> Recalld:
     ids = SystemIds()
     projector = Projector(ledger, index, clock)
     writer = Writer(ledger, projector)
     read = Read(ledger, clock)
+    add = Add(ledger, RulesExtractor(), features, writer, clock, ids)
+    operations, exports = SqlOperations(engine, clock), SqlExports(engine, clock)
+    await operations.free()  # this process holds the data folder: whoever had a lease is gone
+    build = Build(
+        ledger,
+        SqlGenerations(engine, clock),
+        operations,
+        index,
+        features,
+        projector,
+        writer,
+        embedders,
+        settings.index,
+        model_of,
+    )
+    jobs: dict[OperationKind, Job] = {
+        OperationKind.ADD: AddJob(add).run,
+        OperationKind.EXPORT: ExportJob(exports, ledger, encoder, export_command, settings.export_hours).run,
+        **dict.fromkeys(BUILDS, build.run),
+    }
+    worker = Worker(operations, jobs, clock)
     return Recalld(
         ledger=ledger,
         index=index,
@@ -122,11 +170,15 @@ async def _wired(
         examiner=Examiner(ledger, index),
         writer=writer,
         tokens=Tokens(*await ledger.identity()),
-        add=Add(ledger, RulesExtractor(), features, writer, clock, ids),
+        add=add,
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
         search=Search(ledger, index, features, projector, read, clock),
+        worker=worker,
+        follow=Follow(operations, worker, clock, ids),
+        exporting=Exporting(exports, ledger, worker, ids),
+        build=build,
         lock=lock,
     )
 

@@ -17,7 +17,8 @@ class Settings:
     """How a server runs. Each field is the variable RECALLD_<NAME> and, for most, an option of `recalld serve`.
 
     `ledger` and `index` are "embedded" or the URL of an engine; `cache_mib` bounds the vectors kept in memory;
-    `embedder` is "minilm" or "openai", the latter with the four settings after it.
+    `export_hours` is how long finished exports are kept; `embedder` is "minilm" or "openai", the latter with the four
+    settings after it.
     """
 
     data_dir: Path = field(default_factory=lambda: user_data_path("recalld", appauthor=False))
@@ -32,6 +33,7 @@ class Settings:
     embedder_key: str = field(default="", repr=False)
     embedder_model: str = ""
     embedder_dimension: int = 0
+    export_hours: int = 24
     log_level: str = "INFO"
 
     @classmethod
@@ -56,4 +58,4 @@ class Settings:
 
 
 _TEXTS = ("host", "ledger", "index", "embedder", "embedder_url", "embedder_key", "embedder_model", "log_level")
-_NUMBERS = ("grpc_port", "http_port", "cache_mib", "embedder_dimension")
+_NUMBERS = ("grpc_port", "http_port", "cache_mib", "embedder_dimension", "export_hours")

@@ -40,8 +40,8 @@ class Ledger(Protocol):
         """Write a change; durable when it returns.
 
         Revisions get consecutive sequence numbers in commit order and strictly increasing times. Raises
-        RevisionConflict, DuplicateText, OutcomeTaken (this request id was stored meanwhile), or MemoryNotFound for
-        what lies outside the pin; then nothing was written.
+        RevisionConflict, DuplicateText, OutcomeTaken (this request id was stored meanwhile), GenerationMoved (features
+        were made for another generation), or MemoryNotFound for what lies outside the pin; then nothing was written.
         """
         ...
 
@@ -97,14 +97,18 @@ class Ledger(Protocol):
     ) -> Pool:
         """Live candidates among `ids` and their neighbours in the conversation up to `window` positions away.
 
-        All rows lie inside access and scope and have not expired; `eligible` marks those inside the filter.
+        All rows lie inside access and scope and have not expired; `eligible` marks those inside the filter. Raises
+        GenerationMoved when the project uses another generation by now.
         """
         ...
 
     async def snapshot(
         self, access: Access, scope: Scope, filter: Filter | None, generation: Generation, as_of: int, limit: int
     ) -> Pool | None:
-        """All rows of a scope as of a sequence number, none marked as candidate; None if they are more than `limit`."""
+        """All rows of a scope as of a sequence number, none marked as candidate; None if they are more than `limit`.
+
+        Raises GenerationMoved.
+        """
         ...
 
     async def features(self, access: Access, ids: Sequence[str], generation: Generation) -> Mapping[str, Features]:

@@ -14,10 +14,12 @@ from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
+from recalld_server.rpc.add_async import Adding
 from recalld_server.rpc.commands import add_command, as_of, deletion, import_item, update_of
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.interceptors.correlation import correlation_id
+from recalld_server.rpc.operation import Shown
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Changed, Modify
@@ -30,12 +32,23 @@ IMPORT_BYTES = 8 * 1024 * 1024  # of one batch in memory
 class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     """See memory_service.proto."""
 
-    def __init__(self, add: Add, modify: Modify, read: Read, importing: Import, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        add: Add,
+        modify: Modify,
+        read: Read,
+        importing: Import,
+        tokens: Tokens,
+        adding: Adding,
+        shown: Shown,
+    ) -> None:
         self._add = add
         self._modify = modify
         self._read = read
         self._import = importing
         self._tokens = tokens
+        self._adding = adding
+        self._shown = shown
 
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
         check(request)
@@ -50,7 +63,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         )
 
     async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
-        raise NotYetAvailable
+        return await self._shown.operation(await self._adding.start(access(), request))
 
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any

@@ -82,17 +82,18 @@ class Import:
         A bad item fails alone: MemoryExists (its id is taken by other content), MemoryNotFound (outside the pin),
         VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
         """
-        generation = await self._ledger.generation(access.project)
-        made: dict[str, Features] = {}
+        made: dict[tuple[int, str], Features] = {}  # by generation and text
         plan = _Plan([], [], 0, [])
 
         async def decide() -> Change:
             nonlocal plan
+            generation = await self._ledger.generation(access.project)
+            g = generation.number
             plan = await self._plan(access, generation, items)
-            wanted = [put.memory for put in plan.puts if put.features is None and put.memory.spoken not in made]
+            wanted = [put.memory for put in plan.puts if put.features is None and (g, put.memory.spoken) not in made]
             found = await self._features.of(generation, wanted)
-            made.update((memory.spoken, features) for memory, features in zip(wanted, found, strict=True))
-            puts = [replace(put, features=put.features or made[put.memory.spoken]) for put in plan.puts]
+            made.update(((g, memory.spoken), features) for memory, features in zip(wanted, found, strict=True))
+            puts = [replace(put, features=put.features or made[g, put.memory.spoken]) for put in plan.puts]
             return Change(puts=puts, conversations=plan.conversations, request_id=request_id)
 
         written = await self._writer.decided(access, decide)
@@ -195,7 +196,7 @@ def _given(item: ImportedMemory, generation: Generation, memory: Memory) -> Feat
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(item.vector)
             )
         terms = analyser(generation.language).terms(memory.text)
-        return Features(terms, (item.vector / norm).astype(np.float32))
+        return Features(terms, (item.vector / norm).astype(np.float32), generation.number)
     return None
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from recalld_server.domain.errors import (
     DuplicateText,
+    GenerationMoved,
     LedgerUnavailable,
     OutcomeTaken,
     RecalldError,
@@ -47,14 +49,35 @@ class Writer:
         self._ledger = ledger
         self._projector = projector
         self._running: set[asyncio.Task[Written]] = set()
+        self._open = asyncio.Event()
+        self._open.set()
         self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
 
     async def write(self, access: Access, change: Change) -> Written:
         """Commit and apply, out of reach of cancellation: a caller that leaves does not leave half a write behind."""
+        await self._open.wait()
         task = asyncio.create_task(self._write(access, change))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
+
+    async def recall(self, access: Access, request: RequestKey) -> Written | None:
+        """The stored answer of a request that was finished; None when there is none."""
+        outcome = await self._ledger.outcome(access, request.rpc, request.request_id)
+        return await self._rendered(access, outcome) if outcome and not outcome.partial else None
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """No commit of this server begins inside, and none is under way: for what must not wait for a quiet moment.
+
+        Commits wait for as long; keep it well below LIMIT.
+        """
+        self._open.clear()
+        try:
+            await self.drain()
+            yield
+        finally:
+            self._open.set()
 
     async def drain(self) -> None:
         """Wait for the writes under way."""
@@ -66,7 +89,7 @@ class Writer:
         for _ in range(DECISIONS):
             try:
                 return await self.write(access, await decide())
-            except (RevisionConflict, DuplicateText):
+            except (RevisionConflict, DuplicateText, GenerationMoved):
                 continue
         raise WriteConflict
 

@@ -19,7 +19,14 @@ from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.reads import OUTCOMES_KEPT
 from recalld_server.adapters.ledger.rows import dump, feature_row, inside, memory_columns, memory_of, row_of
 from recalld_server.adapters.sql.filters import facets
-from recalld_server.domain.errors import DuplicateText, MemoryNotFound, OutcomeTaken, ProjectNotFound, RevisionConflict
+from recalld_server.domain.errors import (
+    DuplicateText,
+    GenerationMoved,
+    MemoryNotFound,
+    OutcomeTaken,
+    ProjectNotFound,
+    RevisionConflict,
+)
 from recalld_server.domain.memory import Access, Cause, Kind, Memory, Message, text_key
 from recalld_server.domain.revision import Change, Commit, Conversation, Generation, Put, RequestKey
 
@@ -32,7 +39,7 @@ _ADVANCE = (
             (t.projects.c.last_time + 1 > bindparam("now"), t.projects.c.last_time + 1), else_=bindparam("now")
         ),
     )
-    .returning(t.projects.c.head, t.projects.c.last_time, t.projects.c.generation)
+    .returning(t.projects.c.head, t.projects.c.last_time, t.projects.c.generation, t.projects.c.next_generation)
 )
 _INSERT = {table: insert(table) for table in (t.revisions, t.pending, t.facets, t.features, t.messages)}
 _CLOSE = update(t.revisions).where(
@@ -77,6 +84,7 @@ class _Moment:
     first_seq: int
     time: int
     generation: Generation
+    following: Generation | None  # is being built: it is told of every change too
 
 
 def commit(connection: Connection, access: Access, change: Change, now: int) -> Commit:
@@ -85,8 +93,12 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     row = connection.execute(_ADVANCE, {"p": access.project, "n": n, "now": now}).one_or_none()
     if row is None:
         raise ProjectNotFound(project=access.project)
-    head, time, generation = row
-    moment = _Moment(head - n + 1, time, Generation.parse(generation))
+    head, time, generation, following = row
+    moment = _Moment(
+        head - n + 1, time, Generation.parse(generation), Generation.parse(following) if following else None
+    )
+    if any(put.features and put.features.generation not in (0, moment.generation.number) for put in change.puts):
+        raise GenerationMoved
     if change.request:
         _store_outcome(connection, access, change, head, time)
     current = _guarded(connection, access, change, now)
@@ -272,7 +284,9 @@ def _write(
     if rows:
         connection.execute(_INSERT[t.revisions], rows)
         pending = [
-            {"project": project, "generation": moment.generation.number, "seq": seq, "memory_id": row["memory_id"]}
+            {"project": project, "generation": generation.number, "seq": seq, "memory_id": row["memory_id"]}
+            for generation in (moment.generation, moment.following)
+            if generation
             for seq, row in zip(seqs, rows, strict=True)
         ]
         connection.execute(_INSERT[t.pending], pending)
