@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from recalld_server.cli import demo, doctor, memories, serve
+from recalld_server.cli import demo, doctor, export, memories, serve
 
 cli = typer.Typer(
     name="recalld",
@@ -18,6 +18,7 @@ cli.command("serve")(serve.serve)
 cli.command("add")(memories.add)
 cli.command("search")(memories.search)
 cli.command("import")(memories.import_memories)
+cli.command("export")(export.export)
 cli.command("doctor")(doctor.doctor)
 cli.command("demo")(demo.demo)
 

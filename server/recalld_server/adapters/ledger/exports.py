@@ -51,9 +51,16 @@ class SqlExports:
                 if seq is None:
                     raise ProjectNotFound(project=access.project)
                 row = {
-                    "project": access.project, "id": new.subject, "operation": new.id, "request": new.payload,
+                    "project": access.project,
+                    "id": new.subject,
+                    "operation": new.id,
+                    "request": new.payload,
                     **{name: getattr(scope, name) for name in SCOPE_FIELDS},
-                    "state": ExportState.PENDING.value, "seq": seq, "memories": 0, "size": 0, "sha256": "",
+                    "state": ExportState.PENDING.value,
+                    "seq": seq,
+                    "memories": 0,
+                    "size": 0,
+                    "sha256": "",
                     "create_time": now,
                 }
                 connection.execute(insert(t.exports).values(row))
