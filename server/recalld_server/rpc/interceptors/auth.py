@@ -35,7 +35,7 @@ def recheck() -> Callable[[], Awaitable[Access]]:
 
 
 class Auth(Interceptor):
-    """Asks the authenticator before the call and keeps its answer for the handler; who sends a stream is asked again."""
+    """Asks the authenticator before the call and keeps its answer for the handler; a stream's sender is asked again."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
