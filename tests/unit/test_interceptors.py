@@ -33,7 +33,7 @@ def answer(text: str) -> StringValue:
     if text == "break":
         raise ZeroDivisionError("secret")
     with span("rank"):
-        return StringValue(value=f"{text} {access().project} {correlation_id()}")
+        return StringValue(value=f"{text} {access().principal or access().project} {correlation_id()}")
 
 
 class Echo:

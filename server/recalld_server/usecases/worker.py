@@ -137,6 +137,8 @@ class Worker:
 
 
 async def _cancelled(work: asyncio.Future[None]) -> None:
+    """Stop it and wait until it has; what it ended with is told already or of no interest any more."""
     work.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await work
+    await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()  # looked at, or the loop would report it
