@@ -26,13 +26,13 @@ projects = Table(
     Column("last_time", BigInteger, nullable=False),
     Column("oldest", BigInteger, nullable=False),
     Column("generation", Text, nullable=False),
-    Column("generation_number", Integer, nullable=False, server_default=text("1")),  # as in `generation`: for joins
-    Column("next_generation", Text, nullable=False, server_default=text("''")),  # empty: none is being built
     Column("settings", Text, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("display_name", Text, nullable=False, server_default=text("''")),
     Column("description", Text, nullable=False, server_default=text("''")),
     Column("update_time", BigInteger, nullable=False, server_default=text("0")),  # 0: as it was created
+    Column("generation_number", Integer, nullable=False, server_default=text("1")),  # as in `generation`: for joins
+    Column("next_generation", Text, nullable=False, server_default=text("''")),  # empty: none is being built
 )
 
 LIVE = text("seq_to IS NULL")
