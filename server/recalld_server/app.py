@@ -105,6 +105,7 @@ class App:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
         await _ended(self.probing)  # or it would say SERVING again
         self.recalld.watch.stop()
+        self.recalld.follow.stop()
         await self.server.stop(GRACE)
         try:
             await self.http.stop()

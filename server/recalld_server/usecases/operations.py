@@ -23,6 +23,11 @@ class Follow:
         self._worker = worker
         self._clock = clock
         self._ids = ids
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Calls that wait are answered within half a second with what is known then."""
+        self._stopping = True
 
     async def start(
         self,
@@ -68,7 +73,7 @@ class Follow:
         while True:
             found = await self._operations.get(access, id)
             left = deadline - asyncio.get_running_loop().time()
-            if found.state.ended or left <= 0:
+            if found.state.ended or left <= 0 or self._stopping:
                 return found
             await self._clock.sleep(min(pause, left))
             pause = min(longest, pause * 1.5)
