@@ -41,7 +41,7 @@ class World:
     refusal: Any
     memories: list[memory_pb2.Memory]
     own: memory_pb2.Memory
-    export: str = ""  # of everything, by the admin
+    export: str = ""  # of what is bob's, by the admin
     operation: str = ""
 
     async def all(self) -> list[bytes]:
@@ -97,8 +97,8 @@ async def world(keyed_api: Callable[[str], Any], refusal: Any) -> AsyncIterator[
                 .results[0]
                 .memory
             )
-        whole = export.CreateExportRequest(filter=ALL, format=export.EXPORT_FORMAT_JSONL)
-        operation = await admin.ended(await admin.export.CreateExport(whole))
+        asked = export.CreateExportRequest(scope={"user_id": "bob"}, format=export.EXPORT_FORMAT_JSONL)
+        operation = await admin.ended(await admin.export.CreateExport(asked))
         held = export.Export()
         assert operation.response.Unpack(held)
         others = [made[user] for user in OTHERS]
