@@ -47,14 +47,14 @@ def test_an_export_survives(victim: Victim, format: str) -> None:
 @pytest.mark.parametrize("victim", [LARGE], indirect=True)
 def test_a_rebuild_survives(victim: Victim) -> None:
     query = search_service_pb2.SearchRequest(query="which locker holds 13 coats", scope={"user_id": "u"}, limit=20)
-    before = [hit.memory.id for hit in victim.search.Search(query, wait_for_ready=True).hits]
+    before = [hit.memory.id for hit in victim.hits(query)]
     quiet = features(victim, 1)
     name = victim.project.RebuildIndex(project_service_pb2.RebuildIndexRequest()).name
     operation, known = kill_until_done(victim, name, 1.0)
     answer = project_service_pb2.RebuildIndexResponse()
     assert operation.response.Unpack(answer)
     assert (answer.index_status.generation, known.completed_count) == (2, LARGE)
-    assert [hit.memory.id for hit in victim.search.Search(query).hits] == before
+    assert [hit.memory.id for hit in victim.hits(query)] == before
     assert features(victim, 2) == quiet
     assert features(victim, 1) == {}
     assert sound(victim) == (LARGE, LARGE)

@@ -21,6 +21,7 @@ from recalld.v1 import (
     memory_service_pb2_grpc,
     operation_pb2,
     project_service_pb2_grpc,
+    search_service_pb2,
     search_service_pb2_grpc,
 )
 
@@ -63,6 +64,17 @@ class Victim:
                 assert found.metadata.Unpack(known)
                 return found, known
             assert time.monotonic() < deadline, f"not ended: {found}"
+
+    def hits(self, query: search_service_pb2.SearchRequest) -> Any:
+        """What a search finds, once the index is whole again after a start."""
+        deadline = time.monotonic() + ENDED
+        while True:
+            try:
+                return self.search.Search(query, wait_for_ready=True).hits
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def exported(self, operation: operations_pb2.Operation) -> export_service_pb2.Export:
         """The finished export, its bytes checked against what it says of them."""
