@@ -11,6 +11,7 @@ import numpy as np
 from recalld_server.domain.categories import categorise
 from recalld_server.domain.errors import (
     DuplicateText,
+    GenerationMoved,
     MemoryExists,
     MemoryNotFound,
     RecalldError,
@@ -93,39 +94,42 @@ class Import:
         A bad item fails alone: MemoryExists (its id is taken by other content), MemoryNotFound (outside the pin),
         VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
         """
-        generation = await self._ledger.generation(access.project)
-        return await self._settled(access, generation, items, request_id, {})
+        return await self._settled(access, items, request_id, {})
 
     async def _settled(
         self,
         access: Access,
-        generation: Generation,
         items: Sequence[ImportItem],
         request_id: str,
-        made: dict[str, Features],
+        made: dict[tuple[int, str], Features],
     ) -> Imported:
-        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone."""
+        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone.
+
+        `made` are features by generation and text.
+        """
         plan = _Plan([], [], 0, [])
 
         async def decide() -> Change:
             nonlocal plan
+            generation = await self._ledger.generation(access.project)
+            g = generation.number
             plan = await self._plan(access, generation, items)
-            wanted = [put.memory for put in plan.puts if _unmade(put) and put.memory.spoken not in made]
+            wanted = [put.memory for put in plan.puts if _unmade(put) and (g, put.memory.spoken) not in made]
             found = await self._features.of(generation, wanted)
-            made.update((memory.spoken, features) for memory, features in zip(wanted, found, strict=True))
-            puts = [replace(put, features=made[put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
+            made.update(((g, memory.spoken), features) for memory, features in zip(wanted, found, strict=True))
+            puts = [replace(put, features=made[g, put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
             return Change(puts=puts, conversations=plan.conversations, request_id=request_id)
 
         for _ in range(DECISIONS):
             try:
                 written = await self._writer.write(access, await decide())
-            except DuplicateText:
+            except (DuplicateText, GenerationMoved):
                 continue
             except RevisionConflict:
                 if len(items) > 1:
                     half = len(items) // 2
-                    first = await self._settled(access, generation, items[:half], request_id, made)
-                    return first.followed(half, await self._settled(access, generation, items[half:], request_id, made))
+                    first = await self._settled(access, items[:half], request_id, made)
+                    return first.followed(half, await self._settled(access, items[half:], request_id, made))
             else:
                 return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
         if len(items) > 1:
@@ -253,7 +257,7 @@ def _given(item: ImportedMemory, generation: Generation) -> Features | None:
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(item.vector)
             )
         terms = analyser(generation.language).terms(item.memory.text)
-        return Features(terms, (item.vector / norm).astype(np.float32))
+        return Features(terms, (item.vector / norm).astype(np.float32), generation.number)
     return None
 
 

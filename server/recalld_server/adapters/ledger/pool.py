@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, o
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import AT_ONCE, features_of, inside, live_at, satisfying, unexpired
+from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.ranking import Pool
@@ -123,6 +124,7 @@ def pool(
     now: int,
     window: int,
 ) -> Pool:
+    _refuse_moved(connection, access, generation)
     statement = _AROUND.add_columns(_eligible(filter, _NEAR)).where(
         inside(access, scope, _CANDIDATE), inside(access, scope, _NEAR)
     )
@@ -147,8 +149,18 @@ def snapshot(
         .where(inside(access, scope), live_at(as_of), unexpired(now))
         .limit(limit + 1)
     )
+    _refuse_moved(connection, access, generation)
     rows = connection.execute(statement).all()
     return None if len(rows) > limit else _assembled(connection, cache, access.project, generation, rows, set())
+
+
+_GENERATION = select(t.projects.c.generation).where(t.projects.c.project == bindparam("p"))
+
+
+def _refuse_moved(connection: Connection, access: Access, generation: Generation) -> None:
+    """After a switch the features of the generation before go: a query must begin again with the new one."""
+    if connection.execute(_GENERATION, {"p": access.project}).scalar() != generation.name:
+        raise GenerationMoved
 
 
 def features(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
@@ -68,7 +69,9 @@ def pend_after(connection: Connection, project: str, generation: Generation, seq
 def entries(
     connection: Connection, project: str, generation: Generation, ids: Sequence[str]
 ) -> tuple[Mapping[str, IndexEntry], Positions]:
-    where, _ = stand(connection, Access(project))
+    where, current = stand(connection, Access(project))
+    if current != generation:  # of one that is being built nothing is sure before it is complete
+        where = replace(where, applied=0)
     rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)})
     found = {
         row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2]) for row in rows
