@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.contract.ledger_world import ALICE, DAY, ELSEWHERE, HERE, FakeClock
+
 from recalld_server.domain.errors import LeaseLost, OperationNotFound, RequestIdReused, WriteConflict
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.operations import Operations
-
-from tests.contract.ledger_world import ALICE, DAY, ELSEWHERE, HERE, FakeClock
 
 LEASE = 10.0
 

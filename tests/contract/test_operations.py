@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.contract.ledger_world import ELSEWHERE, GENERATION, HERE, FakeClock
+from tests.contract.operations_suite import OperationsSuite
+
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.ports.operations import Operations
-
-from tests.contract.ledger_world import ELSEWHERE, GENERATION, HERE, FakeClock
-from tests.contract.operations_suite import OperationsSuite
 
 
 class TestSqlOperations(OperationsSuite):

@@ -24,6 +24,7 @@ from recalld.v1 import (
     memory_service_pb2_grpc,
     operation_pb2,
     project_service_pb2_grpc,
+    search_service_pb2,
     search_service_pb2_grpc,
 )
 
@@ -80,6 +81,18 @@ class Victim:
         assert (size, whole.hexdigest()) == (export.size_bytes, export.sha256)
         return export
 
+    def searched(self, query: str) -> list[str]:
+        """Ids of the first results, once the server has caught up with what its index lacks."""
+        asked = search_service_pb2.SearchRequest(query=query, scope={"user_id": "u"}, limit=20)
+        deadline = time.monotonic() + ENDED
+        while True:
+            try:
+                return [hit.memory.id for hit in self.search.Search(asked).hits]
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
     def snapshot(self, format: int = export_service_pb2.EXPORT_FORMAT_JSONL, **fields: Any) -> Any:
         """An export that nobody disturbs."""
         asked = export_service_pb2.CreateExportRequest(scope={"user_id": "u"}, format=format, **fields)
@@ -127,9 +140,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], Pa
 
 
 @pytest.fixture
-def victim(
-    request: pytest.FixtureRequest, tmp_path: Path, filled: Callable[[int, bool], Path]
-) -> Iterator[Victim]:
+def victim(request: pytest.FixtureRequest, tmp_path: Path, filled: Callable[[int, bool], Path]) -> Iterator[Victim]:
     """A server on a copy of a filled folder: parametrize it with the number of memories."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails

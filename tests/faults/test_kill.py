@@ -15,10 +15,10 @@ import pytest
 from sqlean import dbapi2 as sqlite
 from tests.faults.conftest import Victim, items
 
-from recalld.v1 import export_service_pb2, memory_service_pb2, operation_pb2, project_service_pb2, search_service_pb2
+from recalld.v1 import export_service_pb2, memory_service_pb2, operation_pb2, project_service_pb2
 
 MOMENTS = 3  # kills of each kind of work; 20 for a thorough run
-LARGE, SMALL = 5_000, 250
+LARGE, SMALL = 3_000, 250
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 
 
@@ -46,15 +46,15 @@ def test_an_export_survives(victim: Victim, format: str) -> None:
 
 @pytest.mark.parametrize("victim", [LARGE], indirect=True)
 def test_a_rebuild_survives(victim: Victim) -> None:
-    query = search_service_pb2.SearchRequest(query="which locker holds 13 coats", scope={"user_id": "u"}, limit=20)
-    before = [hit.memory.id for hit in victim.search.Search(query, wait_for_ready=True).hits]
+    query = "which locker holds 13 coats"
+    before = victim.searched(query)
     quiet = features(victim, 1)
     name = victim.project.RebuildIndex(project_service_pb2.RebuildIndexRequest()).name
     operation, known = kill_until_done(victim, name, 1.0)
     answer = project_service_pb2.RebuildIndexResponse()
     assert operation.response.Unpack(answer)
     assert (answer.index_status.generation, known.completed_count) == (2, LARGE)
-    assert [hit.memory.id for hit in victim.search.Search(query).hits] == before
+    assert victim.searched(query) == before
     assert features(victim, 2) == quiet
     assert features(victim, 1) == {}
     assert sound(victim) == (LARGE, LARGE)
@@ -84,9 +84,7 @@ def test_a_reembedding_survives(victim: Victim) -> None:
 def test_an_import_sent_again_is_as_one_that_was_never_broken(victim: Victim) -> None:
     for _ in range(MOMENTS):
         with pytest.raises(grpc.RpcError):
-            for answer in victim.memory.ImportMemories(items(LARGE)):
-                if victim.random.random() < 0.3 or answer.through_index + 1 == LARGE:
-                    victim.killed(0.05)
+            import_and_kill(victim)
         grpc.channel_ready_future(victim.channel).result(10)
     *_, last = victim.memory.ImportMemories(items(LARGE), wait_for_ready=True)
     assert last.stored + last.unchanged == LARGE
@@ -116,6 +114,13 @@ def test_asynchronous_adds_survive_and_happen_once(victim: Victim) -> None:
         assert (known.subject, len(answer.results)) == (answer.add_id, 1)
     texts = sorted(row["memory"] for row in exported_rows(victim))
     assert texts == sorted(f"Drawer {number} is open" for number in range(30))
+
+
+def import_and_kill(victim: Victim) -> None:
+    """Kills the server after one of its answers, the last one at the latest."""
+    for answer in victim.memory.ImportMemories(items(LARGE)):
+        if victim.random.random() < 0.3 or answer.through_index + 1 == LARGE:
+            victim.killed(0.05)
 
 
 def exported_rows(victim: Victim) -> Iterator[dict[str, Any]]:
