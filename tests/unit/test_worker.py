@@ -52,7 +52,7 @@ async def begun(operations: SqlOperations, kind: OperationKind = OperationKind.E
 
 async def reached(operations: SqlOperations, *states: OperationState, id: str = "1") -> Operation:
     async with asyncio.timeout(10):
-        while (found := await operations.get(HERE, id)).state not in states:
+        while (found := await operations.get(HERE, id)).state not in states:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.01)
         return found
 
