@@ -165,6 +165,27 @@ async def test_an_asynchronous_add_is_one_operation(api: Any, exports: Exports) 
     assert (await api.refused(gone)).reason == "OPERATION_NOT_FOUND"
 
 
+async def test_a_broken_download_goes_on_in_both_clients(server: testing.LocalServer, api: Any, tmp_path: Path) -> None:
+    user = api.user()
+    await api.fill(user, 1_500)
+    with server.client() as client:
+        *_, whole = client.export(tmp_path / "whole.jsonl", user_id=user, with_vectors=True)
+        for progress in client.export(tmp_path / "out.jsonl", user_id=user, with_vectors=True):
+            if progress.stage == "reading":
+                break
+        del progress
+    [part] = tmp_path.glob("out.jsonl.*.part")
+    assert 0 < part.stat().st_size < whole.total
+    seen = []
+    async with server.async_client() as other:
+        async for step in other.export(tmp_path / "out.jsonl", user_id=user, with_vectors=True):
+            seen.append(step)
+    assert part.name.startswith(f"out.jsonl.{seen[-1].export_id}")
+    assert {step.stage for step in seen} == {"reading"}
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_what_goes_out_comes_in_the_same(server: testing.LocalServer, tmp_path: Path) -> None:
     def run(command: str, file: str, *options: str, target: str) -> None:
         words = [sys.executable, "-m", "recalld_server", command, str(tmp_path / file), *options, "--target", target]
