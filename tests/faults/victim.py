@@ -65,16 +65,17 @@ class Victim:
                 return found, known
             assert time.monotonic() < deadline, f"not ended: {found}"
 
-    def hits(self, query: search_service_pb2.SearchRequest) -> Any:
-        """What a search finds, once the index is whole again after a start."""
+    def searched(self, query: str) -> list[str]:
+        """Ids of the first results, once the server has caught up with what its index lacks."""
+        asked = search_service_pb2.SearchRequest(query=query, scope={"user_id": "u"}, limit=20)
         deadline = time.monotonic() + ENDED
         while True:
             try:
-                return self.search.Search(query, wait_for_ready=True).hits
+                return [hit.memory.id for hit in self.search.Search(asked, wait_for_ready=True).hits]
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
                     raise
-                time.sleep(0.05)
+                time.sleep(0.1)
 
     def exported(self, operation: operations_pb2.Operation) -> export_service_pb2.Export:
         """The finished export, its bytes checked against what it says of them."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import glob
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -15,7 +16,7 @@ from google.longrunning import operations_pb2
 
 from recalld import filters as grammar
 from recalld.arguments import new_request_id, scope
-from recalld.channel import new_correlation_id
+from recalld.channel import Connection, new_correlation_id, stubs
 from recalld.errors import DeadlineExceeded, NotFound, RecalldError, Unavailable, from_rpc, from_status, invalid
 from recalld.options import ScopeOptions
 from recalld.v1 import export_service_pb2, operation_pb2
@@ -66,22 +67,22 @@ def request(
 
 
 def run(
-    stubs: Mapping[str, Any],
+    services: Mapping[str, Any],
     metadata: Callable[[str], Any],
     asked: CreateExportRequest,
     path: Path,
 ) -> Iterator[ExportProgress]:
     """Writes the export to `path`. Raises a RecalldError, OSError, or ValueError for bytes that are not as promised."""
-    calls = _Calls(stubs, metadata)
+    calls = _Calls(services, metadata)
     part, export = _begun(calls, asked, path)
     if part is None:
-        operation = calls.unary(stubs["ExportService"].CreateExport, asked)
+        operation = calls.unary(services["ExportService"].CreateExport, asked)
         part = path.with_name(f"{path.name}.{_metadata(operation).subject}{_ending(asked)}")
         part.touch()
         while not operation.done:
             yield _writing(operation)
             waiting = operations_pb2.WaitOperationRequest(name=operation.name, timeout={"seconds": WAIT})
-            operation = calls.unary(stubs["Operations"].WaitOperation, waiting)
+            operation = calls.unary(services["Operations"].WaitOperation, waiting)
         yield _writing(operation)
         if operation.HasField("error"):
             part.unlink()
@@ -94,6 +95,17 @@ def run(
         export = _read(calls, export.export_id)
     yield from _fetched(calls, export, part)
     part.replace(path)
+
+
+async def run_async(connection: Connection, asked: CreateExportRequest, path: Path) -> AsyncIterator[ExportProgress]:
+    """As `run`, in a thread, as files block. It has a channel of its own, whose end stops it when a caller leaves."""
+    channel = connection.channel()
+    steps = run(stubs(channel), connection.metadata, asked, path)
+    try:
+        while (progress := await asyncio.to_thread(next, steps, None)) is not None:
+            yield progress
+    finally:
+        channel.close()
 
 
 def _begun(calls: _Calls, asked: CreateExportRequest, path: Path) -> tuple[Path | None, Export]:

@@ -91,8 +91,10 @@ class Worker:
         try:
             while not work.done():
                 waiting = asyncio.ensure_future(stir.wait())
-                await asyncio.wait([work, waiting], timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
+                try:
+                    await asyncio.wait([work, waiting], timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waiting.cancel()
                 stir.clear()
                 # An add is short and its commit can't be taken back: it stops only before it begins.
                 if not work.done() and await self._operations.beat(held, LEASE) and held.kind is not OperationKind.ADD:
