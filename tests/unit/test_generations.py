@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from recalld.v1 import project_service_pb2
+from recalld_server.adapters.system import SystemClock
 from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Message, Scope
@@ -20,6 +21,7 @@ from recalld_server.domain.revision import RequestKey
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.settings import Settings
 from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.search import SearchQuery
 
 HERE, USER = Access("default", principal="key"), Scope(user_id="u")
@@ -146,3 +148,26 @@ async def test_what_a_cancelled_build_left_is_not_used(recalld: Recalld) -> None
 async def test_a_model_nobody_configured_is_refused(recalld: Recalld) -> None:
     with pytest.raises(FieldInvalid, match="test/hashed"):
         recalld.build.embedder("unknown")
+
+
+async def test_a_write_that_is_late_for_the_switch_leaves_nothing_behind(recalld: Recalld) -> None:
+    [id] = await remember(recalld, "The lamp is green")
+    old = await recalld.ledger.generation("default")
+    entries, stand = await recalld.ledger.entries("default", old, [id])
+    await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
+    index, ledger = recalld.index, recalld.ledger
+
+    class Late:
+        """The ledger as the writer read it before the switch."""
+
+        async def entries(self, *_: object) -> object:
+            return entries, stand
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(ledger, name)
+
+    assert [entry async for entry in index.entries("default", old)] == []
+    late = Projector(Late(), index, SystemClock())  # type: ignore[arg-type]
+    assert await late.apply("default", old, [id])
+    assert [entry async for entry in index.entries("default", old)] == []
+    assert await found(recalld, "The lamp is green") == [id]

@@ -24,12 +24,12 @@ class Generations(Protocol):
         """
         ...
 
-    async def ids(self, project: str, after: str, limit: int) -> Sequence[str]:
-        """Memories, live or not, by id."""
+    async def ids(self, project: str, after: str, last: str, limit: int) -> Sequence[str]:
+        """Memories, live or not, with ids above `after` up to and including `last`, by id."""
         ...
 
-    async def total(self, project: str) -> int:
-        """How many memories there are, live or not."""
+    async def extent(self, project: str) -> tuple[int, str]:
+        """How many memories there are, live or not, and the last of their ids; empty for none."""
         ...
 
     async def unfeatured(self, project: str, generation: Generation, ids: Sequence[str]) -> Sequence[Memory]:

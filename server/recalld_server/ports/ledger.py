@@ -249,7 +249,8 @@ class Ledger(Protocol):
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
         """Clear what is pending up to `seq` for the memories whose live revision is still the applied one (0 = none).
 
-        Returns the memories that moved meanwhile; they stay pending.
+        Returns the memories that moved meanwhile; they stay pending. Raises GenerationMoved when the project has gone
+        on to a later generation, or is gone.
         """
         ...
 

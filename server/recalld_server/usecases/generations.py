@@ -86,11 +86,16 @@ class Build:
         return await self._cleared(held, current, following)
 
     async def _walk(self, held: Operation, current: Generation, following: Generation) -> None:
-        """Features of every text there ever was, entries of what is live. Later changes are pending."""
+        """Features of every text there is, entries of what is live.
+
+        Whatever changes from here on is pending, so the walk ends at the last id of now: it would never catch up with
+        writers who go on adding.
+        """
         project = held.access.project
         entries = _Peeked(self._index.entries(project, following))
-        total, done, after = await self._generations.total(project), 0, ""
-        while ids := await self._generations.ids(project, after, PAGE):
+        total, last = await self._generations.extent(project)
+        done, after = 0, ""
+        while ids := await self._generations.ids(project, after, last, PAGE):
             after = ids[-1]
             await self._feature(held, current, following, ids)
             there = await entries.through(after)
@@ -99,7 +104,7 @@ class Build:
             stale = [id for id in {*ids, *there} if wanted.get(id) != there.get(id)]
             await self._projector.apply(project, following, stale)
             done += len(ids)
-            await self._operations.advance(held, {"old": current.name}, done, max(total, done))
+            await self._operations.advance(held, {"old": current.name}, done, total)
 
     async def _switched(self, held: Operation, current: Generation, following: Generation) -> Positions:
         tries = 0
@@ -115,10 +120,13 @@ class Build:
                         return stand
 
     async def _drained(self, held: Operation, current: Generation, following: Generation) -> None:
+        """Until less than a page is left at the look before: writers who go on add to it all the time."""
         project = held.access.project
         while waiting := await self._ledger.pending(project, following, PAGE):
             await self._feature(held, current, following, waiting)
             await self._projector.apply(project, following, waiting)
+            if len(waiting) < PAGE:
+                return
 
     async def _feature(self, held: Operation, current: Generation, following: Generation, ids: Sequence[str]) -> None:
         """A rebuild keeps the vectors there are; a re-embedding makes them all anew."""

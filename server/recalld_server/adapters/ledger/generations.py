@@ -40,9 +40,9 @@ class SqlGenerations:
 
         return await self._engine.write(work)
 
-    async def ids(self, project: str, after: str, limit: int) -> Sequence[str]:
-        statement = select(_R.memory_id).where(_R.project == project, _R.memory_id > after).distinct()
-        statement = statement.order_by(_R.memory_id).limit(limit)
+    async def ids(self, project: str, after: str, last: str, limit: int) -> Sequence[str]:
+        within = and_(_R.project == project, _R.memory_id > after, _R.memory_id <= last)
+        statement = select(_R.memory_id).where(within).distinct().order_by(_R.memory_id).limit(limit)
         return await self._engine.read(lambda c: list(c.execute(statement).scalars()))
 
     async def unfeatured(self, project: str, generation: Generation, ids: Sequence[str]) -> Sequence[Memory]:
@@ -125,7 +125,7 @@ class SqlGenerations:
 
         return await self._engine.write(work)
 
-    async def total(self, project: str) -> int:
-        """How many memories there are, live or not."""
-        statement = select(func.count(_R.memory_id.distinct())).where(_R.project == project)
-        return await self._engine.read(lambda c: c.execute(statement).scalar_one())
+    async def extent(self, project: str) -> tuple[int, str]:
+        statement = select(func.count(_R.memory_id.distinct()), func.max(_R.memory_id)).where(_R.project == project)
+        total, last = await self._engine.read(lambda c: c.execute(statement).one())
+        return total, last or ""
