@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -282,8 +281,6 @@ async def _ledger(path: Path) -> SqliteEngine:
 
 async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:
     if settings.embedder == "minilm":
-        # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
     if settings.embedder == "openai":
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
