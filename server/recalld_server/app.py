@@ -88,7 +88,7 @@ class App:
             raise
         gauges = Gauges(recalld, server, telemetry.instruments)
         try:
-            http = await _http(settings, recalld, gauges, telemetry)
+            http = await _http(settings, recalld, server, gauges, telemetry)
         except BaseException:
             await server.stop(0)
             await recalld.close()
@@ -129,9 +129,11 @@ async def _tell(server: GrpcServer, ready: Ready) -> None:
         await server.serving(name, ready.searches if name == SEARCH else ready.ledger)
 
 
-async def _http(settings: Settings, recalld: Recalld, gauges: Gauges, telemetry: Telemetry) -> HttpServer:
+async def _http(
+    settings: Settings, recalld: Recalld, server: GrpcServer, gauges: Gauges, telemetry: Telemetry
+) -> HttpServer:
     async def ready() -> dict[str, bool]:
-        found = await recalld.readiness.look()
+        found = Ready() if server.running.stopping.is_set() else await recalld.readiness.look()
         return {name: getattr(found, name) for name in Ready.__slots__}
 
     async def figures() -> bytes:
