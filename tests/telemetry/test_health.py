@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,5 +159,8 @@ async def test_a_server_that_stops_says_so_while_its_calls_end() -> None:
         assert await asyncio.to_thread(ready, own.http_url) == (503, dict.fromkeys(PARTS, False))
         assert not stopping.done()
         await unfinished.done_writing()
+        with suppress(grpc.RpcError):
+            while (progress := await unfinished.read()) is not grpc.aio.EOF:
+                assert progress.stored == 1
         assert await unfinished.code() is grpc.StatusCode.UNAVAILABLE  # resumed by what it was told, or begun again
         await asyncio.wait_for(stopping, SOON)
