@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Remains
+from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -228,10 +228,10 @@ class Ledger(Protocol):
         """What is still there of all that was forgotten after a sequence number, counted in the tables."""
         ...
 
-    async def scrub(self) -> bool:
-        """Clear caches and rewrite files, so that the engine keeps nothing of what was erased before.
+    async def scrub(self) -> Sequence[Leg]:
+        """Clear caches and what erased rows left in the engine's files, and say of each place what is left there.
 
-        Writers wait meanwhile. False when it could not be done now; a later call will do.
+        Writers may have to wait meanwhile.
         """
         ...
 

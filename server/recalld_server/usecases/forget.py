@@ -112,14 +112,14 @@ class Forget:
         return Written(answer, receipt.sequence, applied)
 
     async def _checked(self, project: str, done: Forgotten, applied: bool) -> Receipt:
-        clean = await self._ledger.scrub()
+        files = await self._ledger.scrub()
         sequence = (await self._ledger.positions(Access(project))).head
         found = await self._ledger.remains(project, done.after)
         withdrawn = sum([await holder.withdraw(project, found.ids) for holder in self._holders])
         legs = [
             _leg("ledger", found.rows + found.derived, "Rows were left; forget again."),
             _leg("messages", done.kept_messages, _MESSAGES.format(done.kept_messages)),
-            _leg("ledger_file", not clean, _FILE),
+            *files,
             *await self._index_legs(project, found.ids),
             _leg("index_queue", found.pending, "The index is told as soon as it can be reached."),
             _leg("requests", found.outcomes, "Ids of requests and hashes of them, for retries; gone within 24 hours."),

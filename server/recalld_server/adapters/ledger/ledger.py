@@ -16,7 +16,7 @@ from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import inside
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Remains
+from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -51,9 +51,9 @@ class SqlLedger:
         row = await self._engine.read(lambda c: c.execute(select(t.ledger.c.id, t.ledger.c.secret)).one())
         return row.id, row.secret
 
-    async def sound(self) -> bool:
-        """Whether the engine finds its own file intact."""
-        return await self._engine.read(lambda c: c.exec_driver_sql("PRAGMA quick_check").scalar_one() == "ok")
+    async def sound(self) -> bool | None:
+        """Whether the engine finds its files intact; None where they are not its own to check."""
+        return await self._engine.sound()
 
     async def ensure_project(self, project: str, generation: Generation) -> None:
         """Create a project unless it exists."""
@@ -251,9 +251,9 @@ class SqlLedger:
         since = self._clock.now() - reads.OUTCOMES_KEPT
         return await self._engine.read(lambda c: forget.remains(c, project, after, since))
 
-    async def scrub(self) -> bool:
+    async def scrub(self) -> Sequence[Leg]:
         self._cache.clear()
-        return await self._engine.rewrite()
+        return await self._engine.scrub()
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))

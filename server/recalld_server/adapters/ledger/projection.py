@@ -62,7 +62,8 @@ def pend_after(connection: Connection, project: str, generation: Generation, seq
         t.revisions.c.project, literal(generation.number), t.revisions.c.seq_from, t.revisions.c.memory_id
     ).where(t.revisions.c.project == project, t.revisions.c.seq_from > seq)
     statement = insert(t.pending).from_select(["project", "generation", "seq", "memory_id"], changed)
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount
+    statement = statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(statement).rowcount
 
 
 def entries(

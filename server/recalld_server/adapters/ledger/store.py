@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, insert, inspect, select
 
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
+from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable
 
+E = TypeVar("E", bound=SqlEngine)
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0002"  # the newest revision in migrations/versions; a test compares
 
 
 async def open_sqlite(path: Path) -> SqliteEngine:
     """The ledger in a SQLite file, created or brought up to date. Raises LedgerUnavailable when it is no ledger."""
-    engine = SqliteEngine(path, unavailable=LedgerUnavailable)
+    return await _opened(SqliteEngine(path, unavailable=LedgerUnavailable))
+
+
+async def open_postgres(url: str) -> PostgresEngine:
+    """The ledger in a PostgreSQL database, made or brought up to date. Raises LedgerUnavailable, ModuleNotFoundError.
+
+    Its tables are those of the database's current schema, and the role must own them.
+    """
+    return await _opened(PostgresEngine(url, unavailable=LedgerUnavailable))
+
+
+async def _opened(engine: E) -> E:
     try:
-        await engine.write(_prepare)
+        await engine.migrate(_prepare)
     except BaseException:
         await engine.close()
         raise

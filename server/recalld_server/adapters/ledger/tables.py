@@ -5,7 +5,7 @@ Primary keys begin with the project, so a project's rows lie together and nothin
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, false, text
 
 metadata = MetaData()
 
@@ -15,7 +15,7 @@ ledger = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("secret", LargeBinary, nullable=False),
-    Column("keys_created", Boolean, nullable=False, server_default=text("0")),
+    Column("keys_created", Boolean, nullable=False, server_default=false()),
 )
 
 projects = Table(

@@ -1,0 +1,201 @@
+"""The engine of a PostgreSQL server: a pool of connections, and for each a thread that waits for its answers.
+
+Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commit` that of its project). Readers
+see one snapshot (REPEATABLE READ, read only).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, func, make_url, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from recalld_server.adapters.sql.engine import T, Work
+from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.forgetting import Leg, LegState
+
+log = logging.getLogger(__name__)
+
+READERS = 8
+WRITERS = 8  # with the readers 16 connections a server: six servers stay below PostgreSQL's default of 100
+WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
+STATEMENT = 30.0  # seconds for one statement
+LOCK = 4.0  # seconds for a lock: callers of a write are answered after 5
+SCHEMA_LOCK = 0x7265_6361_6C6C_0001  # "recall", and what for: advisory locks are numbers that a database's users share
+
+# Seconds until a host that is gone is noticed, when connecting and on a connection that waits for an answer.
+ADDRESS = {
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # ms
+    "application_name": "recalld",
+}
+AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: the same transaction may go through now
+
+PAGES = Leg(
+    "ledger_file",
+    LegState.PENDING,
+    "No row holds it any more; PostgreSQL's pages keep bytes of removed rows until they are written over. VACUUM FULL "
+    "of the ledger's tables clears them.",
+)
+HELD = Leg(
+    "ledger_file",
+    LegState.PENDING,
+    "VACUUM could not run now; autovacuum removes the rows, VACUUM FULL of the ledger's tables clears their pages.",
+)
+WAL = Leg(
+    "ledger_log",
+    LegState.NOT_COVERED,
+    "PostgreSQL's write-ahead log, its archive and its replicas.",
+)
+
+
+class PostgresEngine:
+    """A PostgreSQL database; see SqlEngine.
+
+    `url` is postgresql://user:password@host:port/database; its query may hold any parameter of libpq, and `options`
+    there go before ours. Raises ModuleNotFoundError where psycopg is not installed.
+    """
+
+    def __init__(self, url: str, *, unavailable: type[RecalldError]) -> None:
+        self._unavailable = unavailable
+        self.engine = _engine(url)
+        self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-postgres")
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-postgres")
+        self._accepted: set[Future[Any]] = set()
+        self._closed = False
+
+    async def read(self, work: Work[T]) -> T:
+        if self._closed:
+            raise self._unavailable()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._snapshots, work)
+
+    async def write(self, work: Work[T]) -> T:
+        if self._closed:
+            raise self._unavailable()
+        if self.queued >= WAITING:
+            raise self._unavailable("Too many changes wait to be written; try again shortly.")
+        future = self._writers.submit(self._run, self.engine, work)
+        self._accepted.add(future)
+        future.add_done_callback(self._accepted.discard)
+        return await asyncio.wrap_future(future)
+
+    @property
+    def queued(self) -> int:
+        return max(0, len(self._accepted) - WRITERS)
+
+    async def migrate(self, work: Work[None]) -> None:
+        """Under an advisory lock. Afterwards every text compares by code point, as in SQLite."""
+
+        def alone(connection: Connection) -> None:
+            for limit in ("lock_timeout", "statement_timeout"):
+                connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+            connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            work(connection)
+            _collate(connection)
+
+        await self.write(alone)
+
+    async def sound(self) -> bool | None:
+        await self.read(lambda c: c.exec_driver_sql("SELECT 1"))
+        return None
+
+    async def scrub(self) -> Sequence[Leg]:
+        if self._closed:
+            raise self._unavailable()
+        done = await asyncio.get_running_loop().run_in_executor(self._writers, self._vacuum)
+        return [PAGES if done else HELD, WAL]
+
+    def _vacuum(self) -> bool:
+        """Removes rows nobody can see any more, and what indexes hold of them; readers and writers go on."""
+        try:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql("VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) " + ", ".join(_tables(connection)))
+                connection.invalidate()  # its settings are not those of the pool
+            return True
+        except DBAPIError as error:
+            _note(error)
+            return False
+
+    async def close(self) -> None:
+        self._closed = True
+        for threads in (self._writers, self._readers):
+            await asyncio.to_thread(threads.shutdown)
+        self.engine.dispose()
+
+    def _run(self, engine: Engine, work: Work[T]) -> T:
+        """One transaction; another try when it failed before its commit for a reason that may be gone.
+
+        Where the commit itself fails with the connection nobody knows whether it was made, so it is not repeated.
+        """
+        for retry in (True, False):
+            committing = False
+            try:
+                with engine.connect() as connection, connection.begin():
+                    answer = work(connection)
+                    committing = True
+                return answer
+            except DBAPIError as error:
+                if not retry or committing or not _passing(error):
+                    raise self._translated(error) from None
+                log.info("sql repeated", extra={"store": "ledger", "error": type(error.orig).__name__})
+        raise AssertionError("the second try answers or raises")
+
+    def _translated(self, error: DBAPIError) -> BaseException:
+        if isinstance(error, IntegrityError):
+            return error
+        _note(error)
+        return self._unavailable()
+
+
+def _passing(error: DBAPIError) -> bool:
+    """A connection that broke, as those kept from before a restart do, or a transaction chosen to give way."""
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in AGAIN
+
+
+def _note(error: DBAPIError) -> None:
+    """Without PostgreSQL's details: they may quote rows."""
+    told = {name: getattr(error.orig, name, None) for name in ("sqlstate", "diag")}
+    primary = getattr(told["diag"], "message_primary", None) or str(error.orig).partition("\n")[0]
+    extra = {"store": "ledger", "error": type(error.orig).__name__, "sqlstate": told["sqlstate"], "cause": primary}
+    log.error("sql failed", extra=extra)
+
+
+def _engine(url: str) -> Engine:
+    address = make_url(url).set(drivername="postgresql+psycopg")
+    limits = f"-c statement_timeout={STATEMENT:.0f}s -c lock_timeout={LOCK:.0f}s"
+    options = f"{limits} {address.query.get('options', '')}".strip()
+    given = {name: value for name, value in ADDRESS.items() if name not in address.query}
+    return create_engine(
+        address.difference_update_query(["options"]),
+        connect_args={**given, "options": options},
+        isolation_level="READ COMMITTED",
+        pool_size=READERS + WRITERS,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+
+
+def _tables(connection: Connection) -> list[str]:
+    found = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+    return list(connection.exec_driver_sql(found).scalars())
+
+
+def _collate(connection: Connection) -> None:
+    """Migrations make texts of the database's collation; those that are not "C" become it, with their indexes."""
+    columns = connection.exec_driver_sql(
+        "SELECT quote_ident(table_name), string_agg('ALTER ' || quote_ident(column_name) || ' TYPE text COLLATE \"C\"',"
+        " ', ') FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text'"
+        " AND collation_name IS DISTINCT FROM 'C' GROUP BY table_name ORDER BY table_name"
+    )
+    for table, changes in columns.all():
+        connection.exec_driver_sql(f"ALTER TABLE {table} {changes}")
