@@ -70,7 +70,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        given = [part for name, value in (self._settings | {"port": str(self.port)}).items() for part in ("-c", f"{name}={value}")]
+        given = [
+            part
+            for name, value in (self._settings | {"port": str(self.port)}).items()
+            for part in ("-c", f"{name}={value}")
+        ]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(programs() / "postgres"), "-D", str(self._folder / "data"), *given],

@@ -147,9 +147,9 @@ async def serve(settings: Settings) -> None:
         print("development mode: no API key exists, so anyone on this machine may do anything", flush=True)  # noqa: T201
     try:
         print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
-        stop = asyncio.create_task(stopping.wait())
+        ends = [asyncio.ensure_future(end) for end in (stopping.wait(), app.recalld.lost())]
         background = [app.projecting, app.probing, app.clearing]
-        await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*ends, *background], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -18,8 +20,9 @@ from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.projects import SqlProjects
-from recalld_server.adapters.ledger.store import open_sqlite
-from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
+from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
@@ -45,6 +48,7 @@ from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
 from recalld_server.usecases.search import Search
+from recalld_server.usecases.signal import Committed
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.writing import Writer
 
@@ -55,6 +59,7 @@ EXTRACTORS = frozenset({"rules"})  # what a project may choose
 class Recalld:
     """Everything that answers calls, wired. `levels` are gauges to read.
 
+    `lost` returns when this server may not go on, as another has taken its ledger; on a ledger of its own never.
     `close` lets go in the reverse order of `build`.
     """
 
@@ -77,15 +82,13 @@ class Recalld:
     janitor: Janitor
     keys: Keys
     projects: Administration
-    lock: FileLock
+    lost: Callable[[], Awaitable[object]]
+    opened: AsyncExitStack
 
     async def close(self) -> None:
         """Finish the writes under way, then let go of the engines."""
         await self.writer.drain()
-        await self.embedder.close()
-        await self.index.close()
-        await self.ledger.close()
-        self.lock.release()
+        await self.opened.aclose()
 
 
 class DataFolderBusy(SettingMissing):
@@ -94,16 +97,20 @@ class DataFolderBusy(SettingMissing):
 
 def hold(settings: Settings) -> FileLock:
     """Take the data folder for this process. Raises DataFolderBusy, or SettingMissing when there can be none."""
-    lock = FileLock(settings.data_dir / "lock")
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        return _locked(settings.data_dir / "lock")
     except Timeout:
         raise DataFolderBusy(
             f"Another recalld uses {settings.data_dir}. Stop it, or choose another folder with --data-dir."
         ) from None
     except OSError as error:
         raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
+
+
+def _locked(path: Path) -> FileLock:
+    lock = FileLock(path)
+    lock.acquire(timeout=0)
     return lock
 
 
@@ -128,9 +135,10 @@ async def build(
         model = model or await _embedder(settings, instruments)
         embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)
-        engine = await _ledger(settings.data_dir / "ledger.db")
+        engine = await open_ledger(settings)
         ledger = SqlLedger(engine, clock)
         opened.push_async_callback(ledger.close)
+        committed, lost = await _placed(settings, engine, opened)
         cache_bytes = settings.cache_mib * 1024 * 1024
         index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
         opened.push_async_callback(index.close)
@@ -141,9 +149,7 @@ async def build(
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        recalld = await _wired(ledger, engine, index, embedder, features, levels, first, clock, lock)
-        opened.pop_all()  # `Recalld.close` lets go of them from here on
-        return recalld
+        return await _wired(ledger, engine, index, embedder, features, levels, first, clock, committed, lost, opened)
 
 
 async def _wired(
@@ -155,11 +161,13 @@ async def _wired(
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]],
     first: Generation,
     clock: Clock,
-    lock: FileLock,
+    committed: Committed,
+    lost: Callable[[], Awaitable[object]],
+    opened: AsyncExitStack,
 ) -> Recalld:
     ids = SystemIds()
     projector = Projector(ledger, index, clock)
-    writer = Writer(ledger, projector)
+    writer = Writer(ledger, projector, committed)
     read = Read(ledger, clock)
     projects = SqlProjects(engine, clock)
     return Recalld(
@@ -178,11 +186,12 @@ async def _wired(
         importing=Import(ledger, features, writer, clock, ids),
         forget=Forget(ledger, index, writer, clock),
         janitor=Janitor(ledger, writer, clock),
-        watch=Watch(ledger, read, writer.committed, clock),
+        watch=Watch(ledger, read, committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         keys=Keys(SqlKeyRing(engine, clock), clock, ids),
         projects=Administration(projects, ledger, index, projector, first, EXTRACTORS),
-        lock=lock,
+        lost=lost,
+        opened=opened.pop_all(),  # from here on `Recalld.close` lets go of them
     )
 
 
@@ -205,10 +214,10 @@ def _levels(
 async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
     """The keys of a ledger alone, whether a server runs on it or not; a ledger is made where there is none.
 
-    Raises LedgerUnavailable.
+    Raises LedgerUnavailable, SettingMissing.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine, clock = await _ledger(settings.data_dir / "ledger.db"), SystemClock()
+    engine, clock = await open_ledger(settings), SystemClock()
     try:
         yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
     finally:
@@ -216,19 +225,74 @@ async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
 
 
 def _check(settings: Settings) -> None:
-    for name in ("ledger", "index"):
-        value = getattr(settings, name)
-        if value != "embedded":
-            raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
+    if settings.index != "embedded":
+        raise SettingMissing(f"--index {settings.index!r} is not supported by this version; allowed: embedded.")
 
 
-async def _ledger(path: Path) -> SqliteEngine:
-    """Names the file when it is none of ours: the wrong folder may have been given."""
+def ledger_file(settings: Settings) -> Path | None:
+    """Where the ledger is a file; None where it is a server."""
+    if settings.ledger == "embedded":
+        return settings.data_dir / "ledger.db"
+    return None if "://" in settings.ledger else Path(settings.ledger)
+
+
+async def open_ledger(settings: Settings) -> SqlEngine:
+    """The engine that `settings` name, with its tables up to date. Raises SettingMissing, LedgerUnavailable.
+
+    No error tells more of a URL than its host, port and database: the rest may be secret.
+    """
+    path = ledger_file(settings)
+    if path is None:
+        return await _postgres(settings.ledger)
     try:
         return await open_sqlite(path)
     except LedgerUnavailable as error:
+        # The wrong folder may have been given.
         causes = "it is damaged, or of another program, or of a newer version of this service"
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
+
+
+async def _postgres(url: str) -> PostgresEngine:
+    form = "postgresql://user:password@host:port/database"
+    try:
+        parts = urlsplit(url)
+        place = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    except ValueError:  # its text quotes the URL
+        raise SettingMissing(f"--ledger is not of the form {form}.") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {form}.")
+    if importlib.util.find_spec("psycopg") is None:
+        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
+    try:
+        return await open_postgres(url)
+    except LedgerUnavailable as error:
+        causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
+        raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error
+
+
+async def _placed(
+    settings: Settings, engine: SqlEngine, opened: AsyncExitStack
+) -> tuple[Committed, Callable[[], Awaitable[object]]]:
+    """This server's place at the ledger, given up with `opened`, and what makes commits known.
+
+    A ledger in a file is for one server. One in PostgreSQL is shared by servers that share an index, too.
+    Raises SettingMissing when there is no place, LedgerUnavailable.
+    """
+    if not isinstance(engine, PostgresEngine):
+        path = ledger_file(settings)
+        if path and settings.ledger != "embedded":  # then the data folder's lock does not stand for it
+            try:
+                opened.callback(_locked(path.with_name(path.name + ".lock")).release)
+            except Timeout:
+                raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another --ledger.") from None
+        return Committed(), asyncio.Event().wait
+    from recalld_server.adapters.sql.courier import Courier  # psycopg is there, as the engine is
+
+    courier = Courier(engine.address, alone=settings.index == "embedded")
+    committed = Committed(courier.announce)
+    opened.push_async_callback(courier.close)
+    await courier.start(committed.wake, committed.wake_all)
+    return committed, courier.lost
 
 
 async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:

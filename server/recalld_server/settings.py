@@ -17,7 +17,8 @@ PREFIX = "RECALLD_"
 class Settings:
     """How a server runs. Each field is the variable RECALLD_<NAME> and, for most, an option of `recalld serve`.
 
-    `ledger` and `index` are "embedded" or the URL of an engine; `cache_mib` bounds the vectors kept in memory;
+    `ledger` is "embedded", the path of a SQLite file or postgresql://user:password@host:port/database; `index` is
+    "embedded" or the URL of an engine; `cache_mib` bounds the vectors kept in memory;
     `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make (0: any number);
     `embedder` is "minilm" or "openai", the latter with the four settings after it. `tls_cert`, `tls_key` and
     `tls_client_ca` are PEM files; the last makes callers show a certificate of it.
@@ -27,7 +28,7 @@ class Settings:
     host: str = "127.0.0.1"
     grpc_port: int = 7420
     http_port: int = 7421
-    ledger: str = "embedded"
+    ledger: str = field(default="embedded", repr=False)  # may hold a password
     index: str = "embedded"
     cache_mib: int = 96
     max_calls: int = 1024

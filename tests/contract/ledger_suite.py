@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 from tests.contract.ledger_access import Pins, Projects
 from tests.contract.ledger_answers import Conversations, Outcomes, Speakers
+from tests.contract.ledger_claims import Claims
 from tests.contract.ledger_commits import Commits, Order
 from tests.contract.ledger_guards import Guards
 from tests.contract.ledger_model import Histories
@@ -32,6 +33,7 @@ class LedgerSuite(
     Entities,
     Pools,
     Projection,
+    Claims,
     Pins,
     Projects,
     Histories,

@@ -11,6 +11,14 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the ledger and the index [RECALLD_DATA_DIR]; default: the platform's.")
 ]
 
+Ledger = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the truth is kept: the path of a SQLite file, or postgresql://user:password@host:port/database "
+        "[RECALLD_LEDGER, which keeps a password out of the list of processes]; default: a file in the data folder."
+    ),
+]
+
 
 def serve(
     data_dir: DataDir = None,
@@ -24,9 +32,7 @@ def serve(
         ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [RECALLD_HOST]; default 127.0.0.1.")] = None,
-    ledger: Annotated[
-        str | None, typer.Option(help="Where the truth is kept [RECALLD_LEDGER]; default embedded.")
-    ] = None,
+    ledger: Ledger = None,
     index: Annotated[str | None, typer.Option(help="What answers searches [RECALLD_INDEX]; default embedded.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [RECALLD_LOG_LEVEL].")] = None,
     tls_cert: Annotated[

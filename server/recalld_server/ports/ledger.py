@@ -178,6 +178,24 @@ class Ledger(Protocol):
         """Memories with changes the index has not been told of, oldest first."""
         ...
 
+    async def behind(self, age: float) -> Sequence[str]:
+        """Projects, by id, with changes pending since `age` seconds or more that nobody has claimed."""
+        ...
+
+    async def claim(
+        self, project: str, generation: Generation, age: float, seconds: float, limit: int
+    ) -> Sequence[str]:
+        """Take at most `limit` changes pending since `age` seconds or more, the oldest; the memories they are of.
+
+        For `seconds`, by the clock of who claims, nobody else is given them; who claims does not wait for others.
+        Nothing depends on that but work: `settle` goes by revisions, whoever calls it.
+        """
+        ...
+
+    async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
+        """Let others claim at once what is still pending of these memories."""
+        ...
+
     async def backlog(self, project: str) -> int:
         """How many changes are pending, in all generations."""
         ...

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 BATCH = 500  # memories in one apply
 ATTEMPTS = 5  # rounds for memories that other writers move meanwhile
 PAUSE = 1.0  # seconds between looks at what is pending
+AGE = 2.0  # seconds in which a change is its writer's to apply
+LEASE = 30.0  # seconds for a batch, after which another server may take it from one that died
 
 
 class Projector:
@@ -89,28 +91,33 @@ class Projector:
         await self._follow(project, generation, 0)
 
     async def run(self) -> None:
-        """Until cancelled: apply what stays pending from one look to the next, for whatever reason."""
-        seen: dict[str, set[str]] = {}
+        """Until cancelled: apply what its writer left pending, here or at another server, for whatever reason."""
         while True:
             try:
-                for project in await self._ledger.projects():
-                    seen[project] = await self._round(project, seen.get(project, set()))
+                await self._round()
             except Exception as error:  # whatever it is, the next round may go better
                 known = isinstance(error, RecalldError)
                 log.warning("projection broken off", extra={"error": type(error).__name__}, exc_info=not known)
             await self._clock.sleep(PAUSE)
 
-    async def _round(self, project: str, seen: set[str]) -> set[str]:
-        """Apply what was seen pending before, and the backlog behind it. Returns what is pending for the first time."""
-        if project not in self._caught_up:
-            await self.catch_up(project)
+    async def _round(self) -> None:
+        for project in await self._ledger.projects():
+            if project not in self._caught_up:
+                await self.catch_up(project)
+        for project in await self._ledger.behind(AGE):
+            await self._finish(project)
+
+    async def _finish(self, project: str) -> None:
+        """Claim and apply until nothing is left. Servers that share a ledger share the work."""
         generation = await self._ledger.generation(project)
-        waiting = await self._ledger.pending(project, generation, BATCH)
-        left = [id for id in waiting if id in seen]  # their writers had their chance
-        fresh = set(waiting) - set(left)
-        while left and await self.apply(project, generation, left) and len(left) == BATCH:
-            left = list(await self._ledger.pending(project, generation, BATCH))
-        return fresh
+        applied = True
+        while applied and (ids := await self._ledger.claim(project, generation, AGE, LEASE, BATCH)):
+            applied = False
+            try:
+                applied = await self.apply(project, generation, ids)
+            finally:
+                if not applied:
+                    await self._ledger.release(project, generation, ids)
 
     async def wait(self, access: Access, seq: int, seconds: float) -> None:
         """Return when the index is whole and has everything up to `seq`. Raises IndexBehind after `seconds`."""

@@ -44,10 +44,10 @@ class Written:
 class Writer:
     """Commits changes and keeps the promise of request ids."""
 
-    def __init__(self, ledger: Ledger, projector: Projector) -> None:
+    def __init__(self, ledger: Ledger, projector: Projector, committed: Committed | None = None) -> None:
         self._ledger = ledger
         self._projector = projector
-        self.committed = Committed()
+        self.committed = committed or Committed()
         self._running: set[asyncio.Task[Any]] = set()
         self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
 

@@ -196,6 +196,21 @@ class SqlLedger:
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
         return await self._engine.read(lambda c: projection.pending(c, project, generation, limit))
 
+    async def behind(self, age: float) -> Sequence[str]:
+        now = self._clock.now()
+        return await self._engine.read(lambda c: projection.behind(c, now - _micros(age), now))
+
+    async def claim(
+        self, project: str, generation: Generation, age: float, seconds: float, limit: int
+    ) -> Sequence[str]:
+        now = self._clock.now()
+        before, until = now - _micros(age), now + _micros(seconds)
+        found = await self._engine.write(lambda c: projection.claim(c, project, generation, before, now, until, limit))
+        return list(dict.fromkeys(found))
+
+    async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
+        await self._engine.write(lambda c: projection.release(c, project, generation, ids))
+
     async def backlog(self, project: str) -> int:
         return await self._engine.read(lambda c: projection.backlog(c, project))
 
@@ -274,3 +289,7 @@ class SqlLedger:
 
     async def close(self) -> None:
         await self._engine.close()
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1_000_000)

@@ -5,7 +5,20 @@ Primary keys begin with the project, so a project's rows lie together and nothin
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, false, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    false,
+    text,
+)
 
 metadata = MetaData()
 
@@ -160,6 +173,7 @@ pending = Table(
     Column("generation", Integer, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
     Column("memory_id", Text, nullable=False),
+    Column("free_from", BigInteger, nullable=False, server_default=text("0")),  # a projector has claimed it until then
 )
 Index("pending_memory", pending.c.project, pending.c.generation, pending.c.memory_id)
 

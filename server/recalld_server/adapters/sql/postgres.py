@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from recalld_server.adapters.sql.engine import T, Work
@@ -26,7 +26,8 @@ WRITERS = 8  # with the readers 16 connections a server: six servers stay below 
 WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
 STATEMENT = 30.0  # seconds for one statement
 LOCK = 4.0  # seconds for a lock: callers of a write are answered after 5
-SCHEMA_LOCK = 0x7265_6361_6C6C_0001  # "recall", and what for: advisory locks are numbers that a database's users share
+# Advisory locks are pairs of numbers that all users of a database share: what for, and which schema's ledger.
+MIGRATING = "SELECT pg_advisory_xact_lock(1919247202, hashtext(current_schema()))"
 
 # Seconds until a host that is gone is noticed, when connecting and on a connection that waits for an answer.
 ADDRESS = {
@@ -89,6 +90,12 @@ class PostgresEngine:
         return await asyncio.wrap_future(future)
 
     @property
+    def address(self) -> Mapping[str, Any]:
+        """What psycopg.connect takes for a connection like those of the pool. It may hold a password."""
+        _, given = self.engine.dialect.create_connect_args(self.engine.url)
+        return {**given, **_limits(self.engine.url)}
+
+    @property
     def queued(self) -> int:
         return max(0, len(self._accepted) - WRITERS)
 
@@ -98,7 +105,7 @@ class PostgresEngine:
         def alone(connection: Connection) -> None:
             for limit in ("lock_timeout", "statement_timeout"):
                 connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
-            connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            connection.exec_driver_sql(MIGRATING)
             work(connection)
             _collate(connection)
 
@@ -164,25 +171,27 @@ def _passing(error: DBAPIError) -> bool:
 
 def _note(error: DBAPIError) -> None:
     """Without PostgreSQL's details: they may quote rows."""
-    told = {name: getattr(error.orig, name, None) for name in ("sqlstate", "diag")}
-    primary = getattr(told["diag"], "message_primary", None) or str(error.orig).partition("\n")[0]
-    extra = {"store": "ledger", "error": type(error.orig).__name__, "sqlstate": told["sqlstate"], "cause": primary}
-    log.error("sql failed", extra=extra)
+    diagnostics = getattr(error.orig, "diag", None)
+    cause = getattr(diagnostics, "message_primary", None) or str(error.orig).partition("\n")[0]
+    extra = {"store": "ledger", "error": type(error.orig).__name__, "sqlstate": getattr(error.orig, "sqlstate", None)}
+    log.error("sql failed: %s", cause, extra=extra)
 
 
 def _engine(url: str) -> Engine:
-    address = make_url(url).set(drivername="postgresql+psycopg")
-    limits = f"-c statement_timeout={STATEMENT:.0f}s -c lock_timeout={LOCK:.0f}s"
-    options = f"{limits} {address.query.get('options', '')}".strip()
-    given = {name: value for name, value in ADDRESS.items() if name not in address.query}
     return create_engine(
-        address.difference_update_query(["options"]),
-        connect_args={**given, "options": options},
+        make_url(url).set(drivername="postgresql+psycopg"),
+        connect_args=_limits(make_url(url)),
         isolation_level="READ COMMITTED",
         pool_size=READERS + WRITERS,
         max_overflow=0,
         hide_parameters=True,
     )
+
+
+def _limits(url: URL) -> dict[str, Any]:
+    """What the URL does not say; its own `options` follow ours, and the later one counts."""
+    times = f"-c statement_timeout={STATEMENT:.0f}s -c lock_timeout={LOCK:.0f}s {url.query.get('options', '')}"
+    return {name: value for name, value in ADDRESS.items() if name not in url.query} | {"options": times.strip()}
 
 
 def _tables(connection: Connection) -> list[str]:
