@@ -69,29 +69,29 @@ class PostgresServer:
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
-        """Starts it and waits until it answers."""
-        given = [
-            part
-            for name, value in (self._settings | {"port": str(self.port)}).items()
-            for part in ("-c", f"{name}={value}")
-        ]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(programs() / "postgres"), "-D", str(self._folder / "data"), *given],
-                **self._as,
-                cwd=self._folder,
-                stdout=log,
-                stderr=log,
-            )
+        """Starts it and waits until it answers. After `kill` its predecessor's processes may be there for a moment."""
         deadline = time.monotonic() + START
-        while True:
-            try:
-                self.run("SELECT 1")
-                return
-            except psycopg.OperationalError:
-                assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
-                assert time.monotonic() < deadline, "PostgreSQL did not start"
-                time.sleep(0.05)
+        while not self._answers():
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._launched()
+            assert time.monotonic() < deadline, (self._folder / "log").read_text()[-2000:]
+            time.sleep(0.05)
+
+    def _launched(self) -> subprocess.Popen[bytes]:
+        settings = {**self._settings, "port": str(self.port)}
+        given = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(programs() / "postgres"), "-D", str(self._folder / "data"), *given]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(command, **self._as, cwd=self._folder, stdout=log, stderr=log)
+
+    def _answers(self) -> bool:
+        if self._process is None:
+            return False
+        try:
+            self.run("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return self._process.poll() is None
 
     def kill(self) -> None:
         """Ends all of it at once, as a crash would: the other processes see that the first one is gone."""
@@ -115,9 +115,13 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://recalld@127.0.0.1:{self.port}/{database}"
 
+    def connected(self, database: str) -> psycopg.Connection[Any]:
+        """A connection that commits every statement; close it, or use it in `with`."""
+        return psycopg.connect(self.url(database), autocommit=True)
+
     def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """What a statement gives, in a transaction of its own or in none."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+        with self.connected(database) as connection:
             cursor = connection.execute(statement)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import reads
@@ -100,7 +100,8 @@ class SqlProjects:
         self, access: Access, project: str, values: Mapping[str, Any], request: RequestKey | None
     ) -> Mapping[str, Any]:
         def write(connection: Connection) -> Mapping[str, Any]:
-            before = ProjectSettings.parse(json.loads(_row(connection, project).settings))
+            # Locked, so that of two changes at once the second sees the first.
+            before = ProjectSettings.parse(json.loads(_row(connection, project, _GET.with_for_update()).settings))
             answer = replace(before, **values).stored()
             statement = update(t.projects).where(t.projects.c.project == project)
             connection.execute(statement.values(settings=dump(answer)))
@@ -140,8 +141,8 @@ class SqlProjects:
         return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
 
 
-def _row(connection: Connection, project: str) -> Any:
-    row = connection.execute(_GET, {"p": project}).one_or_none()
+def _row(connection: Connection, project: str, statement: Select[Any] = _GET) -> Any:
+    row = connection.execute(statement, {"p": project}).one_or_none()
     if row is None:
         raise ProjectNotFound(project_id=project)
     return row

@@ -24,6 +24,9 @@ PAUSE = 0.02  # seconds between two notifications
 AGAIN = 0.5  # seconds between tries to get the line back
 # Advisory locks are pairs of numbers that all users of a database share: what for, and which schema's ledger.
 PLACE = "SELECT {lock}(1919247201, hashtext(current_schema()))"
+NOTIFY = "SELECT pg_notify(%s, project) FROM unnest(%s::text[]) AS project"
+
+Line = psycopg.AsyncConnection[Any]
 
 
 class LedgerTaken(SettingMissing):
@@ -43,7 +46,8 @@ class Courier:
         self._alone = alone
         self._said: set[str] = set()
         self._rung = asyncio.Event()
-        self._own: int | None = None  # the backend our own notifications come from
+        self._line: Line | None = None  # on which this server holds its place and listens
+        self._voice: Line | None = None  # on which it notifies
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, heard: Callable[[str], None], missed: Callable[[], None]) -> None:
@@ -52,13 +56,11 @@ class Courier:
         Raises LedgerTaken, LedgerUnavailable.
         """
         try:
-            line = await self._open()
+            self._line = await self._open()
         except psycopg.Error as error:
             raise LedgerUnavailable from error
-        self._tasks = [
-            asyncio.create_task(self._listen(line, heard, missed)),
-            asyncio.create_task(self._tell()),
-        ]
+        listening, telling = self._listen(self._line, heard, missed), self._tell()
+        self._tasks = [asyncio.create_task(listening), asyncio.create_task(telling)]
 
     def announce(self, project: str) -> None:
         """Tell the other servers that a project has changed."""
@@ -76,8 +78,11 @@ class Courier:
         for task in self._tasks:
             with suppress(asyncio.CancelledError, LedgerTaken):
                 await task
+        for line in (self._line, self._voice):
+            if line is not None:
+                await line.close()
 
-    async def _open(self) -> psycopg.AsyncConnection[Any]:
+    async def _open(self) -> Line:
         line = await psycopg.AsyncConnection.connect(**self._address, autocommit=True)
         try:
             lock = "pg_try_advisory_lock" if self._alone else "pg_try_advisory_lock_shared"
@@ -90,22 +95,19 @@ class Courier:
             raise
         return line
 
-    async def _listen(
-        self, line: psycopg.AsyncConnection[Any], heard: Callable[[str], None], missed: Callable[[], None]
-    ) -> None:
+    async def _listen(self, line: Line, heard: Callable[[str], None], missed: Callable[[], None]) -> None:
         while True:
             try:
                 async for notice in line.notifies():
-                    if notice.pid != self._own:
+                    if self._voice is None or notice.pid != self._voice.info.backend_pid:
                         heard(notice.payload)
             except psycopg.Error as error:
                 log.warning("line to the ledger lost", extra={"error": type(error).__name__})
-            finally:
-                await line.close()
-            line = await self._reopened()
+            await line.close()
+            self._line = line = await self._reopened()
             missed()
 
-    async def _reopened(self) -> psycopg.AsyncConnection[Any]:
+    async def _reopened(self) -> Line:
         while True:
             try:
                 return await self._open()
@@ -117,26 +119,17 @@ class Courier:
                 raise
 
     async def _tell(self) -> None:
-        line: psycopg.AsyncConnection[Any] | None = None
-        try:
-            while True:
-                await self._rung.wait()
-                self._rung.clear()
-                said, self._said = self._said, set()
-                try:
-                    if line is None:
-                        line = await psycopg.AsyncConnection.connect(**self._address, autocommit=True)
-                        self._own = line.info.backend_pid
-                    await line.execute("SELECT pg_notify(%s, p) FROM unnest(%s::text[]) AS p", (CHANNEL, sorted(said)))
-                except psycopg.Error as error:  # the others look for themselves within a second
-                    log.debug("commits not announced", extra={"error": type(error).__name__})
-                    if line is not None:
-                        await line.close()
-                    line = None
-                await asyncio.sleep(PAUSE)
-        finally:
-            if line is not None:
-                await line.close()
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            said, self._said = self._said, set()
+            try:
+                if self._voice is None or self._voice.closed:
+                    self._voice = await psycopg.AsyncConnection.connect(**self._address, autocommit=True)
+                await self._voice.execute(NOTIFY, (CHANNEL, sorted(said)))
+            except psycopg.Error as error:  # the others look for themselves within a second
+                log.debug("commits not announced", extra={"error": type(error).__name__})
+            await asyncio.sleep(PAUSE)
 
 
 TAKEN_ALONE = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -38,7 +39,8 @@ ADDRESS = {
     "tcp_user_timeout": 20_000,  # ms
     "application_name": "recalld",
 }
-AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: the same transaction may go through now
+AGAIN = 0.05  # seconds before another try: whoever was in the way gets through first
+PASSING = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
 PAGES = Leg(
     "ledger_file",
@@ -155,6 +157,7 @@ class PostgresEngine:
                 if not retry or committing or not _passing(error):
                     raise self._translated(error) from None
                 log.info("sql repeated", extra={"store": "ledger", "error": type(error.orig).__name__})
+            time.sleep(AGAIN)
         raise AssertionError("the second try answers or raises")
 
     def _translated(self, error: DBAPIError) -> BaseException:
@@ -166,7 +169,7 @@ class PostgresEngine:
 
 def _passing(error: DBAPIError) -> bool:
     """A connection that broke, as those kept from before a restart do, or a transaction chosen to give way."""
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in AGAIN
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in PASSING
 
 
 def _note(error: DBAPIError) -> None:
