@@ -31,6 +31,7 @@ from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.projects import Projects
 from recalld_server.settings import Settings
 from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
@@ -220,6 +221,18 @@ async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
     engine, clock = await open_ledger(settings), SystemClock()
     try:
         yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
+    finally:
+        await engine.close()
+
+
+@asynccontextmanager
+async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
+    """The projects of a ledger that several processes may write to. Raises LedgerUnavailable, SettingMissing."""
+    if ledger_file(settings):
+        raise SettingMissing("A ledger in a file is its server's alone: ask that server, with --target.")
+    engine = await open_ledger(settings)
+    try:
+        yield SqlProjects(engine, SystemClock())
     finally:
         await engine.close()
 

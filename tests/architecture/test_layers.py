@@ -66,6 +66,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         [("cli.keys", f"{layer}.{name}") for layer, name in KEYS],
         "keys are made in the data folder, with no server there",
     ),
+    **dict.fromkeys(
+        [("cli.projects", name) for name in ("domain.projects", "usecases.projects", "ports.projects")],
+        "projects are made on a ledger that servers share, with none of them there",
+    ),
     ("cli.keys", "grpc"): "the Python client has no calls of ProjectService",
 }
 

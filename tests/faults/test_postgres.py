@@ -12,7 +12,7 @@ import grpc
 import pytest
 from tests.postgres import PostgresServer
 
-from recalld import testing
+from recalld import MemoryClient, Unavailable, testing
 from recalld.v1 import memory_pb2, memory_service_pb2_grpc
 from recalld.v1 import memory_service_pb2 as pb
 
@@ -156,6 +156,43 @@ def running(server: testing.LocalServer) -> bool:
         return server.pid > 0
     except testing.ServerError:
         return False
+
+
+def test_keys_and_projects_are_made_on_the_ledger(
+    database: PostgresServer, tmp_path: Path, recalld: Callable[..., Any]
+) -> None:
+    ledger = f"--ledger={database.url('ledger')}"
+    early = recalld("projects", "create", "kitchen", ledger)
+    assert (early.returncode, early.stdout) == (1, "")
+    with testing.start_local(tmp_path / "data", arguments=[ledger]) as server:
+        made = recalld("projects", "create", "kitchen", "--name=The kitchen", ledger)
+        assert made.stdout.split()[0] == "kitchen", made.stderr
+        assert "is taken" in recalld("projects", "create", "kitchen", ledger).stderr
+        assert "1 to 64" in recalld("projects", "create", "Kitchen", ledger).stderr
+        key = recalld("keys", "create", "--project=kitchen", ledger).stdout.strip()
+        assert [line.split()[0] for line in recalld("projects", "list", ledger).stdout.splitlines()] == [
+            "default",
+            "kitchen",
+        ]
+        client = server.client(key)
+        client.add("The oven is hot", user_id="cook", infer=False)
+        deadline = time.monotonic() + 10
+        while not (hits := searched(client)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert [hit["memory"] for hit in hits] == ["The oven is hot"]
+        assert "memory    1\n" in recalld("projects", "usage", "kitchen", ledger).stdout
+        assert "memory    0\n" in recalld("projects", "usage", "default", ledger).stdout
+    in_file = recalld("projects", "list", "--ledger", tmp_path / "data" / "ledger.db")
+    assert "ask that server" in in_file.stderr
+
+
+def searched(client: MemoryClient) -> list[Any]:
+    """Nothing while the server has not heard of the project."""
+    try:
+        return list(client.search("oven", user_id="cook"))
+    except Unavailable:
+        return []
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def create(
         request = pb.CreateApiKeyRequest(project_id=project, api_key=key)
         return str(asked(target, tls_ca, "CreateApiKey", request).secret)
 
-    typer.echo(remote() if target else _done(direct()))
+    typer.echo(remote() if target else done(direct()))
 
 
 @cli.command("list")
@@ -117,7 +117,7 @@ def list_keys(
             token = answer.next_page_token
             more = bool(token)
         return
-    for each in _done(direct()):
+    for each in done(direct()):
         ids = dict(each.pin.items())
         _show(each.id, each.role.name, each.project, ids, each.expire_time, each.revoke_time, each.name)
 
@@ -143,7 +143,7 @@ def revoke(
 
         asked(target, tls_ca, "RevokeApiKey", pb.RevokeApiKeyRequest(key_id=key_id))
     else:
-        _done(direct())
+        done(direct())
     typer.echo(f"{key_id} revoked")
 
 
@@ -175,7 +175,8 @@ async def _keys(data_dir: Path | None, ledger: str | None) -> AsyncIterator[Keys
         yield keys
 
 
-def _done(work: Any) -> Any:
+def done(work: Any) -> Any:
+    """What the work gives; an error of the service is printed and ends with status 1."""
     from recalld_server.domain.errors import RecalldError
 
     try:

@@ -8,7 +8,15 @@ from typing import Any
 
 from recalld_server.domain.errors import FieldInvalid, NotYetAvailable, ProjectNotFound, RecalldError
 from recalld_server.domain.memory import Access
-from recalld_server.domain.projects import Backlog, Project, ProjectSettings, Usage
+from recalld_server.domain.projects import (
+    DEFAULT_PROJECT,
+    PROJECT_ID,
+    Backlog,
+    Project,
+    ProjectSettings,
+    Usage,
+    languages,
+)
 from recalld_server.domain.revision import Generation, Positions, RequestKey
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
@@ -134,3 +142,20 @@ class Administration:
             raise FieldInvalid(
                 f"settings.extractor: {text}.", violations=[("settings.extractor", text)], field="settings.extractor"
             )
+
+
+async def founded(projects: Projects, project: Project, language: str) -> Project:
+    """Create an empty project on a ledger itself; its servers see it within seconds.
+
+    Its index is made as that of the project `default` is. Raises FieldInvalid, ProjectExists, and ProjectNotFound where
+    no server was ever started.
+    """
+    if not PROJECT_ID.fullmatch(project.id):
+        raise FieldInvalid("A project's id is 1 to 64 of a-z, 0-9 and -, beginning with a letter.")
+    if language and language not in languages():
+        raise FieldInvalid(f"The language must be one of {', '.join(sorted(languages()))}.")
+    _, usual = await projects.settings(DEFAULT_PROJECT)
+    first = replace(usual, number=1, language=language or usual.language)
+    return Project(
+        **await projects.create(Access(project.id), project, ProjectSettings(language=language), first, None)
+    )
