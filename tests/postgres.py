@@ -22,6 +22,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
+    "track_commit_timestamp": "on",
     "shared_buffers": "64MB",
     "logging_collector": "off",
 }

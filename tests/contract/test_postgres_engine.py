@@ -10,13 +10,25 @@ from collections.abc import AsyncIterator, Callable
 import psycopg
 import pytest
 from sqlalchemy import Connection
-from tests.contract.ledger_world import GENERATION, FakeClock, added, head, write
+from tests.contract.ledger_world import (
+    ELSEWHERE,
+    GENERATION,
+    HERE,
+    FakeClock,
+    added,
+    asked,
+    deleted,
+    happened,
+    head,
+    memory,
+    write,
+)
 from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_postgres
 from recalld_server.adapters.sql.postgres import WRITERS, PostgresEngine
-from recalld_server.domain.errors import LedgerUnavailable
+from recalld_server.domain.errors import LedgerUnavailable, RevisionConflict
 from recalld_server.ports.ledger import Ledger
 
 pytestmark = pytest.mark.needs_postgres
@@ -111,3 +123,74 @@ async def test_closing_finishes_what_was_accepted(ledger: SqlLedger) -> None:
     for late in (write(ledger, added("late")), head(ledger), ledger.scrub()):
         with pytest.raises(LedgerUnavailable):
             await asyncio.wait_for(late, 5)
+
+
+class Gate:
+    """Holds a line until everything that shall share a transaction stands in it."""
+
+    def __init__(self, engine: PostgresEngine, line: str) -> None:
+        self._open = threading.Event()
+        self._held = asyncio.create_task(engine.write(lambda _: self._open.wait(10), line=line))
+
+    async def let(self) -> None:
+        self._open.set()
+        await self._held
+
+
+async def test_who_stands_in_line_shares_a_transaction_and_no_failure(
+    engine: PostgresEngine, ledger: SqlLedger
+) -> None:
+    gate = Gate(engine, "default")
+    await asyncio.sleep(0.1)
+    changes = [
+        asyncio.create_task(
+            write(ledger, added(f"m{n}"), *([] if n % 2 else [deleted(memory("x", revision=1))]), request=asked(str(n)))
+        )
+        for n in range(10)
+    ]
+    await asyncio.sleep(0)
+    changes[3].cancel()
+    await asyncio.sleep(0)
+    await gate.let()
+    answers = await asyncio.gather(*changes, return_exceptions=True)
+    assert [isinstance(answer, RevisionConflict) for answer in answers] == [n % 2 == 0 for n in range(10)]
+    assert isinstance(answers[3], asyncio.CancelledError)
+    assert [(event.seq, event.memory_id) for event in await happened(ledger)] == [
+        *((1, "m1"), (2, "m5"), (3, "m7"), (4, "m9"))
+    ]
+    assert await ledger.outcome(HERE, "Add", "0") is None
+    commits = "SELECT count(DISTINCT pg_xact_commit_timestamp(xmin)) FROM outcomes"
+    assert await engine.read(lambda c: c.exec_driver_sql(commits).scalar_one()) == 1
+
+
+async def test_of_a_transaction_that_broke_each_goes_by_itself(
+    engine: PostgresEngine, ledger: SqlLedger, postgres: PostgresServer
+) -> None:
+    killed: list[int] = []
+
+    def kill(connection: Connection) -> None:
+        if not killed:
+            killed.append(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+            postgres.run(f"SELECT pg_terminate_backend({killed[0]}, 5000)")
+            connection.exec_driver_sql("SELECT 1")
+
+    gate = Gate(engine, "default")
+    await asyncio.sleep(0.1)
+    before = [asyncio.create_task(write(ledger, added(f"a{n}"))) for n in range(3)]
+    broken = asyncio.create_task(engine.write(kill, line="default"))
+    after = [asyncio.create_task(write(ledger, added(f"b{n}"))) for n in range(3)]
+    await asyncio.sleep(0)
+    await gate.let()
+    assert [commit.seq for commit in await asyncio.gather(*before, *after)] == [1, 2, 3, 4, 5, 6]
+    await broken
+    assert killed
+
+
+async def test_a_busy_line_leaves_room_for_others(engine: PostgresEngine, ledger: SqlLedger) -> None:
+    await ledger.ensure_project("other", GENERATION)
+    busy = [asyncio.create_task(write(ledger, added(f"m{n}"))) for n in range(200)]
+    await asyncio.sleep(0)
+    await write(ledger, added("n"), access=ELSEWHERE)
+    assert sum(task.done() for task in busy) < 100
+    await asyncio.gather(*busy)
+    assert engine.queued == 0

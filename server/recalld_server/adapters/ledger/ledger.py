@@ -80,7 +80,9 @@ class SqlLedger:
         return await self._engine.read(read)
 
     async def commit(self, access: Access, change: Change) -> Commit:
-        return await self._engine.write(lambda c: writing.commit(c, access, change, self._clock.now()))
+        return await self._engine.write(
+            lambda c: writing.commit(c, access, change, self._clock.now()), line=access.project
+        )
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
@@ -279,7 +281,7 @@ class SqlLedger:
         return await self._engine.read(lambda c: projection.entries(c, project, generation, ids))
 
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
-        return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq))
+        return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq), line=project)
 
     async def unfeatured(self, project: str, generation: Generation, limit: int) -> Sequence[Memory]:
         return await self._engine.read(lambda c: projection.unfeatured(c, project, generation, limit))

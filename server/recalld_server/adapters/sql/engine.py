@@ -44,8 +44,11 @@ class SqlEngine(Protocol):
         """Run `work` on a snapshot. It must not write."""
         ...
 
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction that is durable on return; whatever it raises undoes it."""
+    async def write(self, work: Work[T], line: str = "") -> T:
+        """Run `work` in a transaction that is durable on return; whatever it raises undoes it.
+
+        `line` names what it will lock first, if anything: those of one line may share a transaction.
+        """
         ...
 
     @property
@@ -93,7 +96,7 @@ class SqliteEngine:
             raise self._unavailable()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
             raise self._unavailable()  # nobody would ever answer
         if self._queue.qsize() >= WAITING:

@@ -1,30 +1,35 @@
 """The engine of a PostgreSQL server: a pool of connections, and for each a thread that waits for its answers.
 
-Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commit` that of its project). Readers
-see one snapshot (REPEATABLE READ, read only).
+Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commit` that of its project). In here
+they stand in line for it and share transactions, each under a savepoint; servers take turns by the lock. Readers see
+one snapshot (REPEATABLE READ, read only).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from recalld_server.adapters.sql.engine import T, Work
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.forgetting import Leg, LegState
 
 log = logging.getLogger(__name__)
+Waiting = tuple[Work[Any], Future[Any]]
 
 READERS = 8
 WRITERS = 8  # with the readers 16 connections a server: six servers stay below PostgreSQL's default of 100
 WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
+GROUP = 16  # changes in one transaction: those of other servers wait for it
 STATEMENT = 30.0  # seconds for one statement
 LOCK = 4.0  # seconds for a lock: callers of a write are answered after 5
 # Advisory locks are pairs of numbers that all users of a database share: what for, and which schema's ledger.
@@ -74,6 +79,8 @@ class PostgresEngine:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-postgres")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-postgres")
         self._accepted: set[Future[Any]] = set()
+        self._lines: dict[str, deque[Waiting]] = {}  # those that wait; one of each line is being served
+        self._lock = threading.Lock()
         self._closed = False
 
     async def read(self, work: Work[T]) -> T:
@@ -81,15 +88,65 @@ class PostgresEngine:
             raise self._unavailable()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._snapshots, work)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
             raise self._unavailable()
         if self.queued >= WAITING:
             raise self._unavailable("Too many changes wait to be written; try again shortly.")
-        future = self._writers.submit(self._run, self.engine, work)
+        future: Future[T] = Future()
         self._accepted.add(future)
         future.add_done_callback(self._accepted.discard)
+        if not line:
+            self._writers.submit(self._transact, [(work, future)])
+        elif self._join(line, work, future):
+            self._writers.submit(self._serve, line)
         return await asyncio.wrap_future(future)
+
+    def _join(self, line: str, work: Work[Any], future: Future[Any]) -> bool:
+        """Whether nobody was there before."""
+        with self._lock:
+            first = line not in self._lines
+            self._lines.setdefault(line, deque()).append((work, future))
+            return first
+
+    def _serve(self, line: str) -> None:
+        with self._lock:
+            waiting = self._lines[line]
+            group = [waiting.popleft() for _ in range(min(GROUP, len(waiting)))]
+        self._transact(group)
+        with self._lock:
+            if not waiting:
+                del self._lines[line]
+                return
+        self._writers.submit(self._serve, line)  # after the other lines that wait
+
+    def _transact(self, group: Sequence[Waiting]) -> None:
+        wanted = [(work, future) for work, future in group if future.set_running_or_notify_cancel()]
+        if len(wanted) > 1 and self._together(wanted):
+            return
+        for work, future in wanted:
+            try:
+                future.set_result(self._run(self.engine, work))
+            except BaseException as error:  # noqa: BLE001 - goes to the caller
+                future.set_exception(error)
+
+    def _together(self, group: Sequence[Waiting]) -> bool:
+        """One transaction for all. False when it was undone as a whole before its commit: each may go by itself."""
+        committing = False
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                answers = [_tried(connection, work) for work, _ in group]
+                committing = True
+        except SQLAlchemyError as error:
+            if not committing:
+                return False
+            answers = [(None, self._translated(error))] * len(group)
+        for (_, future), (answer, failure) in zip(group, answers, strict=True):
+            if failure:
+                future.set_exception(failure)
+            else:
+                future.set_result(answer)
+        return True
 
     @property
     def address(self) -> Mapping[str, Any]:
@@ -137,6 +194,7 @@ class PostgresEngine:
 
     async def close(self) -> None:
         self._closed = True
+        await asyncio.to_thread(wait, list(self._accepted))
         for threads in (self._writers, self._readers):
             await asyncio.to_thread(threads.shutdown)
         self.engine.dispose()
@@ -160,11 +218,24 @@ class PostgresEngine:
             time.sleep(AGAIN)
         raise AssertionError("the second try answers or raises")
 
-    def _translated(self, error: DBAPIError) -> BaseException:
-        if isinstance(error, IntegrityError):
+    def _translated(self, error: SQLAlchemyError) -> Exception:
+        if isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
             return error
         _note(error)
         return self._unavailable()
+
+
+def _tried(connection: Connection, work: Work[Any]) -> tuple[Any, Exception | None]:
+    """What the work gives or, once it is undone, what it raised. Raises what PostgreSQL refuses."""
+    try:
+        with connection.begin_nested():
+            return work(connection), None
+    except DBAPIError as error:
+        if isinstance(error, IntegrityError):
+            return None, error
+        raise
+    except Exception as error:  # noqa: BLE001 - goes to the caller
+        return None, error
 
 
 def _passing(error: DBAPIError) -> bool:
