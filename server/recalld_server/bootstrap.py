@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
+from sqlalchemy.exc import ArgumentError
 
 from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
@@ -53,6 +55,7 @@ from recalld_server.usecases.signal import Committed
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.writing import Writer
 
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 
@@ -246,7 +249,7 @@ def ledger_file(settings: Settings) -> Path | None:
     """Where the ledger is a file; None where it is a server."""
     if settings.ledger == "embedded":
         return settings.data_dir / "ledger.db"
-    return None if "://" in settings.ledger else Path(settings.ledger)
+    return None if URL.match(settings.ledger) else Path(settings.ledger)
 
 
 async def open_ledger(settings: Settings) -> SqlEngine:
@@ -278,6 +281,8 @@ async def _postgres(url: str) -> PostgresEngine:
         raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
     try:
         return await open_postgres(url)
+    except ArgumentError:
+        raise SettingMissing(f"--ledger is not of the form {form}.") from None
     except LedgerUnavailable as error:
         causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
         raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error

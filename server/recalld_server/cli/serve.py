@@ -58,6 +58,7 @@ def serve(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from recalld_server import app
+    from recalld_server.bootstrap import ledger_file
     from recalld_server.domain.errors import RecalldError
     from recalld_server.settings import Settings
     from recalld_server.telemetry.log import setup
@@ -66,6 +67,8 @@ def serve(
         settings = Settings.read(given)
         setup(settings.log_level, json=not sys.stderr.isatty())
         typer.echo(f"data folder {settings.data_dir}")
+        if not ledger_file(settings) and settings.index == "embedded":
+            typer.echo("the index is in the data folder, so no other server can use this ledger meanwhile")
         with asyncio.Runner(loop_factory=_loop()) as runner:
             runner.run(app.serve(settings))
     except (RecalldError, ValueError) as error:
