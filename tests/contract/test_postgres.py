@@ -15,16 +15,19 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from tests.contract.ledger_suite import LedgerSuite
 from tests.contract.ledger_world import ALICE, ELSEWHERE, GENERATION, HERE, SECOND, FakeClock, added, write
+from tests.contract.operations_suite import OperationsSuite
 from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger import tables
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_postgres
 from recalld_server.adapters.sql.postgres import LOCK, PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable
 from recalld_server.domain.forgetting import LegState
 from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.operations import Operations
 
 pytestmark = pytest.mark.needs_postgres
 
@@ -137,3 +140,11 @@ async def test_settings_changed_at_once_are_all_changed(
         assert (await projects.settings("default"))[0].stored() == wanted
         blank = {"language": "", "extractor": "", "history_retention": None}
         await projects.change_settings(HERE, "default", blank, None)
+
+
+class TestPostgresOperations(OperationsSuite):
+    """See that suite."""
+
+    @pytest.fixture
+    async def operations(self, ledger: Ledger, engine: PostgresEngine, clock: FakeClock) -> Operations:
+        return SqlOperations(engine, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future, wait
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import numpy as np
 from recalld_server.domain.categories import categorise
 from recalld_server.domain.errors import (
     DuplicateText,
+    GenerationMoved,
     MemoryExists,
     MemoryNotFound,
     RecalldError,
@@ -87,45 +89,59 @@ class Import:
         self._clock = clock
         self._ids = ids
 
-    async def batch(self, access: Access, items: Sequence[ImportItem], request_id: str = "") -> Imported:
+    async def batch(
+        self, access: Access, items: Sequence[ImportItem], request_id: str = "", after: Future[Imported] | None = None
+    ) -> Imported:
         """Store up to 500 items; the same items again change nothing. `request_id` is recorded on their events.
+
+        `after`: the batch before, which may still run. This one is embedded meanwhile, is stored only once that one is,
+        and fails as it does.
 
         A bad item fails alone: MemoryExists (its id is taken by other content), MemoryNotFound (outside the pin),
         VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
         """
-        generation = await self._ledger.generation(access.project)
-        return await self._settled(access, generation, items, request_id, {})
+        if not items:
+            return Imported(0, 0, [], 0, True)
+        return await self._settled(access, items, request_id, {}, after)
 
     async def _settled(
         self,
         access: Access,
-        generation: Generation,
         items: Sequence[ImportItem],
         request_id: str,
-        made: dict[str, Features],
+        made: dict[tuple[int, str], Features],
+        after: Future[Imported] | None = None,
     ) -> Imported:
-        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone."""
+        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone.
+
+        `made` are features by generation and text.
+        """
         plan = _Plan([], [], 0, [])
 
         async def decide() -> Change:
             nonlocal plan
+            generation = await self._ledger.generation(access.project)
+            g = generation.number
             plan = await self._plan(access, generation, items)
-            wanted = [put.memory for put in plan.puts if _unmade(put) and put.memory.spoken not in made]
+            wanted = [put.memory for put in plan.puts if _unmade(put) and (g, put.memory.spoken) not in made]
             found = await self._features.of(generation, wanted)
-            made.update((memory.spoken, features) for memory, features in zip(wanted, found, strict=True))
-            puts = [replace(put, features=made[put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
+            made.update(((g, memory.spoken), features) for memory, features in zip(wanted, found, strict=True))
+            puts = [replace(put, features=made[g, put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
+            if after is not None:
+                await wait([after])
+                after.result()
             return Change(puts=puts, conversations=plan.conversations, request_id=request_id)
 
         for _ in range(DECISIONS):
             try:
                 written = await self._writer.write(access, await decide())
-            except DuplicateText:
+            except (DuplicateText, GenerationMoved):
                 continue
             except RevisionConflict:
                 if len(items) > 1:
                     half = len(items) // 2
-                    first = await self._settled(access, generation, items[:half], request_id, made)
-                    return first.followed(half, await self._settled(access, generation, items[half:], request_id, made))
+                    first = await self._settled(access, items[:half], request_id, made)
+                    return first.followed(half, await self._settled(access, items[half:], request_id, made))
             else:
                 return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
         if len(items) > 1:
@@ -156,7 +172,7 @@ class Import:
                     raise MemoryNotFound("The id or add_id lies outside what this key may touch.", memory_id=memory.id)
                 if isinstance(item, ImportedText):
                     refuse_past(memory.expire_time, self._clock.now(), "text.expire_time")
-                there, live = taken.get(memory.id, (None, False))
+                there, live = taken.get(memory.id) or (None, False)
                 if there and not _same(there, memory):
                     raise MemoryExists(memory_id=memory.id)
                 if there and not live:
@@ -173,18 +189,10 @@ class Import:
                 plan.failed.append((at, error))
         return plan
 
-    async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, tuple[Memory | None, bool]]:
+    async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, tuple[Memory, bool]]:
         """Memories that have, or had, an id of these items, and whether they are live."""
         ids = list(dict.fromkeys(item.memory.id for item in items if item.memory.id))
-        if not ids:
-            return {}
-        taken: dict[str, tuple[Memory | None, bool]] = {
-            id: (memory, True) for id, memory in (await self._ledger.memories(access, ids)).items()
-        }
-        for id in ids:
-            if id not in taken and (latest := await self._ledger.latest(access, id)):
-                taken[id] = latest
-        return taken
+        return dict(await self._ledger.latest(access, ids)) if ids else {}
 
     async def _known(self, access: Access, items: Sequence[ImportItem]) -> set[tuple[str, str]]:
         scopes: dict[str, list[Memory]] = {}
@@ -253,7 +261,7 @@ def _given(item: ImportedMemory, generation: Generation) -> Features | None:
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(item.vector)
             )
         terms = analyser(generation.language).terms(item.memory.text)
-        return Features(terms, (item.vector / norm).astype(np.float32))
+        return Features(terms, (item.vector / norm).astype(np.float32), generation.number)
     return None
 
 
