@@ -13,6 +13,7 @@ from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert
+from recalld_server.rpc.checks import check_request_id
 from recalld_server.rpc.commands import import_item
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.correlation import correlation_id
@@ -85,7 +86,8 @@ class Importing:
         batch, at = _Batch(), -1
         async for request in requests:
             at += 1
-            self._request_id = self._request_id or (request.request_id if not at else "")
+            if at == 0 and not any(check_request_id(request, "")):  # else that item fails and says why
+                self._request_id = request.request_id
             if batch.take(at, request):
                 yield batch
                 batch = _Batch()
