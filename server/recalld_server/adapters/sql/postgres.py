@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from recalld_server.adapters.sql.engine import T, Work
 from recalld_server.domain.errors import RecalldError
@@ -61,7 +61,7 @@ HELD = Leg(
 WAL = Leg(
     "ledger_log",
     LegState.NOT_COVERED,
-    "PostgreSQL's write-ahead log, its archive and its replicas.",
+    "PostgreSQL's write-ahead log, its archive and its replicas, which no server of recalld can look into.",
 )
 
 
@@ -69,7 +69,7 @@ class PostgresEngine:
     """A PostgreSQL database; see SqlEngine.
 
     `url` is postgresql://user:password@host:port/database; its query may hold any parameter of libpq, and `options`
-    there go before ours. Raises ModuleNotFoundError where psycopg is not installed.
+    there prevail over ours. Raises ModuleNotFoundError where psycopg is not installed.
     """
 
     def __init__(self, url: str, *, unavailable: type[RecalldError]) -> None:
@@ -137,7 +137,7 @@ class PostgresEngine:
             with self.engine.connect() as connection, connection.begin():
                 answers = [_tried(connection, work) for work, _ in group]
                 committing = True
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - goes to the callers
             if not committing:
                 return False
             answers = [(None, self._translated(error))] * len(group)
@@ -218,7 +218,7 @@ class PostgresEngine:
             time.sleep(AGAIN)
         raise AssertionError("the second try answers or raises")
 
-    def _translated(self, error: SQLAlchemyError) -> Exception:
+    def _translated(self, error: Exception) -> Exception:
         if isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
             return error
         _note(error)
