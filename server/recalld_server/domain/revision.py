@@ -78,6 +78,19 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """One revision of a memory's history as it is restored, number and times included.
+
+    `features` are there for a text that none of the revisions before it has: `memory.text_revision` says whose it is.
+    """
+
+    memory: Memory
+    kind: Kind
+    cause: Cause = Cause.NONE
+    features: Features | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestKey:
     """Under which an outcome is stored: the call, the caller's request id and what was asked (SHA-256, hexadecimal)."""
 
@@ -101,10 +114,14 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One transaction. All of it happens or none of it."""
+    """One transaction. All of it happens or none of it.
+
+    `histories` are memories that were never there, each with all its revisions, oldest first.
+    """
 
     puts: Sequence[Put] = ()
     deletes: Sequence[Delete] = ()
+    histories: Sequence[Sequence[Past]] = ()
     conversations: Sequence[Conversation] = ()
     request: RequestKey | None = None
     answer: Mapping[str, Any] = field(default_factory=dict)

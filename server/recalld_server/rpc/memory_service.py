@@ -90,7 +90,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         who, progress, at = access(), pb.ImportProgress(through_index=-1), -1
         batch: list[tuple[int, ImportItem]] = []
         failed: list[tuple[int, RecalldError]] = []
-        held, request_id = 0, ""
+        held, size, request_id = 0, 0, ""
         async for request in requests:
             at += 1
             request_id = request.request_id if at == 0 else request_id
@@ -98,11 +98,13 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
                 check(request)
                 batch.append((at, import_item(request)))
                 held += request.ByteSize()
+                size += max(1, len(request.history.revisions))
             except RecalldError as error:
                 failed.append((at, error))
-            if len(batch) + len(failed) >= TRANSACTION or held >= IMPORT_BYTES:
+                size += 1
+            if size >= TRANSACTION or held >= IMPORT_BYTES:
                 yield await self._imported(who, batch, failed, at, progress, request_id)
-                batch, failed, held = [], [], 0
+                batch, failed, held, size = [], [], 0, 0
         if batch or failed or at < 0:
             yield await self._imported(who, batch, failed, at, progress, request_id)
 
