@@ -191,6 +191,7 @@ async def _wired(
     build = Build(
         ledger,
         SqlGenerations(engine, clock),
+        projects,
         operations,
         index,
         features,
@@ -226,7 +227,7 @@ async def _wired(
         watch=Watch(ledger, read, writer.committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         keys=Keys(SqlKeyRing(engine, clock), clock, ids),
-        projects=Administration(projects, ledger, index, projector, first, EXTRACTORS),
+        projects=Administration(projects, ledger, index, projector, worker, ids, first, EXTRACTORS),
         worker=worker,
         follow=Follow(operations, worker, clock, ids),
         exporting=exporting,

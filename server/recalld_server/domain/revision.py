@@ -21,6 +21,9 @@ class ChangeType(str, Enum):
     NONE = "NONE"
 
 
+DEFAULT_LANGUAGE = "english"
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """The version of an index: which embedding model and analyser its entries were made with."""
@@ -29,7 +32,7 @@ class Generation:
     model: str
     dimension: int
     analyser: int
-    language: str = "english"
+    language: str = DEFAULT_LANGUAGE
 
     @property
     def name(self) -> str:

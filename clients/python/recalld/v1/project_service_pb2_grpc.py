@@ -192,6 +192,7 @@ class ProjectServiceServicer(object):
         such extractor.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 100 categories, or instructions above 16 KiB.
         NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        ABORTED (WRITE_CONFLICT): another language while a rebuild or re-embedding is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

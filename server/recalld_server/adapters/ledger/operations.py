@@ -163,6 +163,13 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
     return _operation(connection.execute(insert(t.operations).values(row).returning(t.operations)).one()), True
 
 
+def building(connection: Connection, project: str) -> str:
+    """The operation that builds a project's next index; empty when none does."""
+    builds = [kind.value for kind in BUILDS]
+    statement = select(_C.id).where(_C.project == project, _C.kind.in_(builds), ~_ENDED)
+    return connection.execute(statement).scalars().first() or ""
+
+
 def cancelled(connection: Connection, access: Access, id: str, now: int) -> Operation:
     """Cancel inside a transaction."""
     found = _one(connection, access, id)
