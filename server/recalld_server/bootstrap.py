@@ -22,6 +22,7 @@ from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
+from recalld_server.adapters.ledger.removals import SqlRemovals
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
@@ -55,6 +56,7 @@ from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
+from recalld_server.usecases.removal import RemovalJob, Removing
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.worker import Job, Worker
@@ -93,6 +95,7 @@ class Recalld:
     follow: Follow
     exporting: Exporting
     build: Build
+    removing: Removing
     lock: FileLock
 
     async def close(self) -> None:
@@ -201,9 +204,11 @@ async def _wired(
         settings.index,
         model_of,
     )
+    removals = SqlRemovals(engine, clock)
     jobs: dict[OperationKind, Job] = {
         OperationKind.ADD: AddJob(add).run,
         OperationKind.EXPORT: ExportJob(exports, ledger, encoder, export_command, settings.export_hours).run,
+        OperationKind.DELETE_PROJECT: RemovalJob(removals, operations, ledger, index).run,
         **dict.fromkeys(BUILDS, build.run),
     }
     worker = Worker(operations, jobs, clock)
@@ -232,6 +237,7 @@ async def _wired(
         follow=Follow(operations, worker, clock, ids),
         exporting=exporting,
         build=build,
+        removing=Removing(removals, worker, ids),
         lock=lock,
     )
 

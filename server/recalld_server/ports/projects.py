@@ -28,7 +28,7 @@ class Projects(Protocol):
     ) -> Mapping[str, Any]:
         """Store a project without memories, whose index is `generation`; returns its fields as stored for the request.
 
-        Raises ProjectExists.
+        Raises ProjectExists, also for a project that was deleted.
         """
         ...
 

@@ -64,7 +64,8 @@ class SqlProjects:
         def write(connection: Connection) -> Mapping[str, Any]:
             # The outcome goes first: the same request again is no ProjectExists, whoever was quicker.
             answered(connection, access, request, asdict(made), now)
-            if connection.execute(new).first() is None:
+            gone = select(t.deleted_projects.c.project).where(t.deleted_projects.c.project == made.id)
+            if connection.execute(gone).first() or connection.execute(new).first() is None:
                 raise ProjectExists(project_id=made.id)
             return asdict(made)
 
