@@ -60,7 +60,7 @@ async def seen(ledger: Ledger, access: Access, ids: list[str], seq: int) -> set[
         for condition in (None, EVERYTHING):
             found |= set(await live(ledger, access, as_of=as_of, filter=condition))
     found |= {id for id, _ in await ledger.revisions(access, [(id, n) for id in ids for n in (1, 2, 3)])}
-    found |= {latest[0].id for id in ids if (latest := await ledger.latest(access, id))}
+    found |= {latest[0].id for id in ids if (latest := (await ledger.latest(access, [id])).get(id))}
     found |= {id for id, _ in await ledger.matching(access, Scope(), EVERYTHING, seq, 1000)}
     for event in await happened(ledger, access, filter=EVERYTHING):
         found |= {event.memory_id, *(m.id for m in (event.before, event.after) if m)}

@@ -152,7 +152,7 @@ class Conversations:
         first = await one(ledger, put, conversations=told)
         second = await one(ledger, updated(first, metadata={"k": 1}))
         await write(ledger, deleted(second))
-        newest = await ledger.latest(HERE, "m")
+        newest = (await ledger.latest(HERE, ["m"])).get("m")
         assert newest is not None
         back = await one(ledger, restored(newest[0]))
         for found in (second, newest[0], back, (await ledger.memories(HERE, ["m"], 1))["m"]):
@@ -237,7 +237,7 @@ class Speakers:
         assert await known() == {"Ann"}
         await write(ledger, deleted(second))
         assert await known() == set()
-        newest = await ledger.latest(HERE, "1")
+        newest = (await ledger.latest(HERE, ["1"])).get("1")
         assert newest is not None
         back = await one(ledger, restored(newest[0]))
         assert await known() == {"Ann"}

@@ -100,7 +100,7 @@ class Commits:
         assert type(stored.metadata["n"]) is int
         assert (commit.seq, list(commit.touched)) == (2, ["full", "plain"])
         assert await ledger.memories(HERE, ["plain", "full", "other"]) == {"full": stored, "plain": plain}
-        assert await ledger.latest(HERE, "full") == (stored, True)
+        assert (await ledger.latest(HERE, ["full"])).get("full") == (stored, True)
         assert await ledger.revisions(HERE, [("full", 1), ("full", 2), ("plain", 0)]) == {("full", 1): stored}
 
     async def test_claimed_times_and_revisions_are_kept_at_first(self, ledger: Ledger, clock: FakeClock) -> None:
@@ -136,12 +136,12 @@ class Commits:
         gone = await write(ledger, Delete("m", 1, Cause.INSTRUCTION))
         assert (list(gone.memories), list(gone.touched), gone.seq) == ([], ["m"], 2)
         assert await ledger.memories(HERE, ["m"]) == {}
-        newest = await ledger.latest(HERE, "m")
+        newest = (await ledger.latest(HERE, ["m"])).get("m")
         assert newest == (replace(first, revision=2), False)
         back = await one(ledger, restored(newest[0]))
         assert back == replace(first, revision=3, update_time=back.update_time)
         assert back.update_time > first.update_time
-        assert await ledger.latest(HERE, "m") == (back, True)
+        assert (await ledger.latest(HERE, ["m"])).get("m") == (back, True)
         was = [(await ledger.memories(HERE, ["m"], seq)).get("m") for seq in range(1, 4)]
         assert was == [first, None, back]
 

@@ -85,7 +85,10 @@ class Guards:
         ):
             with pytest.raises(RevisionConflict):
                 await write(ledger, change)
-        assert await ledger.latest(HERE, "m") == (memory("m", **_times(START), revision=2, text_revision=1), False)
+        assert (await ledger.latest(HERE, ["m"])).get("m") == (
+            memory("m", **_times(START), revision=2, text_revision=1),
+            False,
+        )
         assert (await one(ledger, added("m", revision=2))).revision == 3
 
     async def test_a_change_touches_a_memory_once(self, ledger: Ledger) -> None:
@@ -199,7 +202,7 @@ class Guards:
                 )
         assert (await head(ledger), await ledger.pending("default", GENERATION, 100)) == before
         assert await ledger.memories(HERE, ["m", "fresh"]) == {"m": first}
-        assert await ledger.latest(HERE, "fresh") is None
+        assert (await ledger.latest(HERE, ["fresh"])).get("fresh") is None
         assert await ledger.outcome(HERE, "Add", "r") is None
         assert (await ledger.search_state(HERE, ALICE)).speakers == {"user"}
         assert await ledger.features(HERE, ["fresh"], GENERATION) == {}

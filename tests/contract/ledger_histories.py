@@ -87,7 +87,7 @@ class Restorations:
     async def test_one_that_ended_stays_ended_and_can_be_changed_no_more(self, ledger: Ledger) -> None:
         await write(ledger, histories=[story()[:3]])
         assert await live(ledger) == []
-        found = await ledger.latest(HERE, "m")
+        found = (await ledger.latest(HERE, ["m"])).get("m")
         assert found is not None
         assert (found[0].revision, found[1]) == (3, False)
         back = replace(found[0], update_time=0)

@@ -177,7 +177,7 @@ class Histories:
             assert sorted(snapshot.ids) == sorted(model.live(seq))
         for name in names:
             past = model.of(name)
-            latest = await ledger.latest(HERE, name)
+            latest = (await ledger.latest(HERE, [name])).get(name)
             assert (latest is not None and latest[1]) == (name in model.live(end))
             assert (latest[0].revision if latest else 0) == len(past)
             versions = {(name, n): event.after for n, event in enumerate(past, 1) if event.after}

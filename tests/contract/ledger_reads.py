@@ -118,7 +118,7 @@ class Pages:
         second = await one(ledger, updated(first, metadata={"colour": "blue"}, text="blue now"))
         await write(ledger, deleted(other))
         await write(ledger, deleted(second))
-        newest = await ledger.latest(HERE, "m")
+        newest = (await ledger.latest(HERE, ["m"])).get("m")
         assert newest is not None
         await one(ledger, restored(newest[0]))
         ids = [set(await live(ledger, as_of=seq)) for seq in range(8)]
@@ -196,7 +196,7 @@ class Matching:
     async def test_what_came_back_since_is_not_among_them(self, ledger: Ledger) -> None:
         first, second, third = (await write(ledger, added("restored"), added("begun again"), added("early"))).memories
         await write(ledger, deleted(third))
-        newest = await ledger.latest(HERE, "early")
+        newest = (await ledger.latest(HERE, ["early"])).get("early")
         assert newest is not None
         early = await one(ledger, restored(newest[0]))
         then = await head(ledger)
@@ -218,7 +218,7 @@ class Events:
         first = await one(ledger, added("m", add_id="add", source_positions=(0,)), conversations=[said("told")])
         second = await one(ledger, updated(first, metadata={"k": 1}))
         await write(ledger, Delete("m", 2, Cause.EXPIRED))
-        newest = await ledger.latest(HERE, "m")
+        newest = (await ledger.latest(HERE, ["m"])).get("m")
         assert newest is not None
         third = await one(ledger, restored(newest[0]), replace(HERE, principal="another"))
         events = await happened(ledger)
@@ -253,7 +253,7 @@ class Events:
         fourth = await one(ledger, updated(third, metadata={}))
         fifth = await one(ledger, updated(fourth, metadata={"colour": "red"}))
         await write(ledger, deleted(fifth))
-        newest = await ledger.latest(HERE, "m")
+        newest = (await ledger.latest(HERE, ["m"])).get("m")
         assert newest is not None
         await one(ledger, restored(newest[0], as_it_was=first))
         await write(ledger, added("never", metadata={"colour": "green"}))

@@ -163,7 +163,7 @@ class Pools:
         assert await self.features(ledger) == {"terms": [1], "vector": [1, 0, 0, 0]}
         await write(ledger, deleted(fourth))
         assert await ledger.features(HERE, ["m"], GENERATION) == {}
-        newest = await ledger.latest(HERE, "m")
+        newest = (await ledger.latest(HERE, ["m"])).get("m")
         assert newest is not None
         await one(ledger, restored(newest[0]))
         assert (await self.features(ledger))["terms"] == [1]

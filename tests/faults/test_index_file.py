@@ -54,7 +54,6 @@ def of_an_older_state(file: Path) -> None:
     """As from a backup: the mark is old, and half of the entries are not there yet."""
     with closing(sqlite.connect(str(file))) as connection:
         connection.execute("DELETE FROM entries WHERE row > ?", (HALF,))
-        connection.execute("DELETE FROM postings WHERE rowid > ?", (HALF,))
         connection.execute("UPDATE spaces SET mark = ?", (HALF,))
         connection.commit()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from recalld_server.adapters.index.embedded.blocks import BLOCK, DEAD, NEVER, SHARE, Block, Blocks, Key
+from recalld_server.adapters.index.embedded.words import Words
 
 ALICE: Key = (1, "user_id", "alice")
 BOB: Key = (1, "user_id", "bob")
@@ -15,8 +16,9 @@ ROOMY = 2**24
 def block(*rows: int) -> Block:
     numbers = np.array(rows, np.int64)
     until = np.full(len(rows), NEVER, np.int64)
+    words = Words.of([np.array([7, row], np.uint32) for row in rows])
     vectors = numbers[:, None].astype(np.float32) * np.ones(8, np.float32)
-    return Block(numbers, until, np.zeros((len(rows), 4), np.int64), tuple(f"m{row}" for row in rows), vectors)
+    return Block(numbers, until, np.zeros((len(rows), 4), np.int64), tuple(f"m{row}" for row in rows), words, vectors)
 
 
 def alive(blocks: Blocks, key: Key = ALICE) -> list[int]:
@@ -25,6 +27,9 @@ def alive(blocks: Blocks, key: Key = ALICE) -> list[int]:
     for held in blocks.view(key)[0]:
         assert held.ids == tuple(f"m{row}" for row in held.rows)
         assert np.array_equal(held.vectors[:, 0], held.rows)
+        asked = np.unique(np.append(held.rows, 7)).astype(np.uint32)
+        counts = held.words.counts(asked)
+        assert np.array_equal(counts, (held.rows[:, None] == asked).astype(int) + (asked == 7))
         assert len(held) <= BLOCK
         found.extend(held.rows[held.until != DEAD].tolist())
     return found

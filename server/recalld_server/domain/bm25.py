@@ -42,18 +42,25 @@ def information(counts: Float64Array) -> Float64Array:
 
     A term that no row has counts as if one had it: else one unknown word would outweigh all that was found.
     """
-    df = np.maximum(np.count_nonzero(counts, axis=0), 1)
-    without = np.maximum(len(counts) - df, 0)
-    idf: Float64Array = np.log1p((without + 0.5) / (df + 0.5))
+    return rarity(np.maximum(np.count_nonzero(counts, axis=0), 1), len(counts))
+
+
+def rarity(with_term: Int64Array, rows: int) -> Float64Array:
+    """The idf of terms that stand in so many of the rows each: (q,), above zero."""
+    without = np.maximum(rows - with_term, 0)
+    idf: Float64Array = np.log1p((without + 0.5) / (with_term + 0.5))
     return idf
 
 
-def saturation(counts: Float64Array, lengths: Float64Array, k1: float, b: float) -> Float64Array:
+def saturation(
+    counts: Float64Array | Int64Array, lengths: Float64Array, k1: float, b: float, mean: float | None = None
+) -> Float64Array:
     """The share of a term's information that its count gives, (n, q), between 0 and k1 + 1.
 
-    Long rows need more; rows are of average length when all are empty.
+    Rows longer than the mean, by default that of these rows, need more; all are of mean length when that is zero.
     """
-    mean = float(lengths.mean()) if len(lengths) else 0.0
+    if mean is None:
+        mean = float(lengths.mean()) if len(lengths) else 0.0
     relative = lengths / mean if mean > 0 else np.ones_like(lengths)
     pull = k1 * (1 - b + b * relative)
     result: Float64Array = counts * (k1 + 1) / (counts + pull[:, None])
@@ -61,6 +68,6 @@ def saturation(counts: Float64Array, lengths: Float64Array, k1: float, b: float)
 
 
 def bm25(counts: Float64Array, lengths: Float64Array, k1: float = 1.2, b: float = 0.75) -> Float64Array:
-    """Scores of the rows, (n,); zero where no term occurs. The defaults are those of FTS5 and Weaviate."""
+    """Scores of the rows, (n,); zero where no term occurs. The defaults are those of Weaviate."""
     scores: Float64Array = saturation(counts, lengths, k1, b) @ information(counts)
     return scores

@@ -63,8 +63,8 @@ class Ledger(Protocol):
         """Memories as they were at (id, revision); absent ones are left out."""
         ...
 
-    async def latest(self, access: Access, memory_id: str) -> tuple[Memory, bool] | None:
-        """The newest revision of a memory and whether it is live; None if there was never one inside the access."""
+    async def latest(self, access: Access, ids: Sequence[str]) -> Mapping[str, tuple[Memory, bool]]:
+        """The newest revision of each memory and whether it is live; absent: there was never one inside the access."""
         ...
 
     async def repeats(self, access: Access, scope: Scope, text_keys: Sequence[str], now: int) -> Mapping[str, Memory]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -11,7 +11,7 @@ from google.longrunning import operations_pb2
 
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.domain.errors import NotYetAvailable, RecalldError, WatchTooSlow
+from recalld_server.domain.errors import NotYetAvailable, WatchTooSlow
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.domain.tokens import Tokens
@@ -23,25 +23,23 @@ from recalld_server.rpc.commands import (
     deletion,
     feedback_of,
     forgetting,
-    import_item,
     update_of,
     watch_query,
 )
-from recalld_server.rpc.errors import ShuttingDown, status_of
+from recalld_server.rpc.errors import ShuttingDown
+from recalld_server.rpc.importing import Importing
 from recalld_server.rpc.interceptors.around import send
 from recalld_server.rpc.interceptors.auth import access, recheck
-from recalld_server.rpc.interceptors.correlation import correlation_id
 from recalld_server.rpc.operation import Shown
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Changed, Modify
 from recalld_server.usecases.forget import Forget
-from recalld_server.usecases.imports import TRANSACTION, Import, ImportItem
+from recalld_server.usecases.imports import Import
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.watch import Watch
 
 READER_PATIENCE = 20.0  # seconds for one message of a watch to leave, once what the network buffers is full
-IMPORT_BYTES = 8 * 1024 * 1024  # of one batch in memory
 
 
 class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
@@ -87,52 +85,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any
     ) -> AsyncIterator[pb.ImportProgress]:
-        who, progress, at = access(), pb.ImportProgress(through_index=-1), -1
-        batch: list[tuple[int, ImportItem]] = []
-        failed: list[tuple[int, RecalldError]] = []
-        held, size, request_id = 0, 0, ""
-        async for request in requests:
-            at += 1
-            request_id = request.request_id if at == 0 else request_id
-            try:
-                check(request)
-                batch.append((at, import_item(request)))
-                held += request.ByteSize()
-                size += max(1, len(request.history.revisions))
-            except RecalldError as error:
-                failed.append((at, error))
-                size += 1
-            if size >= TRANSACTION or held >= IMPORT_BYTES:
-                yield await self._imported(who, batch, failed, at, progress, request_id)
-                batch, failed, held, size = [], [], 0, 0
-        if batch or failed or at < 0:
-            yield await self._imported(who, batch, failed, at, progress, request_id)
-
-    async def _imported(
-        self,
-        who: Access,
-        batch: Sequence[tuple[int, ImportItem]],
-        failed: Sequence[tuple[int, RecalldError]],
-        at: int,
-        progress: pb.ImportProgress,
-        request_id: str,
-    ) -> pb.ImportProgress:
-        """Settle one batch and say so. `progress` carries the counts from batch to batch."""
-        if batch:
-            done = await self._import.batch(who, [item for _, item in batch], request_id)
-            failed = sorted([*failed, *((batch[n][0], error) for n, error in done.failed)], key=lambda pair: pair[0])
-            progress.stored += done.stored
-            progress.unchanged += done.unchanged
-            progress.consistency_token = self._tokens.consistency(who.project, done.seq)
-            progress.index_state = convert.index_state(done.applied)
-        progress.through_index = at
-        del progress.failed[:]
-        progress.failed.extend(
-            pb.ImportFailure(index=index, status=status_of(error, correlation_id())) for index, error in failed
-        )
-        answer = pb.ImportProgress()
-        answer.CopyFrom(progress)
-        return answer
+        async for progress in Importing(self._import, self._tokens, access()).progress(requests):
+            yield progress
 
     async def GetMemory(self, request: pb.GetMemoryRequest, context: Any) -> pb.GetMemoryResponse:
         check(request)

@@ -188,7 +188,7 @@ class Modify:
 
         async def decide() -> Change:
             with span("ledger"):
-                latest = await self._ledger.latest(access, memory_id)
+                latest = (await self._ledger.latest(access, [memory_id])).get(memory_id)
             if latest is None:
                 raise MemoryNotFound(memory_id=memory_id)
             newest, live = latest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future, wait
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -90,13 +91,20 @@ class Import:
         self._clock = clock
         self._ids = ids
 
-    async def batch(self, access: Access, items: Sequence[ImportItem], request_id: str = "") -> Imported:
+    async def batch(
+        self, access: Access, items: Sequence[ImportItem], request_id: str = "", after: Future[Imported] | None = None
+    ) -> Imported:
         """Store up to 500 items; the same items again change nothing. `request_id` is recorded on their events.
+
+        `after`: the batch before, which may still run. This one is embedded meanwhile, is stored only once that one is,
+        and fails as it does.
 
         A bad item fails alone: MemoryExists (its id is taken by other content), MemoryNotFound (outside the pin),
         VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
         """
-        return await self._settled(access, items, request_id, {})
+        if not items:
+            return Imported(0, 0, [], 0, True)
+        return await self._settled(access, items, request_id, {}, after)
 
     async def _settled(
         self,
@@ -104,6 +112,7 @@ class Import:
         items: Sequence[ImportItem],
         request_id: str,
         made: dict[tuple[int, str], Features],
+        after: Future[Imported] | None = None,
     ) -> Imported:
         """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone.
 
@@ -122,6 +131,9 @@ class Import:
             found = await self._features.of(generation, wanted)
             made.update(((g, memory.spoken), features) for memory, features in zip(wanted, found, strict=True))
             puts = [replace(put, features=made[g, put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
+            if after is not None:
+                await wait([after])
+                after.result()
             histories = [
                 [replace(past, features=made[g, past.memory.spoken]) if wanting(past) else past for past in history]
                 for history in plan.histories
@@ -170,7 +182,7 @@ class Import:
                 if isinstance(item, ImportedText):
                     refuse_past(memory.expire_time, self._clock.now(), "text.expire_time")
                 ends = isinstance(item, ImportedHistory) and not item.live
-                there, live = taken.get(memory.id, (None, False))
+                there, live = taken.get(memory.id) or (None, False)
                 if there and (not _same(there, memory) or (ends and live)):
                     raise MemoryExists(memory_id=memory.id)
                 if there and not live and not ends:
@@ -190,18 +202,10 @@ class Import:
                 plan.failed.append((at, error))
         return plan
 
-    async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, tuple[Memory | None, bool]]:
+    async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, tuple[Memory, bool]]:
         """Memories that have, or had, an id of these items, and whether they are live."""
         ids = list(dict.fromkeys(item.memory.id for item in items if item.memory.id))
-        if not ids:
-            return {}
-        taken: dict[str, tuple[Memory | None, bool]] = {
-            id: (memory, True) for id, memory in (await self._ledger.memories(access, ids)).items()
-        }
-        for id in ids:
-            if id not in taken and (latest := await self._ledger.latest(access, id)):
-                taken[id] = latest
-        return taken
+        return dict(await self._ledger.latest(access, ids)) if ids else {}
 
     async def _known(self, access: Access, items: Sequence[ImportItem]) -> set[tuple[str, str]]:
         scopes: dict[str, list[Memory]] = {}

@@ -76,7 +76,7 @@ class Read:
             found, stand = await self._ledger.follow(access, query)
             if not begun and 0 < query.after < stand.oldest:
                 raise HistoryTrimmed(oldest_sequence=stand.oldest)
-            if not found and query.memory_id and await self._ledger.latest(access, query.memory_id) is None:
+            if not found and query.memory_id and not await self._ledger.latest(access, [query.memory_id]):
                 raise MemoryNotFound(memory_id=query.memory_id)
         return found
 

@@ -14,7 +14,7 @@ from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
 from recalld_server.domain.ranking import Mode, Pool, Ranking, exact_candidates, rank, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
-from recalld_server.domain.vectors import FloatVector
+from recalld_server.domain.vectors import FloatVector, Int64Array
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index, IndexQuery, Nominations
 from recalld_server.ports.ledger import Ledger
@@ -27,6 +27,16 @@ DEPTH = 50  # candidates of each leg: more did not raise recall (design, section
 LOADED = 50  # memories read at a time while they are given out
 STEP = 1e-6  # the least difference of two scores, which ranking rounds
 ROUNDING = 0.002  # of the index's cosines, which are of float16 vectors
+TERMS = (
+    "lexical",
+    "similarity",
+    "similarity_normalised",
+    "context",
+    "context_normalised",
+    "speaker",
+    "date",
+    "matched",
+)
 FRESH_WITHIN = 5.0  # seconds a search waits at most to be as fresh as asked
 
 
@@ -120,10 +130,10 @@ class Search:
         self._projector.require(access.project)
         state, question, vector = await self._asked(access, query)
         now, depth = self._clock.now(), DEPTH
-        nominations = await self._nominate(access, query, state.generation, question, vector, now, depth)
+        nominations = nominated = await self._nominate(access, query, state.generation, question, vector, now, depth)
         pool, ranking = await self._head(access, query, state.generation, question, vector, nominations, now)
-        head = _places(pool, ranking, dict(nominations.keyword), dict(nominations.vector))
-        found = sum(place.relevance >= query.threshold for place in head)
+        head = ranking.order[ranking.relevance[ranking.order] >= query.threshold]
+        found = len(head)
         tail: list[tuple[float, str]] = []
         known = set(pool.ids)
         while found < query.limit and depth < SEARCH_LIMIT and _deeper(nominations, depth, query.threshold):
@@ -141,10 +151,10 @@ class Search:
                 break  # deeper ones are less relevant still, but for a rare order of the keyword leg
             tail += brought
             found += len(brought)
-        places = [*head, *_below(head, tail)]
-        kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
+        places = _places(pool, ranking, head[: query.limit], dict(nominated.keyword), dict(nominated.vector))
+        places += _below(ranking, tail)[: query.limit - len(places)]
         stand = state.positions
-        return Ranked(kept, len(known), stand.head, (stand.head, stand.applied))
+        return Ranked(places, len(known), stand.head, (stand.head, stand.applied))
 
     async def hits(
         self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0
@@ -217,40 +227,32 @@ class Search:
         with span("rank"):
             pool = exact_candidates(question, vector, rows, DEPTH, query.mode)
             ranking = rank(question, vector, pool, query.mode)
-            head = _places(pool, ranking, {}, {})
+            head = ranking.order[ranking.relevance[ranking.order] >= query.threshold]
             rest = rows.only(np.flatnonzero(rows.eligible & ~np.isin(rows.ids, pool.ids)))
-            places = [*head, *_below(head, _relevant(question, vector, rest, ranking, query))]
-        kept = [place for place in places if place.relevance >= query.threshold][: query.limit]
-        return Ranked(kept, len(rows), seq, (seq, seq), now)
+            places = _places(pool, ranking, head[: query.limit], {}, {})
+            places += _below(ranking, _relevant(question, vector, rest, ranking, query))[: query.limit - len(places)]
+        return Ranked(places, len(rows), seq, (seq, seq), now)
 
 
 def _ids(nominations: Nominations) -> list[str]:
     return list(dict.fromkeys(id for leg in (nominations.keyword, nominations.vector) for id, _ in leg))
 
 
-def _places(pool: Pool, ranking: Ranking, keyword: Mapping[str, float], vector: Mapping[str, float]) -> list[Place]:
-    names = (
-        "lexical",
-        "similarity",
-        "similarity_normalised",
-        "context",
-        "context_normalised",
-        "speaker",
-        "date",
-        "matched",
-    )
-    columns = {name: getattr(ranking, name) for name in names}
+def _places(
+    pool: Pool, ranking: Ranking, rows: Int64Array, keyword: Mapping[str, float], vector: Mapping[str, float]
+) -> list[Place]:
+    """The results at these rows of the pool: making one costs more than ranking it, so not all are made."""
     return [
         Place(
             id=pool.ids[i],
             score=float(ranking.score[i]),
             relevance=float(ranking.relevance[i]),
-            terms={name: float(column[i]) for name, column in columns.items()},
+            terms={name: float(getattr(ranking, name)[i]) for name in TERMS},
             neighbour=not pool.candidate[i],
             keyword_raw=keyword.get(pool.ids[i]),
             vector_raw=vector.get(pool.ids[i]),
         )
-        for i in ranking.order.tolist()
+        for i in rows.tolist()
     ]
 
 
@@ -274,8 +276,8 @@ def _relevant(
     ]
 
 
-def _below(head: Sequence[Place], tail: Sequence[tuple[float, str]]) -> list[Place]:
+def _below(ranking: Ranking, tail: Sequence[tuple[float, str]]) -> list[Place]:
     """What lies beyond the ranked head, by relevance: as far below the last score there as it falls short of 1."""
-    top = (head[-1].score if head else 1.0) - STEP
+    top = (float(ranking.score[ranking.order[-1]]) if len(ranking.order) else 1.0) - STEP
     places = [Place(id, round(top - (1 - relevance), 6), relevance, tail=True) for relevance, id in tail]
     return sorted(places, key=lambda place: place.below)

@@ -64,6 +64,17 @@ _SPEAK = _SPEAK.on_conflict_do_update(
 )
 
 
+_OUTCOME = insert(t.outcomes)
+_ANSWER = _OUTCOME.on_conflict_do_update(
+    index_elements=["project", "principal", "rpc", "request_id"],
+    set_={name: _OUTCOME.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time")},
+    where=or_(
+        and_(t.outcomes.c.partial.is_(True), t.outcomes.c.fingerprint == _OUTCOME.excluded.fingerprint),
+        t.outcomes.c.time <= _OUTCOME.excluded.time - OUTCOMES_KEPT,
+    ),
+).returning(t.outcomes.c.seq)
+
+
 @dataclass(frozen=True, slots=True)
 class _Moment:
     """Where in the project's order a change stands."""
@@ -135,16 +146,7 @@ def store_outcome(connection: Connection, access: Access, change: Change, head: 
         "partial": change.partial,
         "time": time,
     }
-    fresh = insert(t.outcomes).values(row)
-    statement = fresh.on_conflict_do_update(
-        index_elements=["project", "principal", "rpc", "request_id"],
-        set_={name: fresh.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time")},
-        where=or_(
-            and_(t.outcomes.c.partial.is_(True), t.outcomes.c.fingerprint == request.fingerprint),
-            t.outcomes.c.time <= time - OUTCOMES_KEPT,
-        ),
-    ).returning(t.outcomes.c.seq)
-    if connection.execute(statement).one_or_none() is None:
+    if connection.execute(_ANSWER, row).one_or_none() is None:
         raise OutcomeTaken(rpc=request.rpc, request_id=request.request_id)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import inside, memory_columns, memory_of
@@ -27,6 +27,13 @@ _SAID = select(
     t.messages.c.name,
     t.messages.c.time,
 ).where(t.messages.c.project == bindparam("p"), t.messages.c.add_id.in_(bindparam("ids", expanding=True)))
+_REPEATED = select(t.revisions.c.memory_id).where(
+    t.revisions.c.project == bindparam("p"),
+    t.revisions.c.seq_to.is_(None),
+    t.revisions.c.scope_key == bindparam("scope"),
+    t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
+    or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
+)
 
 
 def guarded(connection: Connection, access: Access, change: Change, now: int) -> Mapping[str, Memory]:
@@ -92,17 +99,11 @@ def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[M
         if by_scope.setdefault(memory.scope.key(), {}).setdefault(memory.text_key, memory.id) != memory.id
     ]
     known += [
-        found.memory_id
+        id
         for scope, texts in by_scope.items()
-        for found in connection.execute(
-            select(t.revisions.c.memory_id).where(
-                t.revisions.c.project == access.project,
-                t.revisions.c.seq_to.is_(None),
-                t.revisions.c.scope_key == scope,
-                t.revisions.c.text_key.in_(list(texts)),
-                (t.revisions.c.expire_time.is_(None)) | (t.revisions.c.expire_time > now),
-            )
-        )
+        for id in connection.execute(
+            _REPEATED, {"p": access.project, "scope": scope, "keys": list(texts), "now": now}
+        ).scalars()
     ]
     if known:
         raise DuplicateText(known)

@@ -91,8 +91,8 @@ class SqlLedger:
     async def revisions(self, access: Access, named: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], Memory]:
         return await self._engine.read(lambda c: reads.revisions(c, access, named))
 
-    async def latest(self, access: Access, memory_id: str) -> tuple[Memory, bool] | None:
-        return await self._engine.read(lambda c: reads.latest(c, access, memory_id))
+    async def latest(self, access: Access, ids: Sequence[str]) -> Mapping[str, tuple[Memory, bool]]:
+        return await self._engine.read(lambda c: reads.latest(c, access, ids))
 
     async def repeats(self, access: Access, scope: Scope, text_keys: Sequence[str], now: int) -> Mapping[str, Memory]:
         return await self._engine.read(lambda c: reads.repeats(c, access, scope, text_keys, now))

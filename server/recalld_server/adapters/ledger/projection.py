@@ -82,7 +82,7 @@ def entries(
     where, current = stand(connection, Access(project))
     if current != generation:  # of one that is being built nothing is sure before it is complete
         where = replace(where, applied=0)
-    rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)})
+    rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)}).all()
     found = {
         row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2]) for row in rows
     }
@@ -122,7 +122,7 @@ def live(connection: Connection, project: str, after: str, limit: int) -> list[t
         .order_by(t.revisions.c.memory_id)
         .limit(limit)
     )
-    return [(row[0], row[1]) for row in connection.execute(statement)]
+    return [(row[0], row[1]) for row in connection.execute(statement).all()]
 
 
 def backlog(connection: Connection, project: str) -> int:

@@ -42,16 +42,18 @@ from recalld_server.domain.revision import Entity, Event, EventQuery, Generation
 OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
 
 
+_OUTCOME = select(t.outcomes.c.fingerprint, t.outcomes.c.answer, t.outcomes.c.seq, t.outcomes.c.partial).where(
+    t.outcomes.c.project == bindparam("p"),
+    t.outcomes.c.principal == bindparam("who"),
+    t.outcomes.c.rpc == bindparam("rpc"),
+    t.outcomes.c.request_id == bindparam("id"),
+    t.outcomes.c.time > bindparam("since"),
+)
+
+
 def outcome(connection: Connection, access: Access, rpc: str, request_id: str, now: int) -> Outcome | None:
-    row = connection.execute(
-        select(t.outcomes.c.fingerprint, t.outcomes.c.answer, t.outcomes.c.seq, t.outcomes.c.partial).where(
-            t.outcomes.c.project == access.project,
-            t.outcomes.c.principal == access.principal,
-            t.outcomes.c.rpc == rpc,
-            t.outcomes.c.request_id == request_id,
-            t.outcomes.c.time > now - OUTCOMES_KEPT,
-        )
-    ).one_or_none()
+    asked = {"p": access.project, "who": access.principal, "rpc": rpc, "id": request_id, "since": now - OUTCOMES_KEPT}
+    row = connection.execute(_OUTCOME, asked).one_or_none()
     return row and Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial))
 
 
@@ -70,9 +72,9 @@ def memories(
 ) -> Mapping[str, Memory]:
     parameters = {**who(access), "ids": list(ids)}
     if as_of is None:
-        rows = connection.execute(_LIVE, parameters)
+        rows = connection.execute(_LIVE, parameters).all()
     else:
-        rows = connection.execute(_PAST, {**parameters, "as_of": as_of})
+        rows = connection.execute(_PAST, {**parameters, "as_of": as_of}).all()
     return {memory.id: memory for memory in with_sources(connection, access.project, rows)}
 
 
@@ -84,32 +86,44 @@ def revisions(
         tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named)),
         t.revisions.c.text != "",  # forgotten since
     )
-    return {(m.id, m.revision): m for m in with_sources(connection, access.project, connection.execute(statement))}
-
-
-def latest(connection: Connection, access: Access, memory_id: str) -> tuple[Memory, bool] | None:
-    statement = (
-        select(*memory_columns(), t.revisions.c.seq_to.is_(None))
-        .where(inside(access), t.revisions.c.memory_id == memory_id)
-        .order_by(t.revisions.c.revision.desc())
-        .limit(1)
-    )
     rows = connection.execute(statement).all()
-    return (with_sources(connection, access.project, rows)[0], bool(rows[0][-1])) if rows else None
+    return {(m.id, m.revision): m for m in with_sources(connection, access.project, rows)}
+
+
+_OTHER = t.revisions.alias("other")
+_NEWEST = (
+    select(func.max(_OTHER.c.revision))
+    .where(_OTHER.c.project == t.revisions.c.project, _OTHER.c.memory_id == t.revisions.c.memory_id)
+    .scalar_subquery()
+)
+_LATEST = select(*memory_columns(), t.revisions.c.seq_to.is_(None)).where(
+    pinned(), t.revisions.c.memory_id.in_(_IDS), t.revisions.c.revision == _NEWEST
+)
+
+
+def latest(connection: Connection, access: Access, ids: Sequence[str]) -> Mapping[str, tuple[Memory, bool]]:
+    rows = connection.execute(_LATEST, {**who(access), "ids": list(ids)}).all()
+    found = with_sources(connection, access.project, rows)
+    return {memory.id: (memory, bool(row[-1])) for memory, row in zip(found, rows, strict=True)}
+
+
+# Not ordered by the engine: one that sees an index in that order reads the whole project along it.
+_REPEATS = select(*memory_columns(), t.revisions.c.text_key).where(
+    pinned(),
+    t.revisions.c.seq_to.is_(None),
+    t.revisions.c.scope_key == bindparam("scope"),
+    t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
+    or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
+)
 
 
 def repeats(
     connection: Connection, access: Access, scope: Scope, text_keys: Sequence[str], now: int
 ) -> Mapping[str, Memory]:
-    statement = select(*memory_columns(), t.revisions.c.text_key).where(
-        inside(access),
-        t.revisions.c.seq_to.is_(None),
-        t.revisions.c.scope_key == scope.key(),
-        t.revisions.c.text_key.in_(list(text_keys)),
-        unexpired(now),
-    )
-    rows = connection.execute(statement.order_by(t.revisions.c.create_time.desc())).all()
-    return {row[-1]: memory for row, memory in zip(rows, with_sources(connection, access.project, rows), strict=True)}
+    asked = {**who(access), "scope": scope.key(), "keys": list(text_keys), "now": now}
+    rows = connection.execute(_REPEATS, asked).all()
+    found = zip(with_sources(connection, access.project, rows), (row[-1] for row in rows), strict=True)
+    return {key: memory for memory, key in sorted(found, key=lambda at: -at[0].create_time)}  # the oldest stays
 
 
 def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -188,14 +188,13 @@ _SOURCES = select(
 )
 
 
-def with_sources(connection: Connection, project: str, rows: Iterable[Sequence[Any]]) -> list[Memory]:
+def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
     """Memories of the rows, each with the messages it was taken from."""
-    rows = list(rows)
     wanted = list({(row[16], position): None for row in rows for position in json.loads(row[17])})
     found: dict[tuple[str, int], Message] = {}
     for start in range(0, len(wanted), AT_ONCE):
         parameters = {"p": project, "at": wanted[start : start + AT_ONCE]}
-        for add_id, position, role, content, name, time in connection.execute(_SOURCES, parameters):
+        for add_id, position, role, content, name, time in connection.execute(_SOURCES, parameters).all():
             found[add_id, position] = Message(role, content, name, time, position)
     return [memory_of(row, _sources(row, found)) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Vectors in memory: the rows of a scope in blocks, under a bound in bytes.
+"""Vectors and words in memory: the rows of a scope in blocks, under a bound in bytes.
 
 A *strip* holds the rows of one scope from the first up to some row, in order; what lies beyond is read from the file.
 Blocks are immutable but for `until`, which takes a deleted row out. New rows come as small blocks that are merged as a
@@ -14,6 +14,7 @@ from threading import Lock
 
 import numpy as np
 
+from recalld_server.adapters.index.embedded.words import Words
 from recalld_server.domain.vectors import FloatMatrix, Int64Array
 
 BLOCK = (
@@ -41,6 +42,7 @@ class Block:
     until: Int64Array
     owners: Int64Array
     ids: tuple[str, ...]
+    words: Words
     vectors: FloatMatrix
 
     def __len__(self) -> int:
@@ -49,15 +51,16 @@ class Block:
     @property
     def size(self) -> int:
         """Bytes, with what Python's objects cost beside their contents."""
-        return self.vectors.nbytes + (48 + STRING) * len(self) + sum(map(len, self.ids)) + HEAD
+        return self.vectors.nbytes + self.words.size + (48 + STRING) * len(self) + sum(map(len, self.ids)) + HEAD
 
     def without(self, rows: Iterable[int]) -> Block:
         """The block without some of its rows."""
-        keep = np.flatnonzero(~np.isin(self.rows, np.fromiter(rows, np.int64)))
-        if len(keep) == len(self):
+        stays = ~np.isin(self.rows, np.fromiter(rows, np.int64))
+        if stays.all():
             return self
-        ids = tuple(self.ids[i] for i in keep)
-        return Block(self.rows[keep], self.until[keep], self.owners[keep], ids, self.vectors[keep])
+        ids = tuple(id for id, kept in zip(self.ids, stays, strict=True) if kept)
+        words = self.words.only(stays)
+        return Block(self.rows[stays], self.until[stays], self.owners[stays], ids, words, self.vectors[stays])
 
     def joined(self, later: Block) -> Block:
         """This block followed by another of the same scope."""
@@ -66,6 +69,7 @@ class Block:
             np.concatenate((self.until, later.until)),
             np.concatenate((self.owners, later.owners)),
             self.ids + later.ids,
+            self.words.joined(later.words),
             np.concatenate((self.vectors, later.vectors)),
         )
 

@@ -10,7 +10,6 @@ import numpy as np
 from sqlalchemy import Connection
 
 from recalld_server.adapters.index.embedded.blocks import Key
-from recalld_server.adapters.index.embedded.postings import document
 from recalld_server.adapters.sql.filters import facets
 from recalld_server.domain.memory import SCOPE_FIELDS, Scope, fold
 from recalld_server.domain.revision import IndexEntry
@@ -19,11 +18,10 @@ Removed = tuple[int, Sequence[Key]]  # a row, and the scopes whose blocks may ho
 
 COLUMNS = (
     "row, space, memory_id, revision, user_id, agent_id, app_id, run_id, "
-    "create_time, update_time, expire_time, text, folded, vector"
+    "create_time, update_time, expire_time, text, folded, terms, vector"
 )
 INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"  # noqa: S608 - our names
 INSERT_FACET = "INSERT INTO facets (row, ordinal, key, kind, text, folded, number) VALUES (?, ?, ?, ?, ?, ?, ?)"
-INSERT_POSTINGS = "INSERT INTO postings (rowid, tokens) VALUES (?, ?)"
 RETURNING = f"RETURNING row, {', '.join(SCOPE_FIELDS)}"
 DELETE_NAMED = f"DELETE FROM entries WHERE space = ? AND memory_id IN (SELECT value FROM json_each(?)) {RETURNING}"  # noqa: S608
 OLDEST = "SELECT row FROM entries WHERE space = ? ORDER BY row LIMIT ?"
@@ -42,10 +40,6 @@ def put(connection: Connection, space: int, added: Sequence[IndexEntry]) -> None
     ]
     if elements:
         connection.exec_driver_sql(INSERT_FACET, elements)
-    connection.exec_driver_sql(
-        INSERT_POSTINGS,
-        [(row, document(space, entry.memory.scope, entry.features.terms)) for row, entry in numbered],
-    )
 
 
 def remove(connection: Connection, space: int, ids: Sequence[str]) -> list[Removed]:
@@ -71,7 +65,6 @@ def _removed(connection: Connection, space: int, sql: str, argument: str | int) 
     if found:
         numbers = [(row,) for row, *_ in found]
         connection.exec_driver_sql("DELETE FROM facets WHERE row = ?", numbers)
-        connection.exec_driver_sql("DELETE FROM postings WHERE rowid = ?", numbers)
     return [(row, [(space, *owner) for owner in (("", ""), *Scope(*ids).items())]) for row, *ids in found]
 
 
@@ -88,5 +81,6 @@ def _row(space: int, row: int, entry: IndexEntry) -> tuple[object, ...]:
         memory.expire_time,
         memory.text,
         fold(memory.text),
+        entry.features.terms.astype("<u4").tobytes(),
         entry.features.vector.astype(np.dtype("<f2")).tobytes(),
     )

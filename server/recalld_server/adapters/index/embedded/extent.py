@@ -31,24 +31,16 @@ class Extent:
         ids = ((name, value) for name in NARROWEST if (value := getattr(self.scope, name)))
         return (self.space, *next(ids, ("", "")))
 
-    def holds(self, block: Block, at: Int64Array) -> BoolArray:
-        """Which of the rows at these places of a block are meant."""
-        fits = block.until[at] > self.now
+    def meant(self, block: Block) -> BoolArray:
+        """Which of the n rows of a block are inside, (n,)."""
+        fits = block.until > self.now
         for column, name in enumerate(SCOPE_FIELDS):
             if value := getattr(self.scope, name):
-                fits &= block.owners[at, column] == hash(value)
+                fits &= block.owners[:, column] == hash(value)
         if self.admitted is not None:
             first, end = np.searchsorted(self.admitted, (block.rows[0], block.rows[-1] + 1))
-            fits &= np.isin(block.rows[at], self.admitted[first:end], assume_unique=True)
+            fits &= np.isin(block.rows, self.admitted[first:end], assume_unique=True)
         return fits
-
-    def usable(self) -> tuple[str, tuple[str | int, ...]]:
-        """The condition on a row of the key that it is meant, as SQL and its arguments."""
-        if self.admitted is not None:
-            return "TRUE", ()
-        ids = self.scope.items()
-        tests = [f"{name} = ?" for name, _ in ids]
-        return " AND ".join(["(expire_time IS NULL OR expire_time > ?)", *tests]), (self.now, *(v for _, v in ids))
 
 
 def keyed(key: Key) -> tuple[str, tuple[str | int, ...]]:

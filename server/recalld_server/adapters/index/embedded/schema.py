@@ -33,7 +33,7 @@ from recalld_server.domain.memory import SCOPE_FIELDS
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1  # raise it with any change to the tables, the tokens or what an entry holds: the file is then built anew
+SCHEMA = 2  # raise it with any change to the tables or what an entry holds: the file is then built anew
 APPLICATION = 0x7265636C  # "recl" in the header of the file
 
 metadata = MetaData()
@@ -64,6 +64,7 @@ entries = Table(
     Column("expire_time", BigInteger),
     Column("text", Text, nullable=False),
     Column("folded", Text, nullable=False),
+    Column("terms", LargeBinary, nullable=False),  # little-endian uint32, with repeats
     Column("vector", LargeBinary, nullable=False),  # little-endian float16
     UniqueConstraint("space", "memory_id"),
     sqlite_autoincrement=True,
@@ -87,13 +88,6 @@ facets = Table(
     sqlite_with_rowid=False,
 )
 
-# Contentless: the table keeps which token stands in which row, and no text. With a lesser `detail` a contentless table
-# scores every row as zero.
-POSTINGS = """
-CREATE VIRTUAL TABLE postings USING fts5(
-  tokens, content='', contentless_delete=1, detail=full, tokenize='ascii'
-)"""
-
 
 def prepare(path: Path) -> None:
     """Leave a sound file of this schema at `path`, empty if there was none, and marked as in use.
@@ -111,7 +105,6 @@ def prepare(path: Path) -> None:
             if _pragma(connection, "user_version") == 0:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                 metadata.create_all(connection)
-                connection.exec_driver_sql(POSTINGS)
                 connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION}")
             set_in_use(connection, True)
     except OperationalError as error:
@@ -133,7 +126,7 @@ def _sound(engine: Engine) -> bool:
             version = _pragma(connection, "user_version")
             if abs(version) != SCHEMA or _pragma(connection, "application_id") != APPLICATION:
                 return False
-            for name in (*metadata.tables, "postings"):
+            for name in metadata.tables:
                 connection.execute(text(f"SELECT 1 FROM {name} LIMIT 1"))  # noqa: S608 - our own table names
             return version > 0 or connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
     except OperationalError as error:

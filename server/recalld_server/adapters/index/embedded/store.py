@@ -1,4 +1,4 @@
-"""The embedded index: one SQLite file with postings, filter columns and vectors; see `ports/index.py`.
+"""The embedded index: one SQLite file with filter columns, terms and vectors; see `ports/index.py`.
 
 The process that holds the data folder's lock is the only one that opens the file.
 """
@@ -16,9 +16,10 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, or_, select
 
 from recalld_server.adapters.index.embedded import entries as rows
-from recalld_server.adapters.index.embedded import postings, vectors
 from recalld_server.adapters.index.embedded.blocks import Blocks
 from recalld_server.adapters.index.embedded.extent import Extent
+from recalld_server.adapters.index.embedded.legs import Hits, KeywordLeg, VectorLeg
+from recalld_server.adapters.index.embedded.scan import scan
 from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
@@ -93,7 +94,7 @@ class EmbeddedIndex:
         return found or 0
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
-        """Both legs on one snapshot and in one thread hop. Cosines are of float16 vectors: right to 0.001."""
+        """Both legs in one pass over one snapshot. Cosines are of float16 vectors: right to 0.001."""
         scope = query.scope.narrowed(access.pin)
         if scope is None or depth < 1:
             return Nominations((), (), exhausted=scope is None)
@@ -106,11 +107,14 @@ class EmbeddedIndex:
                 return Nominations((), (), exhausted=True)
             admitted = None if condition is None else _admitted(connection, space, scope, condition, query.now)
             extent = Extent(space, scope, query.now, admitted)
-            keyword = postings.search(connection, extent, query.terms, depth)
-            vector: Sequence[tuple[str, float]] = ()
-            if query.vector is not None:
-                vector = vectors.search(connection, self._blocks, version, extent, query.vector, depth)
-            return Nominations(keyword, _distinct(vector), len(keyword) < depth and len(vector) < depth)
+            keyword, vector = KeywordLeg(query.terms, depth), VectorLeg(query.vector, depth)
+            for block in scan(connection, self._blocks, version, extent):
+                meant = extent.meant(block)
+                keyword.offer(block, meant)
+                vector.offer(block, meant)
+            by_words, by_meaning = keyword.best_first(), vector.best_first()
+            exhausted = len(by_words) < depth and len(by_meaning) < depth
+            return Nominations(_distinct(by_words), _distinct(by_meaning), exhausted)
 
         return await self._read(work)
 
@@ -122,8 +126,6 @@ class EmbeddedIndex:
             after = page[-1][0]
 
     async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
-        """The terms of deleted entries stay in FTS5's segments until these are merged, so they are merged now."""
-        await self._write(lambda c: c.exec_driver_sql("INSERT INTO postings (postings) VALUES ('optimize')"))
         self._blocks.clear()
         clean = await self._engine.rewrite()
         return Scrubbed(await self._read(lambda c: rows.count(c, project, ids)), clean)
@@ -203,7 +205,7 @@ def _admitted(connection: Connection, space: int, scope: Scope, condition: Colum
     return np.array(connection.execute(statement).scalars().all(), np.int64)
 
 
-def _distinct(found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+def _distinct(found: Hits) -> Hits:
     """Each memory once, at its best: for a moment after a change its old row and its new one are both in memory."""
     best: dict[str, float] = {}
     for memory_id, score in found:

@@ -1,0 +1,60 @@
+"""The terms of a block, by term: an inverted index of about a thousand rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recalld_server.domain.bm25 import NO_TERMS
+from recalld_server.domain.vectors import BoolArray, Int64Array, UInt32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Occurrences of terms in n rows. `terms` (m,) ascending, with repeats; `places` (m,) the row of each, from 0;
+    `lengths` (n,) how many terms each row has."""
+
+    terms: UInt32Array
+    places: Int64Array
+    lengths: Int64Array
+
+    @classmethod
+    def of(cls, rows: Sequence[UInt32Array]) -> Words:
+        """The words of rows, each given by its terms with repeats."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return cls._sorted(np.concatenate([NO_TERMS, *rows]), np.repeat(np.arange(len(rows)), lengths), lengths)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.terms.nbytes + self.places.nbytes + self.lengths.nbytes
+
+    def counts(self, asked: UInt32Array) -> Int64Array:
+        """How often each of the q distinct terms asked for stands in each row: (n, q)."""
+        n, q = len(self.lengths), len(asked)
+        first, end = (np.searchsorted(self.terms, asked, side).tolist() for side in ("left", "right"))
+        cells = [self.places[a:b] * q + column for column, (a, b) in enumerate(zip(first, end, strict=True)) if b > a]
+        if not cells:
+            return np.zeros((n, q), np.int64)
+        return np.bincount(np.concatenate(cells), minlength=n * q).reshape(n, q)
+
+    def joined(self, later: Words) -> Words:
+        """These rows followed by others."""
+        return self._sorted(
+            np.concatenate((self.terms, later.terms)),
+            np.concatenate((self.places, later.places + len(self.lengths))),
+            np.concatenate((self.lengths, later.lengths)),
+        )
+
+    def only(self, kept: BoolArray) -> Words:
+        """The rows that are True in (n,)."""
+        number = np.cumsum(kept) - 1
+        stays = kept[self.places]
+        return Words(self.terms[stays], number[self.places[stays]], self.lengths[kept])
+
+    @classmethod
+    def _sorted(cls, terms: UInt32Array, places: Int64Array, lengths: Int64Array) -> Words:
+        order = np.argsort(terms, kind="stable")
+        return cls(terms[order], places[order], lengths)

@@ -1,0 +1,119 @@
+"""ImportMemories: a stream of items in batches, of which one is embedded while the one before is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.memory import Access
+from recalld_server.domain.tokens import Tokens
+from recalld_server.rpc import convert
+from recalld_server.rpc.commands import import_item
+from recalld_server.rpc.errors import status_of
+from recalld_server.rpc.interceptors.correlation import correlation_id
+from recalld_server.rpc.validate import check
+from recalld_server.usecases.imports import TRANSACTION, Import, Imported, ImportItem
+
+BATCH_BYTES = 8 * 1024 * 1024
+AT_ONCE = 2  # batches in memory besides the one that is being read
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Items with their places in the stream, those that were refused, and the place of the last."""
+
+    items: list[tuple[int, ImportItem]] = field(default_factory=list)
+    failed: list[tuple[int, RecalldError]] = field(default_factory=list)
+    last: int = -1
+    held: int = 0  # bytes
+    revisions: int = 0
+
+    def take(self, at: int, request: pb.ImportItem) -> bool:
+        """Add an item; whether the batch is full."""
+        try:
+            check(request)
+            self.items.append((at, import_item(request)))
+            self.held += request.ByteSize()
+            self.revisions += max(1, len(request.history.revisions))
+        except RecalldError as error:
+            self.failed.append((at, error))
+        self.last = at
+        return self.revisions + len(self.failed) >= TRANSACTION or self.held >= BATCH_BYTES
+
+
+class Importing:
+    """One call of ImportMemories."""
+
+    def __init__(self, importing: Import, tokens: Tokens, who: Access) -> None:
+        self._import = importing
+        self._tokens = tokens
+        self._who = who
+        self._request_id = ""
+        self._progress = pb.ImportProgress(through_index=-1)
+        self._running: deque[tuple[_Batch, asyncio.Future[Imported]]] = deque()
+
+    async def progress(self, requests: AsyncIterator[pb.ImportItem]) -> AsyncIterator[pb.ImportProgress]:
+        """One message for each batch, in order, as soon as it is stored; one for a stream without items."""
+        batches = self._batches(requests)
+        reading: asyncio.Future[_Batch | None] | None = asyncio.ensure_future(anext(batches, None))
+        try:
+            while reading or self._running:
+                waited: set[asyncio.Future[Any]] = set()
+                if self._running:
+                    waited.add(self._running[0][1])
+                if reading and len(self._running) < AT_ONCE:
+                    waited.add(reading)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                if self._running and self._running[0][1].done():
+                    yield self._told(*self._running.popleft())
+                elif reading and reading.done():
+                    batch = reading.result()
+                    if batch:
+                        self._begin(batch)
+                    reading = asyncio.ensure_future(anext(batches, None)) if batch else None
+        finally:
+            left: set[asyncio.Future[Any]] = {task for _, task in self._running} | ({reading} if reading else set())
+            for task in left:
+                task.cancel()
+            # Later batches fail as the one that was raised; it is enough to tell the caller once.
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _batches(self, requests: AsyncIterator[pb.ImportItem]) -> AsyncIterator[_Batch]:
+        batch, at = _Batch(), -1
+        async for request in requests:
+            at += 1
+            self._request_id = self._request_id or (request.request_id if not at else "")
+            if batch.take(at, request):
+                yield batch
+                batch = _Batch()
+        if batch.last >= 0 or at < 0:
+            yield batch
+
+    def _begin(self, batch: _Batch) -> None:
+        before = self._running[-1][1] if self._running else None
+        items = [item for _, item in batch.items]
+        stored = self._import.batch(self._who, items, self._request_id, before)
+        self._running.append((batch, asyncio.ensure_future(stored)))
+
+    def _told(self, batch: _Batch, task: asyncio.Future[Imported]) -> pb.ImportProgress:
+        done, progress = task.result(), self._progress
+        failed = [*batch.failed, *((batch.items[at][0], error) for at, error in done.failed)]
+        if batch.items:
+            progress.stored += done.stored
+            progress.unchanged += done.unchanged
+            progress.consistency_token = self._tokens.consistency(self._who.project, done.seq)
+            progress.index_state = convert.index_state(done.applied)
+        progress.through_index = batch.last
+        del progress.failed[:]
+        progress.failed.extend(
+            pb.ImportFailure(index=index, status=status_of(error, correlation_id()))
+            for index, error in sorted(failed, key=lambda pair: pair[0])
+        )
+        answer = pb.ImportProgress()
+        answer.CopyFrom(progress)
+        return answer
