@@ -201,7 +201,7 @@ def _services(recalld: Recalld) -> list[Service]:
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
     export = ExportService(recalld.exporting, shown, recalld.tokens)
     operations = OperationsService(recalld.follow, shown, recalld.tokens)
-    maintenance = Maintenance(recalld.follow, recalld.build, shown)
+    maintenance = Maintenance(recalld.follow, recalld.build, recalld.removing, shown)
     project = ProjectService(recalld.projects, recalld.keys, recalld.tokens, maintenance)
     return [
         Service(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory, "recalld.v1.MemoryService"),

@@ -26,6 +26,7 @@ from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
+from recalld_server.adapters.ledger.removals import SqlRemovals
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
@@ -61,6 +62,7 @@ from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
+from recalld_server.usecases.removal import RemovalJob, Removing
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.signal import Committed
 from recalld_server.usecases.watch import Watch
@@ -102,6 +104,7 @@ class Recalld:
     follow: Follow
     exporting: Exporting
     build: Build
+    removing: Removing
     lost: Callable[[], Awaitable[object]]
     opened: AsyncExitStack
 
@@ -216,6 +219,7 @@ async def _wired(
     build = Build(
         ledger,
         SqlGenerations(engine, clock),
+        projects,
         operations,
         index,
         features,
@@ -225,9 +229,11 @@ async def _wired(
         settings.index,
         model_of,
     )
+    removals = SqlRemovals(engine, clock)
     jobs: dict[OperationKind, Job] = {
         OperationKind.ADD: AddJob(add).run,
         OperationKind.EXPORT: ExportJob(exports, ledger, encoder, export_command, settings.export_hours).run,
+        OperationKind.DELETE_PROJECT: RemovalJob(removals, operations, ledger, index).run,
         **dict.fromkeys(BUILDS, build.run),
     }
     worker = Worker(operations, jobs, clock)
@@ -251,11 +257,12 @@ async def _wired(
         watch=Watch(ledger, read, committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         keys=Keys(SqlKeyRing(engine, clock), clock, ids),
-        projects=Administration(projects, ledger, index, projector, first, EXTRACTORS),
+        projects=Administration(projects, ledger, index, projector, worker, ids, first, EXTRACTORS),
         worker=worker,
         follow=Follow(operations, worker, clock, ids),
         exporting=exporting,
         build=build,
+        removing=Removing(removals, worker, ids),
         lost=lost,
         opened=opened.pop_all(),  # from here on `Recalld.close` lets go of them
     )

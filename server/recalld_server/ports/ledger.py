@@ -44,6 +44,7 @@ class Ledger(Protocol):
         Revisions get consecutive sequence numbers in commit order and strictly increasing times. Raises
         RevisionConflict, DuplicateText, OutcomeTaken (this request id was stored meanwhile), GenerationMoved (features
         were made for another generation), or MemoryNotFound for what lies outside the pin; then nothing was written.
+        A history is a RevisionConflict when there was ever a memory with its id.
         """
         ...
 

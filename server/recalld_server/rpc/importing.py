@@ -31,7 +31,8 @@ class _Batch:
     items: list[tuple[int, ImportItem]] = field(default_factory=list)
     failed: list[tuple[int, RecalldError]] = field(default_factory=list)
     last: int = -1
-    held: int = 0
+    held: int = 0  # bytes
+    revisions: int = 0
 
     def take(self, at: int, request: pb.ImportItem) -> bool:
         """Add an item; whether the batch is full."""
@@ -39,10 +40,11 @@ class _Batch:
             check(request)
             self.items.append((at, import_item(request)))
             self.held += request.ByteSize()
+            self.revisions += max(1, len(request.history.revisions))
         except RecalldError as error:
             self.failed.append((at, error))
         self.last = at
-        return len(self.items) + len(self.failed) >= TRANSACTION or self.held >= BATCH_BYTES
+        return self.revisions + len(self.failed) >= TRANSACTION or self.held >= BATCH_BYTES
 
 
 class Importing:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from recalld_server.domain.errors import FieldInvalid, NotYetAvailable, ProjectNotFound, RecalldError
+from recalld_server.domain.errors import FieldInvalid, ProjectNotFound, RecalldError
 from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import NewOperation, OperationKind
 from recalld_server.domain.projects import (
     DEFAULT_PROJECT,
     PROJECT_ID,
@@ -18,11 +20,13 @@ from recalld_server.domain.projects import (
     languages,
 )
 from recalld_server.domain.revision import Generation, Positions, RequestKey
+from recalld_server.ports.clock import Ids
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.repeats import repeatable
+from recalld_server.usecases.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Administration:
         ledger: Ledger,
         index: Index,
         projector: Projector,
+        worker: Worker,
+        ids: Ids,
         first: Generation,
         extractors: frozenset[str],
     ) -> None:
@@ -54,6 +60,8 @@ class Administration:
         self._ledger = ledger
         self._index = index
         self._projector = projector
+        self._worker = worker
+        self._ids = ids
         self._first = first
         self._extractors = extractors
 
@@ -107,19 +115,16 @@ class Administration:
     ) -> ProjectSettings:
         """Change some of the settings; calls that begin later go by them.
 
-        Raises ProjectNotFound, FieldInvalid (no such extractor), RequestIdReused, and NotYetAvailable for another
-        language than the index was made with: that takes a new index.
+        Another language begins a new index. Raises ProjectNotFound, FieldInvalid (no such extractor), RequestIdReused,
+        and WriteConflict for another language while an index is being built.
         """
         self._refuse_extractor(values.get("extractor", ""))
-
-        async def work() -> Mapping[str, Any]:
-            _, generation = await self._projects.settings(project)
-            wanted = values.get("language", generation.language) or self._first.language
-            if wanted != generation.language:
-                raise NotYetAvailable("A project's language is chosen when it is created.", feature="settings.language")
-            return await self._projects.change_settings(access, project, values, request)
-
-        return ProjectSettings.parse(await repeatable(self._projects, access, request, work))
+        same_work = RequestKey("UpdateProjectSettings", "", f"language {values.get('language', '')}")
+        build = NewOperation(self._ids.memory(), OperationKind.REBUILD_INDEX, project, request=same_work)
+        change = partial(self._projects.change_settings, access, project, values, request, build)
+        settings = ProjectSettings.parse(await repeatable(self._projects, access, request, change))
+        self._worker.nudge()
+        return settings
 
     async def usage(self, project: str) -> Usage:
         """Count what a project holds. Raises ProjectNotFound."""

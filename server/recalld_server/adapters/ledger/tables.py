@@ -213,6 +213,16 @@ keys = Table(
 Index("keys_project", keys.c.project, keys.c.create_time, keys.c.id)
 
 
+# Ids that are never given again. `generations` are index versions to clear away, as JSON, until that is done.
+deleted_projects = Table(
+    "deleted_projects",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("generations", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("cleared", Boolean, nullable=False),
+)
+
 # Long-running work. `fence` grows with every claim; `free_from` is when a lease ends or a retry may begin.
 operations = Table(
     "operations",
