@@ -1,0 +1,104 @@
+"""The two legs of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from weaviate.classes.query import MetadataQuery
+from weaviate.collections import CollectionAsync
+
+from recalld_server.adapters.index.weaviate.filters import Compiled, Condition
+from recalld_server.adapters.index.weaviate.objects import named, read
+from recalld_server.adapters.index.weaviate.tokens import question
+from recalld_server.domain.filters import matches
+from recalld_server.domain.memory import Scope
+from recalld_server.ports.index import IndexQuery
+
+MOST = 10_000  # objects in one answer; the engine refuses to give more
+DEEPER = 4  # times as many are asked for, while too few of those found fit the filter
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """(memory id, score), best first, and whether there is more at a larger depth."""
+
+    found: Sequence[tuple[str, float]]
+    more: bool
+
+
+async def keyword(
+    tenant: CollectionAsync[Any, Any], compiled: Compiled, query: IndexQuery, scope: Scope, depth: int
+) -> Leg:
+    """The best by BM25. Its weights are those of the whole tenant."""
+    if not len(query.terms):
+        return Leg((), more=False)
+    words = " ".join(question(scope, query.terms))
+
+    async def fetch(limit: int, properties: list[str]) -> Sequence[Any]:
+        found = await tenant.query.bm25(
+            query=words,
+            query_properties=["terms"],
+            filters=_asked(compiled.condition),
+            limit=limit,
+            return_properties=properties,
+            return_metadata=MetadataQuery(score=True),
+        )
+        return found.objects
+
+    return await _leg(fetch, lambda found: float(found.metadata.score), compiled, query, depth)
+
+
+async def vector(tenant: CollectionAsync[Any, Any], compiled: Compiled, query: IndexQuery, depth: int) -> Leg:
+    """The nearest by cosine."""
+    if query.vector is None:
+        return Leg((), more=False)
+    near = query.vector.tolist()
+
+    async def fetch(limit: int, properties: list[str]) -> Sequence[Any]:
+        found = await tenant.query.near_vector(
+            near_vector=near,
+            filters=_asked(compiled.condition),
+            limit=limit,
+            return_properties=properties,
+            return_metadata=MetadataQuery(distance=True),
+        )
+        return found.objects
+
+    return await _leg(fetch, lambda found: 1.0 - float(found.metadata.distance), compiled, query, depth)
+
+
+async def _leg(
+    fetch: Callable[[int, list[str]], Awaitable[Sequence[Any]]],
+    score: Callable[[Any], float],
+    compiled: Compiled,
+    query: IndexQuery,
+    depth: int,
+) -> Leg:
+    """The first `depth` that the filter admits: what it does not is made up for by asking for more.
+
+    Of more than 10,000 that the engine can't tell apart only the best of the leg are looked at; `more` then says that
+    this was not all.
+    """
+    properties = ["name"] if compiled.exact else ["name", "memory"]
+    limit = min(depth, MOST)
+    while True:
+        objects = await fetch(limit, properties)
+        found: dict[str, float] = {}
+        for one in objects:
+            memory_id = named(one.uuid, one.properties)
+            if compiled.exact or _fits(query, memory_id, one):
+                found.setdefault(memory_id, score(one))
+        more = len(objects) >= limit
+        if compiled.exact or len(found) >= depth or not more or limit == MOST:
+            return Leg(list(found.items())[:depth], more or len(found) > depth)
+        limit = min(limit * DEEPER, MOST)
+
+
+def _fits(query: IndexQuery, memory_id: str, one: Any) -> bool:
+    return query.filter is None or matches(query.filter, read(memory_id, one.properties["memory"]))
+
+
+def _asked(condition: Condition) -> Any:
+    return None if isinstance(condition, bool) else condition
