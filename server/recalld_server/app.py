@@ -53,6 +53,7 @@ class App:
     projecting: asyncio.Task[None]
     probing: asyncio.Task[None]
     clearing: asyncio.Task[None]
+    reconciling: asyncio.Task[None] | None
 
     @property
     def port(self) -> int:
@@ -92,7 +93,8 @@ class App:
         projecting = asyncio.create_task(recalld.projector.run())
         probing = asyncio.create_task(recalld.readiness.run(lambda ready: _tell(server, ready)))
         clearing = asyncio.create_task(recalld.janitor.run())
-        return cls(recalld, server, http, telemetry, projecting, probing, clearing)
+        reconciling = asyncio.create_task(recalld.reconciler.run()) if recalld.reconciler else None
+        return cls(recalld, server, http, telemetry, projecting, probing, clearing, reconciling)
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
@@ -103,6 +105,8 @@ class App:
             await self.http.stop()
             await _ended(self.projecting)
             await _ended(self.clearing)
+            if self.reconciling:
+                await _ended(self.reconciling)
             await self.telemetry.close()
         finally:
             await self.recalld.close()
@@ -148,7 +152,7 @@ async def serve(settings: Settings) -> None:
     try:
         print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         stop = asyncio.create_task(stopping.wait())
-        background = [app.projecting, app.probing, app.clearing]
+        background = [app.projecting, app.probing, app.clearing, *([app.reconciling] if app.reconciling else [])]
         await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,12 +24,13 @@ from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
+from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable, SettingMissing
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.index import Index
 from recalld_server.settings import Settings
 from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
@@ -44,26 +47,31 @@ from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
+from recalld_server.usecases.reconciler import Reconciler
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.writing import Writer
 
+log = logging.getLogger(__name__)
+
+EMBEDDED = "embedded"
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 
 @dataclass(frozen=True, slots=True)
 class Recalld:
-    """Everything that answers calls, wired. `levels` are gauges to read.
+    """Everything that answers calls, wired. `levels` are gauges to read; `reconciler` is for engines that need one.
 
     `close` lets go in the reverse order of `build`.
     """
 
     ledger: SqlLedger
-    index: EmbeddedIndex
+    index: Index
     embedder: Embedder
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]]
     readiness: Readiness
     projector: Projector
+    reconciler: Reconciler | None
     examiner: Examiner
     writer: Writer
     tokens: Tokens
@@ -120,6 +128,7 @@ async def build(
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
     _check(settings)
+    opening = _index(settings)
     clock = clock or SystemClock()
     instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
@@ -131,8 +140,7 @@ async def build(
         engine = await _ledger(settings.data_dir / "ledger.db")
         ledger = SqlLedger(engine, clock)
         opened.push_async_callback(ledger.close)
-        cache_bytes = settings.cache_mib * 1024 * 1024
-        index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+        index = await opening()
         opened.push_async_callback(index.close)
         levels = _levels(ledger, index, embedder, model)
         ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
@@ -141,7 +149,8 @@ async def build(
         features = FeatureMaker({embedder.model: embedder})
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        recalld = await _wired(ledger, engine, index, embedder, features, levels, first, clock, lock)
+        mends = settings.index != EMBEDDED
+        recalld = await _wired(ledger, engine, index, embedder, features, levels, first, clock, lock, mends=mends)
         opened.pop_all()  # `Recalld.close` lets go of them from here on
         return recalld
 
@@ -149,19 +158,22 @@ async def build(
 async def _wired(
     ledger: SqlLedger,
     engine: SqlEngine,
-    index: EmbeddedIndex,
+    index: Index,
     embedder: Embedder,
     features: FeatureMaker,
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]],
     first: Generation,
     clock: Clock,
     lock: FileLock,
+    *,
+    mends: bool,
 ) -> Recalld:
     ids = SystemIds()
     projector = Projector(ledger, index, clock)
     writer = Writer(ledger, projector)
     read = Read(ledger, clock)
     projects = SqlProjects(engine, clock)
+    examiner = Examiner(ledger, index)
     return Recalld(
         ledger=ledger,
         index=index,
@@ -169,7 +181,8 @@ async def _wired(
         levels=levels,
         readiness=Readiness(ledger, index, features, projector, clock),
         projector=projector,
-        examiner=Examiner(ledger, index),
+        reconciler=Reconciler(ledger, index, projector, examiner, clock) if mends else None,
+        examiner=examiner,
         writer=writer,
         tokens=Tokens(*await ledger.identity()),
         add=Add(ledger, projects, RulesExtractor(), features, writer, clock, ids),
@@ -187,15 +200,16 @@ async def _wired(
 
 
 def _levels(
-    ledger: SqlLedger, index: EmbeddedIndex, embedder: Cached, model: Embedder
+    ledger: SqlLedger, index: Index, embedder: Cached, model: Embedder
 ) -> Mapping[tuple[names.Metric, str], Callable[[], int]]:
     levels: dict[tuple[names.Metric, str], Callable[[], int]] = {
         (names.DEPTH, "ledger"): lambda: ledger.queued,
-        (names.DEPTH, "index"): lambda: index.queued,
         (names.CACHED, "features"): lambda: ledger.cached,
         (names.CACHED, "questions"): lambda: embedder.cached,
-        (names.VECTORS, "vectors"): lambda: index.held,
     }
+    if isinstance(index, EmbeddedIndex):  # another engine knows its own
+        levels[names.DEPTH, "index"] = lambda: index.queued
+        levels[names.VECTORS, "vectors"] = lambda: index.held
     if isinstance(model, MiniLm):  # the others keep their queues to themselves
         levels[names.DEPTH, "embedder"] = lambda: model.queued
     return levels
@@ -216,10 +230,32 @@ async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
 
 
 def _check(settings: Settings) -> None:
-    for name in ("ledger", "index"):
-        value = getattr(settings, name)
-        if value != "embedded":
-            raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
+    if settings.ledger != EMBEDDED:
+        raise SettingMissing(f"--ledger {settings.ledger!r} is not supported by this version; allowed: embedded.")
+
+
+def _index(settings: Settings) -> Callable[[], Awaitable[Index]]:
+    """How the index is opened, or at least tried: an engine elsewhere may come later. Raises SettingMissing."""
+    if settings.index == EMBEDDED:
+        cache_bytes = settings.cache_mib * 1024 * 1024
+        return partial(asyncio.to_thread, EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+    try:
+        # An extra, and its driver takes 0.9 s to import.
+        from recalld_server.adapters.index.weaviate.client import Address
+        from recalld_server.adapters.index.weaviate.store import WeaviateIndex
+    except ModuleNotFoundError as error:
+        raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install 'recalld[fleet]'.") from None
+    address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
+
+    async def opened() -> Index:
+        index = WeaviateIndex(address)
+        try:
+            await index.breaks()
+        except IndexUnavailable:
+            log.warning("index can't be reached; searches are refused until it can", extra={"index": str(address)})
+        return index
+
+    return opened
 
 
 async def _ledger(path: Path) -> SqliteEngine:

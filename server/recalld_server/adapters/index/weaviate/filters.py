@@ -42,7 +42,7 @@ class Compiled:
     exact: bool
 
 
-def compile(condition: Filter | None, scope: Scope, now: int) -> Compiled:
+def compiled(condition: Filter | None, scope: Scope, now: int) -> Compiled:
     """The entries inside a scope and a filter that have not expired at `now`, µs."""
     inside: list[Condition] = [Where.by_property(name).equal(wrapped(value)) for name, value in scope.items()]
     live = Where.by_property("expire_time").greater_than(moment(now))

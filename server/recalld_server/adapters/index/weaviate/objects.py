@@ -76,8 +76,7 @@ def tags(memory: Memory) -> list[str]:
     found = {digest("text", *element(memory.text)): None}
     if memory.expire_time is not None:
         found[digest("expire_time")] = None
-    for name, _ in memory.scope.items():
-        found[digest(name)] = None
+    found |= {digest(name): None for name, _ in memory.scope.items()}
     fields: Iterable[tuple[str, Any]] = [(METADATA + name, value) for name, value in memory.metadata.items()]
     for field, value in [*fields, *([("categories", list(memory.categories))] if memory.categories else [])]:
         if value is None:

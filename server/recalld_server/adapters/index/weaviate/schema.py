@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from weaviate import WeaviateAsyncClient
 from weaviate.classes.config import (
@@ -16,6 +17,7 @@ from weaviate.classes.config import (
 )
 from weaviate.exceptions import UnexpectedStatusCodeError
 
+from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, digest
 from recalld_server.domain.revision import Generation
 
@@ -73,9 +75,11 @@ async def ensure(driver: WeaviateAsyncClient, generation: Generation, replicatio
 
 def _properties() -> list[Property]:
     """What an object holds; see `objects.py`. Nothing is indexed but what is asked for."""
-    kept = {"index_filterable": False, "index_searchable": False}
-    exact = {"index_filterable": True, "index_searchable": False, "tokenization": Tokenization.FIELD}
-    times = {"index_filterable": True, "index_range_filters": True, "index_searchable": False}
+    exact = partial(Property, index_filterable=True, index_searchable=False, tokenization=Tokenization.FIELD)
+    kept = partial(Property, index_filterable=False, index_searchable=False)
+    time = partial(
+        Property, data_type=DataType.DATE, index_filterable=True, index_searchable=False, index_range_filters=True
+    )
     return [
         Property(
             name="terms",
@@ -84,12 +88,9 @@ def _properties() -> list[Property]:
             index_filterable=False,
             index_searchable=True,
         ),
-        *(Property(name=name, data_type=DataType.TEXT, **exact) for name in SCOPE_FIELDS),
-        Property(name="tags", data_type=DataType.TEXT_ARRAY, **exact),
-        *(Property(name=name, data_type=DataType.DATE, **times) for name in ("create_time", "update_time")),
-        Property(name="expire_time", data_type=DataType.DATE, **times),
-        Property(name="revision", data_type=DataType.INT, **kept),
-        Property(name="memory", data_type=DataType.TEXT, **kept),
-        Property(name="name", data_type=DataType.TEXT, **kept),
-        Property(name="mark", data_type=DataType.INT, **kept),
+        *(exact(name=name, data_type=DataType.TEXT) for name in SCOPE_FIELDS),
+        exact(name="tags", data_type=DataType.TEXT_ARRAY),
+        *(time(name=name) for name in TIME_FIELDS),
+        *(kept(name=name, data_type=DataType.TEXT) for name in ("memory", "name")),
+        *(kept(name=name, data_type=DataType.INT) for name in ("revision", "mark")),
     ]

@@ -18,7 +18,7 @@ from weaviate.collections import CollectionAsync
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Absent, Address, Client, refuse
-from recalld_server.adapters.index.weaviate.filters import compile
+from recalld_server.adapters.index.weaviate.filters import compiled
 from recalld_server.adapters.index.weaviate.legs import keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
 from recalld_server.domain.errors import IndexUnavailable
@@ -93,14 +93,14 @@ class WeaviateIndex:
         scope = query.scope.narrowed(access.pin)
         if scope is None or depth < 1:
             return Nominations((), (), exhausted=scope is None)
-        compiled = compile(query.filter, scope, query.now)
-        if compiled.condition is False:
+        asked = compiled(query.filter, scope, query.now)
+        if asked.condition is False:
             return NOTHING
 
         async def work(driver: WeaviateAsyncClient) -> Nominations:
             searched = _tenant(driver, access.project, generation)
             words, meaning = await asyncio.gather(
-                keyword(searched, compiled, query, scope, depth), vector(searched, compiled, query, depth)
+                keyword(searched, asked, query, scope, depth), vector(searched, asked, query, depth)
             )
             return Nominations(words.found, meaning.found, not words.more and not meaning.more)
 
@@ -108,7 +108,14 @@ class WeaviateIndex:
 
     async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
         after = START
-        while page := await self._reading(lambda driver: _page(_tenant(driver, project, generation), after), APPLY, []):
+
+        async def read(driver: WeaviateAsyncClient) -> list[Any]:
+            tenant = _tenant(driver, project, generation)
+            found = await tenant.query.fetch_objects(limit=PAGE, after=after, return_properties=["revision", "name"])
+            return list(found.objects)
+
+        nothing: list[Any] = []
+        while page := await self._reading(read, APPLY, nothing):
             for found in page:
                 if found.uuid != MARK:
                     yield named(found.uuid, found.properties), int(found.properties["revision"])
@@ -137,7 +144,7 @@ class WeaviateIndex:
 
     async def breaks(self) -> int:
         """Lost connections and sick nodes, as far as they were seen."""
-        nodes = await self._reading(lambda driver: driver.cluster.nodes(output="minimal"), SEARCH, [])
+        nodes = await self._client.call(lambda driver: driver.cluster.nodes(output="minimal"), SEARCH)
         sick = [node.name for node in nodes if node.status != "HEALTHY"]
         if sick:
             self._breaks += not self._sick
@@ -214,11 +221,6 @@ async def _delete(tenant: Tenant, ids: Sequence[UUID]) -> None:
         done = await written.data.delete_many(where=Where.by_id().contains_any(ids[at : at + DELETES]))
         if done.failed:
             raise IndexUnavailable
-
-
-async def _page(tenant: Tenant, after: str) -> list[Any]:
-    found = await tenant.query.fetch_objects(limit=PAGE, after=after, return_properties=["revision", "name"])
-    return list(found.objects)
 
 
 async def _left(tenant: Tenant, ids: Sequence[str]) -> int:
