@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 from grpc.aio import AioRpcError
@@ -49,13 +49,15 @@ class Address:
         """Of a URL as `FORM`. Raises SettingMissing."""
         try:
             parts = urlsplit(url)
-            given = {name: int(values[0]) for name, values in parse_qs(parts.query, strict_parsing=True).items()}
+            given = {name: int(value) for name, value in parse_qsl(parts.query, strict_parsing=bool(parts.query))}
+            if not given.keys() <= {"grpc_port", "replication"}:
+                raise ValueError
             if parts.scheme != "weaviate" or not parts.hostname or parts.path.strip("/") or parts.username:
                 raise ValueError
             found = cls(parts.hostname, parts.port or 8080, tls=tls, key=key, **given)
             if not (0 < found.grpc_port < 65536 and found.replication > 0):
                 raise ValueError
-        except (ValueError, TypeError):  # a port that is no number, an unknown parameter
+        except ValueError:
             raise SettingMissing(f"--index must be embedded or {FORM}; keys go into RECALLD_INDEX_KEY.") from None
         return found
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from weaviate.classes.query import MetadataQuery
 from weaviate.collections import CollectionAsync
@@ -17,7 +18,14 @@ from recalld_server.domain.memory import Scope
 from recalld_server.ports.index import IndexQuery
 
 MOST = 10_000  # objects in one answer; the engine refuses to give more
-DEEPER = 4  # times as many are asked for, while too few of those found fit the filter
+DEEPER = 8  # times as many are asked for, while too few of those found fit the filter
+
+
+Objects: TypeAlias = Sequence[Any]
+Tenant: TypeAlias = CollectionAsync[Any, Any]
+Ask: TypeAlias = Callable[
+    [Callable[[Tenant], Awaitable[Objects]]], Awaitable[Objects]
+]  # one request, with its deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +36,17 @@ class Leg:
     more: bool
 
 
-async def keyword(
-    tenant: CollectionAsync[Any, Any], compiled: Compiled, query: IndexQuery, scope: Scope, depth: int
-) -> Leg:
-    """The best by BM25. Its weights are those of the whole tenant."""
+async def keyword(ask: Ask, compiled: Compiled, query: IndexQuery, scope: Scope, depth: int) -> Leg:
+    """The best by BM25, whose weights are those of the whole tenant, where every token of a small scope is rare.
+
+    That flattens them, and costs little: beside 50,000 memories of others the final top 10 of LoCoMo's questions share
+    .993 with those over the embedded index, which weighs within the scope; recall@10 is .836 with both.
+    """
     if not len(query.terms):
         return Leg((), more=False)
     words = " ".join(question(scope, query.terms))
 
-    async def fetch(limit: int, properties: list[str]) -> Sequence[Any]:
+    async def fetch(tenant: Tenant, limit: int, properties: list[str]) -> Objects:
         found = await tenant.query.bm25(
             query=words,
             query_properties=["terms"],
@@ -47,16 +57,16 @@ async def keyword(
         )
         return found.objects
 
-    return await _leg(fetch, lambda found: float(found.metadata.score), compiled, query, depth)
+    return await _leg(ask, fetch, lambda found: float(found.metadata.score), compiled, query, depth)
 
 
-async def vector(tenant: CollectionAsync[Any, Any], compiled: Compiled, query: IndexQuery, depth: int) -> Leg:
+async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) -> Leg:
     """The nearest by cosine."""
     if query.vector is None:
         return Leg((), more=False)
     near = query.vector.tolist()
 
-    async def fetch(limit: int, properties: list[str]) -> Sequence[Any]:
+    async def fetch(tenant: Tenant, limit: int, properties: list[str]) -> Objects:
         found = await tenant.query.near_vector(
             near_vector=near,
             filters=_asked(compiled.condition),
@@ -66,11 +76,12 @@ async def vector(tenant: CollectionAsync[Any, Any], compiled: Compiled, query: I
         )
         return found.objects
 
-    return await _leg(fetch, lambda found: 1.0 - float(found.metadata.distance), compiled, query, depth)
+    return await _leg(ask, fetch, lambda found: 1.0 - float(found.metadata.distance), compiled, query, depth)
 
 
 async def _leg(
-    fetch: Callable[[int, list[str]], Awaitable[Sequence[Any]]],
+    ask: Ask,
+    fetch: Callable[..., Awaitable[Objects]],
     score: Callable[[Any], float],
     compiled: Compiled,
     query: IndexQuery,
@@ -84,7 +95,7 @@ async def _leg(
     properties = ["name"] if compiled.exact else ["name", "memory"]
     limit = min(depth, MOST)
     while True:
-        objects = await fetch(limit, properties)
+        objects = await ask(partial(fetch, limit=limit, properties=properties))
         found: dict[str, float] = {}
         for one in objects:
             memory_id = named(one.uuid, one.properties)

@@ -14,12 +14,11 @@ from weaviate import WeaviateAsyncClient
 from weaviate.classes.config import ConsistencyLevel
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter as Where
-from weaviate.collections import CollectionAsync
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Absent, Address, Client, refuse
 from recalld_server.adapters.index.weaviate.filters import compiled
-from recalld_server.adapters.index.weaviate.legs import keyword, vector
+from recalld_server.adapters.index.weaviate.legs import Objects, Tenant, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Access
@@ -27,15 +26,14 @@ from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
 
 T = TypeVar("T")
-Tenant = CollectionAsync[Any, Any]
 log = logging.getLogger(__name__)
 
 # Seconds for one call.
-SEARCH = 1.5  # a search without the engine fails within 2 s, all in all
-APPLY = 4.0  # less than a write waits for it
+SEARCH = 1.5  # each of its requests: without an answer a search fails within 2 s, all in all
+APPLY = 10.0  # each of its requests; who waits for a write has a limit of its own
 MAKE = 10.0  # of collections and tenants: every node has to agree
 PAGE = 1000  # entries read at a time
-PUTS = 200  # objects in one request, and
+PUTS = 100  # objects in one request, and
 PUT_BYTES = 4 * 2**20  # about how large it may be; the engine refuses 100 MB
 DELETES = 1000  # objects in one request; the engine stops at 10,000
 START = "00000000-0000-0000-0000-000000000000"
@@ -65,15 +63,16 @@ class WeaviateIndex:
         for entry in added.values():
             _check(entry, generation)
         gone = [key(memory_id) for memory_id in dict.fromkeys(deletes) if memory_id not in added]
-        if gone:
-            await self._reading(lambda driver: _delete(_tenant(driver, project, generation), gone), APPLY, None)
+        for at in range(0, len(gone), DELETES):
+            some = gone[at : at + DELETES]
+            await self._reading(lambda driver: _delete(_tenant(driver, project, generation), some), APPLY, None)  # noqa: B023
         objects = [data_object(entry) for entry in added.values()]
         place = (project, generation.name)
         if mark > self._marks.get(place, 0):
             objects.append(mark_object(mark))
-        if objects:
-            await self._making(generation, lambda driver: _put(_tenant(driver, project, generation), objects))
-            self._marks[place] = max(mark, self._marks.get(place, 0))
+        for batch in _batches(objects):
+            await self._making(generation, lambda driver: _put(_tenant(driver, project, generation), batch))  # noqa: B023
+        self._marks[place] = max(mark, self._marks.get(place, 0))
 
     async def mark(self, project: str, generation: Generation) -> int:
         """Asks the engine, so that one that was lost or can't be reached is noticed."""
@@ -97,14 +96,16 @@ class WeaviateIndex:
         if asked.condition is False:
             return NOTHING
 
-        async def work(driver: WeaviateAsyncClient) -> Nominations:
-            searched = _tenant(driver, access.project, generation)
-            words, meaning = await asyncio.gather(
-                keyword(searched, asked, query, scope, depth), vector(searched, asked, query, depth)
+        async def ask(request: Callable[[Tenant], Awaitable[Objects]]) -> Objects:
+            nothing: Objects = ()
+            return await self._reading(
+                lambda driver: request(_tenant(driver, access.project, generation)), SEARCH, nothing
             )
-            return Nominations(words.found, meaning.found, not words.more and not meaning.more)
 
-        return await self._reading(work, SEARCH, NOTHING)
+        words, meaning = await asyncio.gather(
+            keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
+        )
+        return Nominations(words.found, meaning.found, not words.more and not meaning.more)
 
     async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
         after = START
@@ -209,18 +210,16 @@ def _batches(objects: Sequence[DataObject[Any, Any]]) -> list[list[DataObject[An
 
 async def _put(tenant: Tenant, objects: Sequence[DataObject[Any, Any]]) -> None:
     """A refused object raises nothing by itself: it only stands among the errors."""
-    for batch in _batches(objects):
-        done = await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.insert_many(batch)
-        if done.errors:
-            refuse(error.message for error in done.errors.values())
+    done = await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.insert_many(objects)
+    if done.errors:
+        refuse(error.message for error in done.errors.values())
 
 
 async def _delete(tenant: Tenant, ids: Sequence[UUID]) -> None:
     written = tenant.with_consistency_level(ConsistencyLevel.QUORUM)
-    for at in range(0, len(ids), DELETES):
-        done = await written.data.delete_many(where=Where.by_id().contains_any(ids[at : at + DELETES]))
-        if done.failed:
-            raise IndexUnavailable
+    done = await written.data.delete_many(where=Where.by_id().contains_any(ids))
+    if done.failed:
+        raise IndexUnavailable
 
 
 async def _left(tenant: Tenant, ids: Sequence[str]) -> int:
