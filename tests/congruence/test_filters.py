@@ -15,6 +15,7 @@ import sqlean
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Engine, Float, Index, MetaData, Table, Text, create_engine, insert, select
+from tests.congruence.index_store import IndexStore
 
 from recalld_server.adapters.sql.filters import FilterCompiler, facets
 from recalld_server.domain.filters import (
@@ -95,12 +96,15 @@ def sqlite() -> Store:
     return PlainTables(create_engine("sqlite://", module=sqlean.dbapi2))
 
 
-STORES: dict[str, Callable[[], Store]] = {"sqlite": sqlite}
+STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
+    "sqlite": lambda request: sqlite(),
+    "weaviate": lambda request: IndexStore(request.getfixturevalue("weaviate").url),
+}
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("weaviate", marks=pytest.mark.needs_weaviate)])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    made = STORES[request.param]()
+    made = STORES[request.param](request)
     yield made
     made.close()
 

@@ -45,12 +45,11 @@ class Compiled:
 def compiled(condition: Filter | None, scope: Scope, now: int) -> Compiled:
     """The entries inside a scope and a filter that have not expired at `now`, µs."""
     inside: list[Condition] = [Where.by_property(name).equal(wrapped(value)) for name, value in scope.items()]
-    live = Where.by_property("expire_time").greater_than(moment(now))
-    if condition is None:
-        return Compiled(_all([*inside, live]), exact=True)
+    if orderly(now):
+        inside.append(Where.by_property("expire_time").greater_than(moment(now)))
     compiler = _Compiler()
-    wanted = compiler.bound(condition, above=True)
-    return Compiled(_all([*inside, live, wanted]), compiler.exact)
+    wanted = True if condition is None else compiler.bound(condition, above=True)
+    return Compiled(_all([*inside, wanted]), compiler.exact and orderly(now))
 
 
 class _Compiler:

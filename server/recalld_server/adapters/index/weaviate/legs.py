@@ -108,7 +108,8 @@ async def _leg(
 
 
 def _fits(query: IndexQuery, memory_id: str, one: Any) -> bool:
-    return query.filter is None or matches(query.filter, read(memory_id, one.properties["memory"]))
+    memory = read(memory_id, one.properties["memory"])
+    return memory.live_at(query.now) and (query.filter is None or matches(query.filter, memory))
 
 
 def _asked(condition: Condition) -> Any:

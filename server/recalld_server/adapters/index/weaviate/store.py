@@ -49,7 +49,7 @@ class WeaviateIndex:
         self._made: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
         self._breaks = 0
-        self._sick = False
+        self._healthy: set[str] | None = None
 
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
@@ -146,13 +146,13 @@ class WeaviateIndex:
     async def breaks(self) -> int:
         """Lost connections and sick nodes, as far as they were seen."""
         nodes = await self._client.call(lambda driver: driver.cluster.nodes(output="minimal"), SEARCH)
-        sick = [node.name for node in nodes if node.status != "HEALTHY"]
-        if sick:
-            self._breaks += not self._sick
-            self._sick = True
-            log.warning("nodes are not healthy", extra={"nodes": sick})
+        healthy = {node.name for node in nodes if node.status == "HEALTHY"}
+        if self._healthy not in (None, healthy):  # one went, or came back; in between it may not be listed at all
+            self._breaks += 1
+        self._healthy = healthy
+        if len(healthy) < len(nodes):
+            log.warning("nodes are not healthy", extra={"nodes": len(nodes), "healthy": len(healthy)})
             raise IndexUnavailable
-        self._sick = False
         return self._breaks + self._client.breaks
 
     async def close(self) -> None:
