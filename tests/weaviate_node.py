@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HOST = "127.0.0.1"
-START = 90  # seconds until a node answers, on a busy machine
+START = 60  # seconds until a node answers, on a busy machine
 TRIES = 3  # starts, if a port was taken between looking for it and using it
 
 

@@ -11,6 +11,7 @@ import logging
 
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.memory import Access
+from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
@@ -59,8 +60,8 @@ class Reconciler:
     async def _mended(self, project: str) -> bool:
         """Repair a project; False if something stays wrong. What is wrong once only was being written meanwhile."""
         generation = await self._ledger.generation(project)
-        head = (await self._ledger.positions(Access(project))).head
-        if head and not await self._index.mark(project, generation):
+        if await self._lost(project, generation):
+            # Rebuilding refuses searches meanwhile; filling it entry by entry would answer them with nothing.
             log.warning("index is lost and made anew", extra={"project": project})
             await self._projector.rebuild(project)
         elif self._whole is not None:
@@ -77,3 +78,9 @@ class Reconciler:
             for at in range(0, len(todo), BATCH):
                 await self._projector.apply(project, generation, todo[at : at + BATCH], anew=True)
         return False
+
+    async def _lost(self, project: str, generation: Generation) -> bool:
+        """Whether nothing at all is there of what should be."""
+        if not await self._ledger.live(project, "", 1) or await self._index.mark(project, generation):
+            return False
+        return await anext(self._index.entries(project, generation), None) is None
