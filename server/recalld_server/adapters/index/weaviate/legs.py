@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
+from uuid import UUID
 
+from weaviate.classes.query import Filter as Where
 from weaviate.classes.query import MetadataQuery
 from weaviate.collections import CollectionAsync
 
@@ -18,6 +20,7 @@ from recalld_server.domain.memory import Scope
 from recalld_server.ports.index import IndexQuery
 
 MOST = 10_000  # objects in one answer; the engine refuses to give more
+BARE = 200  # objects up to which names are asked for by themselves: reading them with each costs a third of a search
 DEEPER = 8  # times as many are asked for, while too few of those found fit the filter
 
 
@@ -93,18 +96,36 @@ async def _leg(
     this was not all.
     """
     properties = ["name"] if compiled.exact else ["name", "memory"]
+    if compiled.exact and depth <= BARE:
+        properties = []
     limit = min(depth, MOST)
     while True:
         objects = await ask(partial(fetch, limit=limit, properties=properties))
+        names = {} if properties else await _names(ask, objects)
         found: dict[str, float] = {}
         for one in objects:
-            memory_id = named(one.uuid, one.properties)
+            memory_id = names.get(one.uuid) or named(one.uuid, one.properties)
             if compiled.exact or _fits(query, memory_id, one):
                 found.setdefault(memory_id, score(one))
         more = len(objects) >= limit
         if compiled.exact or len(found) >= depth or not more or limit == MOST:
             return Leg(list(found.items())[:depth], more or len(found) > depth)
         limit = min(limit * DEEPER, MOST)
+
+
+async def _names(ask: Ask, objects: Objects) -> dict[UUID, str]:
+    """The ids of those among the memories whose object is not called as they are: few, and mostly none."""
+    derived = [one.uuid for one in objects if one.uuid.version == 5]
+    if not derived:
+        return {}
+
+    async def fetch(tenant: Tenant) -> Objects:
+        found = await tenant.query.fetch_objects(
+            filters=Where.by_id().contains_any(derived), limit=len(derived), return_properties=["name"]
+        )
+        return found.objects
+
+    return {one.uuid: named(one.uuid, one.properties) for one in await ask(fetch)}
 
 
 def _fits(query: IndexQuery, memory_id: str, one: Any) -> bool:

@@ -49,6 +49,7 @@ class WeaviateIndex:
         self._made: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
         self._breaks = 0
+        self._seen = 0
         self._healthy: set[str] | None = None
 
     async def apply(
@@ -168,6 +169,10 @@ class WeaviateIndex:
     async def _making(self, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]) -> None:
         """Do `work` in the collection, which is made when it is not there, also when it was there a moment ago."""
         name = schema.collection(generation)
+        if self._seen != self._client.breaks:
+            # Whatever came back may be empty, and an engine that makes schemas by itself would make a wrong one.
+            self._made.clear()
+            self._seen = self._client.breaks
         for again in (False, True):
             if again or name not in self._made:
                 await self._client.call(lambda driver: schema.ensure(driver, generation, self._replication), MAKE)
