@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from tests import weaviate_node
 
 if TYPE_CHECKING:
     from tests.postgres import PostgresServer
 
 ENGINES = ("embedded", "all")
-ELSEWHERE = ("needs_grpcurl", "needs_postgres")
+PROGRAMS = ("grpcurl", "postgres", "weaviate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,15 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for name in ELSEWHERE:
-        config.addinivalue_line("markers", f"{name}: runs that program; part of --engines=all")
+    for name in PROGRAMS:
+        config.addinivalue_line("markers", f"needs_{name}: runs the real {name}; part of --engines=all")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests of other engines are not part of a plain run at all, rather than skipped."""
     if config.getoption("--engines") == "all":
         return
-    kept = [item for item in items if not any(item.get_closest_marker(name) for name in ELSEWHERE)]
+    kept = [item for item in items if not any(item.get_closest_marker(f"needs_{name}") for name in PROGRAMS)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 
@@ -75,3 +76,10 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     """An empty ledger in a database of its own."""
     with postgres.database("ledger") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def weaviate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weaviate_node.Node]:
+    """One node for the whole run. Tests that kill a node start their own."""
+    with weaviate_node.running(tmp_path_factory.mktemp("weaviate")) as node:
+        yield node

@@ -59,6 +59,7 @@ class App:
     probing: asyncio.Task[None]
     clearing: asyncio.Task[None]
     working: asyncio.Task[None]
+    reconciling: asyncio.Task[None] | None
 
     @property
     def port(self) -> int:
@@ -99,7 +100,8 @@ class App:
         probing = asyncio.create_task(recalld.readiness.run(lambda ready: _tell(server, ready)))
         clearing = asyncio.create_task(recalld.janitor.run())
         working = asyncio.create_task(recalld.worker.run())
-        return cls(recalld, server, http, telemetry, projecting, probing, clearing, working)
+        reconciling = asyncio.create_task(recalld.reconciler.run()) if recalld.reconciler else None
+        return cls(recalld, server, http, telemetry, projecting, probing, clearing, working, reconciling)
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
@@ -112,6 +114,8 @@ class App:
             await _ended(self.working)  # work under way is given back while the ledger still answers
             await _ended(self.projecting)
             await _ended(self.clearing)
+            if self.reconciling:
+                await _ended(self.reconciling)
             await self.telemetry.close()
         finally:
             await self.recalld.close()
@@ -158,6 +162,7 @@ async def serve(settings: Settings) -> None:
         print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         ends = [asyncio.ensure_future(end) for end in (stopping.wait(), app.recalld.lost())]
         background = [app.projecting, app.probing, app.clearing, app.working]
+        background += [app.reconciling] if app.reconciling else []
         await asyncio.wait([*ends, *background], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()

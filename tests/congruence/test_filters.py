@@ -15,6 +15,7 @@ import sqlean
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Engine, Float, Index, MetaData, Table, Text, create_engine, insert, select
+from tests.congruence.index_store import IndexStore
 
 from recalld_server.adapters.sql.filters import FilterCompiler, facets
 from recalld_server.domain.filters import (
@@ -105,8 +106,18 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[Store]:
         store.close()
 
 
-STORES: dict[str, Callable[[pytest.FixtureRequest], Iterator[Store]]] = {"sqlite": sqlite, "postgres": postgres}
-ELSEWHERE = {"postgres": pytest.mark.needs_postgres}
+def weaviate(request: pytest.FixtureRequest) -> Iterator[Store]:
+    store = IndexStore(request.getfixturevalue("weaviate").url)
+    yield store
+    store.close()
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], Iterator[Store]]] = {
+    "sqlite": sqlite,
+    "postgres": postgres,
+    "weaviate": weaviate,
+}
+ELSEWHERE = {"postgres": pytest.mark.needs_postgres, "weaviate": pytest.mark.needs_weaviate}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=ELSEWHERE.get(name, ())) for name in STORES])

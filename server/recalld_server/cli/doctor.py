@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recalld_server.cli.serve import DataDir, Ledger
+from recalld_server.cli.serve import DataDir, Index, Ledger
 
 if TYPE_CHECKING:
     from recalld_server.bootstrap import Recalld
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def doctor(
     data_dir: DataDir = None,
     ledger: Ledger = None,
+    index: Index = None,
     rebuild_index: Annotated[
         bool, typer.Option("--rebuild-index", help="Make the index anew from the ledger.")
     ] = False,
@@ -27,7 +28,8 @@ def doctor(
     from recalld_server.settings import Settings
 
     try:
-        sound = asyncio.run(_examine(Settings.read({"data_dir": data_dir, "ledger": ledger}), rebuild_index))
+        settings = Settings.read({"data_dir": data_dir, "ledger": ledger, "index": index})
+        sound = asyncio.run(_examine(settings, rebuild_index))
     except (RecalldError, ValueError) as error:
         typer.echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
@@ -62,7 +64,8 @@ async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     report = await recalld.examiner.examine(project)
     typer.echo(
         f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
-        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned"
+        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, "
+        f"{report.unfound} not found by vector"
     )
     if report.pending and not report.wrong:
         typer.echo(f"project {project}: what is pending will be applied when a server starts")

@@ -10,6 +10,10 @@ import typer
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the ledger and the index [RECALLD_DATA_DIR]; default: the platform's.")
 ]
+Index = Annotated[
+    str | None,
+    typer.Option(help="What answers searches: embedded, or weaviate://HOST:PORT?grpc_port=PORT [RECALLD_INDEX]."),
+]
 
 Ledger = Annotated[
     str | None,
@@ -33,7 +37,7 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [RECALLD_HOST]; default 127.0.0.1.")] = None,
     ledger: Ledger = None,
-    index: Annotated[str | None, typer.Option(help="What answers searches [RECALLD_INDEX]; default embedded.")] = None,
+    index: Index = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [RECALLD_LOG_LEVEL].")] = None,
     tls_cert: Annotated[
         str | None, typer.Option(help="PEM file of the server's certificate and its chain [RECALLD_TLS_CERT].")

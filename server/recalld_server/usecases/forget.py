@@ -23,6 +23,11 @@ BACKUPS = Leg(
     LegState.NOT_COVERED,
     "Copies of the data folder, snapshots of its file system, and what a disk keeps of blocks written over.",
 )
+INDEX_FILES = Leg(
+    "index_file",
+    LegState.NOT_COVERED,
+    "The index's engine keeps what was deleted in its files until it merges them, which it does when it sees fit.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,7 @@ class Forget:
             return [Leg("index", LegState.PENDING, "It could not be reached; it is told as soon as it can be.")]
         return [
             _leg("index", left.entries, "It is told of the rest within seconds."),
-            _leg("index_file", not left.clean, _FILE),
+            _leg("index_file", not left.clean, _FILE) if left.clean is not None else INDEX_FILES,
         ]
 
 

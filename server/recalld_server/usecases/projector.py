@@ -32,10 +32,11 @@ class Projector:
         self._clock = clock
         self._caught_up: set[str] = set()
 
-    async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
+    async def apply(self, project: str, generation: Generation, ids: Sequence[str], *, anew: bool = False) -> bool:
         """Put what the ledger says of `ids` into the index and clear what was pending for them.
 
-        The ledger is read again after the index was written: an older state may have overtaken a newer one on the way.
+        `anew`: their entries are taken out first, for engines that mend nothing by putting the same again. The ledger
+        is read again after the index was written: an older state may have overtaken a newer one on the way.
         False when other writers kept moving them; they stay pending. Raises IndexUnavailable.
         """
         todo = list(dict.fromkeys(ids))
@@ -46,6 +47,8 @@ class Projector:
                 entries, stand = await self._ledger.entries(project, generation, todo)
             with span("apply"):
                 gone = [id for id in todo if id not in entries]
+                if anew:
+                    await self._index.apply(project, generation, [], todo, stand.applied)
                 await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
             applied = {id: entries[id].memory.revision if id in entries else 0 for id in todo}
             try:
@@ -85,6 +88,14 @@ class Projector:
         self._caught_up.add(project)
         if added:
             log.info("index caught up", extra={"project": project, "changes": added})
+
+    async def redo(self, project: str, after: int) -> None:
+        """Apply everything changed after a sequence number anew. Busy memories are left to the next round."""
+        generation = await self._ledger.generation(project)
+        await self._ledger.pend_after(project, generation, after)
+        while waiting := await self._ledger.pending(project, generation, BATCH):
+            if not await self.apply(project, generation, waiting, anew=True):
+                return
 
     async def rebuild(self, project: str) -> None:
         """Drop the project's entries and make them anew from the ledger."""
