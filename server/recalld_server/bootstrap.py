@@ -7,8 +7,8 @@ import importlib.util
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -137,6 +137,27 @@ def hold(settings: Settings) -> FileLock:
         ) from None
     except OSError as error:
         raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
+
+
+@contextmanager
+def hold_ledger(settings: Settings) -> Iterator[None]:
+    """Keep servers of this machine off a ledger in a file, and off the data folder. Raises as `hold`."""
+    with ExitStack() as held:
+        held.callback(hold(settings).release)
+        if lock := _hold_file(settings):
+            held.callback(lock.release)
+        yield
+
+
+def _hold_file(settings: Settings) -> FileLock | None:
+    """Take a ledger in a file that the data folder's lock does not stand for. Raises DataFolderBusy."""
+    path = ledger_file(settings)
+    if path is None or settings.ledger == EMBEDDED:
+        return None
+    try:
+        return _locked(path.with_name(path.name + ".lock"))
+    except Timeout:
+        raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another --ledger.") from None
 
 
 def _locked(path: Path) -> FileLock:
@@ -350,23 +371,24 @@ def ledger_file(settings: Settings) -> Path | None:
     return None if URL.match(settings.ledger) else Path(settings.ledger)
 
 
-async def open_ledger(settings: Settings) -> SqlEngine:
+async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqlEngine:
     """The engine that `settings` name, with its tables up to date. Raises SettingMissing, LedgerUnavailable.
 
-    No error tells more of a URL than its host, port and database: the rest may be secret.
+    `unfinished`: also a copy that `recalld migrate` has not finished. No error tells more of a URL than its host, port
+    and database: the rest may be secret.
     """
     path = ledger_file(settings)
     if path is None:
-        return await _postgres(settings.ledger)
+        return await _postgres(settings.ledger, unfinished)
     try:
-        return await open_sqlite(path)
+        return await open_sqlite(path, unfinished=unfinished)
     except LedgerUnavailable as error:
         # The wrong folder may have been given.
         causes = "it is damaged, or of another program, or of a newer version of this service"
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
 
 
-async def _postgres(url: str) -> PostgresEngine:
+async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
     form = "postgresql://user:password@host:port/database"
     try:
         parts = urlsplit(url)
@@ -378,7 +400,7 @@ async def _postgres(url: str) -> PostgresEngine:
     if importlib.util.find_spec("psycopg") is None:
         raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
     try:
-        return await open_postgres(url)
+        return await open_postgres(url, unfinished=unfinished)
     except ArgumentError:
         raise SettingMissing(f"--ledger is not of the form {form}.") from None
     except LedgerUnavailable as error:
@@ -395,12 +417,8 @@ async def _placed(
     Raises SettingMissing when there is no place, LedgerUnavailable.
     """
     if not isinstance(engine, PostgresEngine):
-        path = ledger_file(settings)
-        if path and settings.ledger != EMBEDDED:  # then the data folder's lock does not stand for it
-            try:
-                opened.callback(_locked(path.with_name(path.name + ".lock")).release)
-            except Timeout:
-                raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another --ledger.") from None
+        if lock := _hold_file(settings):
+            opened.callback(lock.release)
         return Committed(), asyncio.Event().wait
     from recalld_server.adapters.sql.courier import Courier  # psycopg is there, as the engine is
 

@@ -22,13 +22,15 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# One row: who this ledger is. `keys_created` is set with the first key and never unset (design, section 10).
+# One row: who this ledger is. `keys_created` is set with the first key and never unset (design, section 10);
+# `unfinished` is set while the ledger is being copied from another.
 ledger = Table(
     "ledger",
     metadata,
     Column("id", Text, primary_key=True),
     Column("secret", LargeBinary, nullable=False),
     Column("keys_created", Boolean, nullable=False, server_default=false()),
+    Column("unfinished", Boolean, nullable=False, server_default=false()),
 )
 
 projects = Table(
