@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -431,8 +430,6 @@ async def _placed(
 
 async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:
     if settings.embedder == "minilm":
-        # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
     if settings.embedder == "openai":
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
