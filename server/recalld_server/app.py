@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from google.longrunning import operations_pb2_grpc
+
 from recalld.v1 import (
     entity_service_pb2_grpc,
-    export_service_pb2,
     export_service_pb2_grpc,
     memory_service_pb2_grpc,
     project_service_pb2_grpc,
@@ -23,10 +24,14 @@ from recalld_server.domain.errors import RecalldError, SettingMissing
 from recalld_server.gauges import Gauges
 from recalld_server.rest.probes import routes
 from recalld_server.rest.server import HttpServer
+from recalld_server.rpc.add_async import Adding
 from recalld_server.rpc.entity_service import EntityService
+from recalld_server.rpc.export_service import ExportService
 from recalld_server.rpc.interceptors.gate import Gate
-from recalld_server.rpc.later import later
+from recalld_server.rpc.maintenance import Maintenance
 from recalld_server.rpc.memory_service import MemoryService
+from recalld_server.rpc.operation import Shown
+from recalld_server.rpc.operations_service import OperationsService
 from recalld_server.rpc.project_service import ProjectService
 from recalld_server.rpc.search_service import SearchService
 from recalld_server.rpc.server import GrpcServer, Service, start
@@ -53,6 +58,7 @@ class App:
     projecting: asyncio.Task[None]
     probing: asyncio.Task[None]
     clearing: asyncio.Task[None]
+    working: asyncio.Task[None]
 
     @property
     def port(self) -> int:
@@ -92,15 +98,18 @@ class App:
         projecting = asyncio.create_task(recalld.projector.run())
         probing = asyncio.create_task(recalld.readiness.run(lambda ready: _tell(server, ready)))
         clearing = asyncio.create_task(recalld.janitor.run())
-        return cls(recalld, server, http, telemetry, projecting, probing, clearing)
+        working = asyncio.create_task(recalld.worker.run())
+        return cls(recalld, server, http, telemetry, projecting, probing, clearing, working)
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
         await _ended(self.probing)  # or it would say SERVING again
         self.recalld.watch.stop()
+        self.recalld.follow.stop()
         await self.server.stop(GRACE)
         try:
             await self.http.stop()
+            await _ended(self.working)  # work under way is given back while the ledger still answers
             await _ended(self.projecting)
             await _ended(self.clearing)
             await self.telemetry.close()
@@ -154,7 +163,7 @@ async def serve(settings: Settings) -> None:
     try:
         print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         stop = asyncio.create_task(stopping.wait())
-        background = [app.projecting, app.probing, app.clearing]
+        background = [app.projecting, app.probing, app.clearing, app.working]
         await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
@@ -181,17 +190,30 @@ def refuse_open(settings: Settings, *, keys: bool) -> None:
 
 
 def _services(recalld: Recalld) -> list[Service]:
+    adding = Adding(recalld.add, recalld.follow, recalld.tokens)
+    shown = Shown(adding.answer, recalld.exporting.get)
     memory = MemoryService(
-        recalld.add, recalld.modify, recalld.read, recalld.importing, recalld.tokens, recalld.watch, recalld.forget
+        recalld.add,
+        recalld.modify,
+        recalld.read,
+        recalld.importing,
+        recalld.tokens,
+        recalld.watch,
+        recalld.forget,
+        adding,
+        shown,
     )
     search = SearchService(recalld.search, recalld.read, recalld.tokens)
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
-    export = later(export_service_pb2.DESCRIPTOR.services_by_name["ExportService"])
-    project = ProjectService(recalld.projects, recalld.keys, recalld.tokens)
+    export = ExportService(recalld.exporting, shown, recalld.tokens)
+    operations = OperationsService(recalld.follow, shown, recalld.tokens)
+    maintenance = Maintenance(recalld.follow, recalld.build, shown)
+    project = ProjectService(recalld.projects, recalld.keys, recalld.tokens, maintenance)
     return [
         Service(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory, "recalld.v1.MemoryService"),
         Service(search_service_pb2_grpc.add_SearchServiceServicer_to_server, search, "recalld.v1.SearchService"),
         Service(entity_service_pb2_grpc.add_EntityServiceServicer_to_server, entity, "recalld.v1.EntityService"),
         Service(export_service_pb2_grpc.add_ExportServiceServicer_to_server, export, "recalld.v1.ExportService"),
         Service(project_service_pb2_grpc.add_ProjectServiceServicer_to_server, project, "recalld.v1.ProjectService"),
+        Service(operations_pb2_grpc.add_OperationsServicer_to_server, operations, "google.longrunning.Operations"),
     ]

@@ -13,21 +13,29 @@ from filelock import FileLock, Timeout
 
 from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
+from recalld_server.adapters.exports.formats import encoder
 from recalld_server.adapters.extractors.rules import RulesExtractor
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
+from recalld_server.adapters.ledger.exports import SqlExports
+from recalld_server.adapters.ledger.generations import SqlGenerations
 from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
+from recalld_server.domain.operations import BUILDS, OperationKind
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
+from recalld_server.rpc.add_async import AddJob
+from recalld_server.rpc.export_service import export_command
+from recalld_server.rpc.maintenance import model_of
 from recalld_server.settings import Settings
 from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
@@ -35,17 +43,21 @@ from recalld_server.telemetry.observed import observed, observed_embedder
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Modify
 from recalld_server.usecases.examiner import Examiner
+from recalld_server.usecases.exports import Exporting, ExportJob
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.forget import Forget
+from recalld_server.usecases.generations import Build
 from recalld_server.usecases.imports import Import
 from recalld_server.usecases.janitor import Janitor
 from recalld_server.usecases.keys import Keys
+from recalld_server.usecases.operations import Follow
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.watch import Watch
+from recalld_server.usecases.worker import Job, Worker
 from recalld_server.usecases.writing import Writer
 
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
@@ -77,6 +89,10 @@ class Recalld:
     janitor: Janitor
     keys: Keys
     projects: Administration
+    worker: Worker
+    follow: Follow
+    exporting: Exporting
+    build: Build
     lock: FileLock
 
     async def close(self) -> None:
@@ -112,10 +128,12 @@ async def build(
     clock: Clock | None = None,
     instruments: Instruments | None = None,
     model: Embedder | None = None,
+    more_embedders: Mapping[str, Embedder] | None = None,
 ) -> Recalld:
     """Open the engines and wire the use cases; stores and model are observed by `instruments`.
 
-    `clock` and `model` take the place of the machine's clock and of the embedder the settings name.
+    `clock` and `model` take the place of the machine's clock and of the embedder the settings name; `more_embedders`
+    are models besides that one, by name: projects may be re-embedded with them.
 
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
@@ -138,10 +156,13 @@ async def build(
         ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
         await ledger.ensure_project(DEFAULT_PROJECT, first)
-        features = FeatureMaker({embedder.model: embedder})
+        embedders = {**(more_embedders or {}), embedder.model: embedder}
+        features = FeatureMaker(embedders)
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        recalld = await _wired(ledger, engine, index, embedder, features, levels, first, clock, lock)
+        recalld = await _wired(
+            ledger, engine, index, embedder, embedders, features, levels, first, clock, lock, settings
+        )
         opened.pop_all()  # `Recalld.close` lets go of them from here on
         return recalld
 
@@ -151,17 +172,41 @@ async def _wired(
     engine: SqlEngine,
     index: EmbeddedIndex,
     embedder: Embedder,
+    embedders: Mapping[str, Embedder],
     features: FeatureMaker,
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]],
     first: Generation,
     clock: Clock,
     lock: FileLock,
+    settings: Settings,
 ) -> Recalld:
     ids = SystemIds()
     projector = Projector(ledger, index, clock)
     writer = Writer(ledger, projector)
     read = Read(ledger, clock)
     projects = SqlProjects(engine, clock)
+    add = Add(ledger, projects, RulesExtractor(), features, writer, clock, ids)
+    operations, exports = SqlOperations(engine, clock), SqlExports(engine, clock)
+    await operations.free()  # this process holds the data folder: whoever had a lease is gone
+    build = Build(
+        ledger,
+        SqlGenerations(engine, clock),
+        operations,
+        index,
+        features,
+        projector,
+        writer,
+        embedders,
+        settings.index,
+        model_of,
+    )
+    jobs: dict[OperationKind, Job] = {
+        OperationKind.ADD: AddJob(add).run,
+        OperationKind.EXPORT: ExportJob(exports, ledger, encoder, export_command, settings.export_hours).run,
+        **dict.fromkeys(BUILDS, build.run),
+    }
+    worker = Worker(operations, jobs, clock)
+    exporting = Exporting(exports, ledger, worker, ids)
     return Recalld(
         ledger=ledger,
         index=index,
@@ -172,16 +217,20 @@ async def _wired(
         examiner=Examiner(ledger, index),
         writer=writer,
         tokens=Tokens(*await ledger.identity()),
-        add=Add(ledger, projects, RulesExtractor(), features, writer, clock, ids),
+        add=add,
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
-        forget=Forget(ledger, index, writer, clock),
+        forget=Forget(ledger, index, writer, clock, [exporting]),
         janitor=Janitor(ledger, writer, clock),
         watch=Watch(ledger, read, writer.committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         keys=Keys(SqlKeyRing(engine, clock), clock, ids),
         projects=Administration(projects, ledger, index, projector, first, EXTRACTORS),
+        worker=worker,
+        follow=Follow(operations, worker, clock, ids),
+        exporting=exporting,
+        build=build,
         lock=lock,
     )
 

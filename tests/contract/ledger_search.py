@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from tests.contract.ledger_world import (
     ALICE,
     BOB,
@@ -25,6 +26,7 @@ from tests.contract.ledger_world import (
     write,
 )
 
+from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.ranking import Pool
@@ -324,7 +326,10 @@ class Projection:
         assert await ledger.unfeatured("default", following, 0) == []
         assert await ledger.features(HERE, ["m"], following) == {}
         assert (await ledger.entries("default", following, ["m"]))[0] == {}
-        assert len(await ledger.pool(HERE, ALICE, None, ["m"], following, START)) == 0
+        with pytest.raises(GenerationMoved):
+            await ledger.pool(HERE, ALICE, None, ["m"], following, START)
+        with pytest.raises(GenerationMoved):
+            await ledger.snapshot(HERE, ALICE, None, following, await head(ledger), START, 10)
 
     async def test_following_the_ledger_ends_where_it_stands(self, ledger: Ledger) -> None:
         """A projector that applies what is pending while the ledger moves on ends with exactly what is live."""

@@ -77,7 +77,8 @@ def reader(server: testing.LocalServer, tmp_path: Path) -> dict[str, Any]:
     command.chmod(0o755)
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
-    env = {**inherited, "PATH": path, "RECALLD_TARGET": server.target}
+    data = tmp_path / "data"  # never the folder of whoever runs the tests
+    env = {**inherited, "PATH": path, "RECALLD_TARGET": server.target, "RECALLD_DATA_DIR": str(data)}
     return {"cwd": tmp_path, "env": env, "capture_output": True, "text": True, "timeout": 120, "check": False}
 
 

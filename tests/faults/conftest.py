@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +17,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.faults.victim import Victim
+from tests.faults.victim import items as whole_items
 
 from recalld import testing
 from recalld.v1 import memory_pb2, memory_service_pb2_grpc, search_service_pb2_grpc
@@ -132,3 +136,34 @@ def refused() -> Callable[[grpc.RpcError], str]:
 def memories() -> Callable[[str, int], list[pb.ImportItem]]:
     """Items of an import, by user and number."""
     return items
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], Path]:
+    """Data folders with that many memories, made once."""
+    made: dict[tuple[int, bool], Path] = {}
+
+    def folder(count: int, vectors: bool) -> Path:
+        if (count, vectors) not in made:
+            path = made[count, vectors] = tmp_path_factory.mktemp("filled")
+            with testing.start_local(path) as server:
+                victim = Victim(server, random.Random())
+                *_, last = victim.memory.ImportMemories(whole_items(count, vectors))
+                assert last.stored == count
+        return made[count, vectors]
+
+    return folder
+
+
+@pytest.fixture
+def victim(request: pytest.FixtureRequest, tmp_path: Path, filled: Callable[[int, bool], Path]) -> Iterator[Victim]:
+    """A server on a copy of a filled folder: parametrize it with the number of memories."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    folder = tmp_path / "data"
+    if request.param:
+        shutil.copytree(filled(request.param, True), folder)
+    with testing.start_local(folder) as server:
+        victim = Victim(server, random.Random(seed))
+        yield victim
+        victim.channel.close()

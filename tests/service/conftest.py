@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -23,6 +24,8 @@ from recalld import testing
 from recalld.v1 import (
     entity_service_pb2_grpc,
     error_reason_pb2,
+    export_service_pb2,
+    export_service_pb2_grpc,
     memory_pb2,
     memory_service_pb2,
     memory_service_pb2_grpc,
@@ -89,6 +92,8 @@ class Api:
     search: Any
     entity: Any
     project: Any
+    export: Any
+    operations: Any
 
     def user(self) -> str:
         """A user id nobody has had before."""
@@ -125,6 +130,26 @@ class Api:
         """The texts a search inside a user finds, best first."""
         request = search_service_pb2.SearchRequest(query=query, scope={"user_id": user}, **fields)
         return [hit.memory.text for hit in (await self.search.Search(request)).hits]
+
+    async def ended(self, operation: operations_pb2.Operation) -> operations_pb2.Operation:
+        """An operation once it has ended, which must be within half a minute."""
+        wait = operations_pb2.WaitOperationRequest(name=operation.name, timeout={"seconds": 30})
+        found = await self.operations.WaitOperation(wait)
+        assert found.done, found
+        return found
+
+    async def exported(self, **fields: Any) -> export_service_pb2.Export:
+        """A finished export."""
+        fields = {"format": export_service_pb2.EXPORT_FORMAT_JSONL} | fields
+        begun = await self.export.CreateExport(export_service_pb2.CreateExportRequest(**fields))
+        operation, made = await self.ended(begun), export_service_pb2.Export()
+        assert operation.response.Unpack(made), operation.error
+        return made
+
+    async def exported_bytes(self, export_id: str) -> bytes:
+        """What an export holds."""
+        request = export_service_pb2.ReadExportRequest(export_id=export_id)
+        return b"".join([piece.data async for piece in self.export.ReadExport(request)])
 
     async def imported(self, items: list[Any]) -> list[Any]:
         """All progress messages of an import."""
@@ -182,6 +207,8 @@ async def connected(target: str, key: str = "") -> AsyncIterator[Api]:
             search_service_pb2_grpc.SearchServiceStub(channel),
             entity_service_pb2_grpc.EntityServiceStub(channel),
             project_service_pb2_grpc.ProjectServiceStub(channel),
+            export_service_pb2_grpc.ExportServiceStub(channel),
+            operations_pb2_grpc.OperationsStub(channel),
         )
 
 

@@ -25,6 +25,7 @@ METHODS: list[MethodDescriptor] = [
 WORKING = {
     "MemoryService": {
         "Add",
+        "AddAsync",
         "ImportMemories",
         "GetMemory",
         "ListMemories",
@@ -51,7 +52,10 @@ WORKING = {
         "RevokeApiKey",
         "GetUsage",
         "GetIndexStatus",
+        "RebuildIndex",
+        "ReembedProject",
     },
+    "ExportService": {"CreateExport", "GetExport", "ListExports", "DeleteExport", "ReadExport"},
 }
 OPERATORS = {"CreateProject", "ListProjects", "DeleteProject"}  # nobody is one while there are no keys
 VALUE = filter_pb2.Value(string_value="x")

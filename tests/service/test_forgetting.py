@@ -16,7 +16,7 @@ from recalld.v1 import filter_pb2, memory_pb2
 from recalld.v1 import memory_service_pb2 as pb
 
 Connect = Callable[[str], AbstractAsyncContextManager[Any]]
-LEGS = ["ledger", "messages", "ledger_file", "index", "index_file", "index_queue", "requests", "backups"]
+LEGS = ["ledger", "messages", "ledger_file", "index", "index_file", "index_queue", "requests", "exports", "backups"]
 
 
 def states(receipt: pb.ForgetReceipt) -> dict[str, str]:

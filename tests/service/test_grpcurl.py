@@ -101,7 +101,7 @@ def test_every_rpc_can_be_described(terminal: Terminal) -> None:
         ("SearchService/Search", {"query": " "}, "INVALID_ARGUMENT", "QUERY_EMPTY", "query"),
         ("SearchService/StreamSearch", {"query": "x", "limit": 10001}, "INVALID_ARGUMENT", "LIMIT_EXCEEDED", "limit"),
         ("MemoryService/GetMemory", {"memoryId": "no such"}, "NOT_FOUND", "MEMORY_NOT_FOUND", "no such"),
-        ("MemoryService/AddAsync", {}, "UNIMPLEMENTED", "NOT_YET_AVAILABLE", "recalld"),
+        ("MemoryService/DeleteByInstruction", {}, "UNIMPLEMENTED", "NOT_YET_AVAILABLE", "recalld"),
     ],
 )
 def test_errors_are_decoded(

@@ -75,9 +75,8 @@ def test_the_status_of_an_error(kind: type[errors.RecalldError]) -> None:
     assert (status.code, status.message) == (code.value[0], error.message)
     assert (info.reason, info.domain, info.metadata["correlation_id"]) == (reason, "recalld", "mine")
     assert error.metadata.items() <= dict(info.metadata).items()
-    assert (error_details_pb2.RetryInfo in details) is (
-        code is StatusCode.UNAVAILABLE or issubclass(kind, errors.TooMuch)
-    )
+    later = code is StatusCode.UNAVAILABLE or issubclass(kind, errors.TooMuch)
+    assert (error_details_pb2.RetryInfo in details) is later
     assert (error_details_pb2.PreconditionFailure in details) is (code is StatusCode.FAILED_PRECONDITION)
     if code is StatusCode.INVALID_ARGUMENT and kind is not errors.RequestMalformed:
         bad = details[error_details_pb2.BadRequest]

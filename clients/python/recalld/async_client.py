@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 import grpc.aio
 
-from recalld import calls, imports, requests, watching
+from recalld import calls, exports, imports, requests, watching
 from recalld.arguments import new_request_id
 from recalld.channel import DEFAULT_TIMEOUT, Connection, Deadline, Tls, new_correlation_id, stubs
 from recalld.errors import from_rpc
@@ -205,6 +206,20 @@ class AsyncMemoryClient:
             return stub.ImportMemories(feed.items_async(items), timeout=timeout, metadata=metadata)
 
         return imports.run_async(open_call, feed, correlation_id)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: exports.Format = "jsonl",
+        with_history: bool = False,
+        with_vectors: bool = False,
+        filters: Mapping[str, Any] | None = None,
+        **scope: Unpack[ScopeOptions],
+    ) -> AsyncIterator[exports.ExportProgress]:
+        """As MemoryClient.export, for `async for`."""
+        request = exports.request(format, with_history, with_vectors, filters, **scope)
+        return exports.run_async(self._connection, request, Path(path))
 
     async def aclose(self) -> None:
         """Ends all calls and the connection."""

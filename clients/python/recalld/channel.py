@@ -13,12 +13,14 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.longrunning import operations_pb2_grpc
 
 from recalld.errors import CORRELATION_KEY
 from recalld.options import Timeout, Unset
 from recalld.v1 import (
     entity_service_pb2,
     entity_service_pb2_grpc,
+    export_service_pb2_grpc,
     memory_service_pb2,
     memory_service_pb2_grpc,
     search_service_pb2,
@@ -138,6 +140,8 @@ def stubs(channel: Any) -> dict[str, Any]:
         "MemoryService": memory_service_pb2_grpc.MemoryServiceStub(channel),  # type: ignore[no-untyped-call]
         "SearchService": search_service_pb2_grpc.SearchServiceStub(channel),  # type: ignore[no-untyped-call]
         "EntityService": entity_service_pb2_grpc.EntityServiceStub(channel),  # type: ignore[no-untyped-call]
+        "ExportService": export_service_pb2_grpc.ExportServiceStub(channel),  # type: ignore[no-untyped-call]
+        "Operations": operations_pb2_grpc.OperationsStub(channel),
     }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from recalld import calls, imports, requests, watching
+from recalld import calls, exports, imports, requests, watching
 from recalld.arguments import new_request_id
 from recalld.channel import DEFAULT_TIMEOUT, Connection, Deadline, Tls, new_correlation_id, stubs
 from recalld.errors import from_rpc
@@ -216,6 +217,24 @@ class MemoryClient:
             return stub.ImportMemories(feed.items(items), timeout=timeout, metadata=metadata)
 
         return imports.run(open_call, feed, correlation_id)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: exports.Format = "jsonl",
+        with_history: bool = False,
+        with_vectors: bool = False,
+        filters: Mapping[str, Any] | None = None,
+        **scope: Unpack[ScopeOptions],
+    ) -> Iterator[exports.ExportProgress]:
+        """Writes memories as they are now to a file, and yields how far it is. Called again it resumes a broken one.
+
+        Without ids and filters it takes everything the API key reaches. The file appears when it is complete and its
+        checksum right; until then it grows beside it as a `.part` file.
+        """
+        request = exports.request(format, with_history, with_vectors, filters, **scope)
+        return exports.run(self._stubs, self._connection.metadata, request, Path(path))
 
     def close(self) -> None:
         """Ends all calls and the connection."""

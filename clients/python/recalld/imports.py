@@ -15,6 +15,7 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ SHARED_KEYS = (*SCOPE_KEYS, "metadata", "categories", "expiration_date", "immuta
 TEXT_KEYS = ("text", "name", "role", "timestamp", *SHARED_KEYS)
 MEMORY_KEYS = (
     *("id", "memory", "hash", "created_at", "updated_at", "revision", "input", "vector", "vector_model"),
+    *("event_date", "speaker", "add_id", "feedback", "feedback_reason"),
+    *("event", "cause", "principal", "sequence"),  # of an export with history; what is imported gets its own
     *SHARED_KEYS,
 )
 Importable = Mapping[str, Any] | ImportItem
@@ -57,7 +60,7 @@ class ImportProgress:
 
 
 def item(given: Importable, index: int) -> ImportItem:
-    """A text: {"text", and optionally "name", "role", "timestamp"}; or a memory as `get` and `get_all` return it.
+    """A text: {"text", and optionally "name", "role", "timestamp"}; or a memory as `get` or an export has it.
 
     Both carry ids, and optionally metadata, categories, expiration_date and immutable; a memory may carry its `vector`
     and `vector_model`. ImportItem messages pass as they are. Raises InvalidRequest.
@@ -70,6 +73,8 @@ def item(given: Importable, index: int) -> ImportItem:
     if "text" in given:
         known_keys(given, TEXT_KEYS, path)
         return ImportItem(text=_text(given, path))
+    if given.get("superseded"):
+        raise invalid(path, "is a revision that something has followed; leave such rows out")
     known_keys(given, MEMORY_KEYS, path)
     return ImportItem(memory=_memory(given, path), vector=given.get("vector"), vector_model=given.get("vector_model"))
 
@@ -91,15 +96,42 @@ def _memory(given: Mapping[str, Any], path: str) -> memory_pb2.Memory:
         id=given.get("id"),
         text=given.get("memory"),
         revision=given.get("revision"),
-        sources=conversation(given.get("input") or ()),
+        sources=_sources(given.get("input") or (), f"{path}.input"),
+        speaker=given.get("speaker"),
+        add_id=given.get("add_id"),
+        feedback=_feedback(given.get("feedback"), f"{path}.feedback"),
+        feedback_reason=given.get("feedback_reason"),
     )
     owner = scope(*(given.get(name) for name in SCOPE_KEYS))
     for name in SCOPE_KEYS:
         setattr(memory, name, getattr(owner, name))
     stamp(memory.create_time, given.get("created_at"), times.moment, f"{path}.created_at")
+    stamp(memory.event_time, given.get("event_date"), times.moment, f"{path}.event_date")
     stamp(memory.update_time, given.get("updated_at"), times.moment, f"{path}.updated_at")
     _share(memory, given, path)
     return memory
+
+
+def _sources(given: Sequence[Mapping[str, Any]], path: str) -> list[memory_pb2.Message]:
+    """Messages, each at its place in the conversation if it says one."""
+    bare = [{key: value for key, value in each.items() if key != "position"} for each in given]
+    messages = conversation(bare)
+    for message, each in zip(messages, given, strict=True):
+        position = each.get("position", 0)
+        if not isinstance(position, int) or position < 0:
+            raise invalid(path, "positions must be whole numbers from 0")
+        message.position = position
+    return messages
+
+
+def _feedback(given: Any, path: str) -> memory_pb2.Feedback | None:
+    if given is None:
+        return None
+    try:
+        found: memory_pb2.Feedback = memory_pb2.Feedback.Value(f"FEEDBACK_{given}")
+        return found
+    except ValueError:
+        raise invalid(path, "must be POSITIVE, NEGATIVE or VERY_NEGATIVE") from None
 
 
 def _share(target: Any, given: Mapping[str, Any], path: str) -> None:

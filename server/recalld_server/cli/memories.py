@@ -32,8 +32,8 @@ def add(
 ) -> None:
     """Remember what a text says."""
     said = typer.get_text_stream("stdin").read() if text == "-" else text
-    with _client(target) as client, _clear_errors():
-        found: Any = client.add(said, output_format="v1.1", infer=not verbatim, **_scope(user, agent, app, run))
+    with client(target) as connected, clear_errors():
+        found: Any = connected.add(said, output_format="v1.1", infer=not verbatim, **scope_of(user, agent, app, run))
     for result in found["results"]:
         typer.echo(json.dumps(result, ensure_ascii=False) if as_json else f"{result['event']:7}{result['memory']}")
     if not found["results"] and not as_json:
@@ -54,10 +54,10 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find memories; results are printed as they come."""
-    options: dict[str, Any] = {"limit": limit, **_scope(user, agent, app, run)}
+    options: dict[str, Any] = {"limit": limit, **scope_of(user, agent, app, run)}
     if filters:
-        options["filters"] = _json(filters, "--filters")
-    with _client(target) as client, _clear_errors(), client.stream_search(query, **options) as stream:
+        options["filters"] = json_option(filters, "--filters")
+    with client(target) as connected, clear_errors(), connected.stream_search(query, **options) as stream:
         for hit in stream:
             typer.echo(json.dumps(hit, ensure_ascii=False) if as_json else f"{hit['score']:.2f}  {hit['memory']}")
         done = stream.done
@@ -87,10 +87,10 @@ def import_memories(
         TextColumn("{task.fields[rate]} items/s"),
         TimeRemainingColumn(),
     )
-    with _client(target) as client, _clear_errors(), Progress(*columns, console=console) as bar:
+    with client(target) as connected, clear_errors(), Progress(*columns, console=console) as bar:
         task = bar.add_task("importing", total=total, rate="–")
         progress = None
-        for progress in client.import_memories(_lines(file)):
+        for progress in connected.import_memories(_lines(file)):
             speed = bar.tasks[task].speed
             bar.update(task, completed=progress.through_index + 1, rate=f"{speed:.0f}" if speed else "–")
             for failure in progress.failed:
@@ -106,28 +106,30 @@ def _lines(file: Path) -> Iterator[Any]:
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _json(line, f"{file.name}, line {number}")
+                found = json_option(line, f"{file.name}, line {number}")
+                if not (isinstance(found, dict) and found.get("superseded")):  # history in an export: only shown there
+                    yield found
 
 
-def _json(text: str, where: str) -> Any:
+def json_option(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(f"{where} is not JSON: {error}") from None
 
 
-def _scope(user: str | None, agent: str | None, app: str | None, run: str | None) -> dict[str, Any]:
+def scope_of(user: str | None, agent: str | None, app: str | None, run: str | None) -> dict[str, Any]:
     given = {"user_id": user, "agent_id": agent, "app_id": app, "run_id": run}
     return {name: value for name, value in given.items() if value}
 
 
-def _client(target: str | None) -> MemoryClient:
+def client(target: str | None) -> MemoryClient:
     from recalld import MemoryClient
 
     return MemoryClient(target)
 
 
-class _clear_errors:  # noqa: N801 - reads as a verb where it is used
+class clear_errors:  # noqa: N801 - reads as a verb where it is used
     """Shows an error of the service as one line and ends with status 1."""
 
     def __enter__(self) -> None:

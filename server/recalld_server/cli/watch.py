@@ -8,7 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Agent, App, AsJson, Run, Target, User, _clear_errors, _client, _json, _scope
+from recalld_server.cli.memories import (
+    Agent,
+    App,
+    AsJson,
+    Run,
+    Target,
+    User,
+    clear_errors,
+    client,
+    json_option,
+    scope_of,
+)
 
 SHOWN = 100  # characters of a text in a line
 
@@ -27,10 +38,10 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Print changes as they are committed, until interrupted."""
-    options: dict[str, Any] = {"beginning": beginning, "resume_token": resume, **_scope(user, agent, app, run)}
+    options: dict[str, Any] = {"beginning": beginning, "resume_token": resume, **scope_of(user, agent, app, run)}
     if filters:
-        options["filters"] = _json(filters, "--filters")
-    with _client(target) as client, _clear_errors(), client.watch(**options) as changes:
+        options["filters"] = json_option(filters, "--filters")
+    with client(target) as connected, clear_errors(), connected.watch(**options) as changes:
         with suppress(KeyboardInterrupt):
             for change in changes:
                 typer.echo(json.dumps(change, ensure_ascii=False) if as_json else _line(change))

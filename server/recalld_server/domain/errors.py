@@ -105,6 +105,18 @@ class KeyNotFound(RecalldError):
     """There is no such API key here."""
 
 
+class OperationNotFound(RecalldError):
+    """There is no such operation here."""
+
+
+class ExportNotFound(RecalldError):
+    """There is no such export here, or it is not finished."""
+
+
+class ExportWithdrawn(RecalldError):
+    """The export held a memory that has been forgotten since."""
+
+
 class MemoryImmutable(RecalldError):
     """The memory was stored as immutable: it can be deleted, not changed."""
 
@@ -166,6 +178,14 @@ class DuplicateText(RecalldError):
     def __init__(self, memory_ids: Sequence[str]) -> None:
         super().__init__(memory_ids=",".join(memory_ids))
         self.memory_ids = tuple(memory_ids)
+
+
+class GenerationMoved(RecalldError):
+    """The index was switched to another generation meanwhile."""
+
+
+class LeaseLost(RecalldError):
+    """Another worker has taken this work, or it has ended."""
 
 
 class OutcomeTaken(RecalldError):

@@ -50,6 +50,7 @@ class Features:
 
     terms: UInt32Array
     vector: FloatVector
+    generation: int = 0  # number of the one they were made for; 0: whichever is in use
 
 
 @dataclass(frozen=True, slots=True)

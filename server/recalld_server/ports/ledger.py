@@ -42,8 +42,8 @@ class Ledger(Protocol):
         """Write a change; durable when it returns.
 
         Revisions get consecutive sequence numbers in commit order and strictly increasing times. Raises
-        RevisionConflict, DuplicateText, OutcomeTaken (this request id was stored meanwhile), or MemoryNotFound for
-        what lies outside the pin; then nothing was written.
+        RevisionConflict, DuplicateText, OutcomeTaken (this request id was stored meanwhile), GenerationMoved (features
+        were made for another generation), or MemoryNotFound for what lies outside the pin; then nothing was written.
         """
         ...
 
@@ -106,7 +106,8 @@ class Ledger(Protocol):
     ) -> Pool:
         """Live candidates among `ids` and their neighbours in the conversation up to `window` positions away.
 
-        All rows lie inside access and scope and have not expired; `eligible` marks those inside the filter.
+        All rows lie inside access and scope and have not expired; `eligible` marks those inside the filter. Raises
+        GenerationMoved when the project uses another generation by now.
         """
         ...
 
@@ -122,7 +123,7 @@ class Ledger(Protocol):
     ) -> Pool | None:
         """All rows of a scope as of a sequence number that had not expired at `now`, none marked as candidate.
 
-        None if they are more than `limit`.
+        None if they are more than `limit`. Raises GenerationMoved.
         """
         ...
 
@@ -248,7 +249,8 @@ class Ledger(Protocol):
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
         """Clear what is pending up to `seq` for the memories whose live revision is still the applied one (0 = none).
 
-        Returns the memories that moved meanwhile; they stay pending.
+        Returns the memories that moved meanwhile; they stay pending. Raises GenerationMoved when the project has gone
+        on to a later generation, or is gone.
         """
         ...
 

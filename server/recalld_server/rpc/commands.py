@@ -145,6 +145,8 @@ def _memory(memory: memory_pb2.Memory) -> Memory:
         sources=sources,
         said_time=said.time if said else None,
         immutable=memory.immutable,
+        feedback=memory_pb2.Feedback.Name(memory.feedback).removeprefix("FEEDBACK_") if memory.feedback else "",
+        feedback_reason=memory.feedback_reason,
     )
 
 

@@ -16,6 +16,7 @@ from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
+from recalld_server.rpc.add_async import Adding, add_response
 from recalld_server.rpc.commands import (
     add_command,
     as_of,
@@ -29,6 +30,7 @@ from recalld_server.rpc.errors import ShuttingDown
 from recalld_server.rpc.importing import Importing
 from recalld_server.rpc.interceptors.around import send
 from recalld_server.rpc.interceptors.auth import access, recheck
+from recalld_server.rpc.operation import Shown
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Changed, Modify
@@ -44,7 +46,16 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     """See memory_service.proto."""
 
     def __init__(
-        self, add: Add, modify: Modify, read: Read, importing: Import, tokens: Tokens, watch: Watch, forget: Forget
+        self,
+        add: Add,
+        modify: Modify,
+        read: Read,
+        importing: Import,
+        tokens: Tokens,
+        watch: Watch,
+        forget: Forget,
+        adding: Adding,
+        shown: Shown,
     ) -> None:
         self._add = add
         self._modify = modify
@@ -53,23 +64,23 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         self._tokens = tokens
         self._watch = watch
         self._forget = forget
+        self._adding = adding
+        self._shown = shown
 
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
         who = access()
         convert.fill_in(request.scope, who.pin)
         check(request)
         added = await self._add.add(who, add_command(request, request_key("Add", request)))
-        shown = paging.bounded([convert.memory_pb(result.memory) for result in added.results])
-        return pb.AddResponse(
-            results=map(convert.result_pb, added.results, shown),
-            verdicts=[convert.verdict_pb(verdict) for verdict in added.verdicts],
-            add_id=added.add_id,
-            consistency_token=self._tokens.consistency(who.project, added.seq) if added.seq else "",
-            index_state=None if request.dry_run else convert.index_state(added.applied),
-        )
+        answer = add_response(added, who.project, self._tokens)
+        if request.dry_run:
+            answer.ClearField("index_state")
+        return answer
 
     async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
-        raise NotYetAvailable(feature="AddAsync")
+        who = access()
+        convert.fill_in(request.scope, who.pin)
+        return await self._shown.operation(await self._adding.start(who, request))
 
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any

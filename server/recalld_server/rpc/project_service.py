@@ -13,6 +13,7 @@ from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert_project as convert
 from recalld_server.rpc import paging
 from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.maintenance import Maintenance
 from recalld_server.rpc.memory_service import request_key
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.keys import Keys
@@ -22,10 +23,11 @@ from recalld_server.usecases.projects import Administration
 class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
     """See project_service.proto. Who may call what stands in roles.py."""
 
-    def __init__(self, projects: Administration, keys: Keys, tokens: Tokens) -> None:
+    def __init__(self, projects: Administration, keys: Keys, tokens: Tokens, maintenance: Maintenance) -> None:
         self._projects = projects
         self._keys = keys
         self._tokens = tokens
+        self._maintenance = maintenance
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreateProjectResponse:
         check(request)
@@ -112,7 +114,7 @@ class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
         return pb.GetIndexStatusResponse(index_status=convert.index_pb(standing))
 
     async def RebuildIndex(self, request: pb.RebuildIndexRequest, context: Any) -> operations_pb2.Operation:
-        raise NotYetAvailable(feature="RebuildIndex")
+        return await self._maintenance.rebuild(request)
 
     async def ReembedProject(self, request: pb.ReembedProjectRequest, context: Any) -> operations_pb2.Operation:
-        raise NotYetAvailable(feature="ReembedProject")
+        return await self._maintenance.reembed(request)

@@ -40,6 +40,7 @@ class AddCommand:
     timestamp: int | None = None
     immutable: bool = False
     dry_run: bool = False
+    add_id: str = ""  # made up when empty
     request: RequestKey | None = None
 
 
@@ -115,17 +116,24 @@ class Add:
         written = await self._writer.once(access, command.request, lambda _: self._add(access, command))
         return _answered(written)
 
+    async def recall(self, access: Access, request: RequestKey) -> Added | None:
+        """The answer of an add that was committed under a request id; None when there is none."""
+        written = await self._writer.recall(access, request)
+        return _answered(written) if written else None
+
     async def _add(self, access: Access, command: AddCommand) -> Written:
         with span("ledger"):
-            settings, generation = await self._projects.settings(access.project)
-        messages, extraction, add_id = await self._extracted(command, settings, generation.language)
-        made: dict[str, Features] = {}
+            settings, stood = await self._projects.settings(access.project)
+        messages, extraction, add_id = await self._extracted(command, settings, stood.language)
+        made: dict[tuple[int, str], Features] = {}  # by generation and text
 
         async def decide() -> Change:
+            generation = await self._ledger.generation(access.project)
             decision = await self._decide(access, command, messages, extraction.facts, add_id)
             await self._embed(generation, decision, made)
             puts = [
-                replace(put, features=made.get(put.memory.spoken)) if not put.expected else put for put in decision.puts
+                replace(put, features=made.get((generation.number, put.memory.spoken))) if not put.expected else put
+                for put in decision.puts
             ]
             key = conversation_key(command.scope, add_id) if command.scope.run_id else ""
             said = [Conversation(add_id, key, messages)] if messages else []
@@ -153,7 +161,7 @@ class Add:
         refuse_past(command.expire_time, self._clock.now())
         messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
         if not command.infer:
-            return messages, _verbatim(messages), self._ids.memory()
+            return messages, _verbatim(messages), command.add_id or self._ids.memory()
         request = ExtractRequest(
             messages=tuple(messages),
             scope=command.scope,
@@ -165,7 +173,7 @@ class Add:
         )
         with span("extract"):
             extraction = await self._extractor.extract(request)
-        return messages, extraction, self._ids.memory()
+        return messages, extraction, command.add_id or self._ids.memory()
 
     async def _decide(
         self, access: Access, command: AddCommand, messages: Sequence[Message], facts: Sequence[Fact], add_id: str
@@ -225,10 +233,11 @@ class Add:
         decision.changes[known.id] = ChangeType.UPDATE
         return merged_now
 
-    async def _embed(self, generation: Generation, decision: _Decision, made: dict[str, Features]) -> None:
-        wanted = [put.memory for put in decision.puts if not put.expected and put.memory.spoken not in made]
+    async def _embed(self, generation: Generation, decision: _Decision, made: dict[tuple[int, str], Features]) -> None:
+        g = generation.number
+        wanted = [put.memory for put in decision.puts if not put.expected and (g, put.memory.spoken) not in made]
         found = await self._features.of(generation, wanted)
-        made |= {memory.spoken: features for memory, features in zip(wanted, found, strict=True)}
+        made |= {(g, memory.spoken): features for memory, features in zip(wanted, found, strict=True)}
 
     async def _with_unchanged(self, access: Access, written: Written) -> Written:
         """Memories that stayed as they were are part of the answer but not of the commit."""

@@ -30,7 +30,10 @@ class FeatureMaker:
         with span("embed"):
             vectors = await self.embedder(generation).embed([m.spoken for m in memories], urgent=urgent)
         terms = analyser(generation.language).terms
-        return [Features(terms(memory.text), vector) for memory, vector in zip(memories, vectors, strict=True)]
+        return [
+            Features(terms(memory.text), vector, generation.number)
+            for memory, vector in zip(memories, vectors, strict=True)
+        ]
 
     async def question(
         self, generation: Generation, text: str, speakers: frozenset[str], *, embed: bool

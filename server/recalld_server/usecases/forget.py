@@ -91,19 +91,20 @@ class Forget:
         done = _begun(begun.answer) if begun else None
         more, applied = True, True
         while more:
-            done = await self._ledger.forget(
-                access,
-                forgetting.scope,
-                forgetting.filter,
-                TRANSACTION,
-                forgetting.expected_count,
-                forgetting.request,
-                done,
-            )
-            more = done.more
-            if done.ids and done.generation:
-                self._writer.committed.notify(access.project)
-                applied &= await self._writer.apply(access, Commit(0, (), done.ids, done.generation))
+            async with self._writer.committing():
+                done = await self._ledger.forget(
+                    access,
+                    forgetting.scope,
+                    forgetting.filter,
+                    TRANSACTION,
+                    forgetting.expected_count,
+                    forgetting.request,
+                    done,
+                )
+                more = done.more
+                if done.ids and done.generation:
+                    self._writer.committed.notify(access.project)
+                    applied &= await self._writer.apply(access, Commit(0, (), done.ids, done.generation))
         assert done is not None  # noqa: S101 - the loop ran at least once
         receipt = await self._checked(access.project, done, applied)
         answer = stored_answer([], receipt=asdict(receipt))
@@ -112,10 +113,11 @@ class Forget:
         return Written(answer, receipt.sequence, applied)
 
     async def _checked(self, project: str, done: Forgotten, applied: bool) -> Receipt:
-        clean = await self._ledger.scrub()
+        gone = (await self._ledger.remains(project, done.after)).ids
+        withdrawn = sum([await holder.withdraw(project, gone) for holder in self._holders])
+        clean = await self._ledger.scrub()  # after all that erases
         sequence = (await self._ledger.positions(Access(project))).head
         found = await self._ledger.remains(project, done.after)
-        withdrawn = sum([await holder.withdraw(project, found.ids) for holder in self._holders])
         legs = [
             _leg("ledger", found.rows + found.derived, "Rows were left; forget again."),
             _leg("messages", done.kept_messages, _MESSAGES.format(done.kept_messages)),

@@ -12,6 +12,7 @@ import numpy as np
 from recalld_server.domain.categories import categorise
 from recalld_server.domain.errors import (
     DuplicateText,
+    GenerationMoved,
     MemoryExists,
     MemoryNotFound,
     RecalldError,
@@ -101,28 +102,31 @@ class Import:
         """
         if not items:
             return Imported(0, 0, [], 0, True)
-        generation = await self._ledger.generation(access.project)
-        return await self._settled(access, generation, items, request_id, {}, after)
+        return await self._settled(access, items, request_id, {}, after)
 
     async def _settled(
         self,
         access: Access,
-        generation: Generation,
         items: Sequence[ImportItem],
         request_id: str,
-        made: dict[str, Features],
+        made: dict[tuple[int, str], Features],
         after: Future[Imported] | None = None,
     ) -> Imported:
-        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone."""
+        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone.
+
+        `made` are features by generation and text.
+        """
         plan = _Plan([], [], 0, [])
 
         async def decide() -> Change:
             nonlocal plan
+            generation = await self._ledger.generation(access.project)
+            g = generation.number
             plan = await self._plan(access, generation, items)
-            wanted = [put.memory for put in plan.puts if _unmade(put) and put.memory.spoken not in made]
+            wanted = [put.memory for put in plan.puts if _unmade(put) and (g, put.memory.spoken) not in made]
             found = await self._features.of(generation, wanted)
-            made.update((memory.spoken, features) for memory, features in zip(wanted, found, strict=True))
-            puts = [replace(put, features=made[put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
+            made.update(((g, memory.spoken), features) for memory, features in zip(wanted, found, strict=True))
+            puts = [replace(put, features=made[g, put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
             if after is not None:
                 await wait([after])
                 after.result()
@@ -131,13 +135,13 @@ class Import:
         for _ in range(DECISIONS):
             try:
                 written = await self._writer.write(access, await decide())
-            except DuplicateText:
+            except (DuplicateText, GenerationMoved):
                 continue
             except RevisionConflict:
                 if len(items) > 1:
                     half = len(items) // 2
-                    first = await self._settled(access, generation, items[:half], request_id, made)
-                    return first.followed(half, await self._settled(access, generation, items[half:], request_id, made))
+                    first = await self._settled(access, items[:half], request_id, made)
+                    return first.followed(half, await self._settled(access, items[half:], request_id, made))
             else:
                 return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
         if len(items) > 1:
@@ -257,7 +261,7 @@ def _given(item: ImportedMemory, generation: Generation) -> Features | None:
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(item.vector)
             )
         terms = analyser(generation.language).terms(item.memory.text)
-        return Features(terms, (item.vector / norm).astype(np.float32))
+        return Features(terms, (item.vector / norm).astype(np.float32), generation.number)
     return None
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from recalld_server.domain.errors import IndexBehind, RecalldError
+from recalld_server.domain.errors import GenerationMoved, IndexBehind, RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
@@ -46,8 +46,12 @@ class Projector:
                 gone = [id for id in todo if id not in entries]
                 await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
             applied = {id: entries[id].memory.revision if id in entries else 0 for id in todo}
-            with span("ledger"):
-                todo = list(await self._ledger.settle(project, generation, applied, stand.head))
+            try:
+                with span("ledger"):
+                    todo = list(await self._ledger.settle(project, generation, applied, stand.head))
+            except GenerationMoved:  # what was put there now may have come after the old entries were dropped
+                await self._index.drop(project, generation)
+                return True
         return not todo
 
     def caught_up(self, project: str) -> bool:

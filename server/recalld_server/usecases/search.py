@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recalld_server.domain.errors import AsOfNeedsScope, AsOfTooWide
+from recalld_server.domain.errors import AsOfNeedsScope, AsOfTooWide, GenerationMoved
 from recalld_server.domain.filters import Filter, matches
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access, Memory, Scope
@@ -115,8 +115,14 @@ class Search:
         """Order everything the query finds, up to its limit.
 
         Raises IndexBehind, IndexUnavailable, EmbedderUnavailable, LedgerUnavailable, and for searches of the past
-        AsOfFuture, HistoryTrimmed, AsOfNeedsScope, AsOfTooWide.
+        AsOfFuture, HistoryTrimmed, AsOfNeedsScope, AsOfTooWide. A switch of the index on the way is met once.
         """
+        try:
+            return await self._rank(access, query)
+        except GenerationMoved:
+            return await self._rank(access, query)
+
+    async def _rank(self, access: Access, query: SearchQuery) -> Ranked:
         if query.as_of is not None:
             return await self._rank_past(access, query, *await self._read.moment(access, query.as_of))
         if query.fresh_seq:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from recalld_server.domain.errors import (
     DuplicateText,
+    GenerationMoved,
     LedgerUnavailable,
     OutcomeTaken,
     RecalldError,
@@ -49,6 +51,11 @@ class Writer:
         self._projector = projector
         self.committed = Committed()
         self._running: set[asyncio.Task[Any]] = set()
+        self._commits: set[object] = set()
+        self._quiet = asyncio.Event()
+        self._open = asyncio.Event()
+        self._quiet.set()
+        self._open.set()
         self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
 
     async def write(self, access: Access, change: Change) -> Written:
@@ -62,6 +69,38 @@ class Writer:
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
+    async def recall(self, access: Access, request: RequestKey) -> Written | None:
+        """The stored answer of a request that was finished; None when there is none."""
+        outcome = await self._ledger.outcome(access, request.rpc, request.request_id)
+        return await self._rendered(access, outcome) if outcome and not outcome.partial else None
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """No commit of this server begins inside, and none is under way: for what must not wait for a quiet moment.
+
+        Commits wait for as long; keep it well below LIMIT.
+        """
+        self._open.clear()
+        try:
+            await self._quiet.wait()
+            yield
+        finally:
+            self._open.set()
+
+    @asynccontextmanager
+    async def committing(self) -> AsyncIterator[None]:
+        """Around every transaction that takes sequence numbers and its apply: `held` waits for it, or it for `held`."""
+        await self._open.wait()
+        commit = object()
+        self._commits.add(commit)
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._commits.discard(commit)
+            if not self._commits:
+                self._quiet.set()
+
     async def drain(self) -> None:
         """Wait for the writes under way."""
         while self._running:
@@ -72,7 +111,7 @@ class Writer:
         for _ in range(DECISIONS):
             try:
                 return await self.write(access, await decide())
-            except (RevisionConflict, DuplicateText):
+            except (RevisionConflict, DuplicateText, GenerationMoved):
                 continue
         raise WriteConflict
 
@@ -129,6 +168,10 @@ class Writer:
         return Written(outcome.answer, outcome.seq, applied, memories)
 
     async def _write(self, access: Access, change: Change) -> Written:
+        async with self.committing():
+            return await self._commit(access, change)
+
+    async def _commit(self, access: Access, change: Change) -> Written:
         try:
             async with asyncio.timeout(LIMIT):
                 with span("commit"):

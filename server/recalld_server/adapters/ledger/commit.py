@@ -19,7 +19,14 @@ from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.reads import OUTCOMES_KEPT
 from recalld_server.adapters.ledger.rows import dump, feature_row, inside, memory_columns, memory_of, row_of
 from recalld_server.adapters.sql.filters import facets
-from recalld_server.domain.errors import DuplicateText, MemoryNotFound, OutcomeTaken, ProjectNotFound, RevisionConflict
+from recalld_server.domain.errors import (
+    DuplicateText,
+    GenerationMoved,
+    MemoryNotFound,
+    OutcomeTaken,
+    ProjectNotFound,
+    RevisionConflict,
+)
 from recalld_server.domain.memory import Access, Cause, Kind, Memory, Message
 from recalld_server.domain.revision import Change, Commit, Conversation, Generation, Put, RequestKey
 
@@ -32,7 +39,7 @@ _ADVANCE = (
             (t.projects.c.last_time + 1 > bindparam("now"), t.projects.c.last_time + 1), else_=bindparam("now")
         ),
     )
-    .returning(t.projects.c.head, t.projects.c.last_time, t.projects.c.generation)
+    .returning(t.projects.c.head, t.projects.c.last_time, t.projects.c.generation, t.projects.c.next_generation)
 )
 _INSERT = {table: insert(table) for table in (t.revisions, t.pending, t.facets, t.features, t.messages)}
 _CLOSE = update(t.revisions).where(
@@ -94,14 +101,17 @@ class _Moment:
 
     first_seq: int
     time: int
-    generation: Generation
+    generations: Sequence[Generation]  # the current one, and the one being built beside it
 
 
 def commit(connection: Connection, access: Access, change: Change, now: int) -> Commit:
     """Write `change` for `access`; see ports.ledger.Ledger.commit."""
     n = len(change.puts) + len(change.deletes)
-    head, time, generation = advance(connection, access.project, n, now)
-    moment = _Moment(head - n + 1, time, generation)
+    head, time, generations = advance(connection, access.project, n, now)
+    moment = _Moment(head - n + 1, time, generations)
+    current_number = generations[0].number
+    if any(put.features and put.features.generation not in (0, current_number) for put in change.puts):
+        raise GenerationMoved
     if change.request:
         store_outcome(connection, access, change, head, time)
     current = _guarded(connection, access, change, now)
@@ -114,21 +124,30 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     except IntegrityError:
         raise RevisionConflict([put.memory.id for put in change.puts if not put.expected]) from None
     touched = [*(m.id for m in stored), *(d.memory_id for d in change.deletes)]
-    return Commit(head, _sourced(stored, said), touched, moment.generation)
+    return Commit(head, _sourced(stored, said), touched, generations[0])
 
 
-def advance(connection: Connection, project: str, n: int, now: int) -> tuple[int, int, Generation]:
-    """Take the project's row and its next `n` sequence numbers: the last of them, their time, the generation."""
+def advance(connection: Connection, project: str, n: int, now: int) -> tuple[int, int, Sequence[Generation]]:
+    """Take the project's row and its next `n` sequence numbers: the last of them, their time, and the generations.
+
+    These are the current one and, while one is being built beside it, that one, which is told of every change too.
+    """
     row = connection.execute(_ADVANCE, {"p": project, "n": n, "now": now}).one_or_none()
     if row is None:
         raise ProjectNotFound(project_id=project)
-    head, time, generation = row
-    return head, time, Generation.parse(generation)
+    head, time, *names = row
+    return head, time, [Generation.parse(name) for name in names if name]
 
 
-def pend(connection: Connection, project: str, generation: Generation, changed: Sequence[tuple[int, str]]) -> None:
-    """Note (sequence number, memory id) of each change for the index."""
-    rows = [{"project": project, "generation": generation.number, "seq": seq, "memory_id": id} for seq, id in changed]
+def pend(
+    connection: Connection, project: str, generations: Sequence[Generation], changed: Sequence[tuple[int, str]]
+) -> None:
+    """Note (sequence number, memory id) of each change for the index, in each generation."""
+    rows = [
+        {"project": project, "generation": generation.number, "seq": seq, "memory_id": id}
+        for generation in generations
+        for seq, id in changed
+    ]
     connection.execute(_INSERT[t.pending], rows)
 
 
@@ -294,8 +313,9 @@ def _write(
         rows.append(row | _revision(access, change, moment, seq, Kind.DELETED, gone.cause) | {"seq_to": seq})
     if rows:
         connection.execute(_INSERT[t.revisions], rows)
-        pend(connection, project, moment.generation, [(s, row["memory_id"]) for s, row in zip(seqs, rows, strict=True)])
-    _write_derived(connection, project, moment.generation.number, change.puts, stored)
+        changed = [(seq, row["memory_id"]) for seq, row in zip(seqs, rows, strict=True)]
+        pend(connection, project, moment.generations, changed)
+    _write_derived(connection, project, moment.generations[0].number, change.puts, stored)
     _count_speakers(connection, project, (current[row["id"]] for row in closing), stored)
     return stored
 

@@ -94,7 +94,7 @@ def forget(
     now: int,
 ) -> Forgotten:
     """Erase at most `limit` memories that match; see ports.ledger.Ledger.forget."""
-    head, time, generation = writing.advance(connection, access.project, 0, now)
+    head, time, generations = writing.advance(connection, access.project, 0, now)
     after = done.after if done else head
     if not done and expected is not None:
         found = extent(connection, access, scope, filter).memories
@@ -112,14 +112,14 @@ def forget(
         _drop_derived(connection, access.project, ids)
         kept = _drop_messages(connection, access.project, rows)
         _drop_speakers(connection, access.project, rows)
-        writing.pend(connection, access.project, generation, list(enumerate(ids, first)))
+        writing.pend(connection, access.project, generations, list(enumerate(ids, first)))
     count = (done.count if done else 0) + len(ids)
     revisions = (done.revisions if done else 0) + len(rows)
     kept += done.kept_messages if done else 0
     if request:
         answer = {"count": count, "revisions": revisions, "kept_messages": kept, "after": after}
         writing.store_outcome(connection, access, Change(request=request, answer=answer, partial=True), head, time)
-    return Forgotten(ids, count, revisions, kept, after, more, generation)
+    return Forgotten(ids, count, revisions, kept, after, more, generations[0])
 
 
 def _rows(connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Row[Any]]:

@@ -22,6 +22,7 @@ from recalld_server.adapters.ledger.rows import (
     unexpired,
     who,
 )
+from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.ranking import Pool
@@ -137,6 +138,7 @@ def pool(
     now: int,
     window: int,
 ) -> Pool:
+    _refuse_moved(connection, access, generation)
     narrowed = scope.narrowed(access.pin)
     named = set(ids)
     rows: Sequence[Row[Any]] = ()
@@ -164,8 +166,18 @@ def snapshot(
         .where(inside(access, scope), live_at(as_of), unexpired(now))
         .limit(limit + 1)
     )
+    _refuse_moved(connection, access, generation)
     rows = connection.execute(statement).all()
     return None if len(rows) > limit else _assembled(connection, cache, access.project, generation, rows, set())
+
+
+_GENERATION = select(t.projects.c.generation).where(t.projects.c.project == bindparam("p"))
+
+
+def _refuse_moved(connection: Connection, access: Access, generation: Generation) -> None:
+    """After a switch the features of the generation before go: a query must begin again with the new one."""
+    if connection.execute(_GENERATION, {"p": access.project}).scalar() != generation.name:
+        raise GenerationMoved
 
 
 def features(

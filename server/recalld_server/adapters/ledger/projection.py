@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
@@ -10,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.reads import stand
 from recalld_server.adapters.ledger.rows import features_of, memory_columns, memory_of
+from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import Generation, IndexEntry, Positions
 
@@ -34,10 +36,19 @@ _ENTRIES = (
         t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)),
     )
 )
-_LIVE = select(t.revisions.c.memory_id, t.revisions.c.revision).where(
-    t.revisions.c.project == bindparam("p"),
-    t.revisions.c.seq_to.is_(None),
-    t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)),
+_STANDING = (  # the generation in use, and the live ones of the memories if there are any
+    select(t.projects.c.generation_number, t.revisions.c.memory_id, t.revisions.c.revision)
+    .select_from(
+        t.projects.outerjoin(
+            t.revisions,
+            and_(
+                t.revisions.c.project == bindparam("p"),
+                t.revisions.c.seq_to.is_(None),
+                t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)),
+            ),
+        )
+    )
+    .where(t.projects.c.project == bindparam("p"))
 )
 _CLEAR = delete(t.pending).where(
     t.pending.c.project == bindparam("p"),
@@ -68,7 +79,9 @@ def pend_after(connection: Connection, project: str, generation: Generation, seq
 def entries(
     connection: Connection, project: str, generation: Generation, ids: Sequence[str]
 ) -> tuple[Mapping[str, IndexEntry], Positions]:
-    where, _ = stand(connection, Access(project))
+    where, current = stand(connection, Access(project))
+    if current != generation:  # of one that is being built nothing is sure before it is complete
+        where = replace(where, applied=0)
     rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)}).all()
     found = {
         row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2]) for row in rows
@@ -80,7 +93,10 @@ def settle(
     connection: Connection, project: str, generation: Generation, applied: Mapping[str, int], seq: int
 ) -> list[str]:
     ids = list(applied)
-    live = {row[0]: row[1] for row in connection.execute(_LIVE, {"p": project, "ids": ids}).all()}
+    rows = connection.execute(_STANDING, {"p": project, "ids": ids}).all()
+    if not rows or rows[0][0] > generation.number:
+        raise GenerationMoved
+    live = {id: revision for _, id, revision in rows}
     moved = [id for id in ids if live.get(id, 0) != applied[id]]
     stayed = [id for id in ids if live.get(id, 0) == applied[id]]
     if stayed:

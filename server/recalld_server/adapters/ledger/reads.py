@@ -295,7 +295,9 @@ def count_entities(connection: Connection, access: Access, types: Sequence[str])
 
 _STAND = select(
     t.projects.c.head,
-    select(func.min(t.pending.c.seq)).where(t.pending.c.project == bindparam("p")).scalar_subquery(),
+    select(func.min(t.pending.c.seq))
+    .where(t.pending.c.project == bindparam("p"), t.pending.c.generation == t.projects.c.generation_number)
+    .scalar_subquery(),
     t.projects.c.oldest,
     t.projects.c.generation,
 ).where(t.projects.c.project == bindparam("p"))

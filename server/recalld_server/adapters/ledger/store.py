@@ -12,7 +12,7 @@ from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.domain.errors import LedgerUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0002"  # the newest revision in migrations/versions; a test compares
+HEAD = "0003"  # the newest revision in migrations/versions; a test compares
 
 
 async def open_sqlite(path: Path) -> SqliteEngine:

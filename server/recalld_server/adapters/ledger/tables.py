@@ -31,6 +31,8 @@ projects = Table(
     Column("display_name", Text, nullable=False, server_default=text("''")),
     Column("description", Text, nullable=False, server_default=text("''")),
     Column("update_time", BigInteger, nullable=False, server_default=text("0")),  # 0: as it was created
+    Column("generation_number", Integer, nullable=False, server_default=text("1")),  # as in `generation`: for joins
+    Column("next_generation", Text, nullable=False, server_default=text("''")),  # empty: none is being built
 )
 
 LIVE = text("seq_to IS NULL")
@@ -195,3 +197,76 @@ keys = Table(
     Column("revoke_time", BigInteger),
 )
 Index("keys_project", keys.c.project, keys.c.create_time, keys.c.id)
+
+
+# Long-running work. `fence` grows with every claim; `free_from` is when a lease ends or a retry may begin.
+operations = Table(
+    "operations",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),  # the pin of the access that started it
+    Column("agent_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("rpc", Text, nullable=False),
+    Column("request_id", Text),  # NULL: none was given, and NULLs are distinct
+    Column("fingerprint", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("start_time", BigInteger),
+    Column("update_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    Column("completed", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("hidden", Boolean, nullable=False),  # deleted by a caller
+    Column("fence", Integer, nullable=False),
+    Column("free_from", BigInteger, nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("error", Text, nullable=False),
+)
+Index(
+    "operations_request",
+    *(operations.c[name] for name in ("project", "principal", "rpc", "request_id")),
+    unique=True,
+)
+UNENDED = text("end_time IS NULL")
+Index("operations_free", operations.c.free_from, sqlite_where=UNENDED, postgresql_where=UNENDED)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),  # the scope asked for, narrowed by the pin
+    Column("agent_id", Text, nullable=False),
+    Column("app_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("memories", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("expire_time", BigInteger),  # NULL: not finished
+)
+
+# All of an export's chunks but its last have the same length, so an offset names its chunk.
+export_chunks = Table(
+    "export_chunks",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("export_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("sha256", Text, nullable=False),
+)

@@ -1,0 +1,195 @@
+"""Exports to a file: started, waited for, and read in pieces that are checked; what broke off goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+import grpc
+from google.longrunning import operations_pb2
+
+from recalld import filters as grammar
+from recalld.arguments import new_request_id, scope
+from recalld.channel import Connection, new_correlation_id, stubs
+from recalld.errors import DeadlineExceeded, NotFound, RecalldError, Unavailable, from_rpc, from_status, invalid
+from recalld.options import ScopeOptions
+from recalld.v1 import export_service_pb2, operation_pb2
+from recalld.v1.export_service_pb2 import CreateExportRequest, Export
+
+Format = Literal["jsonl", "parquet"]
+FORMATS = {
+    "jsonl": export_service_pb2.EXPORT_FORMAT_JSONL,
+    "parquet": export_service_pb2.EXPORT_FORMAT_PARQUET,
+}
+FAILURES = 8  # in a row, about 12 seconds: a server needs that to start again
+WAIT = 2  # seconds a server holds a call that waits
+CALL = 30.0  # seconds of any other call
+
+
+@dataclass(frozen=True, slots=True)
+class ExportProgress:
+    """`stage` is "writing", counted in memories (total 0: not known), then "reading", counted in bytes."""
+
+    stage: Literal["writing", "reading"]
+    completed: int
+    total: int
+    export_id: str
+
+
+def request(
+    format: str,
+    with_history: bool,
+    with_vectors: bool,
+    filters: Mapping[str, Any] | None,
+    **ids: Unpack[ScopeOptions],
+) -> CreateExportRequest:
+    """A CreateExportRequest. Raises InvalidRequest."""
+    if format not in FORMATS:
+        raise invalid("format", "must be jsonl or parquet")
+    asked = CreateExportRequest(
+        format=FORMATS[format], with_history=with_history, with_vectors=with_vectors, request_id=new_request_id()
+    )
+    given = {name: value for name, value in ids.items() if value is not None}
+    if given:
+        owner = scope(ids.get("user_id"), ids.get("agent_id"), ids.get("app_id"), ids.get("run_id"))
+        asked.scope.CopyFrom(owner)
+    if filters:
+        asked.filter.CopyFrom(grammar.parse(filters))
+    elif not given:  # the server wants the whole project to be asked for
+        asked.filter.CopyFrom(grammar.condition("created_at", {"gte": "0001-01-01"}))
+    return asked
+
+
+def run(
+    services: Mapping[str, Any],
+    metadata: Callable[[str], Any],
+    asked: CreateExportRequest,
+    path: Path,
+) -> Iterator[ExportProgress]:
+    """Writes the export to `path`. Raises a RecalldError, OSError, or ValueError for bytes that are not as promised."""
+    calls = _Calls(services, metadata)
+    part, export = _begun(calls, asked, path)
+    if part is None:
+        operation = calls.unary(services["ExportService"].CreateExport, asked)
+        part = path.with_name(f"{path.name}.{_metadata(operation).subject}{_ending(asked)}")
+        part.touch()
+        while not operation.done:
+            yield _writing(operation)
+            waiting = operations_pb2.WaitOperationRequest(name=operation.name, timeout={"seconds": WAIT})
+            operation = calls.unary(services["Operations"].WaitOperation, waiting)
+        yield _writing(operation)
+        if operation.HasField("error"):
+            part.unlink()
+            raise from_status(operation.error)
+        export = Export()
+        operation.response.Unpack(export)
+    while export.state == export_service_pb2.EXPORT_STATE_PENDING:
+        yield ExportProgress("writing", 0, 0, export.export_id)
+        time.sleep(WAIT / 4)
+        export = _read(calls, export.export_id)
+    yield from _fetched(calls, export, part)
+    part.replace(path)
+
+
+async def run_async(connection: Connection, asked: CreateExportRequest, path: Path) -> AsyncIterator[ExportProgress]:
+    """As `run`, in a thread, as files block. It has a channel of its own, whose end stops it when a caller leaves."""
+    channel = connection.channel()
+    steps = run(stubs(channel), connection.metadata, asked, path)
+    try:
+        while (progress := await asyncio.to_thread(next, steps, None)) is not None:
+            yield progress
+    finally:
+        channel.close()
+
+
+def _begun(calls: _Calls, asked: CreateExportRequest, path: Path) -> tuple[Path | None, Export]:
+    """An earlier attempt at the same, if the server still has it. Files of others are left alone."""
+    for part in sorted(path.parent.glob(f"{glob.escape(path.name)}.*{_ending(asked)}")):
+        try:
+            export = _read(calls, part.name.removeprefix(f"{path.name}.").removesuffix(_ending(asked)))
+        except NotFound:
+            continue
+        same = (export.format, export.scope, export.filter) == (asked.format, asked.scope, asked.filter)
+        if same and export.state != export_service_pb2.EXPORT_STATE_FAILED:
+            return part, export
+    return None, Export()
+
+
+def _ending(asked: CreateExportRequest) -> str:
+    """Of the names of part files: what an Export does not say of how it was asked for."""
+    return f"{'.history' if asked.with_history else ''}{'.vectors' if asked.with_vectors else ''}.part"
+
+
+def _read(calls: _Calls, export_id: str) -> Export:
+    wanted = export_service_pb2.GetExportRequest(export_id=export_id)
+    found: Export = calls.unary(calls.stubs["ExportService"].GetExport, wanted).export
+    return found
+
+
+def _fetched(calls: _Calls, export: Export, part: Path) -> Iterator[ExportProgress]:
+    """Reads what the part file lacks; yields after every piece."""
+    whole = hashlib.sha256()
+    with part.open("r+b") as file:
+        while data := file.read(1024 * 1024):
+            whole.update(data)
+        offset, failures = file.tell(), 0
+        while offset < export.size_bytes:
+            wanted = export_service_pb2.ReadExportRequest(export_id=export.export_id, offset=offset)
+            correlation_id = new_correlation_id()
+            call = calls.stubs["ExportService"].ReadExport(wanted, metadata=calls.metadata(correlation_id))
+            try:
+                for piece in call:
+                    if piece.offset != offset or hashlib.sha256(piece.data).hexdigest() != piece.sha256:
+                        raise ValueError(f"bytes from {offset} on are not what the server promised")
+                    file.write(piece.data)
+                    whole.update(piece.data)
+                    offset, failures = offset + len(piece.data), 0
+                    yield ExportProgress("reading", offset, export.size_bytes, export.export_id)
+            except grpc.RpcError as error:
+                failures = calls.pause(from_rpc(error, correlation_id), failures)
+            finally:
+                call.cancel()
+    if offset != export.size_bytes or whole.hexdigest() != export.sha256:
+        part.unlink()
+        raise ValueError("the file is not what the server promised; export it again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """Calls that outlast a restart of the server."""
+
+    stubs: Mapping[str, Any]
+    metadata: Callable[[str], Any]
+
+    def unary(self, rpc: Callable[..., Any], message: Any) -> Any:
+        failures = 0
+        while True:
+            correlation_id = new_correlation_id()
+            try:
+                return rpc(message, timeout=CALL, metadata=self.metadata(correlation_id))
+            except grpc.RpcError as error:
+                failures = self.pause(from_rpc(error, correlation_id), failures)
+
+    def pause(self, error: RecalldError, failures: int) -> int:
+        """Waits before the next attempt, or raises the error when it is final."""
+        if not isinstance(error, Unavailable | DeadlineExceeded) or failures + 1 >= FAILURES:
+            raise error
+        time.sleep(min(3.0, 0.2 * 2**failures))
+        return failures + 1
+
+
+def _metadata(operation: Any) -> operation_pb2.OperationMetadata:
+    found = operation_pb2.OperationMetadata()
+    operation.metadata.Unpack(found)
+    return found
+
+
+def _writing(operation: Any) -> ExportProgress:
+    known = _metadata(operation)
+    return ExportProgress("writing", known.completed_count, known.total_count, known.subject)

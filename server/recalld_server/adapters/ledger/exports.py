@@ -1,0 +1,279 @@
+"""Exports in the ledger: ports.exports.Exports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, or_, select, true, tuple_, update
+from sqlalchemy import Row as SqlRow
+from sqlalchemy.dialects.postgresql import insert
+
+from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.commit import commit
+from recalld_server.adapters.ledger.operations import KEPT, cancelled, created, ended, fenced, stop
+from recalld_server.adapters.ledger.rows import (
+    dump,
+    features_of,
+    inside,
+    live_at,
+    memory_columns,
+    satisfying,
+    unexpired,
+    with_sources,
+)
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.errors import ExportNotFound, ExportWithdrawn, OperationNotFound, ProjectNotFound
+from recalld_server.domain.exports import Chunk, Export, ExportState, Row, Selection
+from recalld_server.domain.forgetting import masked
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Cause, Kind, Memory, Scope
+from recalld_server.domain.operations import NewOperation, Operation, OperationState
+from recalld_server.domain.revision import Change, RequestKey
+from recalld_server.ports.clock import Clock
+
+_E, _K = t.exports.c, t.export_chunks.c
+_ROW = ("seq_from", "seq_to", "kind", "cause", "principal")
+
+
+class SqlExports:
+    """See ports.exports.Exports."""
+
+    def __init__(self, engine: SqlEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def start(self, access: Access, new: NewOperation, scope: Scope) -> Operation:
+        def work(connection: Connection) -> Operation:
+            now = self._clock.now()
+            operation, fresh = created(connection, access, new, now)
+            if fresh:
+                head = select(t.projects.c.head).where(t.projects.c.project == access.project)
+                seq = connection.execute(head).scalar_one_or_none()
+                if seq is None:
+                    raise ProjectNotFound(project=access.project)
+                row = {
+                    "project": access.project,
+                    "id": new.subject,
+                    "operation": new.id,
+                    "request": new.payload,
+                    **{name: getattr(scope, name) for name in SCOPE_FIELDS},
+                    "state": ExportState.PENDING.value,
+                    "seq": seq,
+                    "memories": 0,
+                    "size": 0,
+                    "sha256": "",
+                    "create_time": now,
+                }
+                connection.execute(insert(t.exports).values(row))
+            return operation
+
+        return await self._engine.write(work)
+
+    async def get(self, access: Access, id: str) -> Export:
+        return await self._engine.read(lambda c: self._one(c, access, _E.id == id))
+
+    async def latest(self, access: Access, scope: Scope) -> Export:
+        exactly = [_E[name] == getattr(scope, name) for name in SCOPE_FIELDS]
+        ready = and_(_E.state == ExportState.READY.value, *exactly)
+        return await self._engine.read(lambda c: self._one(c, access, ready))
+
+    async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> Sequence[Export]:
+        statement = select(t.exports).where(inside(access, source=t.exports), self._kept())
+        if after is not None:
+            statement = statement.where(tuple_(_E.create_time, _E.id) < tuple_(literal(after[0]), literal(after[1])))
+        statement = statement.order_by(_E.create_time.desc(), _E.id.desc()).limit(limit)
+        return await self._engine.read(lambda c: [_export(row) for row in c.execute(statement)])
+
+    async def chunk(self, access: Access, id: str, number: int) -> tuple[Export, Chunk | None]:
+        def work(connection: Connection) -> tuple[Export, Chunk | None]:
+            export = self._one(connection, access, _E.id == id)
+            if export.state is ExportState.WITHDRAWN:
+                raise ExportWithdrawn(export_id=id)
+            if export.state is not ExportState.READY:
+                raise ExportNotFound(export_id=id)
+            named = and_(_K.project == access.project, _K.export_id == id, _K.number == number)
+            row = connection.execute(select(_K.number, _K.data, _K.sha256).where(named)).one_or_none()
+            return export, row and Chunk(*row)
+
+        return await self._engine.read(work)
+
+    async def delete(self, access: Access, id: str, request: RequestKey | None) -> None:
+        def work(connection: Connection) -> None:
+            now = self._clock.now()
+            export = self._one(connection, access, _E.id == id)
+            if request:
+                commit(connection, access, Change(request=request), now)
+            connection.execute(delete(t.export_chunks).where(_K.project == access.project, _K.export_id == id))
+            try:
+                operation = cancelled(connection, access, export.operation, now)
+            except OperationNotFound:  # hidden, or started under another pin: then nobody is left to stop it
+                operation = None
+            connection.execute(delete(t.exports).where(_E.project == access.project, _E.id == id))
+            if operation and operation.state is OperationState.SUCCEEDED:  # its answer was the export
+                named = and_(t.operations.c.project == access.project, t.operations.c.id == operation.id)
+                connection.execute(update(t.operations).where(named).values(hidden=True))
+
+        await self._engine.write(work)
+
+    async def withdraw(self, project: str, ids: Sequence[str]) -> int:
+        return await self._engine.write(lambda c: _withdraw(c, project, ids, self._clock.now()))
+
+    async def withdrawn(self, project: str) -> int:
+        gone = select(_E.id).where(_E.project == project, _E.state == ExportState.WITHDRAWN.value)
+        left = select(func.count()).where(_K.project == project, _K.export_id.in_(gone))
+        return await self._engine.read(lambda c: c.execute(left).scalar_one())
+
+    async def rows(self, project: str, selection: Selection, after: tuple[str, int], limit: int) -> Sequence[Row]:
+        return await self._engine.read(lambda c: _rows(c, project, selection, after, limit))
+
+    async def restart(self, held: Operation) -> None:
+        def work(connection: Connection) -> None:
+            fenced(connection, held, self._clock.now(), checkpoint="{}", completed=0)
+            connection.execute(delete(t.export_chunks).where(_chunks(held)))
+
+        await self._engine.write(work)
+
+    async def append(
+        self, held: Operation, chunks: Sequence[Chunk], checkpoint: Mapping[str, Any], completed: int, total: int
+    ) -> None:
+        def work(connection: Connection) -> None:
+            values = {"checkpoint": dump(dict(checkpoint)), "completed": completed, "total": total}
+            fenced(connection, held, self._clock.now(), **values)
+            _keep(connection, held, chunks)
+
+        await self._engine.write(work)
+
+    async def written(self, held: Operation, number: int) -> bytes | None:
+        statement = select(_K.data).where(_chunks(held), _K.number == number)
+        return await self._engine.read(lambda c: c.execute(statement).scalar_one_or_none())
+
+    async def complete(
+        self, held: Operation, chunks: Sequence[Chunk], *, memories: int, size: int, sha256: str, seconds: float
+    ) -> None:
+        def work(connection: Connection) -> None:
+            now = self._clock.now()
+            _keep(connection, held, chunks)
+            values = {"state": ExportState.READY.value, "memories": memories, "size": size, "sha256": sha256}
+            mine = and_(_E.project == held.access.project, _E.id == held.subject, _E.state == ExportState.PENDING.value)
+            done = update(t.exports).where(mine).values(**values, expire_time=now + int(seconds * 1_000_000))
+            if not connection.execute(done).rowcount:
+                raise ExportWithdrawn(export_id=held.subject)
+            fenced(connection, held, now, completed=memories, total=memories)
+            ended(connection, held, OperationState.SUCCEEDED, now, {}, {})
+
+        await self._engine.write(work)
+
+    def _one(self, connection: Connection, access: Access, condition: ColumnElement[bool]) -> Export:
+        mine = and_(inside(access, source=t.exports), condition, self._kept())
+        latest_first = (_E.create_time.desc(), _E.id.desc())
+        row = connection.execute(select(t.exports).where(mine).order_by(*latest_first).limit(1)).one_or_none()
+        if row is None:
+            raise ExportNotFound
+        return _export(row)
+
+    def _kept(self) -> ColumnElement[bool]:
+        return or_(_E.expire_time.is_(None), _E.expire_time > self._clock.now())
+
+
+def _withdraw(connection: Connection, project: str, ids: Sequence[str], now: int) -> int:
+    """By what was asked for, as chunks can't be searched: an export whose filter left the memory out goes too.
+
+    Forgotten rows have their ids masked, so those of the exports are masked alike and compared.
+    """
+    secret = connection.execute(select(t.ledger.c.secret)).scalar_one()
+    begun = func.min(t.revisions.c.seq_from).label("begun")
+    named = [t.revisions.c[name] for name in SCOPE_FIELDS]
+    mine = and_(t.revisions.c.project == project, t.revisions.c.memory_id.in_(list(ids)))
+    gone = connection.execute(select(*named, begun).where(mine).group_by(t.revisions.c.memory_id, *named)).all()
+    open_states = [ExportState.PENDING.value, ExportState.READY.value]
+    whole = select(t.exports).where(_E.project == project, _E.state.in_(open_states))
+    exports = [_export(row) for row in connection.execute(whole)]
+    held = [
+        export
+        for export in exports
+        if any(row.begun <= export.seq and masked(secret, export.scope).admits(_scope(row)) for row in gone)
+    ]
+    for export in held:
+        this = and_(_E.project == project, _E.id == export.id)
+        until = {} if export.expire_time else {"expire_time": now + KEPT}
+        connection.execute(update(t.exports).where(this).values(state=ExportState.WITHDRAWN.value, **until))
+        connection.execute(delete(t.export_chunks).where(_K.project == project, _K.export_id == export.id))
+        # A worker that still writes it loses its lease, and with it every way to write more.
+        stop(connection, project, export.operation, ExportWithdrawn(export_id=export.id), now)
+    return len(held)
+
+
+def _scope(row: Any) -> Scope:
+    return Scope(*(getattr(row, name) for name in SCOPE_FIELDS))
+
+
+def _chunks(held: Operation) -> ColumnElement[bool]:
+    return and_(_K.project == held.access.project, _K.export_id == held.subject)
+
+
+def _keep(connection: Connection, held: Operation, chunks: Sequence[Chunk]) -> None:
+    owner = {"project": held.access.project, "export_id": held.subject}
+    rows = [{**owner, "number": chunk.number, "data": chunk.data, "sha256": chunk.sha256} for chunk in chunks]
+    if rows:
+        connection.execute(insert(t.export_chunks), rows)
+
+
+def _rows(
+    connection: Connection, project: str, selection: Selection, after: tuple[str, int], limit: int
+) -> Sequence[Row]:
+    r, f, s = t.revisions, t.features, selection
+    own = and_(
+        f.c.project == r.c.project,
+        f.c.memory_id == r.c.memory_id,
+        f.c.text_revision == r.c.text_revision,
+        f.c.generation == (s.generation or 0),
+    )
+    mark = tuple_(r.c.memory_id, r.c.revision) > tuple_(literal(after[0]), literal(after[1]))
+    statement = (
+        select(*memory_columns(), *(r.c[name] for name in _ROW), f.c.terms, f.c.vector)
+        .select_from(r.outerjoin(f, own) if s.generation else r.outerjoin(f, and_(own, ~true())))
+        .where(inside(Access(project), s.scope), r.c.memory_id >= after[0], mark, *_selected(project, s))
+        .order_by(r.c.memory_id, r.c.revision)
+        .limit(limit)
+    )
+    rows = connection.execute(statement).all()
+    return [_row(row, memory, s.seq) for row, memory in zip(rows, with_sources(connection, project, rows), strict=True)]
+
+
+def _selected(project: str, s: Selection) -> list[ColumnElement[bool]]:
+    if not s.with_history:
+        return [live_at(s.seq), unexpired(s.now), *satisfying(s.filter)]
+    selected = [t.revisions.c.seq_from <= s.seq, t.revisions.c.text != ""]  # forgotten ones have none
+    if s.filter is not None:
+        any_of = t.revisions.alias("any_of")
+        matched = select(func.count()).where(
+            any_of.c.project == project,
+            any_of.c.memory_id == t.revisions.c.memory_id,
+            any_of.c.seq_from <= s.seq,
+            *satisfying(s.filter, any_of),
+        )
+        selected.append(matched.scalar_subquery() > 0)
+    return selected
+
+
+def _row(row: Sequence[Any], memory: Memory, seq: int) -> Row:
+    seq_from, seq_to, kind, cause, principal, terms, vector = row[len(memory_columns()) :]
+    ended_at = seq_to if seq_to is not None and seq_to <= seq else None
+    made = features_of(terms, vector).vector if vector is not None else None
+    return Row(memory, seq_from, ended_at, Kind(kind), Cause(cause), principal, made)
+
+
+def _export(row: SqlRow[Any]) -> Export:
+    return Export(
+        id=row.id,
+        scope=_scope(row),
+        operation=row.operation,
+        request=row.request,
+        state=ExportState(row.state),
+        seq=row.seq,
+        memories=row.memories,
+        size=row.size,
+        sha256=row.sha256,
+        create_time=row.create_time,
+        expire_time=row.expire_time,
+    )

@@ -1,0 +1,47 @@
+"""`recalld export`: memories as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recalld_server.cli.memories import Agent, App, Run, Target, User, clear_errors, client, json_option, scope_of
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to write; it appears when it is complete.")],
+    user: User = None,
+    agent: Agent = None,
+    app: App = None,
+    run: Run = None,
+    format: Annotated[
+        str | None, typer.Option(help="jsonl or parquet; default: by the file's name, else jsonl.")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="Every revision, of deleted memories too.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors", help="Embeddings too.")] = False,
+    filters: Annotated[str | None, typer.Option(help="A filter as JSON, as for `recalld search`.")] = None,
+    target: Target = None,
+) -> None:
+    """Write memories to a file, with progress; without ids all of them. The same command again resumes a broken one."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    if not file.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {file.parent}")
+    options: dict[str, Any] = {
+        "format": format or ("parquet" if file.suffix == ".parquet" else "jsonl"),
+        "with_history": history,
+        "with_vectors": vectors,
+        **scope_of(user, agent, app, run),
+    }
+    if filters:
+        options["filters"] = json_option(filters, "--filters")
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with client(target) as connected, clear_errors(), Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks = {stage: bar.add_task(stage, total=None) for stage in ("writing", "reading")}
+        for progress in connected.export(file, **options):
+            bar.update(tasks[progress.stage], completed=progress.completed, total=progress.total or None)
+    typer.echo(json.dumps({"file": str(file), "bytes": file.stat().st_size}))

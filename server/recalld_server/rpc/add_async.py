@@ -1,0 +1,78 @@
+"""AddAsync: an AddRequest written down, added later, and its answer rendered from what was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.domain.errors import FieldInvalid, MemoryNotFound, OperationNotFound
+from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import Operation, OperationKind
+from recalld_server.domain.revision import RequestKey
+from recalld_server.domain.tokens import Tokens
+from recalld_server.rpc import convert, paging
+from recalld_server.rpc.commands import add_command
+from recalld_server.rpc.validate import check
+from recalld_server.usecases.add import Add, Added
+from recalld_server.usecases.operations import Follow
+
+
+class AddJob:
+    """The job of an asynchronous add. Its outcome is kept by the commit, so an add that was interrupted after it is
+    not done twice, and no memory text stands in the operation."""
+
+    def __init__(self, add: Add) -> None:
+        self._add = add
+
+    async def run(self, held: Operation) -> Mapping[str, Any]:
+        """See usecases.worker.Job. Raises the errors of Add."""
+        request = pb.AddRequest.FromString(held.payload)
+        await self._add.add(held.access, replace(add_command(request, held.request), add_id=held.subject))
+        return {}
+
+
+class Adding:
+    """AddAsync and the answer it ends with."""
+
+    def __init__(self, add: Add, follow: Follow, tokens: Tokens) -> None:
+        self._add = add
+        self._follow = follow
+        self._tokens = tokens
+
+    async def start(self, who: Access, request: pb.AddRequest) -> Operation:
+        """Write the request down. Raises FieldInvalid for a dry run, RequestIdReused, MemoryNotFound."""
+        check(request)
+        if request.dry_run:
+            text = "must not be set: there is nothing to wait for"
+            raise FieldInvalid(f"dry_run: {text}.", violations=[("dry_run", text)], field="dry_run")
+        if not who.pin.admits(convert.scope_of(request.scope)):
+            raise MemoryNotFound("The scope lies outside what this key may touch.")
+        key = RequestKey("AddAsync", request.request_id, convert.fingerprint(request))
+        return await self._follow.start(
+            who,
+            OperationKind.ADD,
+            key,
+            payload=request.SerializeToString(),
+            total=len(request.messages) or 1,
+        )
+
+    async def answer(self, operation: Operation) -> pb.AddResponse:
+        """What an add that has ended did. Raises OperationNotFound once its outcome is no longer kept."""
+        added = await self._add.recall(operation.access, operation.request)
+        if added is None:
+            raise OperationNotFound(operation=f"operations/{operation.id}")
+        return add_response(added, operation.access.project, self._tokens)
+
+
+def add_response(added: Added, project: str, tokens: Tokens) -> pb.AddResponse:
+    """The answer of an add."""
+    shown = paging.bounded([convert.memory_pb(result.memory) for result in added.results])
+    return pb.AddResponse(
+        results=map(convert.result_pb, added.results, shown),
+        verdicts=[convert.verdict_pb(verdict) for verdict in added.verdicts],
+        add_id=added.add_id,
+        consistency_token=tokens.consistency(project, added.seq) if added.seq else "",
+        index_state=convert.index_state(added.applied),
+    )

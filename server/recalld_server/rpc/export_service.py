@@ -1,0 +1,125 @@
+"""ExportService: check, convert, use case, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.longrunning import operations_pb2
+
+from recalld.v1 import export_service_pb2 as pb
+from recalld.v1 import export_service_pb2_grpc
+from recalld_server.domain.errors import ExportWithdrawn, FieldInvalid, MemoryNotFound, NotYetAvailable, ScopeMissing
+from recalld_server.domain.exports import ExportCommand, ExportState, Format
+from recalld_server.domain.operations import Operation
+from recalld_server.domain.revision import RequestKey
+from recalld_server.domain.tokens import Tokens
+from recalld_server.rpc import convert, paging
+from recalld_server.rpc.checks import Violation, check_request_id
+from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.memory_service import request_key
+from recalld_server.rpc.operation import Shown, export_pb
+from recalld_server.rpc.validate import check
+from recalld_server.usecases.exports import Exporting
+
+FORMATS = {pb.EXPORT_FORMAT_JSONL: Format.JSONL, pb.EXPORT_FORMAT_PARQUET: Format.PARQUET}
+
+
+class ExportService(export_service_pb2_grpc.ExportServiceServicer):
+    """See export_service.proto."""
+
+    def __init__(self, exporting: Exporting, shown: Shown, tokens: Tokens) -> None:
+        self._exporting = exporting
+        self._shown = shown
+        self._tokens = tokens
+
+    async def CreateExport(self, request: pb.CreateExportRequest, context: Any) -> operations_pb2.Operation:
+        check(request)
+        _refuse(request)
+        if request.json_schema:
+            raise NotYetAvailable
+        who = access()
+        scope = convert.scope_of(request.scope).narrowed(who.pin)
+        if scope is None:
+            raise MemoryNotFound("The scope lies outside what this key may touch.")
+        key = RequestKey("CreateExport", request.request_id, convert.fingerprint(request))
+        started = await self._exporting.start(who, scope, request.SerializeToString(), key)
+        return await self._shown.operation(started)
+
+    async def GetExport(self, request: pb.GetExportRequest, context: Any) -> pb.GetExportResponse:
+        check(request)
+        if bool(request.export_id) == request.HasField("scope"):
+            raise _invalid("export_id", "exactly one of export_id and scope must be set")
+        if request.export_id:
+            export = await self._exporting.get(access(), request.export_id)
+        else:
+            scope = convert.scope_of(request.scope)
+            export = await self._exporting.latest(access(), scope.narrowed(access().pin) or scope)
+        if export.state is ExportState.WITHDRAWN:
+            raise ExportWithdrawn(export_id=export.id)
+        return pb.GetExportResponse(export=export_pb(export))
+
+    async def ListExports(self, request: pb.ListExportsRequest, context: Any) -> pb.ListExportsResponse:
+        check(request)
+        if request.page_size < 0:
+            raise _invalid("page_size", "must not be negative")
+        who = access()
+        bound = paging.binding("ListExports", who, request)
+        after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
+        found, more = await self._exporting.page(who, after, paging.size(request.page_size))
+        shown = paging.fitting([export_pb(export) for export in found])
+        token = ""
+        if more or len(shown) < len(found):
+            last = found[len(shown) - 1]
+            token = self._tokens.page(bound, [last.create_time, last.id])
+        return pb.ListExportsResponse(exports=shown, next_page_token=token)
+
+    async def DeleteExport(self, request: pb.DeleteExportRequest, context: Any) -> pb.DeleteExportResponse:
+        check(request)
+        _refuse_request_id(request)
+        await self._exporting.delete(access(), request.export_id, request_key("DeleteExport", request))
+        return pb.DeleteExportResponse()
+
+    async def ReadExport(self, request: pb.ReadExportRequest, context: Any) -> AsyncIterator[pb.ReadExportResponse]:
+        check(request)
+        if request.offset < 0:
+            raise _invalid("offset", "must not be negative")
+        async for piece in self._exporting.read(access(), request.export_id, request.offset):
+            yield pb.ReadExportResponse(
+                data=piece.data, offset=piece.offset, sha256=piece.sha256, total_size_bytes=piece.total
+            )
+
+
+def export_command(held: Operation) -> ExportCommand:
+    """What an export's operation is to do: its payload is the request it was started with."""
+    request = pb.CreateExportRequest.FromString(held.payload)
+    scope = convert.scope_of(request.scope).narrowed(held.access.pin)
+    if scope is None:
+        raise MemoryNotFound("The scope lies outside what this key may touch.")
+    return ExportCommand(
+        scope=scope,
+        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        format=FORMATS[request.format],
+        with_history=request.with_history,
+        with_vectors=request.with_vectors,
+    )
+
+
+def _refuse(request: pb.CreateExportRequest) -> None:
+    scope = convert.scope_of(request.scope)
+    if not scope and not request.HasField("filter"):
+        text = "must have at least one of user_id, agent_id, app_id and run_id, or filter must be set"
+        raise ScopeMissing(f"scope: {text}.", violations=[("scope", text)], field="scope")
+    if not request.json_schema and request.format not in FORMATS:
+        raise _invalid("format", "must be JSONL or PARQUET, or json_schema must be set")
+    _refuse_request_id(request)
+
+
+def _refuse_request_id(request: Any) -> None:
+    found: list[Violation] = list(check_request_id(request, ""))
+    if found:
+        raise _invalid(found[0].field, found[0].text)
+
+
+def _invalid(field: str, text: str) -> FieldInvalid:
+    return FieldInvalid(f"{field}: {text}.", violations=[(field, text)], field=field)

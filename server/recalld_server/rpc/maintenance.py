@@ -1,0 +1,64 @@
+"""RebuildIndex and ReembedProject, for ProjectService."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.longrunning import operations_pb2
+
+from recalld.v1 import project_service_pb2 as pb
+from recalld_server.domain.errors import FieldInvalid, ProjectNotFound
+from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import Operation, OperationKind
+from recalld_server.domain.revision import RequestKey
+from recalld_server.rpc import convert
+from recalld_server.rpc.checks import check_request_id
+from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.operation import Shown
+from recalld_server.rpc.validate import check
+from recalld_server.usecases.generations import Build
+from recalld_server.usecases.operations import Follow
+
+
+class Maintenance:
+    """The two calls that build the index anew."""
+
+    def __init__(self, follow: Follow, build: Build, shown: Shown) -> None:
+        self._follow = follow
+        self._build = build
+        self._shown = shown
+
+    async def rebuild(self, request: pb.RebuildIndexRequest) -> operations_pb2.Operation:
+        """RebuildIndex."""
+        return await self._start(OperationKind.REBUILD_INDEX, "RebuildIndex", request)
+
+    async def reembed(self, request: pb.ReembedProjectRequest) -> operations_pb2.Operation:
+        """ReembedProject."""
+        check(request)
+        self._build.embedder(request.model)
+        return await self._start(OperationKind.REEMBED_PROJECT, "ReembedProject", request)
+
+    async def _start(self, kind: OperationKind, rpc: str, request: Any) -> operations_pb2.Operation:
+        check(request)
+        for violation in check_request_id(request, ""):
+            raise FieldInvalid(violation.text, violations=[(violation.field, violation.text)], field=violation.field)
+        who = access()
+        if request.project_id not in ("", who.project):
+            raise ProjectNotFound(project=request.project_id)
+        bare = type(request)()
+        bare.CopyFrom(request)
+        bare.project_id = ""  # the key's own, named or not, is the same request
+        key = RequestKey(rpc, request.request_id, convert.fingerprint(bare))
+        started = await self._follow.start(
+            Access(who.project, principal=who.principal),  # the whole project's work, whatever the key's pin
+            kind,
+            key,
+            subject=who.project,
+            payload=request.SerializeToString(),
+        )
+        return await self._shown.operation(started)
+
+
+def model_of(held: Operation) -> str:
+    """The model a re-embedding was asked for: its payload is the request it was started with."""
+    return str(pb.ReembedProjectRequest.FromString(held.payload).model)

@@ -1,0 +1,109 @@
+"""Operations in protobuf: metadata, and the answer or error each kind ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from google.longrunning import operations_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, status_pb2
+
+from recalld.v1 import export_service_pb2, operation_pb2, project_service_pb2
+from recalld_server.domain import errors
+from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.exports import Export
+from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import Operation, OperationKind, OperationState
+from recalld_server.rpc import convert
+from recalld_server.rpc.errors import status_of
+from recalld_server.usecases.add import Added
+
+PREFIX = "operations/"
+
+Recall = Callable[[Operation], Awaitable[Added]]  # the answer of an add that has ended
+Exported = Callable[[Access, str], Awaitable[Export]]
+
+
+class Shown:
+    """Shows operations. What an operation ended with is read where it is kept, never copied into the operation."""
+
+    def __init__(self, added: Callable[[Operation], Awaitable[Message]], exported: Exported) -> None:
+        self._added = added
+        self._exported = exported
+
+    async def operation(self, operation: Operation) -> operations_pb2.Operation:
+        """An operation as google.longrunning has it."""
+        shown = operations_pb2.Operation(name=PREFIX + operation.id, done=operation.state.ended)
+        shown.metadata.Pack(metadata_pb(operation))
+        if operation.state is OperationState.SUCCEEDED:
+            shown.response.Pack(await self._response(operation))
+        elif operation.state is OperationState.FAILED:
+            shown.error.CopyFrom(_status(operation.error))
+        elif operation.state is OperationState.CANCELLED:
+            shown.error.CopyFrom(status_pb2.Status(code=code_pb2.CANCELLED, message="The operation was cancelled."))
+        return shown
+
+    async def _response(self, operation: Operation) -> Message:
+        if operation.kind is OperationKind.ADD:
+            return await self._added(operation)
+        if operation.kind is OperationKind.EXPORT:
+            return export_pb(await self._exported(operation.access, operation.subject))
+        status = index_status_pb(operation.result)
+        if operation.kind is OperationKind.REBUILD_INDEX:
+            return project_service_pb2.RebuildIndexResponse(index_status=status)
+        return project_service_pb2.ReembedProjectResponse(index_status=status)
+
+
+def metadata_pb(operation: Operation) -> operation_pb2.OperationMetadata:
+    """What is known of any operation."""
+    return operation_pb2.OperationMetadata(
+        kind=f"OPERATION_KIND_{operation.kind.value}",
+        state=f"OPERATION_STATE_{operation.state.value}",
+        subject=operation.subject,
+        create_time=convert.timestamp_pb(operation.create_time),
+        start_time=convert.timestamp_pb(operation.start_time) if operation.start_time else None,
+        update_time=convert.timestamp_pb(operation.update_time),
+        end_time=convert.timestamp_pb(operation.end_time) if operation.end_time else None,
+        completed_count=operation.completed,
+        total_count=operation.total,
+        attempt=operation.attempt,
+        cancel_requested=operation.cancel_requested,
+    )
+
+
+def export_pb(export: Export) -> export_service_pb2.Export:
+    """An export. What was asked for comes from the request it was started with."""
+    asked = export_service_pb2.CreateExportRequest.FromString(export.request)
+    shown = export_service_pb2.Export(
+        export_id=export.id,
+        state=f"EXPORT_STATE_{export.state.value}",
+        format=asked.format,
+        sequence=export.seq,
+        memory_count=export.memories,
+        size_bytes=export.size,
+        sha256=export.sha256,
+        create_time=convert.timestamp_pb(export.create_time),
+        expire_time=convert.timestamp_pb(export.expire_time) if export.expire_time else None,
+    )
+    for name, value in export.scope.items():
+        setattr(shown.scope, name, value)
+    if asked.HasField("filter"):
+        shown.filter.CopyFrom(asked.filter)
+    return shown
+
+
+def index_status_pb(result: Mapping[str, Any]) -> project_service_pb2.IndexStatus:
+    """The state of an index right after a switch, as its operation keeps it."""
+    return project_service_pb2.IndexStatus(**result)
+
+
+def _status(error: Mapping[str, Any]) -> status_pb2.Status:
+    """The status of an error as domain.operations.described keeps it."""
+    kind = getattr(errors, str(error.get("type")), None) if error.get("type") else None
+    if not (isinstance(kind, type) and issubclass(kind, RecalldError)):
+        return status_of(RuntimeError("see the log of the operation"), "")
+    found = RecalldError.__new__(kind)
+    RecalldError.__init__(found, error["message"], violations=[(f, t) for f, t in error["violations"]])
+    found.metadata = dict(error["metadata"])
+    return status_of(found, "")

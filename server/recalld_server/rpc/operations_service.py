@@ -1,0 +1,85 @@
+"""google.longrunning.Operations: check, convert, use case, convert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.longrunning import operations_pb2 as pb
+from google.longrunning import operations_pb2_grpc
+from google.protobuf.empty_pb2 import Empty
+
+from recalld_server.domain.errors import FieldInvalid, OperationNotFound
+from recalld_server.domain.tokens import Tokens
+from recalld_server.rpc import paging
+from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.operation import PREFIX, Shown
+from recalld_server.rpc.validate import check
+from recalld_server.usecases.operations import Follow
+
+LONGEST_WAIT = 60.0  # seconds of a wait that names no time
+SPARE = 0.05  # seconds before the caller's deadline
+
+
+class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
+    """The standard service for long-running work. Operations are visible to the access that started them."""
+
+    def __init__(self, follow: Follow, shown: Shown, tokens: Tokens) -> None:
+        self._follow = follow
+        self._shown = shown
+        self._tokens = tokens
+
+    async def ListOperations(self, request: pb.ListOperationsRequest, context: Any) -> pb.ListOperationsResponse:
+        check(request)
+        if request.name not in ("", "operations"):
+            raise _invalid("name", "must be empty or `operations`")
+        if request.filter:
+            raise _invalid("filter", "must be empty: there are no filters for operations")
+        if request.page_size < 0:
+            raise _invalid("page_size", "must not be negative")
+        who = access()
+        bound = paging.binding("ListOperations", who, request)
+        after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
+        found, more = await self._follow.page(who, after, paging.size(request.page_size))
+        shown = paging.fitting([await self._shown.operation(operation) for operation in found])
+        token = ""
+        if more or len(shown) < len(found):
+            last = found[len(shown) - 1]
+            token = self._tokens.page(bound, [last.create_time, last.id])
+        return pb.ListOperationsResponse(operations=shown, next_page_token=token)
+
+    async def GetOperation(self, request: pb.GetOperationRequest, context: Any) -> pb.Operation:
+        check(request)
+        return await self._shown.operation(await self._follow.get(access(), _id(request.name)))
+
+    async def DeleteOperation(self, request: pb.DeleteOperationRequest, context: Any) -> Empty:
+        check(request)
+        await self._follow.delete(access(), _id(request.name))
+        return Empty()
+
+    async def CancelOperation(self, request: pb.CancelOperationRequest, context: Any) -> Empty:
+        check(request)
+        await self._follow.cancel(access(), _id(request.name))
+        return Empty()
+
+    async def WaitOperation(self, request: pb.WaitOperationRequest, context: Any) -> pb.Operation:
+        check(request)
+        seconds = LONGEST_WAIT
+        if request.HasField("timeout"):
+            seconds = request.timeout.seconds + request.timeout.nanos / 1e9
+            if seconds < 0:
+                raise _invalid("timeout", "must not be negative")
+        left = context.time_remaining()
+        if left is not None:
+            seconds = min(seconds, max(0.0, left - SPARE))
+        return await self._shown.operation(await self._follow.wait(access(), _id(request.name), seconds))
+
+
+def _id(name: str) -> str:
+    id = name.removeprefix(PREFIX)
+    if id == name or not id:
+        raise OperationNotFound("Operations are named operations/{id}.", operation=name[:100])
+    return id
+
+
+def _invalid(field: str, text: str) -> FieldInvalid:
+    return FieldInvalid(f"{field}: {text}.", violations=[(field, text)], field=field)

@@ -1,0 +1,79 @@
+"""Operations as callers see them: read, waited for, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import NewOperation, Operation, OperationKind
+from recalld_server.domain.revision import RequestKey
+from recalld_server.ports.clock import Clock, Ids
+from recalld_server.ports.operations import Operations
+from recalld_server.usecases.worker import Worker
+
+LOOKS = (0.02, 0.5)  # seconds between looks of a waiting call: from, to
+
+
+class Follow:
+    """The use cases behind google.longrunning.Operations, and the start of all work but exports."""
+
+    def __init__(self, operations: Operations, worker: Worker, clock: Clock, ids: Ids) -> None:
+        self._operations = operations
+        self._worker = worker
+        self._clock = clock
+        self._ids = ids
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Calls that wait are answered within half a second with what is known then."""
+        self._stopping = True
+
+    async def start(
+        self,
+        access: Access,
+        kind: OperationKind,
+        request: RequestKey,
+        *,
+        subject: str = "",
+        payload: bytes = b"",
+        total: int = 0,
+    ) -> Operation:
+        """Write work down and have it begun; an empty subject becomes a new id. Raises RequestIdReused, WriteConflict.
+
+        The request counts even without a request id: its fingerprint tells the same build from another.
+        """
+        new = NewOperation(self._ids.memory(), kind, subject or self._ids.memory(), payload, total, request)
+        operation = await self._operations.create(access, new)
+        self._worker.nudge()
+        return operation
+
+    async def get(self, access: Access, id: str) -> Operation:
+        """Raises OperationNotFound."""
+        return await self._operations.get(access, id)
+
+    async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> tuple[Sequence[Operation], bool]:
+        """Latest first, and whether more follow."""
+        found = await self._operations.page(access, after, limit + 1)
+        return found[:limit], len(found) > limit
+
+    async def cancel(self, access: Access, id: str) -> None:
+        """Ask work to stop. Raises OperationNotFound."""
+        await self._operations.cancel(access, id)
+        self._worker.nudge()
+
+    async def delete(self, access: Access, id: str) -> None:
+        """Show it no more; the work goes on. Raises OperationNotFound."""
+        await self._operations.hide(access, id)
+
+    async def wait(self, access: Access, id: str, seconds: float) -> Operation:
+        """The operation when it has ended, or as it stands after `seconds`. Raises OperationNotFound."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        pause, longest = LOOKS
+        while True:
+            found = await self._operations.get(access, id)
+            left = deadline - asyncio.get_running_loop().time()
+            if found.state.ended or left <= 0 or self._stopping:
+                return found
+            await self._clock.sleep(min(pause, left))
+            pause = min(longest, pause * 1.5)

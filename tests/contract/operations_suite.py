@@ -1,0 +1,193 @@
+"""What every store of operations promises: one holder at a time, fenced; the same request once; always an end."""
+
+from __future__ import annotations
+
+import pytest
+from tests.contract.ledger_world import ALICE, DAY, ELSEWHERE, HERE, FakeClock
+
+from recalld_server.domain.errors import LeaseLost, OperationNotFound, RequestIdReused, WriteConflict
+from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
+from recalld_server.domain.revision import RequestKey
+from recalld_server.ports.operations import Operations
+
+LEASE = 10.0
+
+
+def new(id: str = "1", kind: OperationKind = OperationKind.ADD, request: RequestKey | None = None) -> NewOperation:
+    return NewOperation(id, kind, f"subject of {id}", b"what was asked", total=3, request=request)
+
+
+def key(request_id: str = "r", fingerprint: str = "f", rpc: str = "AddAsync") -> RequestKey:
+    return RequestKey(rpc, request_id, fingerprint)
+
+
+async def claimed(operations: Operations) -> Operation:
+    held = await operations.claim(LEASE)
+    assert held is not None
+    return held
+
+
+async def end(operations: Operations, held: Operation, state: OperationState = OperationState.SUCCEEDED) -> None:
+    await operations.finish(held, state, result={"n": 1}, error={})
+
+
+class OperationsSuite:
+    """Fixtures `operations` (empty, with the projects of the ledger's world) and `clock` come from the engine."""
+
+    async def test_work_waits_until_it_is_claimed(self, operations: Operations, clock: FakeClock) -> None:
+        made = await operations.create(HERE, new())
+        assert (made.state, made.attempt, made.start_time) == (OperationState.PENDING, 0, None)
+        clock.time += 5
+        held = await claimed(operations)
+        assert (held.id, held.state, held.attempt, held.start_time) == ("1", OperationState.RUNNING, 1, clock.time)
+        assert (held.payload, held.access, held.total) == (b"what was asked", HERE, 3)
+        assert await operations.claim(LEASE) is None
+
+    async def test_the_oldest_work_comes_first(self, operations: Operations, clock: FakeClock) -> None:
+        for id in "ba":
+            await operations.create(HERE, new(id))
+            clock.time += 1
+        assert [(await claimed(operations)).id for _ in range(2)] == ["b", "a"]
+
+    async def test_a_lease_that_ended_is_taken_over_and_its_holder_fenced_off(
+        self, operations: Operations, clock: FakeClock
+    ) -> None:
+        await operations.create(HERE, new())
+        stale = await claimed(operations)
+        await operations.advance(stale, {"at": 7}, 1, 3)
+        await clock.sleep(LEASE + 1)
+        fresh = await claimed(operations)
+        assert fresh.fence > stale.fence
+        assert (fresh.attempt, fresh.checkpoint, fresh.completed) == (2, {"at": 7}, 1)
+        for write in (
+            operations.beat(stale, LEASE),
+            operations.advance(stale, {"at": 99}, 2, 3),
+            operations.release(stale, 0),
+            end(operations, stale),
+        ):
+            with pytest.raises(LeaseLost):
+                await write
+        now = await operations.get(HERE, "1")
+        assert (now.state, now.checkpoint, now.fence) == (OperationState.RUNNING, {"at": 7}, fresh.fence)
+        await end(operations, fresh)
+
+    async def test_a_heartbeat_keeps_the_lease(self, operations: Operations, clock: FakeClock) -> None:
+        await operations.create(HERE, new())
+        held = await claimed(operations)
+        for _ in range(4):
+            await clock.sleep(LEASE - 1)
+            assert await operations.beat(held, LEASE) is False
+            assert await operations.claim(LEASE) is None
+
+    async def test_what_has_ended_stays_ended(self, operations: Operations, clock: FakeClock) -> None:
+        await operations.create(HERE, new())
+        held = await claimed(operations)
+        await end(operations, held)
+        done = await operations.get(HERE, "1")
+        assert (done.state, done.result, done.end_time, done.payload) == (
+            OperationState.SUCCEEDED,
+            {"n": 1},
+            clock.time,
+            b"",
+        )
+        with pytest.raises(LeaseLost):
+            await end(operations, held, OperationState.FAILED)
+        assert (await operations.cancel(HERE, "1")).state is OperationState.SUCCEEDED
+        await clock.sleep(LEASE + 1)
+        assert await operations.claim(LEASE) is None
+
+    async def test_released_work_waits_for_its_time(self, operations: Operations, clock: FakeClock) -> None:
+        await operations.create(HERE, new())
+        await operations.release(await claimed(operations), 5)
+        assert (await operations.get(HERE, "1")).state is OperationState.PENDING
+        assert await operations.claim(LEASE) is None
+        await clock.sleep(5)
+        assert (await claimed(operations)).attempt == 2
+
+    async def test_leases_are_freed_at_a_lone_start(self, operations: Operations) -> None:
+        await operations.create(HERE, new())
+        stale = await claimed(operations)
+        await operations.free()
+        assert (await claimed(operations)).fence > stale.fence
+
+    async def test_cancelling(self, operations: Operations) -> None:
+        await operations.create(HERE, new("waits"))
+        assert (await operations.cancel(HERE, "waits")).state is OperationState.CANCELLED
+        assert await operations.claim(LEASE) is None
+        await operations.create(HERE, new("runs"))
+        held = await claimed(operations)
+        asked = await operations.cancel(HERE, "runs")
+        assert (asked.state, asked.cancel_requested) == (OperationState.RUNNING, True)
+        assert await operations.beat(held, LEASE) is True
+        await end(operations, held, OperationState.CANCELLED)
+        assert (await operations.get(HERE, "runs")).state is OperationState.CANCELLED
+
+    async def test_a_request_id_is_one_operation(self, operations: Operations, clock: FakeClock) -> None:
+        first = await operations.create(HERE, new("1", request=key()))
+        assert await operations.create(HERE, new("2", request=key())) == first
+        with pytest.raises(RequestIdReused):
+            await operations.create(HERE, new("3", request=key(fingerprint="other")))
+        others = [Access("default", principal="other key"), ELSEWHERE]
+        assert [(await operations.create(who, new(f"4{i}", request=key()))).id for i, who in enumerate(others)] == [
+            "40",
+            "41",
+        ]
+        bare = [await operations.create(HERE, new(id, request=key(""))) for id in "56"]
+        assert [each.id for each in bare] == ["5", "6"]
+        await end(operations, await claimed(operations))
+        assert (await operations.create(HERE, new("7", request=key()))).id == "1"
+
+    async def test_builds_are_joined_or_refused(self, operations: Operations) -> None:
+        rebuild, reembed = OperationKind.REBUILD_INDEX, OperationKind.REEMBED_PROJECT
+        await operations.create(HERE, new("1", rebuild, key("", "all")))
+        assert (await operations.create(HERE, new("2", rebuild, key("", "all")))).id == "1"
+        for kind, fingerprint in ((reembed, "all"), (rebuild, "other")):
+            with pytest.raises(WriteConflict):
+                await operations.create(HERE, new("3", kind, key("", fingerprint)))
+        assert (await operations.create(ELSEWHERE, new("4", reembed, key("", "all")))).id == "4"
+        await operations.cancel(HERE, "1")
+        assert (await operations.create(HERE, new("5", reembed, key("", "all")))).id == "5"
+
+    async def test_only_the_access_that_started_it_and_wider_ones_see_it(self, operations: Operations) -> None:
+        alice = Access("default", ALICE, "pinned")
+        await operations.create(alice, new())
+        for who in (alice, HERE, Access("default", ALICE, "another key")):
+            assert (await operations.get(who, "1")).id == "1"
+            assert [each.id for each in await operations.page(who, None, 10)] == ["1"]
+        for user in ("bob", "alice-smith", "ALICE", " alice"):
+            who = Access("default", Scope(user_id=user))
+            assert await operations.page(who, None, 10) == []
+            for call in (operations.get, operations.cancel, operations.hide):
+                with pytest.raises(OperationNotFound):
+                    await call(who, "1")
+        with pytest.raises(OperationNotFound):
+            await operations.get(ELSEWHERE, "1")
+
+    async def test_pages_are_latest_first(self, operations: Operations, clock: FakeClock) -> None:
+        for id in "12345":
+            await operations.create(HERE, new(id))
+            clock.time += int(id) % 2
+        seen: list[str] = []
+        after = None
+        while page := await operations.page(HERE, after, 2):
+            seen += [each.id for each in page]
+            after = (page[-1].create_time, page[-1].id)
+        assert seen == list("54321")
+
+    async def test_hidden_work_goes_on(self, operations: Operations) -> None:
+        await operations.create(HERE, new())
+        await operations.hide(HERE, "1")
+        with pytest.raises(OperationNotFound):
+            await operations.get(HERE, "1")
+        assert (await claimed(operations)).id == "1"
+
+    async def test_ended_work_is_kept_a_day(self, operations: Operations, clock: FakeClock) -> None:
+        await operations.create(HERE, new("1"))
+        await end(operations, await claimed(operations))
+        await operations.create(HERE, new("2"))
+        clock.time += DAY - 1
+        assert await operations.sweep() == 0
+        clock.time += 1
+        assert await operations.sweep() == 1
+        assert [each.id for each in await operations.page(HERE, None, 10)] == ["2"]

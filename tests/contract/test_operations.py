@@ -1,0 +1,28 @@
+"""Operations in the SQL ledger keep the contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.contract.ledger_world import ELSEWHERE, GENERATION, HERE, FakeClock
+from tests.contract.operations_suite import OperationsSuite
+
+from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.operations import SqlOperations
+from recalld_server.adapters.ledger.store import open_sqlite
+from recalld_server.ports.operations import Operations
+
+
+class TestSqlOperations(OperationsSuite):
+    """On SQLite."""
+
+    @pytest.fixture
+    async def operations(self, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Operations]:
+        engine = await open_sqlite(tmp_path / "ledger.db")
+        ledger = SqlLedger(engine, clock)
+        for access in (HERE, ELSEWHERE):
+            await ledger.ensure_project(access.project, GENERATION)
+        yield SqlOperations(engine, clock)
+        await ledger.close()

@@ -1,0 +1,173 @@
+"""A new generation is built while searches and writes go on, and nobody notices the switch."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recalld.v1 import project_service_pb2
+from recalld_server.adapters.system import SystemClock
+from recalld_server.bootstrap import Recalld, build
+from recalld_server.domain.errors import FieldInvalid
+from recalld_server.domain.memory import Access, Message, Scope
+from recalld_server.domain.operations import Operation, OperationKind, OperationState
+from recalld_server.domain.revision import RequestKey
+from recalld_server.domain.vectors import FloatMatrix
+from recalld_server.settings import Settings
+from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.search import SearchQuery
+
+HERE, USER = Access("default", principal="key"), Scope(user_id="u")
+
+
+class Hashed:
+    """A second model: a vector for each text, of another dimension than the real one."""
+
+    model, dimension = "test/hashed", 32
+
+    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
+        await asyncio.sleep(0.002)
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in texts]
+        rows = [np.random.default_rng(seed).standard_normal(self.dimension) for seed in seeds]
+        made = np.array(rows, np.float32).reshape(len(texts), self.dimension)
+        return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+@pytest.fixture
+async def recalld(tmp_path: Path) -> AsyncIterator[Recalld]:
+    wired = await build(Settings(data_dir=tmp_path), more_embedders={Hashed.model: Hashed()})
+    background = [asyncio.create_task(work) for work in (wired.projector.run(), wired.worker.run())]
+    yield wired
+    for task in reversed(background):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    await wired.close()
+
+
+async def remember(recalld: Recalld, *texts: str) -> list[str]:
+    messages = [Message("user", text) for text in texts]
+    added = await recalld.add.add(HERE, AddCommand(USER, messages, infer=False))
+    return [result.memory.id for result in added.results]
+
+
+async def found(recalld: Recalld, text: str) -> list[str]:
+    ranked = await recalld.search.rank(HERE, SearchQuery(text, scope=USER, limit=5))
+    return [place.id for place in ranked.places]
+
+
+async def start(recalld: Recalld, kind: OperationKind, model: str = "") -> Operation:
+    payload = project_service_pb2.ReembedProjectRequest(model=model).SerializeToString()
+    return await recalld.follow.start(HERE, kind, RequestKey(kind.value, "", model), subject="default", payload=payload)
+
+
+async def ended(recalld: Recalld, operation: Operation) -> Operation:
+    done = await recalld.follow.wait(HERE, operation.id, 30)
+    assert done.state is OperationState.SUCCEEDED, done.error
+    return done
+
+
+@pytest.mark.parametrize("kind", [OperationKind.REBUILD_INDEX, OperationKind.REEMBED_PROJECT])
+async def test_searches_and_writes_go_on(recalld: Recalld, kind: OperationKind) -> None:
+    texts = [f"Shelf {number} holds {number % 7} jars" for number in range(300)]
+    ids = dict(zip(texts, await remember(recalld, *texts), strict=True))
+    building, searches = True, 0
+
+    async def write(writer: int) -> None:
+        number = 0
+        while building:
+            text = f"Writer {writer} says {number}"
+            [ids[text]] = await remember(recalld, text)
+            number += 1
+
+    async def search(number: int) -> None:
+        nonlocal searches
+        while building:
+            text = f"Shelf {number} holds {number % 7} jars"
+            assert ids[text] in await found(recalld, text)
+            searches += 1
+
+    others = [asyncio.create_task(work) for work in (*map(write, range(4)), *map(search, (3, 250)))]
+    try:
+        done = await ended(recalld, await start(recalld, kind, Hashed.model))
+    finally:
+        building = False
+    await asyncio.gather(*others)
+    assert searches > 2
+    generation = await recalld.ledger.generation("default")
+    wanted = Hashed.model if kind is OperationKind.REEMBED_PROJECT else "minilm-l6-v2-int8"
+    assert (generation.number, generation.model, done.result["model"]) == (2, wanted, wanted)
+    report = await recalld.examiner.examine("default")
+    assert (report.wrong, report.pending, report.live) == (0, 0, len(ids))
+    assert await recalld.ledger.unfeatured("default", generation, 10) == []
+    for text in (texts[0], texts[299], "Writer 0 says 0", "Writer 3 says 0"):
+        assert ids[text] in await found(recalld, text)
+
+
+async def test_the_past_stays_searchable_and_restorable(recalld: Recalld) -> None:
+    [id] = await remember(recalld, "The harbour is in Lisbon")
+    before = (await recalld.ledger.positions(HERE)).head
+    await recalld.modify.delete(HERE, [id], None)
+    await ended(recalld, await start(recalld, OperationKind.REEMBED_PROJECT, Hashed.model))
+    from recalld_server.usecases.read import AsOf
+
+    past = SearchQuery("harbour in Lisbon", scope=USER, limit=5, as_of=AsOf(seq=before))
+    assert [place.id for place in (await recalld.search.rank(HERE, past)).places] == [id]
+    await recalld.modify.restore(HERE, id, None, None)
+    assert await found(recalld, "The harbour is in Lisbon") == [id]
+
+
+async def test_what_a_cancelled_build_left_is_not_used(recalld: Recalld) -> None:
+    texts = [f"Crate {number}" for number in range(400)]
+    await remember(recalld, *texts)
+    build = await start(recalld, OperationKind.REEMBED_PROJECT, Hashed.model)
+    async with asyncio.timeout(10):
+        while not (await recalld.follow.wait(HERE, build.id, 0)).completed:
+            pass
+    await recalld.follow.cancel(HERE, build.id)
+    stopped = await recalld.follow.wait(HERE, build.id, 10)
+    if stopped.state is OperationState.CANCELLED:  # a quick machine may have finished it
+        assert (await recalld.ledger.generation("default")).number == 1
+    done = await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
+    assert done.result["model"] == (await recalld.ledger.generation("default")).model
+    report = await recalld.examiner.examine("default")
+    assert (report.wrong, report.live) == (0, 400)
+    assert await found(recalld, "Crate 7")
+
+
+async def test_a_model_nobody_configured_is_refused(recalld: Recalld) -> None:
+    with pytest.raises(FieldInvalid, match="test/hashed"):
+        recalld.build.embedder("unknown")
+
+
+async def test_a_write_that_is_late_for_the_switch_leaves_nothing_behind(recalld: Recalld) -> None:
+    [id] = await remember(recalld, "The lamp is green")
+    old = await recalld.ledger.generation("default")
+    entries, stand = await recalld.ledger.entries("default", old, [id])
+    await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
+    index, ledger = recalld.index, recalld.ledger
+
+    class Late:
+        """The ledger as the writer read it before the switch."""
+
+        async def entries(self, *_: object) -> object:
+            return entries, stand
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(ledger, name)
+
+    assert [entry async for entry in index.entries("default", old)] == []
+    late = Projector(Late(), index, SystemClock())  # type: ignore[arg-type]
+    assert await late.apply("default", old, [id])
+    assert [entry async for entry in index.entries("default", old)] == []
+    assert await found(recalld, "The lamp is green") == [id]

@@ -1,0 +1,196 @@
+"""Work ends in a terminal state whatever its job does, and one worker at a time has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.operations import SqlOperations
+from recalld_server.adapters.ledger.store import open_sqlite
+from recalld_server.adapters.system import SystemClock
+from recalld_server.domain.errors import EmbedderUnavailable, FieldInvalid, LeaseLost
+from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
+from recalld_server.domain.revision import Generation
+from recalld_server.usecases import worker as module
+from recalld_server.usecases.worker import Worker
+
+HERE = Access("default", principal="key")
+Job = Callable[[Operation], Awaitable[Mapping[str, Any] | None]]
+
+
+@pytest.fixture
+async def operations(tmp_path: Path) -> AsyncIterator[SqlOperations]:
+    engine = await open_sqlite(tmp_path / "ledger.db")
+    ledger = SqlLedger(engine, SystemClock())
+    await ledger.ensure_project("default", Generation(1, "m", 4, 1))
+    yield SqlOperations(engine, SystemClock())
+    await ledger.close()
+
+
+@asynccontextmanager
+async def working(operations: SqlOperations, job: Job) -> AsyncIterator[Worker]:
+    worker = Worker(operations, dict.fromkeys(OperationKind, job), SystemClock())
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def begun(operations: SqlOperations, kind: OperationKind = OperationKind.EXPORT, id: str = "1") -> None:
+    await operations.create(HERE, NewOperation(id, kind, "subject"))
+
+
+async def reached(operations: SqlOperations, *states: OperationState, id: str = "1") -> Operation:
+    async with asyncio.timeout(10):
+        while (found := await operations.get(HERE, id)).state not in states:  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.01)
+        return found
+
+
+async def test_a_job_that_returns_has_succeeded(operations: SqlOperations) -> None:
+    async def job(held: Operation) -> Mapping[str, Any]:
+        return {"id": held.id}
+
+    async with working(operations, job) as worker:
+        await begun(operations)
+        worker.nudge()
+        assert (await reached(operations, OperationState.SUCCEEDED)).result == {"id": "1"}
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(FieldInvalid("no", field="f"), ("FieldInvalid", "no")), (ZeroDivisionError("text"), ("", None))],
+)
+async def test_a_job_that_raises_has_failed(
+    operations: SqlOperations, error: Exception, kept: tuple[str, str | None]
+) -> None:
+    async def job(held: Operation) -> None:
+        raise error
+
+    async with working(operations, job):
+        await begun(operations)
+        failed = await reached(operations, OperationState.FAILED)
+    assert (failed.error["type"], failed.error.get("message")) == kept
+
+
+async def test_what_cannot_be_reached_is_tried_again(
+    operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRIES", 2)
+
+    async def job(held: Operation) -> None:
+        raise EmbedderUnavailable
+
+    async with working(operations, job):
+        await begun(operations)
+        await begun(operations, OperationKind.ADD, "add")
+        assert (await reached(operations, OperationState.FAILED, id="add")).attempt == 1
+        assert (await reached(operations, OperationState.FAILED)).attempt == 2
+
+
+async def test_running_work_is_cancelled_and_an_add_is_not(operations: SqlOperations) -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+    stopped: list[str] = []
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        started.set()
+        try:
+            await go.wait()
+        except asyncio.CancelledError:
+            stopped.append(held.id)
+            raise
+        return {}
+
+    async with working(operations, job) as worker:
+        await begun(operations)
+        await started.wait()
+        await operations.cancel(HERE, "1")
+        worker.nudge()
+        await reached(operations, OperationState.CANCELLED)
+        started.clear()
+        await begun(operations, OperationKind.ADD, "add")
+        worker.nudge()
+        await started.wait()
+        await operations.cancel(HERE, "add")
+        worker.nudge()
+        go.set()
+        assert (await reached(operations, OperationState.SUCCEEDED, id="add")).cancel_requested
+    assert stopped == ["1"]
+
+
+async def test_a_worker_that_stops_gives_its_work_back(operations: SqlOperations) -> None:
+    started = asyncio.Event()
+
+    async def forever(held: Operation) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        return {"attempt": held.attempt}
+
+    async with working(operations, forever):
+        await begun(operations)
+        await started.wait()
+    assert (await operations.get(HERE, "1")).state is OperationState.PENDING
+    async with working(operations, job):
+        assert (await reached(operations, OperationState.SUCCEEDED)).result == {"attempt": 2}
+
+
+async def test_a_stale_worker_is_stopped_and_its_end_refused(
+    operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEAT", 0.05)
+    started, stopped = asyncio.Event(), asyncio.Event()
+    held_by_stale: list[Operation] = []
+
+    async def forever(held: Operation) -> None:
+        held_by_stale.append(held)
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+
+    async with working(operations, forever):
+        await begun(operations)
+        await started.wait()
+        fresh = None
+        async with asyncio.timeout(5):
+            while fresh is None:  # its heartbeat may come between the two
+                await operations.free()  # as if the lease had ended: another worker takes over
+                fresh = await operations.claim(60)
+        async with asyncio.timeout(5):
+            await stopped.wait()
+        with pytest.raises(LeaseLost):
+            await operations.finish(held_by_stale[0], OperationState.FAILED, result={}, error={})
+        await operations.finish(fresh, OperationState.SUCCEEDED, result={"by": "fresh"}, error={})
+    assert (await operations.get(HERE, "1")).result == {"by": "fresh"}
+
+
+async def test_work_that_kills_the_server_again_and_again_fails(
+    operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 3)
+    ran: list[int] = []
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        ran.append(held.attempt)
+        return {}
+
+    await begun(operations)
+    for _ in range(3):
+        assert await operations.claim(60)
+        await operations.free()
+    async with working(operations, job):
+        assert (await reached(operations, OperationState.FAILED)).attempt == 4
+    assert ran == []
