@@ -137,13 +137,14 @@ async def build(
 
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
-    _check(settings)
+    for name in ("ledger", "index"):
+        check_engine(settings, name)
     clock = clock or SystemClock()
     instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
         lock = hold(settings)
         opened.callback(lock.release)
-        model = model or await _embedder(settings, instruments)
+        model = model or await open_embedder(settings, instruments)
         embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)
         engine = await _ledger(settings.data_dir / "ledger.db")
@@ -264,11 +265,11 @@ async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
         await engine.close()
 
 
-def _check(settings: Settings) -> None:
-    for name in ("ledger", "index"):
-        value = getattr(settings, name)
-        if value != "embedded":
-            raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
+def check_engine(settings: Settings, name: str) -> None:
+    """Raise SettingMissing for a `ledger` or an `index` that this version does not have; a URL may hold a password."""
+    kind = str(getattr(settings, name)).partition(":")[0]
+    if kind != "embedded":
+        raise SettingMissing(f"--{name} {kind!r} is not supported by this version; allowed: embedded.")
 
 
 async def _ledger(path: Path) -> SqliteEngine:
@@ -280,12 +281,17 @@ async def _ledger(path: Path) -> SqliteEngine:
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
 
 
-async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:
+async def open_embedder(settings: Settings, instruments: Instruments) -> Embedder:
+    """The embedder the settings name. Raises SettingMissing, EmbedderUnavailable."""
     if settings.embedder == "minilm":
         # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
     if settings.embedder == "openai":
+        lacking = [name for name in ("url", "key", "model") if not getattr(settings, f"embedder_{name}")]
+        if lacking:
+            variables = ", ".join(f"RECALLD_EMBEDDER_{name.upper()}" for name in lacking)
+            raise SettingMissing(f"RECALLD_EMBEDDER=openai needs {variables}; any word will do as an unused key.")
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
 
         return await OpenAiEmbedder.start(
