@@ -1,7 +1,7 @@
 """`recalld serve --check`: would a server start with these settings, and if not, why not?
 
-Nothing is made or changed: no folder, no ledger, no migration, no index (SQLite may leave its side files). Each check stands alone, so that one look
-tells everything that is wrong.
+Nothing is made or changed: no folder, no ledger, no migration, no index; SQLite alone may leave its side files. Each
+check stands alone, so that one look tells everything that is wrong.
 """
 
 from __future__ import annotations
