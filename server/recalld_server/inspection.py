@@ -181,16 +181,18 @@ def endpoints(url: str) -> list[tuple[str, int]]:
 
 
 def _listening(name: str, host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65_535:  # the system would take it without its higher bits
+        raise SettingMissing(f"{name} port {port} is none; allowed: 0 to 65535, 0 for a free one")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise SettingMissing(f"{name}: {host}:{port} is no address: {error}") from None
     listening = socket.socket(family, kind)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(1)
-    except (OSError, OverflowError):
+    except OSError:
         listening.close()
         raise SettingMissing(f"{name} port {port} on {host} can't be had; another program may listen there") from None
     return listening

@@ -50,4 +50,4 @@ def glance(place: Path | str, work: Callable[[Connection], T]) -> T:
 
 def _said(error: DBAPIError, password: str | None) -> str:
     words = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-    return words[-1].replace(password, "***") if password else words[-1]
+    return words[0].replace(password, "***") if password else words[0]
