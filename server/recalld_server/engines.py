@@ -34,6 +34,7 @@ from recalld_server.usecases.signal import Committed
 log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
+FORM = "postgresql://user:password@host:port/database"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
 
 
@@ -129,21 +130,26 @@ async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqlEng
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
 
 
-async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
-    form = "postgresql://user:password@host:port/database"
+def ledger_server(url: str) -> str:
+    """Host, port and database of a ledger's URL, which may be shown. Raises SettingMissing for what is none."""
     try:
         parts = urlsplit(url)
         place = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
     except ValueError:  # its text quotes the URL
-        raise SettingMissing(f"--ledger is not of the form {form}.") from None
+        raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
     if parts.scheme not in ("postgresql", "postgres"):
-        raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {form}.")
+        raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {FORM}.")
+    return place
+
+
+async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
+    place = ledger_server(url)
     if importlib.util.find_spec("psycopg") is None:
         raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
     try:
         return await open_postgres(url, unfinished=unfinished)
     except ArgumentError:
-        raise SettingMissing(f"--ledger is not of the form {form}.") from None
+        raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
     except LedgerUnavailable as error:
         causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
         raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error

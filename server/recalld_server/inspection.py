@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from recalld_server.adapters.ledger.state import LedgerState, ledger_state
 from recalld_server.app import refuse_open
 from recalld_server.domain.errors import RecalldError, SettingMissing
-from recalld_server.engines import EMBEDDED, index_opener, ledger_file, open_embedder
+from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
 from recalld_server.rpc.tls import credentials
 from recalld_server.settings import Settings
 from recalld_server.telemetry.instruments import Instruments
@@ -79,10 +79,10 @@ class Inspection:
         return f"{folder}, writable and free"
 
     async def _ledger(self) -> str:
-        place = ledger_file(self.settings) or self.settings.ledger
-        name = shown(str(place))
+        path = ledger_file(self.settings)
+        name = str(path) if path else f"postgresql://{ledger_server(self.settings.ledger)}"
         try:
-            self._state = await asyncio.to_thread(ledger_state, place)
+            self._state = await asyncio.to_thread(ledger_state, path or self.settings.ledger)
         except RecalldError as error:
             raise SettingMissing(f"{name}: {error}") from None
         if self._state.version is None:

@@ -145,8 +145,13 @@ def test_a_setting_that_can_not_be_read(name: str, value: str, words: str) -> No
 @pytest.mark.parametrize(
     ("given", "env", "subject", "words"),
     [
-        ({"ledger": f"oracle://me:{SECRET}@host"}, {}, "ledger", "--ledger 'oracle' is not supported"),
-        ({"index": "elsewhere"}, {}, "index", "allowed: embedded"),
+        (
+            {"ledger": f"oracle://me:{SECRET}@host"},
+            {},
+            "ledger",
+            "--ledger must be embedded, the path of",
+        ),
+        ({"index": "elsewhere"}, {}, "index", "--index must be embedded or weaviate://"),
         ({"embedder": "magic"}, {}, "embedder", "allowed: minilm, openai"),
         ({"embedder": "openai"}, {}, "embedder", "RECALLD_EMBEDDER_URL"),
         ({"tls_cert": "none.pem"}, {}, "tls", "both --tls-cert and --tls-key"),
