@@ -1,14 +1,10 @@
-"""The composition root: the only module that names concrete adapters."""
+"""The composition root: with `engines.py`, the only module that names concrete adapters."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
@@ -21,17 +17,21 @@ from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
-from recalld_server.adapters.ledger.store import open_sqlite
-from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
+from recalld_server.adapters.ledger.removals import SqlRemovals
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
+from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.operations import BUILDS, OperationKind
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
+from recalld_server.engines import EMBEDDED, hold, index_opener, ledger_file, open_embedder, open_ledger, placed
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.index import Index
+from recalld_server.ports.projects import Projects
 from recalld_server.rpc.add_async import AddJob
 from recalld_server.rpc.export_service import export_command
 from recalld_server.rpc.maintenance import model_of
@@ -54,7 +54,10 @@ from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.readiness import Readiness
+from recalld_server.usecases.reconciler import Reconciler
+from recalld_server.usecases.removal import RemovalJob, Removing
 from recalld_server.usecases.search import Search
+from recalld_server.usecases.signal import Committed
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.worker import Job, Worker
 from recalld_server.usecases.writing import Writer
@@ -64,17 +67,19 @@ EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 @dataclass(frozen=True, slots=True)
 class Recalld:
-    """Everything that answers calls, wired. `levels` are gauges to read.
+    """Everything that answers calls, wired. `levels` are gauges to read; `reconciler` is for engines that need one.
 
+    `lost` returns when this server may not go on, as another has taken its ledger; on a ledger of its own never.
     `close` lets go in the reverse order of `build`.
     """
 
     ledger: SqlLedger
-    index: EmbeddedIndex
+    index: Index
     embedder: Embedder
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]]
     readiness: Readiness
     projector: Projector
+    reconciler: Reconciler | None
     examiner: Examiner
     writer: Writer
     tokens: Tokens
@@ -92,34 +97,14 @@ class Recalld:
     follow: Follow
     exporting: Exporting
     build: Build
-    lock: FileLock
+    removing: Removing
+    lost: Callable[[], Awaitable[object]]
+    opened: AsyncExitStack
 
     async def close(self) -> None:
         """Finish the writes under way, then let go of the engines."""
         await self.writer.drain()
-        await self.embedder.close()
-        await self.index.close()
-        await self.ledger.close()
-        self.lock.release()
-
-
-class DataFolderBusy(SettingMissing):
-    """Another recalld holds this data folder."""
-
-
-def hold(settings: Settings) -> FileLock:
-    """Take the data folder for this process. Raises DataFolderBusy, or SettingMissing when there can be none."""
-    lock = FileLock(settings.data_dir / "lock")
-    try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise DataFolderBusy(
-            f"Another recalld uses {settings.data_dir}. Stop it, or choose another folder with --data-dir."
-        ) from None
-    except OSError as error:
-        raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
-    return lock
+        await self.opened.aclose()
 
 
 async def build(
@@ -136,20 +121,20 @@ async def build(
 
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
-    _check(settings)
+    opening = index_opener(settings)
     clock = clock or SystemClock()
     instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
         lock = hold(settings)
         opened.callback(lock.release)
-        model = model or await _embedder(settings, instruments)
+        model = model or await open_embedder(settings, instruments)
         embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)
-        engine = await _ledger(settings.data_dir / "ledger.db")
+        engine = await open_ledger(settings)
         ledger = SqlLedger(engine, clock)
         opened.push_async_callback(ledger.close)
-        cache_bytes = settings.cache_mib * 1024 * 1024
-        index = await asyncio.to_thread(EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+        committed, lost = await placed(settings, engine, opened)
+        index = await opening()
         opened.push_async_callback(index.close)
         levels = _levels(ledger, index, embedder, model)
         ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
@@ -159,37 +144,51 @@ async def build(
         features = FeatureMaker(embedders)
         for project in await ledger.projects():
             features.embedder(await ledger.generation(project))
-        recalld = await _wired(
-            ledger, engine, index, embedder, embedders, features, levels, first, clock, lock, settings
+        return await _wired(
+            ledger,
+            engine,
+            index,
+            embedder,
+            embedders,
+            features,
+            levels,
+            first,
+            clock,
+            committed,
+            lost,
+            opened,
+            settings,
         )
-        opened.pop_all()  # `Recalld.close` lets go of them from here on
-        return recalld
 
 
 async def _wired(
     ledger: SqlLedger,
     engine: SqlEngine,
-    index: EmbeddedIndex,
+    index: Index,
     embedder: Embedder,
     embedders: Mapping[str, Embedder],
     features: FeatureMaker,
     levels: Mapping[tuple[names.Metric, str], Callable[[], int]],
     first: Generation,
     clock: Clock,
-    lock: FileLock,
+    committed: Committed,
+    lost: Callable[[], Awaitable[object]],
+    opened: AsyncExitStack,
     settings: Settings,
 ) -> Recalld:
     ids = SystemIds()
     projector = Projector(ledger, index, clock)
-    writer = Writer(ledger, projector)
+    writer = Writer(ledger, projector, committed)
     read = Read(ledger, clock)
     projects = SqlProjects(engine, clock)
     add = Add(ledger, projects, RulesExtractor(), features, writer, clock, ids)
     operations, exports = SqlOperations(engine, clock), SqlExports(engine, clock)
-    await operations.free()  # this process holds the data folder: whoever had a lease is gone
+    if not isinstance(engine, PostgresEngine) or settings.index == EMBEDDED:
+        await operations.free()  # this server has the ledger to itself: whoever had a lease is gone
     build = Build(
         ledger,
         SqlGenerations(engine, clock),
+        projects,
         operations,
         index,
         features,
@@ -199,13 +198,16 @@ async def _wired(
         settings.index,
         model_of,
     )
+    removals = SqlRemovals(engine, clock)
     jobs: dict[OperationKind, Job] = {
         OperationKind.ADD: AddJob(add).run,
         OperationKind.EXPORT: ExportJob(exports, ledger, encoder, export_command, settings.export_hours).run,
+        OperationKind.DELETE_PROJECT: RemovalJob(removals, operations, ledger, index).run,
         **dict.fromkeys(BUILDS, build.run),
     }
     worker = Worker(operations, jobs, clock)
     exporting = Exporting(exports, ledger, worker, ids)
+    examiner = Examiner(ledger, index)
     return Recalld(
         ledger=ledger,
         index=index,
@@ -213,7 +215,8 @@ async def _wired(
         levels=levels,
         readiness=Readiness(ledger, index, features, projector, clock),
         projector=projector,
-        examiner=Examiner(ledger, index),
+        reconciler=Reconciler(ledger, index, projector, examiner, clock) if settings.index != EMBEDDED else None,
+        examiner=examiner,
         writer=writer,
         tokens=Tokens(*await ledger.identity()),
         add=add,
@@ -222,28 +225,31 @@ async def _wired(
         importing=Import(ledger, features, writer, clock, ids),
         forget=Forget(ledger, index, writer, clock, [exporting]),
         janitor=Janitor(ledger, writer, clock),
-        watch=Watch(ledger, read, writer.committed, clock),
+        watch=Watch(ledger, read, committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         keys=Keys(SqlKeyRing(engine, clock), clock, ids),
-        projects=Administration(projects, ledger, index, projector, first, EXTRACTORS),
+        projects=Administration(projects, ledger, index, projector, worker, ids, first, EXTRACTORS),
         worker=worker,
         follow=Follow(operations, worker, clock, ids),
         exporting=exporting,
         build=build,
-        lock=lock,
+        removing=Removing(removals, worker, ids),
+        lost=lost,
+        opened=opened.pop_all(),  # from here on `Recalld.close` lets go of them
     )
 
 
 def _levels(
-    ledger: SqlLedger, index: EmbeddedIndex, embedder: Cached, model: Embedder
+    ledger: SqlLedger, index: Index, embedder: Cached, model: Embedder
 ) -> Mapping[tuple[names.Metric, str], Callable[[], int]]:
     levels: dict[tuple[names.Metric, str], Callable[[], int]] = {
         (names.DEPTH, "ledger"): lambda: ledger.queued,
-        (names.DEPTH, "index"): lambda: index.queued,
         (names.CACHED, "features"): lambda: ledger.cached,
         (names.CACHED, "questions"): lambda: embedder.cached,
-        (names.VECTORS, "vectors"): lambda: index.held,
     }
+    if isinstance(index, EmbeddedIndex):  # another engine knows its own
+        levels[names.DEPTH, "index"] = lambda: index.queued
+        levels[names.VECTORS, "vectors"] = lambda: index.held
     if isinstance(model, MiniLm):  # the others keep their queues to themselves
         levels[names.DEPTH, "embedder"] = lambda: model.queued
     return levels
@@ -253,42 +259,23 @@ def _levels(
 async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
     """The keys of a ledger alone, whether a server runs on it or not; a ledger is made where there is none.
 
-    Raises LedgerUnavailable.
+    Raises LedgerUnavailable, SettingMissing.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine, clock = await _ledger(settings.data_dir / "ledger.db"), SystemClock()
+    engine, clock = await open_ledger(settings), SystemClock()
     try:
         yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
     finally:
         await engine.close()
 
 
-def _check(settings: Settings) -> None:
-    for name in ("ledger", "index"):
-        value = getattr(settings, name)
-        if value != "embedded":
-            raise SettingMissing(f"--{name} {value!r} is not supported by this version; allowed: embedded.")
-
-
-async def _ledger(path: Path) -> SqliteEngine:
-    """Names the file when it is none of ours: the wrong folder may have been given."""
+@asynccontextmanager
+async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
+    """The projects of a ledger that several processes may write to. Raises LedgerUnavailable, SettingMissing."""
+    if ledger_file(settings):
+        raise SettingMissing("A ledger in a file is its server's alone: ask that server, with --target.")
+    engine = await open_ledger(settings)
     try:
-        return await open_sqlite(path)
-    except LedgerUnavailable as error:
-        causes = "it is damaged, or of another program, or of a newer version of this service"
-        raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
-
-
-async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:
-    if settings.embedder == "minilm":
-        return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
-    if settings.embedder == "openai":
-        from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
-
-        return await OpenAiEmbedder.start(
-            base_url=settings.embedder_url,
-            api_key=settings.embedder_key,
-            model=settings.embedder_model,
-            dimension=settings.embedder_dimension or None,
-        )
-    raise SettingMissing(f"RECALLD_EMBEDDER is {settings.embedder!r}; allowed: minilm, openai.")
+        yield SqlProjects(engine, SystemClock())
+    finally:
+        await engine.close()

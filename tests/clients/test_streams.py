@@ -196,6 +196,33 @@ def test_a_bad_item_ends_an_import_after_what_came_before(fake: Any, kind: str) 
     assert [each.stored for each in progress] == [1]
 
 
+@QUICK
+def test_rows_of_a_history_become_one_item(fake: Any, kind: str) -> None:
+    given: list[memory_service_pb2.ImportItem] = []
+
+    def keep(request: Any, context: grpc.ServicerContext) -> Iterator[memory_service_pb2.ImportProgress]:
+        for number, each in enumerate(request):
+            given.append(each)
+            yield memory_service_pb2.ImportProgress(through_index=number)
+
+    fake.answers["ImportMemories"] = [keep, keep]
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "memory": "Likes tea", "user_id": "u", "revision": 1, "event": "ADDED", "superseded": True},
+        {"id": "a", "memory": "Likes tea", "user_id": "u", "revision": 2, "event": "DELETED", "cause": "expired"},
+        {"id": "b", "memory": "Likes jam", "user_id": "u", "revision": 1, "event": "ADDED", "sequence": 3},
+        {"text": "Likes milk", "user_id": "u"},
+    ]
+    run_import(kind, fake.target, rows)
+    *sent, last = given
+    told = [[(each.memory.id, each.kind, each.cause) for each in item.history.revisions] for item in sent]
+    added, gone = memory_pb2.KIND_ADDED, memory_pb2.KIND_DELETED
+    assert told == [[("a", added, 0), ("a", gone, memory_pb2.CAUSE_EXPIRED)], [("b", added, 0)]]
+    assert last.text.text == "Likes milk"
+    assert [bool(item.request_id) for item in (*sent, last)] == [True, False, False]
+    with pytest.raises(recalld.InvalidRequest, match=r"items\[0\]\.history\[1\]"):
+        run_import(kind, fake.target, [rows[0], {**rows[1], "event": "LOST"}])
+
+
 def run_import(kind: str, target: str, items: Any, into: Any = None, **options: Any) -> list[imports.ImportProgress]:
     progress: list[imports.ImportProgress] = [] if into is None else into
     if kind == "blocking":

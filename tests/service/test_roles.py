@@ -78,9 +78,9 @@ EXPECTED = {
         "ReembedProject": "a",
     },
     "Operations": {
-        "GetOperation": "rwap",
-        "ListOperations": "rwap",
-        "WaitOperation": "rwap",
+        "GetOperation": "rwaop",
+        "ListOperations": "rwaop",
+        "WaitOperation": "rwaop",
         "CancelOperation": "wap",
         "DeleteOperation": "wap",
     },

@@ -10,6 +10,18 @@ import typer
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the ledger and the index [RECALLD_DATA_DIR]; default: the platform's.")
 ]
+Index = Annotated[
+    str | None,
+    typer.Option(help="What answers searches: embedded, or weaviate://HOST:PORT?grpc_port=PORT [RECALLD_INDEX]."),
+]
+
+Ledger = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the truth is kept: the path of a SQLite file, or postgresql://user:password@host:port/database "
+        "[RECALLD_LEDGER, which keeps a password out of the list of processes]; default: a file in the data folder."
+    ),
+]
 
 
 def serve(
@@ -24,10 +36,8 @@ def serve(
         ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [RECALLD_HOST]; default 127.0.0.1.")] = None,
-    ledger: Annotated[
-        str | None, typer.Option(help="Where the truth is kept [RECALLD_LEDGER]; default embedded.")
-    ] = None,
-    index: Annotated[str | None, typer.Option(help="What answers searches [RECALLD_INDEX]; default embedded.")] = None,
+    ledger: Ledger = None,
+    index: Index = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [RECALLD_LOG_LEVEL].")] = None,
     tls_cert: Annotated[
         str | None, typer.Option(help="PEM file of the server's certificate and its chain [RECALLD_TLS_CERT].")
@@ -41,9 +51,12 @@ def serve(
         bool | None,
         typer.Option("--insecure-no-tls", help="Answer other machines without TLS [RECALLD_INSECURE_NO_TLS]."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether a server would start so; status 1 if not.")
+    ] = False,
 ) -> None:
     """Run the service until it is interrupted."""
-    given: dict[str, Any] = {key: value for key, value in locals().items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in locals().items() if value is not None and key != "check"}
     import asyncio
     import os
     import sys
@@ -51,8 +64,12 @@ def serve(
     # Matrices here are too small to share: a second thread for one of them only gets in the way of another call.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+    if check:
+        raise typer.Exit(asyncio.run(_inspected(given)))
+
     from recalld_server import app
     from recalld_server.domain.errors import RecalldError
+    from recalld_server.engines import ledger_file
     from recalld_server.settings import Settings
     from recalld_server.telemetry.log import setup
 
@@ -60,11 +77,30 @@ def serve(
         settings = Settings.read(given)
         setup(settings.log_level, json=not sys.stderr.isatty())
         typer.echo(f"data folder {settings.data_dir}")
+        if not ledger_file(settings) and settings.index == "embedded":
+            typer.echo("the index is in the data folder, so no other server can use this ledger meanwhile")
         with asyncio.Runner(loop_factory=_loop()) as runner:
             runner.run(app.serve(settings))
     except (RecalldError, ValueError) as error:
         typer.echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+async def _inspected(given: dict[str, Any]) -> int:
+    from recalld_server.inspection import Finding, Inspection
+    from recalld_server.settings import Settings
+    from recalld_server.telemetry.log import setup
+
+    def show(finding: Finding) -> int:
+        typer.echo(f"{'ok' if finding.good else 'WRONG':<7}{finding.subject:<13}{finding.words}")
+        return 0 if finding.good else 1
+
+    try:
+        settings = Settings.read(given)
+        setup(settings.log_level, json=False)
+    except ValueError as error:
+        return show(Finding("settings", False, str(error)))
+    return max([show(finding) async for finding in Inspection(settings).findings()])
 
 
 def _loop() -> Any:

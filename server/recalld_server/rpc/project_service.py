@@ -8,7 +8,6 @@ from google.longrunning import operations_pb2
 
 from recalld.v1 import project_service_pb2 as pb
 from recalld.v1 import project_service_pb2_grpc
-from recalld_server.domain.errors import NotYetAvailable
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert_project as convert
 from recalld_server.rpc import paging
@@ -58,8 +57,8 @@ class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
         changed = await self._projects.update(who, project, convert.project_values(request), key)
         return pb.UpdateProjectResponse(project=convert.project_pb(changed))
 
-    async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Any) -> pb.DeleteProjectResponse:
-        raise NotYetAvailable(feature="DeleteProject")
+    async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Any) -> operations_pb2.Operation:
+        return await self._maintenance.delete(request)
 
     async def GetProjectSettings(
         self, request: pb.GetProjectSettingsRequest, context: Any
