@@ -151,7 +151,15 @@ async def _http(
             return False  # not known to be: as in development mode
 
     try:
-        return await HttpServer.start(settings.host, settings.http_port, routes(ready, figures), keyed)
+        # No certificates of callers, also with --tls-client-ca: whoever asks for probes and figures has none.
+        return await HttpServer.start(
+            settings.host,
+            settings.http_port,
+            routes(ready, figures),
+            keyed,
+            cert=settings.tls_cert,
+            key=settings.tls_key,
+        )
     except OSError:
         raise SettingMissing(f"HTTP port {settings.http_port} on {settings.host} can't be had.") from None
 
@@ -167,7 +175,8 @@ async def serve(settings: Settings) -> None:
     if not await app.recalld.keys.begun():
         print("development mode: no API key exists, so anyone on this machine may do anything", flush=True)  # noqa: T201
     try:
-        print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
+        scheme = "https://" if settings.tls_cert else ""
+        print(f"recalld ready grpc={settings.host}:{app.port} http={scheme}{settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         ends = [asyncio.ensure_future(end) for end in (stopping.wait(), app.recalld.lost())]
         background = [app.projecting, app.probing, app.clearing, app.working]
         background += [app.reconciling] if app.reconciling else []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import ssl
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -12,6 +15,8 @@ import pytest
 
 import recalld
 from recalld import MemoryClient, testing
+
+HEALTH = Path(__file__).parents[2] / "deploy" / "health.py"
 
 
 def openssl(*arguments: str | Path) -> None:
@@ -41,6 +46,17 @@ def test_tls(pems: Path) -> None:
         with server.client() as client:
             client.add("I like tea", user_id="alex", infer=False)
             assert len(client.get_all(user_id="alex")) == 1
+        assert server.http_url.startswith("https://127.0.0.1:")
+        trusted = ssl.create_default_context(cafile=pems / "ca.pem")
+        with urllib.request.urlopen(f"{server.http_url}/readyz", timeout=10, context=trusted) as answer:  # noqa: S310
+            assert answer.status == 200
+        port = {"RECALLD_HTTP_PORT": server.http_url.rpartition(":")[2]}
+        for more, status in (({"RECALLD_TLS_CERT": "set"}, 0), ({}, 1)):  # the image's health check, told of it and not
+            assert subprocess.run([sys.executable, HEALTH], env=port | more, timeout=30).returncode == status
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            urllib.request.urlopen(f"{server.http_url}/readyz", timeout=10)  # noqa: S310
+        with pytest.raises((OSError, http.client.HTTPException)):
+            urllib.request.urlopen(server.http_url.replace("https", "http") + "/readyz", timeout=10)  # noqa: S310
         for tls in (False, True):  # in the clear, and trusting other authorities
             with MemoryClient(server.target, "", tls=tls, timeout=2) as client, pytest.raises(recalld.RecalldError):
                 client.get_all(user_id="alex")
@@ -54,6 +70,9 @@ def test_mutual_tls(pems: Path) -> None:
     with testing.start_local(arguments=[*arguments, f"--tls-client-ca={pems / 'ca.pem'}"], tls=mine) as server:
         with server.client() as client:
             assert client.get_all(user_id="alex") == []
+        trusted = ssl.create_default_context(cafile=pems / "ca.pem")  # a probe has no certificate to show
+        with urllib.request.urlopen(f"{server.http_url}/healthz", timeout=10, context=trusted) as answer:  # noqa: S310
+            assert answer.status == 200
         with (
             MemoryClient(server.target, "", tls=pems / "ca.pem", timeout=2) as client,
             pytest.raises(recalld.RecalldError),

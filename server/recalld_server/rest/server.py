@@ -43,8 +43,13 @@ class HttpServer:
         self.port = port
 
     @classmethod
-    async def start(cls, host: str, port: int, routes: Sequence[BaseRoute], keyed: Keyed) -> HttpServer:
-        """Listen; this machine alone is answered while `keyed` says no. Raises OSError when the port is taken."""
+    async def start(
+        cls, host: str, port: int, routes: Sequence[BaseRoute], keyed: Keyed, *, cert: str = "", key: str = ""
+    ) -> HttpServer:
+        """Listen; this machine alone is answered while `keyed` says no. `cert` and `key` are PEM files for TLS.
+
+        Raises OSError when the port is taken.
+        """
         listening = _bind(host, port)
         app: Any = Guard(Starlette(routes=list(routes)), keyed)
         config = uvicorn.Config(
@@ -55,6 +60,8 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             ws="none",
+            ssl_certfile=cert or None,
+            ssl_keyfile=key or None,
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=GRACE,
         )
