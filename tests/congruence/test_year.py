@@ -1,17 +1,18 @@
 """A year of a project against a model in memory: whatever is done to it, in whatever order, the two never disagree.
 
 The model keeps what lived after each sequence number, and one line for each event. Forgetting takes a memory out of
-every one of them.
+every one of them, and trimming whatever something newer had followed by then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -21,13 +22,23 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 from tests.congruence.small_world import DAY, OwnClock, opened
+from tests.congruence.year_model import Kept, Model, Snapshot
 from tests.weaviate_node import Node
 
+from recalld.v1 import export_service_pb2
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.domain.errors import MemoryNotDeleted, MemoryNotFound, RevisionNotFound
+from recalld_server.domain.errors import (
+    ExportNotFound,
+    ExportWithdrawn,
+    HistoryTrimmed,
+    MemoryNotDeleted,
+    MemoryNotFound,
+    RevisionNotFound,
+)
+from recalld_server.domain.exports import ExportState
 from recalld_server.domain.filters import Comparison, Operator
-from recalld_server.domain.memory import Access, Memory, Message, Scope
-from recalld_server.domain.revision import EventQuery, ListQuery
+from recalld_server.domain.memory import Access, Message, Scope
+from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.change import Deletion, Update
 from recalld_server.usecases.forget import Forgetting
@@ -38,64 +49,6 @@ HERE = Access("default", principal="key")
 USERS = st.sampled_from(["ann", "bob", "ANN"])
 TAGS = st.sampled_from(["red", "blue"])
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A memory at one revision, as far as the model goes."""
-
-    id: str
-    user: str
-    text: str
-    tag: str
-    revision: int
-    expire: int | None = None
-
-    @classmethod
-    def of(cls, memory: Memory) -> Kept:
-        tag = str(memory.metadata.get("tag", ""))
-        return cls(memory.id, memory.scope.user_id, memory.text, tag, memory.revision, memory.expire_time)
-
-
-@dataclass
-class Model:
-    """`states[s]` is what lived after sequence number s; `last` every memory at its last revision with content."""
-
-    states: list[dict[str, Kept]] = field(default_factory=lambda: [{}])
-    events: list[tuple[int, str, str, Kept | None, Kept | None]] = field(default_factory=list)
-    last: dict[str, Kept] = field(default_factory=dict)
-    revisions: dict[str, dict[int, Kept]] = field(default_factory=dict)
-    times: list[int] = field(default_factory=lambda: [0])
-    now: int = 0
-
-    @property
-    def live(self) -> dict[str, Kept]:
-        return self.states[-1]
-
-    def put(self, kind: str, kept: Kept) -> None:
-        self._event(kind, kept.id, self.live.get(kept.id), kept)
-        self.last[kept.id] = kept
-        self.revisions.setdefault(kept.id, {})[kept.revision] = kept
-
-    def delete(self, id: str) -> None:
-        before = self.live[id]
-        self._event("DELETED", id, before, None)
-        self.last[id] = ended = replace(before, revision=before.revision + 1)
-        self.revisions[id][ended.revision] = ended
-
-    def forget(self, ids: Sequence[str]) -> None:
-        for id in sorted(ids):
-            for state in self.states:
-                state.pop(id, None)
-            self.events = [(s, k, i, None, None) if i == id else (s, k, i, b, a) for s, k, i, b, a in self.events]
-            self._event("FORGOTTEN", id, None, None)
-            del self.last[id], self.revisions[id]
-
-    def _event(self, kind: str, id: str, before: Kept | None, after: Kept | None) -> None:
-        state = {key: kept for key, kept in self.live.items() if key != id}
-        self.states.append(state | {id: after} if after else state)
-        self.times.append(self.now)
-        self.events.append((len(self.events) + 1, kind, id, before, after))
 
 
 class Year(RuleBasedStateMachine):
@@ -113,6 +66,8 @@ class Year(RuleBasedStateMachine):
         self.texts = 0
         self.watched: list[tuple[int, str, str]] = []
         self.position: Position | None = None
+        self.retention = 0
+        self.exports: list[Snapshot] = []
         self.ledger = self.new_ledger()
         self.recalld = self.run(opened(self.folder, self.clock, self.ledger, self.index))
 
@@ -183,7 +138,8 @@ class Year(RuleBasedStateMachine):
             return
         last = self.model.last[id]
         if revision is not None and revision not in self.model.revisions[id]:
-            assert isinstance(self.failure(work), RevisionNotFound)
+            trimmed = revision < last.revision and self.model.oldest
+            assert isinstance(self.failure(work), HistoryTrimmed if trimmed else RevisionNotFound)
             return
         wanted = last if revision is None else self.model.revisions[id][revision]
         self.run(work)
@@ -205,6 +161,8 @@ class Year(RuleBasedStateMachine):
         revisions = sum(len(self.model.revisions[id]) for id in found)
         assert (receipt.memories, receipt.revisions) == (len(found), revisions)
         self.model.forget(found)
+        for export in self.exports:
+            export.touched |= bool(export.seq and export.rows.keys() & set(found))
 
     @rule(id=consumes(memories))
     def let_go(self, id: str) -> None:
@@ -212,11 +170,61 @@ class Year(RuleBasedStateMachine):
 
     @rule(days=st.integers(1, 40))
     def time_passes(self, days: int) -> None:
+        self.exports_hold_what_was_there()
         self.model.now = self.clock.time = self.clock.time + days * DAY
         self.run(self.recalld.janitor.round())
         gone = [kept.id for kept in self.model.live.values() if kept.expire and kept.expire <= self.clock.time]
         for id in sorted(gone):
             self.model.delete(id)
+        if self.retention:
+            self.model.trim(self.clock.time - self.retention)
+        for export in self.exports:  # each is kept for a day
+            assert isinstance(self.failure(self.read(export)), ExportNotFound)
+        self.exports.clear()
+
+    @rule(days=st.none() | st.integers(10, 60))
+    def history_is_kept_for(self, days: int | None) -> None:
+        """Changes come at full days; with half a day, their microseconds do not matter to which of them are too old."""
+        self.retention = 0 if days is None else days * DAY + DAY // 2
+        values = {"history_retention": self.retention or None}
+        self.run(self.recalld.projects.change_settings(HERE, "default", values, None))
+
+    @rule(user=USERS)
+    def export(self, user: str) -> None:
+        """Begun now, and written whenever the worker gets to it."""
+        asked = export_service_pb2.CreateExportRequest(
+            scope={"user_id": user}, format=export_service_pb2.EXPORT_FORMAT_JSONL
+        )
+        work = self.recalld.exporting.start(
+            HERE, Scope(user_id=user), asked.SerializeToString(), RequestKey("CreateExport", "", str(len(self.exports)))
+        )
+        rows = self.shown(self.model.live, user)
+        self.exports.append(Snapshot(self.run(work).subject, self.model.head, rows))
+
+    @precondition(lambda self: self.exports)
+    @rule()
+    def exports_hold_what_was_there(self) -> None:
+        for export in self.exports:
+            found = self.failure(self.read(export))
+            if export.touched:
+                assert isinstance(found, ExportWithdrawn)
+            else:
+                assert found is None
+                assert export.found == {id: (kept.text, kept.revision) for id, kept in export.rows.items()}
+
+    async def read(self, export: Snapshot) -> None:
+        """Read an export into `found`, once it is written. Raises what reading raises."""
+        working = asyncio.create_task(self.recalld.worker.run())
+        try:
+            while (await self.recalld.exporting.get(HERE, export.id)).state is ExportState.PENDING:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+            data = b"".join([piece.data async for piece in self.recalld.exporting.read(HERE, export.id, 0)])
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+        rows = [json.loads(line) for line in data.splitlines()]
+        export.found = {row["id"]: (row["memory"], row["revision"]) for row in rows}
+        assert len(rows) == len(export.found)
 
     @rule()
     def restart(self) -> None:
@@ -226,7 +234,11 @@ class Year(RuleBasedStateMachine):
     @precondition(lambda self: self.model.events)
     @rule(data=st.data(), user=st.none() | USERS)
     def the_past_is_as_it_was(self, data: st.DataObject, user: str | None) -> None:
-        seq = data.draw(st.integers(0, len(self.model.events)))
+        seq = data.draw(st.integers(0, self.model.head))
+        if seq < self.model.oldest:
+            work = self.recalld.read.list(HERE, ListQuery(), AsOf(seq=seq))
+            assert isinstance(self.failure(work), HistoryTrimmed)
+            return
         found = self.listed(ListQuery(scope=Scope(user_id=user or ""), limit=1000), AsOf(seq=seq))
         assert found == self.shown(self.model.states[seq], user, self.model.times[seq])
 
@@ -234,9 +246,16 @@ class Year(RuleBasedStateMachine):
     def watch_some_more(self, pieces: int) -> None:
         """One watch over the whole year, in pieces and across restarts."""
 
+        at = self.position
+        if at and max(at.seq, at.floor) < self.model.oldest:
+            assert isinstance(self.failure(self.told(at)), HistoryTrimmed)
+            at = None
+        self.watched.clear()
+        ever = self.model.told if at else [event[:3] for event in self.model.events]
+        left = sum(seq > (at.seq if at else 0) for seq, *_ in ever)
+
         async def more() -> None:
-            query = WatchQuery(beginning=self.position is None, after=self.position)
-            left = len(self.model.events) - len(self.watched)
+            query = WatchQuery(beginning=at is None, after=at)
             async with aclosing(self.recalld.watch.run(HERE, query, self.again)) as sights:
                 self.position = (await anext(sights)).position
                 for _ in range(min(pieces, left)):
@@ -246,7 +265,12 @@ class Year(RuleBasedStateMachine):
                     self.position = sight.position
 
         self.run(more())
-        assert self.watched == [event[:3] for event in self.model.events[: len(self.watched)]]
+        assert self.watched == [each for each in ever if not at or each[0] > at.seq][: len(self.watched)]
+
+    async def told(self, at: Position) -> None:
+        async with aclosing(self.recalld.watch.run(HERE, WatchQuery(after=at), self.again)) as sights:
+            await anext(sights)
+            await asyncio.wait_for(anext(sights), 5)
 
     @invariant()
     def the_present_is_the_models(self) -> None:
