@@ -59,6 +59,7 @@ class App:
     probing: asyncio.Task[None]
     clearing: asyncio.Task[None]
     working: asyncio.Task[None]
+    reconciling: asyncio.Task[None] | None
 
     @property
     def port(self) -> int:
@@ -99,7 +100,8 @@ class App:
         probing = asyncio.create_task(recalld.readiness.run(lambda ready: _tell(server, ready)))
         clearing = asyncio.create_task(recalld.janitor.run())
         working = asyncio.create_task(recalld.worker.run())
-        return cls(recalld, server, http, telemetry, projecting, probing, clearing, working)
+        reconciling = asyncio.create_task(recalld.reconciler.run()) if recalld.reconciler else None
+        return cls(recalld, server, http, telemetry, projecting, probing, clearing, working, reconciling)
 
     async def stop(self) -> None:
         """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
@@ -112,6 +114,8 @@ class App:
             await _ended(self.working)  # work under way is given back while the ledger still answers
             await _ended(self.projecting)
             await _ended(self.clearing)
+            if self.reconciling:
+                await _ended(self.reconciling)
             await self.telemetry.close()
         finally:
             await self.recalld.close()
@@ -162,9 +166,10 @@ async def serve(settings: Settings) -> None:
         print("development mode: no API key exists, so anyone on this machine may do anything", flush=True)  # noqa: T201
     try:
         print(f"recalld ready grpc={settings.host}:{app.port} http={settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
-        stop = asyncio.create_task(stopping.wait())
+        ends = [asyncio.ensure_future(end) for end in (stopping.wait(), app.recalld.lost())]
         background = [app.projecting, app.probing, app.clearing, app.working]
-        await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
+        background += [app.reconciling] if app.reconciling else []
+        await asyncio.wait([*ends, *background], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
 
@@ -207,7 +212,7 @@ def _services(recalld: Recalld) -> list[Service]:
     entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
     export = ExportService(recalld.exporting, shown, recalld.tokens)
     operations = OperationsService(recalld.follow, shown, recalld.tokens)
-    maintenance = Maintenance(recalld.follow, recalld.build, shown)
+    maintenance = Maintenance(recalld.follow, recalld.build, recalld.removing, shown)
     project = ProjectService(recalld.projects, recalld.keys, recalld.tokens, maintenance)
     return [
         Service(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory, "recalld.v1.MemoryService"),

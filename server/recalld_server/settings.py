@@ -17,7 +17,9 @@ PREFIX = "RECALLD_"
 class Settings:
     """How a server runs. Each field is the variable RECALLD_<NAME> and, for most, an option of `recalld serve`.
 
-    `ledger` and `index` are "embedded" or the URL of an engine; `cache_mib` bounds the vectors kept in memory;
+    `ledger` is "embedded", the path of a SQLite file or postgresql://user:password@host:port/database; `index` is
+    "embedded" or weaviate://host:port?grpc_port=port, `index_key` its API key and `index_tls` whether to speak TLS with
+    it; `cache_mib` bounds the vectors kept in memory;
     `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make (0: any number);
     `embedder` is "minilm" or "openai", the latter with the four settings after it; `export_hours` is how long finished
     exports are kept. `tls_cert`, `tls_key` and `tls_client_ca` are PEM files; the last makes callers show a certificate
@@ -28,8 +30,10 @@ class Settings:
     host: str = "127.0.0.1"
     grpc_port: int = 7420
     http_port: int = 7421
-    ledger: str = "embedded"
+    ledger: str = field(default="embedded", repr=False)  # may hold a password
     index: str = "embedded"
+    index_key: str = field(default="", repr=False)
+    index_tls: bool = False
     cache_mib: int = 96
     max_calls: int = 1024
     rate_limit: int = 0
@@ -77,6 +81,7 @@ _TEXTS = (
     "host",
     "ledger",
     "index",
+    "index_key",
     "embedder",
     "embedder_url",
     "embedder_key",
@@ -91,5 +96,6 @@ _KINDS: dict[str, Any] = {
     "data_dir": Path,
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(_NUMBERS, int),
+    "index_tls": true_or_false,
     "insecure_no_tls": true_or_false,
 }

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 import recalld
-from recalld import AsyncMemoryClient, MemoryClient, imports, streams
+from recalld import AsyncMemoryClient, MemoryClient, imports, resuming
 from recalld.v1 import memory_pb2, memory_service_pb2
 from recalld.v1.search_service_pb2 import Checkpoint, Done, StreamSearchResponse
 
@@ -92,7 +92,7 @@ def test_a_stream_without_done_was_broken(fake: Any, kind: str) -> None:
 def test_resuming_ends_without_progress(
     fake: Any, kind: str, first: Any, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "LAST_PAUSE", 0.01)
+    monkeypatch.setattr(resuming, "LAST_PAUSE", 0.01)
     fake.answers["StreamSearch"] = [first] + [breaks()] * 9
     with pytest.raises(recalld.Unavailable):
         collect(kind, fake.target)
@@ -194,6 +194,33 @@ def test_a_bad_item_ends_an_import_after_what_came_before(fake: Any, kind: str) 
     with pytest.raises(recalld.InvalidRequest, match=r"items\[1\]\.colour"):
         run_import(kind, fake.target, [{"text": "Likes tea", "user_id": "a"}, {"colour": "red"}], into=progress)
     assert [each.stored for each in progress] == [1]
+
+
+@QUICK
+def test_rows_of_a_history_become_one_item(fake: Any, kind: str) -> None:
+    given: list[memory_service_pb2.ImportItem] = []
+
+    def keep(request: Any, context: grpc.ServicerContext) -> Iterator[memory_service_pb2.ImportProgress]:
+        for number, each in enumerate(request):
+            given.append(each)
+            yield memory_service_pb2.ImportProgress(through_index=number)
+
+    fake.answers["ImportMemories"] = [keep, keep]
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "memory": "Likes tea", "user_id": "u", "revision": 1, "event": "ADDED", "superseded": True},
+        {"id": "a", "memory": "Likes tea", "user_id": "u", "revision": 2, "event": "DELETED", "cause": "expired"},
+        {"id": "b", "memory": "Likes jam", "user_id": "u", "revision": 1, "event": "ADDED", "sequence": 3},
+        {"text": "Likes milk", "user_id": "u"},
+    ]
+    run_import(kind, fake.target, rows)
+    *sent, last = given
+    told = [[(each.memory.id, each.kind, each.cause) for each in item.history.revisions] for item in sent]
+    added, gone = memory_pb2.KIND_ADDED, memory_pb2.KIND_DELETED
+    assert told == [[("a", added, 0), ("a", gone, memory_pb2.CAUSE_EXPIRED)], [("b", added, 0)]]
+    assert last.text.text == "Likes milk"
+    assert [bool(item.request_id) for item in (*sent, last)] == [True, False, False]
+    with pytest.raises(recalld.InvalidRequest, match=r"items\[0\]\.history\[1\]"):
+        run_import(kind, fake.target, [rows[0], {**rows[1], "event": "LOST"}])
 
 
 def run_import(kind: str, target: str, items: Any, into: Any = None, **options: Any) -> list[imports.ImportProgress]:

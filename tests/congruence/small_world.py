@@ -45,6 +45,6 @@ class HashEmbedder:
         """Nothing to let go of."""
 
 
-async def opened(folder: Path, clock: OwnClock) -> Recalld:
+async def opened(folder: Path, clock: OwnClock, ledger: str = "embedded", index: str = "embedded") -> Recalld:
     """A recalld on a folder; close it before opening the next one there."""
-    return await build(Settings(data_dir=folder), clock, model=HashEmbedder())
+    return await build(Settings(data_dir=folder, ledger=ledger, index=index), clock, model=HashEmbedder())

@@ -1,6 +1,6 @@
 """Every store selects exactly what the law (`domain.filters.matches`) says, for whatever memories and filters.
 
-A store is anything with `select`; to hold another engine or other tables to the law, add a factory to STORES.
+A store is anything with `select`; to hold another engine or other tables to the law, add one to STORES.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sqlean
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Engine, Float, Index, MetaData, Table, Text, create_engine, insert, select
+from tests.congruence.index_store import IndexStore
 
 from recalld_server.adapters.sql.filters import FilterCompiler, facets
 from recalld_server.domain.filters import (
@@ -91,18 +92,37 @@ class PlainTables:
         self._engine.dispose()
 
 
-def sqlite() -> Store:
-    return PlainTables(create_engine("sqlite://", module=sqlean.dbapi2))
+def sqlite(_: pytest.FixtureRequest) -> Iterator[Store]:
+    store = PlainTables(create_engine("sqlite://", module=sqlean.dbapi2))
+    yield store
+    store.close()
 
 
-STORES: dict[str, Callable[[], Store]] = {"sqlite": sqlite}
+def postgres(request: pytest.FixtureRequest) -> Iterator[Store]:
+    server = request.getfixturevalue("postgres")
+    with server.database() as url:
+        store = PlainTables(create_engine(url.replace("postgresql", "postgresql+psycopg")))
+        yield store
+        store.close()
 
 
-@pytest.fixture(scope="module", params=STORES)
+def weaviate(request: pytest.FixtureRequest) -> Iterator[Store]:
+    store = IndexStore(request.getfixturevalue("weaviate").url)
+    yield store
+    store.close()
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], Iterator[Store]]] = {
+    "sqlite": sqlite,
+    "postgres": postgres,
+    "weaviate": weaviate,
+}
+ELSEWHERE = {"postgres": pytest.mark.needs_postgres, "weaviate": pytest.mark.needs_weaviate}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=ELSEWHERE.get(name, ())) for name in STORES])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    made = STORES[request.param]()
-    yield made
-    made.close()
+    yield from STORES[request.param](request)
 
 
 # Pieces that meet in case pairs, width, composition, wildcards, quoting and the order of code points.

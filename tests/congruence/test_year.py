@@ -14,12 +14,16 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 from tests.congruence.small_world import DAY, OwnClock, opened
+from tests.weaviate_node import Node
 
+from recalld_server.adapters.index.weaviate import schema
 from recalld_server.domain.errors import MemoryNotDeleted, MemoryNotFound, RevisionNotFound
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Memory, Message, Scope
@@ -98,6 +102,7 @@ class Year(RuleBasedStateMachine):
     """The rules are the calls of the service, time, and restarts."""
 
     memories = Bundle("memories")
+    index = "embedded"
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +113,12 @@ class Year(RuleBasedStateMachine):
         self.texts = 0
         self.watched: list[tuple[int, str, str]] = []
         self.position: Position | None = None
-        self.recalld = self.run(opened(self.folder, self.clock))
+        self.ledger = self.new_ledger()
+        self.recalld = self.run(opened(self.folder, self.clock, self.ledger, self.index))
+
+    def new_ledger(self) -> str:
+        """Where the truth is kept, as `--ledger` takes it."""
+        return "embedded"
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run(work)
@@ -211,7 +221,7 @@ class Year(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.run(self.recalld.close())
-        self.recalld = self.run(opened(self.folder, self.clock))
+        self.recalld = self.run(opened(self.folder, self.clock, self.ledger, self.index))
 
     @precondition(lambda self: self.model.events)
     @rule(data=st.data(), user=st.none() | USERS)
@@ -287,3 +297,25 @@ TestYear = Year.TestCase
 TestYear.settings = settings(
     max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class YearOnWeaviate(Year):
+    """The same, with the index elsewhere. Every year has collections of its own."""
+
+    def __init__(self) -> None:
+        schema.PREFIX = f"Y{uuid4().hex[:8]}x"
+        super().__init__()
+
+
+@pytest.fixture
+def years_elsewhere(weaviate: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(YearOnWeaviate, "index", weaviate.url)
+    monkeypatch.setattr(schema, "PREFIX", schema.PREFIX)  # put back afterwards
+
+
+@pytest.mark.needs_weaviate
+@pytest.mark.usefixtures("years_elsewhere")
+class TestYearOnWeaviate(YearOnWeaviate.TestCase):  # type: ignore[name-defined,misc]
+    """Fewer of them: each change is a call."""
+
+    settings = settings(TestYear.settings, max_examples=3)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import pytest
 from tests.contract.ledger_access import Pins, Projects
 from tests.contract.ledger_answers import Conversations, Outcomes, Speakers
+from tests.contract.ledger_claims import Claims
 from tests.contract.ledger_commits import Commits, Order
 from tests.contract.ledger_guards import Guards
+from tests.contract.ledger_histories import Restorations
 from tests.contract.ledger_model import Histories
 from tests.contract.ledger_reads import Entities, Events, Matching, Pages
 from tests.contract.ledger_search import Pools, Projection
@@ -24,6 +26,7 @@ class LedgerSuite(
     Order,
     Guards,
     Outcomes,
+    Restorations,
     Conversations,
     Speakers,
     Pages,
@@ -32,6 +35,7 @@ class LedgerSuite(
     Entities,
     Pools,
     Projection,
+    Claims,
     Pins,
     Projects,
     Histories,

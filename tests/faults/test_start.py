@@ -92,6 +92,8 @@ def rows_of(content: bytes, folder: Path) -> object:
     ("arguments", "message"),
     [
         (("--ledger", "oracle"), "--ledger 'oracle' is not supported"),
+        (("--index", "oracle"), "--index must be embedded or weaviate://HOST"),
+        (("--index", "weaviate://here?grpc=1"), "--index must be embedded or weaviate://HOST"),
         (("--log-level", "LOUD"), "LOUD"),
     ],
 )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 
@@ -211,6 +212,16 @@ async def test_the_request_id_of_the_first_item_stands_on_the_events(api: Any) -
     first.request_id, second.request_id = "import-1", "ignored"
     await api.imported([first, second])
     assert {event.request_id for event in await api.events(user)} == {"import-1"}
+
+
+@pytest.mark.parametrize("wrong", ["nul\0", "x" * 65, "näh"])
+async def test_a_request_id_that_is_refused_stands_on_no_event(api: Any, wrong: str) -> None:
+    user = api.user()
+    first, second = text(user, "Keeps bees"), text(user, "Keeps hens")
+    first.request_id = wrong
+    last = (await api.imported([first, second]))[-1]
+    assert ([failure.index for failure in last.failed], last.stored) == ([0], 1)
+    assert [event.request_id for event in await api.events(user)] == [""]
 
 
 async def test_a_broken_import_keeps_what_was_settled(api: Any) -> None:

@@ -34,15 +34,16 @@ TEXT_KEYS = ("text", "name", "role", "timestamp", *SHARED_KEYS)
 MEMORY_KEYS = (
     *("id", "memory", "hash", "created_at", "updated_at", "revision", "input", "vector", "vector_model"),
     *("event_date", "speaker", "add_id", "feedback", "feedback_reason"),
-    *("event", "cause", "principal", "sequence"),  # of an export with history; what is imported gets its own
     *SHARED_KEYS,
 )
+# A row of an export with history. Principal, sequence and what followed are not kept: the import has its own.
+REVISION_KEYS = (*MEMORY_KEYS, "event", "cause", "principal", "sequence", "superseded")
 Importable = Mapping[str, Any] | ImportItem
 
 
 @dataclass(frozen=True, slots=True)
 class ImportFailure:
-    """An item that was not stored: its place among the items, from 0, and why."""
+    """An item that was not stored: its place among the items, from 0, and why. A memory's history is one item."""
 
     index: int
     error: RecalldError
@@ -63,7 +64,7 @@ def item(given: Importable, index: int) -> ImportItem:
     """A text: {"text", and optionally "name", "role", "timestamp"}; or a memory as `get` or an export has it.
 
     Both carry ids, and optionally metadata, categories, expiration_date and immutable; a memory may carry its `vector`
-    and `vector_model`. ImportItem messages pass as they are. Raises InvalidRequest.
+    and `vector_model`. ImportItem messages pass as they are. Raises InvalidRequest. (Rows with an "event": `history`.)
     """
     if isinstance(given, ImportItem):
         return given
@@ -73,10 +74,23 @@ def item(given: Importable, index: int) -> ImportItem:
     if "text" in given:
         known_keys(given, TEXT_KEYS, path)
         return ImportItem(text=_text(given, path))
-    if given.get("superseded"):
-        raise invalid(path, "is a revision that something has followed; leave such rows out")
     known_keys(given, MEMORY_KEYS, path)
     return ImportItem(memory=_memory(given, path), vector=given.get("vector"), vector_model=given.get("vector_model"))
+
+
+def history(rows: Sequence[Mapping[str, Any]], index: int) -> ImportItem:
+    """One memory from its rows in an export with history, oldest first. Raises InvalidRequest."""
+    made = ImportItem(vector_model=next((row["vector_model"] for row in rows if row.get("vector_model")), ""))
+    for number, row in enumerate(rows):
+        path = f"items[{index}].history[{number}]"
+        known_keys(row, REVISION_KEYS, path)
+        revision = made.history.revisions.add(memory=_memory(row, path), vector=row.get("vector"))
+        try:
+            revision.kind = memory_pb2.Kind.Value(f"KIND_{row['event']}")
+            revision.cause = memory_pb2.Cause.Value(f"CAUSE_{str(row.get('cause') or 'unspecified').upper()}")
+        except ValueError:
+            raise invalid(path, "event or cause is unknown") from None
+    return made
 
 
 def _text(given: Mapping[str, Any], path: str) -> memory_service_pb2.ImportText:
@@ -143,41 +157,60 @@ def _share(target: Any, given: Mapping[str, Any], path: str) -> None:
 
 
 class Feed:
-    """The items as gRPC takes them. A bad one ends the feed, so what came before is settled, and becomes `problem`."""
+    """The items as gRPC takes them. A bad one ends the feed, so what came before is settled, and becomes `problem`.
+
+    Rows of a history come one after the other, as an export has them, and become one item.
+    """
 
     def __init__(self, request_id: str) -> None:
         self.problem: Exception | None = None
         self._request_id = request_id
+        self._count = 0  # items so far
+        self._rows: list[Mapping[str, Any]] = []  # of the history under way
 
     def items(self, given: Iterable[Importable]) -> Iterator[ImportItem]:
         """Runs in a thread of gRPC, where an exception would only be logged."""
         try:
-            for index, each in enumerate(given):
-                yield self._converted(each, index)
+            for each in given:
+                yield from self._complete(each)
+            yield from self._complete(None)
         except Exception as error:  # noqa: BLE001  raised again where the caller reads progress
             self.problem = error
 
     async def items_async(self, given: Iterable[Importable] | AsyncIterable[Importable]) -> AsyncIterator[ImportItem]:
         """Runs in a task of gRPC, where an exception would only be logged."""
-        index = 0
         try:
             if isinstance(given, AsyncIterable):
                 async for each in given:
-                    yield self._converted(each, index)
-                    index += 1
+                    for made in self._complete(each):
+                        yield made
             else:
-                for index, each in enumerate(given):
-                    yield self._converted(each, index)
+                for each in given:
+                    for made in self._complete(each):
+                        yield made
+            for made in self._complete(None):
+                yield made
         except Exception as error:  # noqa: BLE001  raised again where the caller reads progress
             self.problem = error
 
-    def _converted(self, given: Importable, index: int) -> ImportItem:
-        converted = item(given, index)
-        if index == 0 and not converted.request_id:
+    def _complete(self, given: Importable | None) -> Iterator[ImportItem]:
+        """The items that are complete now that this comes; None: nothing comes any more."""
+        row = given if isinstance(given, Mapping) and "event" in given else None
+        if self._rows and (row is None or row.get("id") != self._rows[-1].get("id")):
+            yield self._sent(history(self._rows, self._count))
+            self._rows = []
+        if row is not None:
+            self._rows.append(row)
+        elif given is not None:
+            yield self._sent(item(given, self._count))
+
+    def _sent(self, made: ImportItem) -> ImportItem:
+        self._count += 1
+        if self._count == 1 and not made.request_id:
             first = ImportItem(request_id=self._request_id)
-            first.MergeFrom(converted)
+            first.MergeFrom(made)
             return first
-        return converted
+        return made
 
 
 def run(open_call: Callable[[], Any], feed: Feed, correlation_id: str) -> Generator[ImportProgress, None, None]:

@@ -110,7 +110,10 @@ def page(items: list[Item], count: int, number: int, size: int, output_format: s
 
 
 def event(source: memory_pb2.Event) -> Item:
-    """One entry of a history. `updated_at` is when it happened, `id` its place in the project's order of changes."""
+    """One entry of a history. `updated_at` is when it happened, `id` its place in the project's order of changes.
+
+    Of an imported history the entries happened when they first did; only its deletions are known by the import alone.
+    """
     after = source.HasField("memory_after")
     before = source.HasField("memory_before")
     subject = source.memory_after if after else source.memory_before
@@ -126,7 +129,7 @@ def event(source: memory_pb2.Event) -> Item:
     item["metadata"] = structs.read(subject.metadata) or None
     item["categories"] = list(subject.categories) or None
     item["created_at"] = times.text(subject.create_time if after or before else source.time)
-    item["updated_at"] = times.text(source.time)
+    item["updated_at"] = times.text(subject.update_time if after else source.time)
     if after:
         item["revision"] = source.memory_after.revision
     return item

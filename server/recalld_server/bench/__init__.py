@@ -105,6 +105,33 @@ def measure_overload(
         tables.show_overload(report)
 
 
+@bench.command("commits")
+def measure_commits(
+    ledger: Annotated[
+        str | None, typer.Option(help="An empty database, postgresql://user:password@host:port/database; it is filled.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time for each figure.")] = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Changes committed a second, by one project and by many, on a SQLite file and on PostgreSQL in one run.
+
+    The ledger alone, in this process: nothing is extracted, embedded or indexed.
+    """
+    import asyncio
+    import json
+
+    from recalld_server.bench import commits, tables
+
+    if not 0 < seconds <= MOST_SECONDS:
+        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    with _clear_errors():
+        report = asyncio.run(commits.run(ledger, seconds, tables.say))
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        tables.show_commits(report)
+
+
 def _numbers(given: str, option: str, most: int) -> list[int]:
     try:
         numbers = [int(part) for part in given.split(",")]
@@ -120,9 +147,10 @@ def _clear_errors() -> Iterator[None]:
     """What went wrong in one line; a server that failed to start brings the end of its log."""
     from recalld import RecalldError
     from recalld.testing import ServerError
+    from recalld_server.domain.errors import RecalldError as Refused
 
     try:
         yield
-    except (BenchError, RecalldError, ServerError) as error:
+    except (BenchError, RecalldError, Refused, ServerError) as error:
         typer.echo(f"recalld bench: {error}", err=True)
         raise typer.Exit(1) from None

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from recalld_server.bench.commits import CommitsReport
     from recalld_server.bench.load import LoadReport, Size
     from recalld_server.bench.overload import OverloadReport
     from recalld_server.bench.retrieval import RetrievalReport
@@ -82,6 +83,19 @@ def show_overload(report: OverloadReport) -> None:
         f"other errors: {report.other_errors or 'none'}; resident {filled} before, {most} at most",
         highlight=False,
     )
+
+
+def show_commits(report: CommitsReport) -> None:
+    """Rates by engine, and what each is of the first engine's with the same callers."""
+    table = _table("Commits a second", "ledger", "projects", "callers", "commits/s", "of SQLite's", "p50 ms", "p99 ms")
+    first = {(rate.projects, rate.callers): rate.per_second for rate in reversed(report.rates)}
+    for at, rate in enumerate(report.rates):
+        if at and rate.engine != report.rates[at - 1].engine:
+            table.add_section()
+        share = rate.per_second / first[rate.projects, rate.callers]
+        shown = (f"{rate.per_second:.0f}", f"{share:.0%}", f"{rate.p50:.1f}", f"{rate.p99:.1f}")
+        table.add_row(rate.engine, str(rate.projects), str(rate.callers), *shown)
+    Console().print(table)
 
 
 def _times(size: Size, title: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from recalld_server.cli import demo, doctor, export, keys, memories, projects, serve, watch
+from recalld_server.cli import demo, doctor, export, keys, memories, migrate, projects, serve, watch
 
 cli = typer.Typer(
     name="recalld",
@@ -21,6 +21,7 @@ cli.command("watch")(watch.watch)
 cli.command("import")(memories.import_memories)
 cli.command("export")(export.export)
 cli.command("doctor")(doctor.doctor)
+cli.command("migrate")(migrate.migrate)
 cli.command("demo")(demo.demo)
 cli.add_typer(keys.cli, name="keys", help="Make, list and end API keys.")
 cli.add_typer(projects.cli, name="projects", help="Create and list projects.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recalld_server.cli.serve import DataDir
+from recalld_server.cli.serve import DataDir, Index, Ledger
 
 if TYPE_CHECKING:
     from recalld_server.bootstrap import Recalld
@@ -15,18 +15,21 @@ if TYPE_CHECKING:
 
 def doctor(
     data_dir: DataDir = None,
+    ledger: Ledger = None,
+    index: Index = None,
     rebuild_index: Annotated[
         bool, typer.Option("--rebuild-index", help="Make the index anew from the ledger.")
     ] = False,
 ) -> None:
-    """Check a data folder that no server uses: status 0 when all is well, 1 when not."""
+    """Check a data folder and a ledger that no server uses: status 0 when all is well, 1 when not."""
     import asyncio
 
     from recalld_server.domain.errors import RecalldError
     from recalld_server.settings import Settings
 
     try:
-        sound = asyncio.run(_examine(Settings.read({"data_dir": data_dir}), rebuild_index))
+        settings = Settings.read({"data_dir": data_dir, "ledger": ledger, "index": index})
+        sound = asyncio.run(_examine(settings, rebuild_index))
     except (RecalldError, ValueError) as error:
         typer.echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
@@ -34,15 +37,19 @@ def doctor(
 
 
 async def _examine(settings: Settings, rebuild: bool) -> bool:
-    from recalld_server.bootstrap import build
+    from recalld_server.bootstrap import build, ledger_file
 
-    if not (settings.data_dir / "ledger.db").exists():
-        typer.echo(f"there is no ledger in {settings.data_dir}")
+    if (path := ledger_file(settings)) and not path.exists():
+        typer.echo(f"there is no ledger in {path.parent}")
         return False
     recalld = await build(settings)
     try:
-        sound = await recalld.ledger.sound()
-        typer.echo(f"ledger file: {'sound' if sound else 'DAMAGED'}")
+        found = await recalld.ledger.sound()
+        if found is None:
+            typer.echo("ledger: PostgreSQL answers; its files are its own to check, with pg_amcheck")
+        else:
+            typer.echo(f"ledger file: {'sound' if found else 'DAMAGED'}")
+        sound = found is not False
         for project in await recalld.ledger.projects():
             sound &= await _project(recalld, project, rebuild)
         return sound
@@ -57,7 +64,8 @@ async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     report = await recalld.examiner.examine(project)
     typer.echo(
         f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
-        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned"
+        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, "
+        f"{report.unfound} not found by vector"
     )
     if report.pending and not report.wrong:
         typer.echo(f"project {project}: what is pending will be applied when a server starts")

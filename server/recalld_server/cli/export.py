@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Agent, App, Run, Target, User, clear_errors, client, json_option, scope_of
+from recalld_server.cli.memories import Agent, App, Run, Target, User, clear_errors, client, scope_of
+from recalld_server.cli.rows import json_option
 
 
 def export(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recalld_server.cli.memories import Agent, App, Run, User
-from recalld_server.cli.serve import DataDir
+from recalld_server.cli.serve import DataDir, Ledger
 
 if TYPE_CHECKING:
     from recalld.v1 import project_service_pb2 as pb
@@ -25,7 +25,7 @@ COLUMNS = "{:<18}{:<10}{:<16}{:<28}{:<22}{}"
 Project = Annotated[str, typer.Option("--project", "-p", help="Project the keys belong to.")]
 Server = Annotated[
     str | None,
-    typer.Option("--target", help="Ask this server, with the key in RECALLD_API_KEY, instead of the data folder."),
+    typer.Option("--target", help="Ask this server, with the key in RECALLD_API_KEY, instead of the ledger."),
 ]
 Authority = Annotated[
     Path | None, typer.Option("--tls-ca", help="PEM file of the authority that signed the server's certificate.")
@@ -34,7 +34,7 @@ Authority = Annotated[
 
 @cli.command()
 def create(
-    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}; operator only in the data folder.")] = "writer",
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}; operator not with --target.")] = "writer",
     project: Project = "default",
     user: User = None,
     agent: Agent = None,
@@ -43,6 +43,7 @@ def create(
     name: Annotated[str, typer.Option(help="For people.")] = "",
     days: Annotated[float | None, typer.Option(min=0.0, help="It expires after so many days; default never.")] = None,
     data_dir: DataDir = None,
+    ledger: Ledger = None,
     target: Server = None,
     tls_ca: Authority = None,
 ) -> None:
@@ -56,7 +57,7 @@ def create(
         raise typer.BadParameter(f"--role must be one of {', '.join(ROLES)}")
     pin = {"user_id": user or "", "agent_id": agent or "", "app_id": app or "", "run_id": run or ""}
     if role == "operator" and (target or any(pin.values())):
-        raise typer.BadParameter("operator keys are made in the data folder and have no pin")
+        raise typer.BadParameter("operator keys are made on the ledger itself and have no pin")
     expire = None if days is None else int((datetime.now(UTC).timestamp() + days * 86_400) * 1_000_000)
 
     async def direct() -> str:
@@ -68,7 +69,7 @@ def create(
         for field, value in (*pin.items(), ("name", name)):
             if len(value.encode()) > 256 or "\0" in value:
                 raise FieldInvalid(f"{field} must be at most 256 bytes without NUL.")
-        async with _keys(data_dir) as keys:
+        async with _keys(data_dir, ledger) as keys:
             return (await keys.create(Access(owner), wanted))[1]
 
     def remote() -> str:
@@ -80,20 +81,21 @@ def create(
         request = pb.CreateApiKeyRequest(project_id=project, api_key=key)
         return str(asked(target, tls_ca, "CreateApiKey", request).secret)
 
-    typer.echo(remote() if target else _done(direct()))
+    typer.echo(remote() if target else done(direct()))
 
 
 @cli.command("list")
 def list_keys(
     project: Annotated[str, typer.Option("--project", "-p", help="Only this project's; needed with --target.")] = "",
     data_dir: DataDir = None,
+    ledger: Ledger = None,
     target: Server = None,
     tls_ca: Authority = None,
 ) -> None:
     """List keys, latest first, without secrets."""
 
     async def direct() -> Sequence[ApiKey]:
-        async with _keys(data_dir) as keys:
+        async with _keys(data_dir, ledger) as keys:
             found: list[ApiKey] = []
             after, more = None, True
             while more:
@@ -115,7 +117,7 @@ def list_keys(
             token = answer.next_page_token
             more = bool(token)
         return
-    for each in _done(direct()):
+    for each in done(direct()):
         ids = dict(each.pin.items())
         _show(each.id, each.role.name, each.project, ids, each.expire_time, each.revoke_time, each.name)
 
@@ -124,6 +126,7 @@ def list_keys(
 def revoke(
     key_id: Annotated[str, typer.Argument(help="The key's id: rk_<id>_… without the rest.")],
     data_dir: DataDir = None,
+    ledger: Ledger = None,
     target: Server = None,
     tls_ca: Authority = None,
 ) -> None:
@@ -132,7 +135,7 @@ def revoke(
     async def direct() -> None:
         from recalld_server.domain.memory import Access
 
-        async with _keys(data_dir) as keys:
+        async with _keys(data_dir, ledger) as keys:
             await keys.revoke(Access(""), key_id)
 
     if target:
@@ -140,7 +143,7 @@ def revoke(
 
         asked(target, tls_ca, "RevokeApiKey", pb.RevokeApiKeyRequest(key_id=key_id))
     else:
-        _done(direct())
+        done(direct())
     typer.echo(f"{key_id} revoked")
 
 
@@ -164,15 +167,16 @@ def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> An
 
 
 @asynccontextmanager
-async def _keys(data_dir: Path | None) -> AsyncIterator[Keys]:
+async def _keys(data_dir: Path | None, ledger: str | None) -> AsyncIterator[Keys]:
     from recalld_server.bootstrap import open_keys
     from recalld_server.settings import Settings
 
-    async with open_keys(Settings.read({"data_dir": data_dir})) as keys:
+    async with open_keys(Settings.read({"data_dir": data_dir, "ledger": ledger})) as keys:
         yield keys
 
 
-def _done(work: Any) -> Any:
+def done(work: Any) -> Any:
+    """What the work gives; an error of the service is printed and ends with status 1."""
     from recalld_server.domain.errors import RecalldError
 
     try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from recalld_server.cli.rows import Rows, json_option
 
 if TYPE_CHECKING:
     from recalld import MemoryClient
@@ -68,31 +69,33 @@ def search(
 
 def import_memories(
     file: Annotated[
-        Path, typer.Argument(help="JSON Lines: texts ({text, user_id, …}) or memories as `get` gives them.")
+        Path,
+        typer.Argument(
+            help="JSON Lines: texts ({text, user_id, …}) or memories as `get` gives them; or an export, also .parquet."
+        ),
     ],
     target: Target = None,
 ) -> None:
-    """Store a file of texts or memories, with progress."""
+    """Store a file of texts or memories, with progress. An export with history brings its history back."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file")
-    total = sum(1 for line in file.open("rb") if line.strip())
+    rows = Rows(file)
     console, failures = Console(stderr=True), 0
     columns = (
         TextColumn("importing"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]} items/s"),
+        TextColumn("{task.fields[items]} items"),
         TimeRemainingColumn(),
     )
     with client(target) as connected, clear_errors(), Progress(*columns, console=console) as bar:
-        task = bar.add_task("importing", total=total, rate="–")
+        task = bar.add_task("importing", total=rows.total, items=0)
         progress = None
-        for progress in connected.import_memories(_lines(file)):
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=progress.through_index + 1, rate=f"{speed:.0f}" if speed else "–")
+        for progress in connected.import_memories(rows):
+            bar.update(task, completed=rows.done, items=progress.through_index + 1)
             for failure in progress.failed:
                 failures += 1
                 console.print(f"item {failure.index + 1}: {failure.error}", markup=False, highlight=False)
@@ -100,22 +103,6 @@ def import_memories(
     typer.echo(f"{stored} stored, {unchanged} known already, {failures} failed")
     if failures:
         raise typer.Exit(1)
-
-
-def _lines(file: Path) -> Iterator[Any]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                found = json_option(line, f"{file.name}, line {number}")
-                if not (isinstance(found, dict) and found.get("superseded")):  # history in an export: only shown there
-                    yield found
-
-
-def json_option(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{where} is not JSON: {error}") from None
 
 
 def scope_of(user: str | None, agent: str | None, app: str | None, run: str | None) -> dict[str, Any]:

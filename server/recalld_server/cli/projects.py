@@ -1,15 +1,24 @@
-"""`recalld projects`: through a server, with an operator's key in RECALLD_API_KEY."""
+"""`recalld projects`: through a server, with an operator's key in RECALLD_API_KEY, or on a ledger in PostgreSQL."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recalld_server.cli.keys import Authority, asked
+from recalld_server.cli.keys import Authority, asked, done
 from recalld_server.cli.memories import Target
 
+if TYPE_CHECKING:
+    from recalld_server.domain.projects import Project
+    from recalld_server.ports.projects import Projects
+
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+Ledger = Annotated[
+    str | None,
+    typer.Option(help="Work on this ledger itself, postgresql://user:password@host:port/database, and ask no server."),
+]
 Id = Annotated[str, typer.Argument(help="The project's id.")]
 
 
@@ -18,10 +27,17 @@ def create(
     project: Annotated[str, typer.Argument(help="Its id: up to 64 of a-z, 0-9 and -, beginning with a letter.")],
     name: Annotated[str, typer.Option(help="For people.")] = "",
     language: Annotated[str, typer.Option(help="Of its memories, by its Snowball name; default english.")] = "",
+    ledger: Ledger = None,
     target: Target = None,
     tls_ca: Authority = None,
 ) -> None:
     """Create an empty project."""
+    if ledger:
+        from recalld_server.domain.projects import Project
+        from recalld_server.usecases.projects import founded
+
+        _line(_on(ledger, lambda projects: founded(projects, Project(project, name), language)))
+        return
     from recalld.v1 import project_service_pb2 as pb
 
     made: Any = pb.CreateProjectRequest(
@@ -31,8 +47,12 @@ def create(
 
 
 @cli.command("list")
-def list_projects(target: Target = None, tls_ca: Authority = None) -> None:
+def list_projects(ledger: Ledger = None, target: Target = None, tls_ca: Authority = None) -> None:
     """List all projects."""
+    if ledger:
+        for found in _on(ledger, _every):
+            _line(found)
+        return
     from recalld.v1 import project_service_pb2 as pb
 
     token, more = "", True
@@ -45,13 +65,43 @@ def list_projects(target: Target = None, tls_ca: Authority = None) -> None:
 
 
 @cli.command()
-def usage(project: Id, target: Target = None, tls_ca: Authority = None) -> None:
+def usage(project: Id, ledger: Ledger = None, target: Target = None, tls_ca: Authority = None) -> None:
     """Count what a project holds."""
-    from recalld.v1 import project_service_pb2 as pb
+    if ledger:
+        kept = _on(ledger, lambda projects: projects.usage(project))
+        figures = (kept.memories, kept.revisions, kept.entities, kept.messages, kept.seq)
+    else:
+        from recalld.v1 import project_service_pb2 as pb
 
-    counted = asked(target, tls_ca, "GetUsage", pb.GetUsageRequest(project_id=project)).usage
-    for name in ("memory_count", "revision_count", "entity_count", "message_count", "sequence"):
-        typer.echo(f"{name.removesuffix('_count'):<10}{getattr(counted, name)}")
+        told = asked(target, tls_ca, "GetUsage", pb.GetUsageRequest(project_id=project)).usage
+        figures = (told.memory_count, told.revision_count, told.entity_count, told.message_count, told.sequence)
+    for name, figure in zip(("memory", "revision", "entity", "message", "sequence"), figures, strict=True):
+        typer.echo(f"{name:<10}{figure}")
+
+
+def _on(ledger: str, work: Callable[[Projects], Awaitable[Any]]) -> Any:
+    from recalld_server.bootstrap import open_projects
+    from recalld_server.settings import Settings
+
+    async def direct() -> Any:
+        async with open_projects(Settings.read({"ledger": ledger})) as projects:
+            return await work(projects)
+
+    return done(direct())
+
+
+async def _every(projects: Projects) -> list[Project]:
+    found: list[Project] = []
+    while page := await projects.page(found[-1].id if found else "", 1000):
+        found += page
+    return found
+
+
+def _line(project: Project) -> None:
+    from datetime import UTC, datetime
+
+    day = datetime.fromtimestamp(project.create_time / 1_000_000, UTC)
+    typer.echo(f"{project.id:<24}{day:%Y-%m-%d}  {project.name}")
 
 
 def _show(project: Any) -> None:

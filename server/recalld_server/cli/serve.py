@@ -10,6 +10,18 @@ import typer
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the ledger and the index [RECALLD_DATA_DIR]; default: the platform's.")
 ]
+Index = Annotated[
+    str | None,
+    typer.Option(help="What answers searches: embedded, or weaviate://HOST:PORT?grpc_port=PORT [RECALLD_INDEX]."),
+]
+
+Ledger = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the truth is kept: the path of a SQLite file, or postgresql://user:password@host:port/database "
+        "[RECALLD_LEDGER, which keeps a password out of the list of processes]; default: a file in the data folder."
+    ),
+]
 
 
 def serve(
@@ -24,10 +36,8 @@ def serve(
         ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [RECALLD_HOST]; default 127.0.0.1.")] = None,
-    ledger: Annotated[
-        str | None, typer.Option(help="Where the truth is kept [RECALLD_LEDGER]; default embedded.")
-    ] = None,
-    index: Annotated[str | None, typer.Option(help="What answers searches [RECALLD_INDEX]; default embedded.")] = None,
+    ledger: Ledger = None,
+    index: Index = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [RECALLD_LOG_LEVEL].")] = None,
     tls_cert: Annotated[
         str | None, typer.Option(help="PEM file of the server's certificate and its chain [RECALLD_TLS_CERT].")
@@ -58,6 +68,7 @@ def serve(
         raise typer.Exit(asyncio.run(_inspected(given)))
 
     from recalld_server import app
+    from recalld_server.bootstrap import ledger_file
     from recalld_server.domain.errors import RecalldError
     from recalld_server.settings import Settings
     from recalld_server.telemetry.log import setup
@@ -66,6 +77,8 @@ def serve(
         settings = Settings.read(given)
         setup(settings.log_level, json=not sys.stderr.isatty())
         typer.echo(f"data folder {settings.data_dir}")
+        if not ledger_file(settings) and settings.index == "embedded":
+            typer.echo("the index is in the data folder, so no other server can use this ledger meanwhile")
         with asyncio.Runner(loop_factory=_loop()) as runner:
             runner.run(app.serve(settings))
     except (RecalldError, ValueError) as error:

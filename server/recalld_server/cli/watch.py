@@ -17,9 +17,9 @@ from recalld_server.cli.memories import (
     User,
     clear_errors,
     client,
-    json_option,
     scope_of,
 )
+from recalld_server.cli.rows import json_option
 
 SHOWN = 100  # characters of a text in a line
 

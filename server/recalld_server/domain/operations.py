@@ -19,6 +19,7 @@ class OperationKind(str, Enum):
     EXPORT = "EXPORT"
     REBUILD_INDEX = "REBUILD_INDEX"
     REEMBED_PROJECT = "REEMBED_PROJECT"
+    DELETE_PROJECT = "DELETE_PROJECT"
 
 
 class OperationState(str, Enum):

@@ -53,21 +53,26 @@ class ProjectSettings:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a project holds, counted at sequence number `seq`."""
+    """What a project holds, counted at sequence number `seq`; `export_bytes` are those of exports kept."""
 
     memories: int
     revisions: int
     entities: int
     messages: int
     seq: int
+    export_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Changes an index has not confirmed yet, and when (µs) the oldest of them was committed; None: none waits."""
+    """Changes an index has not confirmed yet, and when (µs) the oldest of them was committed; None: none waits.
+
+    `operation` builds the next index; empty: none does.
+    """
 
     pending: int
     oldest_time: int | None
+    operation: str = ""
 
 
 def languages() -> frozenset[str]:

@@ -21,6 +21,9 @@ class ChangeType(str, Enum):
     NONE = "NONE"
 
 
+DEFAULT_LANGUAGE = "english"
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """The version of an index: which embedding model and analyser its entries were made with."""
@@ -29,7 +32,7 @@ class Generation:
     model: str
     dimension: int
     analyser: int
-    language: str = "english"
+    language: str = DEFAULT_LANGUAGE
 
     @property
     def name(self) -> str:
@@ -78,6 +81,19 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """One revision of a memory's history as it is restored, number and times included.
+
+    `features` are there for a text that none of the revisions before it has: `memory.text_revision` says whose it is.
+    """
+
+    memory: Memory
+    kind: Kind
+    cause: Cause = Cause.NONE
+    features: Features | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestKey:
     """Under which an outcome is stored: the call, the caller's request id and what was asked (SHA-256, hexadecimal)."""
 
@@ -101,10 +117,14 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One transaction. All of it happens or none of it."""
+    """One transaction. All of it happens or none of it.
+
+    `histories` are memories that were never there, each with all its revisions, oldest first.
+    """
 
     puts: Sequence[Put] = ()
     deletes: Sequence[Delete] = ()
+    histories: Sequence[Sequence[Past]] = ()
     conversations: Sequence[Conversation] = ()
     request: RequestKey | None = None
     answer: Mapping[str, Any] = field(default_factory=dict)

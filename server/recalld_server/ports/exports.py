@@ -84,7 +84,10 @@ class Exports(Protocol):
     async def complete(
         self, held: Operation, chunks: Sequence[Chunk], *, memories: int, size: int, sha256: str, seconds: float
     ) -> None:
-        """Keep the last chunks, make the export READY for `seconds`, and end its operation."""
+        """Keep the last chunks, make the export READY, and end its operation.
+
+        It is kept for as long as its project's settings say, or else for `seconds`.
+        """
         ...
 
 

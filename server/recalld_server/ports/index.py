@@ -41,10 +41,13 @@ class Nominations:
 
 @dataclass(frozen=True, slots=True)
 class Scrubbed:
-    """What an index has left of deleted memories: their entries, and whether its files are clean of others."""
+    """What an index has left of deleted memories: their entries, and whether its files are clean of others.
+
+    `clean` is None where nobody can tell: the engine merges its files when it sees fit.
+    """
 
     entries: int
-    clean: bool
+    clean: bool | None
 
 
 class Index(Protocol):
@@ -72,11 +75,18 @@ class Index(Protocol):
         ...
 
     def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
-        """(memory id, revision) of every entry by id, for comparison with the ledger."""
+        """(memory id, revision) of every entry, in any order, for comparison with the ledger."""
         ...
 
     async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
         """Leave nothing of entries deleted so far in caches and files of the engine, and look for those of `ids`."""
+        ...
+
+    async def breaks(self) -> int:
+        """How often the engine was seen to break off so far, each time perhaps losing vectors it had confirmed.
+
+        Raises IndexUnavailable while it is not whole.
+        """
         ...
 
     async def drop(self, project: str, generation: Generation) -> None:

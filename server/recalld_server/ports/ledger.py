@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Remains
+from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -44,6 +44,7 @@ class Ledger(Protocol):
         Revisions get consecutive sequence numbers in commit order and strictly increasing times. Raises
         RevisionConflict, DuplicateText, OutcomeTaken (this request id was stored meanwhile), GenerationMoved (features
         were made for another generation), or MemoryNotFound for what lies outside the pin; then nothing was written.
+        A history is a RevisionConflict when there was ever a memory with its id.
         """
         ...
 
@@ -179,6 +180,24 @@ class Ledger(Protocol):
         """Memories with changes the index has not been told of, oldest first."""
         ...
 
+    async def behind(self, age: float) -> Sequence[str]:
+        """Projects, by id, with changes pending since `age` seconds or more that nobody has claimed."""
+        ...
+
+    async def claim(
+        self, project: str, generation: Generation, age: float, seconds: float, limit: int
+    ) -> Sequence[str]:
+        """Take at most `limit` changes pending since `age` seconds or more, the oldest; the memories they are of.
+
+        For `seconds`, by the clock of who claims, nobody else is given them; who claims does not wait for others.
+        Nothing depends on that but work: `settle` goes by revisions, whoever calls it.
+        """
+        ...
+
+    async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
+        """Let others claim at once what is still pending of these memories."""
+        ...
+
     async def backlog(self, project: str) -> int:
         """How many changes are pending, in all generations."""
         ...
@@ -229,10 +248,10 @@ class Ledger(Protocol):
         """What is still there of all that was forgotten after a sequence number, counted in the tables."""
         ...
 
-    async def scrub(self) -> bool:
-        """Clear caches and rewrite files, so that the engine keeps nothing of what was erased before.
+    async def scrub(self) -> Sequence[Leg]:
+        """Clear caches and what erased rows left in the engine's files, and say of each place what is left there.
 
-        Writers wait meanwhile. False when it could not be done now; a later call will do.
+        Writers may have to wait meanwhile.
         """
         ...
 

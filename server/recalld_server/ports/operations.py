@@ -21,6 +21,7 @@ class Operations(Protocol):
         """Write work down as PENDING, or give what this principal started under the same request id.
 
         Of the kinds in BUILDS a project has one at a time: the same work is joined, other work raises WriteConflict.
+        The deletion of a project is joined as well.
         Raises RequestIdReused when the id came with another request.
         """
         ...
@@ -34,7 +35,10 @@ class Operations(Protocol):
         ...
 
     async def cancel(self, access: Access, id: str) -> Operation:
-        """What waits is CANCELLED at once; what runs is asked to stop; what ended stays. Raises OperationNotFound."""
+        """What waits is CANCELLED at once; what runs is asked to stop; what ended stays, and so does a deletion.
+
+        Raises OperationNotFound.
+        """
         ...
 
     async def hide(self, access: Access, id: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import NewOperation
 from recalld_server.domain.projects import Backlog, Project, ProjectSettings, Usage
 from recalld_server.domain.revision import Generation, Outcome, RequestKey
 
@@ -27,7 +28,7 @@ class Projects(Protocol):
     ) -> Mapping[str, Any]:
         """Store a project without memories, whose index is `generation`; returns its fields as stored for the request.
 
-        Raises ProjectExists.
+        Raises ProjectExists, also for a project that was deleted.
         """
         ...
 
@@ -50,11 +51,17 @@ class Projects(Protocol):
         ...
 
     async def change_settings(
-        self, access: Access, project: str, values: Mapping[str, Any], request: RequestKey | None
+        self,
+        access: Access,
+        project: str,
+        values: Mapping[str, Any],
+        request: RequestKey | None,
+        build: NewOperation,
     ) -> Mapping[str, Any]:
         """Change the named fields of the settings; returns all of them as `ProjectSettings.stored`.
 
-        Raises ProjectNotFound.
+        With a language the index is not made in, `build` is written down in the same transaction. Raises
+        ProjectNotFound, and WriteConflict when the language changes while an index is being built.
         """
         ...
 

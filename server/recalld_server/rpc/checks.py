@@ -21,6 +21,7 @@ from recalld_server.rpc.convert import metadata_of
 ROLES = ("user", "assistant", "system", "tool")
 ORDERS = ("create_time", "create_time desc", "create_time asc", "update_time", "update_time desc", "update_time asc")
 UPDATABLE = ("text", "metadata", "categories", "expire_time", "immutable")
+HISTORIC = (memory_pb2.KIND_ADDED, memory_pb2.KIND_UPDATED, memory_pb2.KIND_DELETED, memory_pb2.KIND_RESTORED)
 MAX_CATEGORIES = limits.CATEGORIES
 HINT_BYTES = 8 * 1024
 STRUCT_DEPTH = 16
@@ -158,25 +159,58 @@ def check_add(request: memory_service_pb2.AddRequest, prefix: str) -> Iterator[V
 def check_import_item(item: memory_service_pb2.ImportItem, prefix: str) -> Iterator[Violation]:
     kind = item.WhichOneof("item")
     if kind is None:
-        yield Violation(f"{prefix}item", "must be a text or a memory")
+        yield Violation(f"{prefix}item", "must be a text, a memory or a history")
     elif kind == "memory":
-        memory = item.memory
-        if not memory.text.strip():
-            yield Violation(f"{prefix}memory.text", "must not be empty")
-        if memory.id and not _is_uuid(memory.id):
-            yield Violation(f"{prefix}memory.id", "must be a UUID in lower case with hyphens")
-        if not (memory.user_id or memory.agent_id or memory.app_id or memory.run_id):
-            text = "must have at least one of user_id, agent_id, app_id and run_id"
-            yield Violation(f"{prefix}memory", text, ScopeMissing)
-        if not 0 <= memory.revision < 2**30:
-            yield Violation(f"{prefix}memory.revision", "must not be negative or beyond 2^30")
-        yield from check_positions(memory.sources, f"{prefix}memory.sources")
+        yield from check_whole(item.memory, f"{prefix}memory")
     if item.vector and kind != "memory":
         yield Violation(f"{prefix}vector", "goes only beside a memory")
-    if item.vector and not item.vector_model:
+    vectors = [item.vector, *(revision.vector for revision in item.history.revisions)]
+    if any(vectors) and not item.vector_model:
         yield Violation(f"{prefix}vector_model", "must name the model that made the vector")
-    yield from too_many(len(item.vector), 65_536, f"{prefix}vector")
+    yield from too_many(max(map(len, vectors)), 65_536, f"{prefix}vector")
     yield from check_request_id(item, prefix)
+
+
+def check_whole(memory: memory_pb2.Memory, path: str) -> Iterator[Violation]:
+    """A memory to import: what it must have, and what of it is kept as given."""
+    if not memory.text.strip():
+        yield Violation(f"{path}.text", "must not be empty")
+    if memory.id and not _is_uuid(memory.id):
+        yield Violation(f"{path}.id", "must be a UUID in lower case with hyphens")
+    if not (memory.user_id or memory.agent_id or memory.app_id or memory.run_id):
+        text = "must have at least one of user_id, agent_id, app_id and run_id"
+        yield Violation(path, text, ScopeMissing)
+    if not 0 <= memory.revision < 2**30:
+        yield Violation(f"{path}.revision", "must not be negative or beyond 2^30")
+    yield from check_positions(memory.sources, f"{path}.sources")
+
+
+def check_import_history(history: memory_service_pb2.ImportHistory, prefix: str) -> Iterator[Violation]:
+    yield from too_many(len(history.revisions), limits.BATCH, f"{prefix}revisions")
+    before: memory_service_pb2.ImportRevision | None = None
+    for number, revision in enumerate(history.revisions):
+        path = f"{prefix}revisions[{number}]"
+        yield from check_whole(revision.memory, f"{path}.memory")
+        if revision.kind not in HISTORIC:
+            yield Violation(f"{path}.kind", "must be ADDED, UPDATED, DELETED or RESTORED")
+        if revision.cause and revision.kind != memory_pb2.KIND_DELETED:
+            yield Violation(f"{path}.cause", "goes only beside a deletion")
+        if revision.memory.revision <= (before.memory.revision if before else 0):
+            yield Violation(f"{path}.memory.revision", "must be above the one before, and at least 1")
+        if not revision.memory.id or (before and revision.memory.id != before.memory.id):
+            yield Violation(f"{path}.memory.id", "must be given, and be that of the other revisions")
+        if before and _ids_of(revision.memory) != _ids_of(before.memory):
+            yield Violation(f"{path}.memory", "must have the scope of the other revisions")
+        ended = before is not None and before.kind == memory_pb2.KIND_DELETED
+        if before and ended and revision.kind != memory_pb2.KIND_RESTORED:
+            yield Violation(f"{path}.kind", "must be RESTORED after a deletion")
+        if before and revision.kind == memory_pb2.KIND_DELETED and revision.memory.text != before.memory.text:
+            yield Violation(f"{path}.memory.text", "must be, of a deletion, what it was before")
+        before = revision
+
+
+def _ids_of(memory: memory_pb2.Memory) -> tuple[str, str, str, str]:
+    return memory.user_id, memory.agent_id, memory.app_id, memory.run_id
 
 
 def check_positions(sources: Iterable[memory_pb2.Message], path: str) -> Iterator[Violation]:
@@ -330,6 +364,7 @@ CHECKS: dict[str, Check] = {
     f"{_SERVICE}AddRequest": check_add,
     f"{_SERVICE}ImportItem": check_import_item,
     f"{_SERVICE}ImportText": check_import_text,
+    f"{_SERVICE}ImportHistory": check_import_history,
     f"{_SERVICE}GetMemoryRequest": check_one_memory,
     f"{_SERVICE}ListMemoriesRequest": check_list,
     f"{_SERVICE}UpdateMemoryRequest": check_update_memory,

@@ -9,13 +9,15 @@ import numpy as np
 
 from recalld.v1 import memory_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.domain.memory import Memory, Message, Scope
+from recalld_server.domain.memory import Cause, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import RequestKey
+from recalld_server.domain.vectors import FloatVector
 from recalld_server.rpc import convert
 from recalld_server.rpc.checks import UPDATABLE
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.change import Deletion, Update
 from recalld_server.usecases.forget import Forgetting
+from recalld_server.usecases.histories import ImportedHistory, ImportedRevision
 from recalld_server.usecases.imports import ImportedMemory, ImportedText, ImportItem
 from recalld_server.usecases.read import AsOf
 from recalld_server.usecases.watch import Position, WatchQuery
@@ -101,10 +103,24 @@ def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> For
 
 def import_item(item: pb.ImportItem) -> ImportItem:
     """One item of an import."""
-    if item.WhichOneof("item") == "text":
+    kind = item.WhichOneof("item")
+    if kind == "text":
         return _text(item.text)
-    vector = np.array(item.vector, np.float32) if item.vector else None
-    return ImportedMemory(_memory(item.memory), vector, item.vector_model)
+    if kind == "history":
+        return ImportedHistory([_revision(each) for each in item.history.revisions], item.vector_model)
+    return ImportedMemory(_memory(item.memory), _vector(item.vector), item.vector_model)
+
+
+def _revision(given: pb.ImportRevision) -> ImportedRevision:
+    kind = Kind(memory_pb2.Kind.Name(given.kind).removeprefix("KIND_"))
+    cause = Cause.NONE
+    if kind is Kind.DELETED:
+        cause = Cause[memory_pb2.Cause.Name(given.cause).removeprefix("CAUSE_")] if given.cause else Cause.CALLER
+    return ImportedRevision(_memory(given.memory), kind, cause, _vector(given.vector))
+
+
+def _vector(given: Sequence[float]) -> FloatVector | None:
+    return np.array(given, np.float32) if given else None
 
 
 def _text(item: pb.ImportText) -> ImportedText:

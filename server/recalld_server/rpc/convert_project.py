@@ -103,12 +103,13 @@ def scope_pb(scope: Scope) -> memory_pb2.Scope:
 
 
 def usage_pb(usage: Usage) -> pb.Usage:
-    """What a project holds. Nothing is exported yet, so exports take no bytes."""
+    """What a project holds."""
     return pb.Usage(
         memory_count=usage.memories,
         revision_count=usage.revisions,
         entity_count=usage.entities,
         message_count=usage.messages,
+        export_size_bytes=usage.export_bytes,
         sequence=usage.seq,
     )
 
@@ -127,6 +128,7 @@ def index_pb(standing: IndexStanding) -> pb.IndexStatus:
         applied_sequence=standing.positions.applied,
         pending_count=standing.backlog.pending,
         oldest_pending_time=None if oldest is None else convert.timestamp_pb(oldest),
+        rebuild_operation=f"operations/{standing.backlog.operation}" if standing.backlog.operation else "",
     )
 
 

@@ -13,6 +13,7 @@ from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert
+from recalld_server.rpc.checks import check_request_id
 from recalld_server.rpc.commands import import_item
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.correlation import correlation_id
@@ -30,7 +31,8 @@ class _Batch:
     items: list[tuple[int, ImportItem]] = field(default_factory=list)
     failed: list[tuple[int, RecalldError]] = field(default_factory=list)
     last: int = -1
-    held: int = 0
+    held: int = 0  # bytes
+    revisions: int = 0
 
     def take(self, at: int, request: pb.ImportItem) -> bool:
         """Add an item; whether the batch is full."""
@@ -38,10 +40,11 @@ class _Batch:
             check(request)
             self.items.append((at, import_item(request)))
             self.held += request.ByteSize()
+            self.revisions += max(1, len(request.history.revisions))
         except RecalldError as error:
             self.failed.append((at, error))
         self.last = at
-        return len(self.items) + len(self.failed) >= TRANSACTION or self.held >= BATCH_BYTES
+        return self.revisions + len(self.failed) >= TRANSACTION or self.held >= BATCH_BYTES
 
 
 class Importing:
@@ -85,7 +88,8 @@ class Importing:
         batch, at = _Batch(), -1
         async for request in requests:
             at += 1
-            self._request_id = self._request_id or (request.request_id if not at else "")
+            if at == 0 and not any(check_request_id(request, "")):  # else that item fails and says why
+                self._request_id = request.request_id
             if batch.take(at, request):
                 yield batch
                 batch = _Batch()

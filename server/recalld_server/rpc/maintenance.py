@@ -1,4 +1,4 @@
-"""RebuildIndex and ReembedProject, for ProjectService."""
+"""The long-running work of ProjectService: RebuildIndex, ReembedProject and DeleteProject."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from recalld_server.rpc.operation import Shown
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.generations import Build
 from recalld_server.usecases.operations import Follow
+from recalld_server.usecases.removal import Removing
 
 
 class Maintenance:
-    """The two calls that build the index anew."""
+    """The two calls that build the index anew, and the one that deletes a project."""
 
-    def __init__(self, follow: Follow, build: Build, shown: Shown) -> None:
+    def __init__(self, follow: Follow, build: Build, removing: Removing, shown: Shown) -> None:
         self._follow = follow
         self._build = build
+        self._removing = removing
         self._shown = shown
 
     async def rebuild(self, request: pb.RebuildIndexRequest) -> operations_pb2.Operation:
@@ -37,6 +39,13 @@ class Maintenance:
         check(request)
         self._build.embedder(request.model)
         return await self._start(OperationKind.REEMBED_PROJECT, "ReembedProject", request)
+
+    async def delete(self, request: pb.DeleteProjectRequest) -> operations_pb2.Operation:
+        """DeleteProject."""
+        check(request)
+        key = RequestKey("DeleteProject", request.request_id, convert.fingerprint(request))
+        started = await self._removing.start(access(), request.project_id, key)
+        return await self._shown.operation(started)
 
     async def _start(self, kind: OperationKind, rpc: str, request: Any) -> operations_pb2.Operation:
         check(request)

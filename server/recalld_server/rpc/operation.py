@@ -49,6 +49,8 @@ class Shown:
             return await self._added(operation)
         if operation.kind is OperationKind.EXPORT:
             return export_pb(await self._exported(operation.access, operation.subject))
+        if operation.kind is OperationKind.DELETE_PROJECT:
+            return project_service_pb2.DeleteProjectResponse()
         status = index_status_pb(operation.result)
         if operation.kind is OperationKind.REBUILD_INDEX:
             return project_service_pb2.RebuildIndexResponse(index_status=status)

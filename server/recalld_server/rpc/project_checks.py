@@ -86,11 +86,18 @@ def _mask(paths: Sequence[str], allowed: Sequence[str], prefix: str) -> Iterator
             yield Violation(f"{prefix}update_mask", text)
 
 
+def check_delete(request: pb.DeleteProjectRequest, prefix: str) -> Iterator[Violation]:
+    if request.confirm_project_id != request.project_id:
+        yield Violation(f"{prefix}confirm_project_id", "must be the same as project_id")
+    yield from check_request_id(request, prefix)
+
+
 PROJECT_CHECKS: dict[str, Check] = {
     "recalld.v1.Project": check_project,
     "recalld.v1.CreateProjectRequest": check_create,
     "recalld.v1.ListProjectsRequest": check_page,
     "recalld.v1.UpdateProjectRequest": check_update,
+    "recalld.v1.DeleteProjectRequest": check_delete,
     "recalld.v1.ProjectSettings": check_settings,
     "recalld.v1.UpdateProjectSettingsRequest": check_update_settings,
     "recalld.v1.CreateApiKeyRequest": check_create_key,

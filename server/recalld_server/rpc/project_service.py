@@ -8,13 +8,12 @@ from google.longrunning import operations_pb2
 
 from recalld.v1 import project_service_pb2 as pb
 from recalld.v1 import project_service_pb2_grpc
-from recalld_server.domain.errors import NotYetAvailable
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert_project as convert
 from recalld_server.rpc import paging
+from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.maintenance import Maintenance
-from recalld_server.rpc.memory_service import request_key
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.keys import Keys
 from recalld_server.usecases.projects import Administration
@@ -58,8 +57,8 @@ class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
         changed = await self._projects.update(who, project, convert.project_values(request), key)
         return pb.UpdateProjectResponse(project=convert.project_pb(changed))
 
-    async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Any) -> pb.DeleteProjectResponse:
-        raise NotYetAvailable(feature="DeleteProject")
+    async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Any) -> operations_pb2.Operation:
+        return await self._maintenance.delete(request)
 
     async def GetProjectSettings(
         self, request: pb.GetProjectSettingsRequest, context: Any

@@ -33,6 +33,7 @@ READ, WRITE, ADMIN = Rule(Role.READER), Rule(Role.WRITER), Rule(Role.ADMIN)
 ADMIN_OF_ALL = Rule(Role.ADMIN, pinned=False)
 KEYS = Rule(Role.ADMIN, operator=True, pinned=False)
 OPERATE = Rule(None, operator=True)
+FOLLOW = Rule(Role.READER, operator=True)  # operators see the work that they started
 
 _TABLE: dict[str, dict[str, Rule]] = {
     "recalld.v1.MemoryService": {
@@ -79,9 +80,9 @@ _TABLE: dict[str, dict[str, Rule]] = {
         "ReembedProject": ADMIN_OF_ALL,
     },
     "google.longrunning.Operations": {
-        "GetOperation": READ,
-        "ListOperations": READ,
-        "WaitOperation": READ,
+        "GetOperation": FOLLOW,
+        "ListOperations": FOLLOW,
+        "WaitOperation": FOLLOW,
         "CancelOperation": WRITE,
         "DeleteOperation": WRITE,
     },

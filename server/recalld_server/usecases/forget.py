@@ -23,6 +23,11 @@ BACKUPS = Leg(
     LegState.NOT_COVERED,
     "Copies of the data folder, snapshots of its file system, and what a disk keeps of blocks written over.",
 )
+INDEX_FILES = Leg(
+    "index_file",
+    LegState.NOT_COVERED,
+    "The index's engine keeps what was deleted in its files until it merges them, which it does when it sees fit.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +120,13 @@ class Forget:
     async def _checked(self, project: str, done: Forgotten, applied: bool) -> Receipt:
         gone = (await self._ledger.remains(project, done.after)).ids
         withdrawn = sum([await holder.withdraw(project, gone) for holder in self._holders])
-        clean = await self._ledger.scrub()  # after all that erases
+        files = await self._ledger.scrub()  # after all that erases
         sequence = (await self._ledger.positions(Access(project))).head
         found = await self._ledger.remains(project, done.after)
         legs = [
             _leg("ledger", found.rows + found.derived, "Rows were left; forget again."),
             _leg("messages", done.kept_messages, _MESSAGES.format(done.kept_messages)),
-            _leg("ledger_file", not clean, _FILE),
+            *files,
             *await self._index_legs(project, found.ids),
             _leg("index_queue", found.pending, "The index is told as soon as it can be reached."),
             _leg("requests", found.outcomes, "Ids of requests and hashes of them, for retries; gone within 24 hours."),
@@ -137,7 +142,7 @@ class Forget:
             return [Leg("index", LegState.PENDING, "It could not be reached; it is told as soon as it can be.")]
         return [
             _leg("index", left.entries, "It is told of the rest within seconds."),
-            _leg("index_file", not left.clean, _FILE),
+            _leg("index_file", not left.clean, _FILE) if left.clean is not None else INDEX_FILES,
         ]
 
 

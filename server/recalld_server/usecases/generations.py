@@ -10,12 +10,13 @@ from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.operations import Operation, OperationKind
-from recalld_server.domain.revision import Features, Generation, Positions
+from recalld_server.domain.revision import DEFAULT_LANGUAGE, Features, Generation, Positions
 from recalld_server.ports.embedder import Embedder
 from recalld_server.ports.generations import Generations
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
+from recalld_server.ports.projects import Projects
 from recalld_server.usecases.features import FeatureMaker, analyser
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.writing import Writer
@@ -36,6 +37,7 @@ class Build:
         self,
         ledger: Ledger,
         generations: Generations,
+        projects: Projects,
         operations: Operations,
         index: Index,
         features: FeatureMaker,
@@ -47,6 +49,7 @@ class Build:
     ) -> None:
         self._ledger = ledger
         self._generations = generations
+        self._projects = projects
         self._operations = operations
         self._index = index
         self._features = features
@@ -71,7 +74,9 @@ class Build:
         old = held.checkpoint.get("old")
         if old and old != current.name:  # a crash came after the switch: only the rest is left
             return await self._cleared(held, Generation.parse(old), current)
-        following = replace(current, number=current.number + 1, analyser=ANALYSER_VERSION)
+        settings, _ = await self._projects.settings(project)
+        language = settings.language or DEFAULT_LANGUAGE
+        following = replace(current, number=current.number + 1, analyser=ANALYSER_VERSION, language=language)
         if held.kind is OperationKind.REEMBED_PROJECT:
             embedder = self.embedder(self._model(held))
             following = replace(following, model=embedder.model, dimension=embedder.dimension)

@@ -20,14 +20,15 @@ from recalld_server.domain.errors import (
     VectorInvalid,
     WriteConflict,
 )
+from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
-from recalld_server.domain.revision import Change, Conversation, Features, Generation, Put
+from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.add import refuse_past
 from recalld_server.usecases.features import FeatureMaker, analyser
+from recalld_server.usecases.histories import ImportedHistory, pasts, wanting
 from recalld_server.usecases.writing import DECISIONS, Writer
 
 TRANSACTION = 500  # items
@@ -50,7 +51,7 @@ class ImportedMemory:
     model: str = ""
 
 
-ImportItem = ImportedText | ImportedMemory
+ImportItem = ImportedText | ImportedMemory | ImportedHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,11 @@ class Imported:
 
 @dataclass(slots=True)
 class _Plan:
-    puts: list[Put]
-    conversations: list[Conversation]
-    unchanged: int
-    failed: list[tuple[int, RecalldError]]
+    puts: list[Put] = field(default_factory=list)
+    histories: list[list[Past]] = field(default_factory=list)
+    conversations: list[Conversation] = field(default_factory=list)
+    unchanged: int = 0
+    failed: list[tuple[int, RecalldError]] = field(default_factory=list)
     ordinals: Counter[tuple[str, int]] = field(default_factory=Counter)
 
 
@@ -116,21 +118,27 @@ class Import:
 
         `made` are features by generation and text.
         """
-        plan = _Plan([], [], 0, [])
+        plan = _Plan()
 
         async def decide() -> Change:
             nonlocal plan
             generation = await self._ledger.generation(access.project)
             g = generation.number
             plan = await self._plan(access, generation, items)
-            wanted = [put.memory for put in plan.puts if _unmade(put) and (g, put.memory.spoken) not in made]
+            bare = [put.memory for put in plan.puts if _unmade(put)]
+            bare += [past.memory for history in plan.histories for past in history if wanting(past)]
+            wanted = [memory for memory in bare if (g, memory.spoken) not in made]
             found = await self._features.of(generation, wanted)
             made.update(((g, memory.spoken), features) for memory, features in zip(wanted, found, strict=True))
             puts = [replace(put, features=made[g, put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
             if after is not None:
                 await wait([after])
                 after.result()
-            return Change(puts=puts, conversations=plan.conversations, request_id=request_id)
+            histories = [
+                [replace(past, features=made[g, past.memory.spoken]) if wanting(past) else past for past in history]
+                for history in plan.histories
+            ]
+            return Change(puts=puts, histories=histories, conversations=plan.conversations, request_id=request_id)
 
         for _ in range(DECISIONS):
             try:
@@ -143,7 +151,8 @@ class Import:
                     first = await self._settled(access, items[:half], request_id, made)
                     return first.followed(half, await self._settled(access, items[half:], request_id, made))
             else:
-                return Imported(len(plan.puts), plan.unchanged, plan.failed, written.seq, written.applied)
+                stored = len(plan.puts) + len(plan.histories)
+                return Imported(stored, plan.unchanged, plan.failed, written.seq, written.applied)
         if len(items) > 1:
             raise WriteConflict
         # Taken where this caller can't see it, or quoting messages that say something else: not to be had.
@@ -155,13 +164,13 @@ class Import:
         with span("ledger"):
             taken = await self._taken(access, items)
             known = await self._known(access, items)
-            named = [item.memory for item in items if isinstance(item, ImportedMemory)]
+            named = [item.memory for item in items if not isinstance(item, ImportedText)]
             outside = await self._ledger.outside(
                 access,
                 [memory.id for memory in named if memory.id],
                 [memory.add_id for memory in named if memory.add_id],
             )
-        plan = _Plan([], [], 0, [])
+        plan = _Plan()
         for at, item in enumerate(items):
             memory = item.memory
             key = (memory.scope.key(), memory.text_key)
@@ -172,14 +181,18 @@ class Import:
                     raise MemoryNotFound("The id or add_id lies outside what this key may touch.", memory_id=memory.id)
                 if isinstance(item, ImportedText):
                     refuse_past(memory.expire_time, self._clock.now(), "text.expire_time")
+                ends = isinstance(item, ImportedHistory) and not item.live
                 there, live = taken.get(memory.id) or (None, False)
-                if there and not _same(there, memory):
+                if there and (not _same(there, memory) or (ends and live)):
                     raise MemoryExists(memory_id=memory.id)
-                if there and not live:
+                if there and not live and not ends:
                     plan.puts.append(Put(replace(there, update_time=0), Kind.RESTORED))
                     taken[there.id] = (there, True)
                 elif there or (not memory.id and key in known):
                     plan.unchanged += 1
+                elif isinstance(item, ImportedHistory):
+                    plan.histories.append(self._history(item, generation, plan))
+                    taken[memory.id] = (memory, item.live)
                 else:
                     put = self._put(item, generation, plan)
                     plan.puts.append(put)
@@ -206,7 +219,7 @@ class Import:
             known.update((scope, key) for key in found)
         return known
 
-    def _put(self, item: ImportItem, generation: Generation, plan: _Plan) -> Put:
+    def _put(self, item: ImportedText | ImportedMemory, generation: Generation, plan: _Plan) -> Put:
         if isinstance(item, ImportedMemory):
             return self._whole(item, generation, plan)
         add_id = self._ids.memory()
@@ -223,22 +236,48 @@ class Import:
 
     def _whole(self, item: ImportedMemory, generation: Generation, plan: _Plan) -> Put:
         """A memory with what it brings. One that no message gave stands alone, whatever its run."""
-        given, add_id = item.memory, item.memory.add_id or self._ids.memory()
-        features = _given(item, generation)
-        memory = replace(
+        given = item.memory
+        features = _given(given, item.vector, item.model, generation)
+        named = replace(
             given,
             id=given.id or self._ids.memory(),
-            add_id=add_id,
+            add_id=given.add_id or self._ids.memory(),
             revision=max(given.revision, 1) - 1,
-            conversation=conversation_key(given.scope, add_id) if given.sources else digest("add", add_id),
         )
-        if given.sources:
-            plan.conversations.append(Conversation(add_id, _running(memory), given.sources, restored=True))
-            at = tuple(sorted(message.position for message in given.sources))
-            ordinal = plan.ordinals[memory.conversation, at[0]]
-            plan.ordinals[memory.conversation, at[0]] += 1
-            memory = replace(memory, sources=(), source_positions=at, position=at[0], ordinal=ordinal)
-        return Put(memory, Kind.ADDED, features=features, unique=not given.id)
+        return Put(_placed(named, plan), Kind.ADDED, features=features, unique=not given.id)
+
+    def _history(self, item: ImportedHistory, generation: Generation, plan: _Plan) -> list[Past]:
+        made_up = self._ids.memory()
+        places: dict[tuple[str, tuple[Message, ...]], Memory] = {}
+
+        def placed(given: Memory) -> Memory:
+            memory = replace(given, add_id=given.add_id or made_up)
+            of = (memory.add_id, memory.sources)
+            if of not in places:  # revisions of one memory have one place between the others of their message
+                places[of] = _placed(memory, plan)
+            there = places[of]
+            return replace(
+                memory,
+                sources=(),
+                conversation=there.conversation,
+                source_positions=there.source_positions,
+                position=there.position,
+                ordinal=there.ordinal,
+            )
+
+        return pasts(item, placed, lambda memory, vector: _given(memory, vector, item.model, generation))
+
+
+def _placed(given: Memory, plan: _Plan) -> Memory:
+    """The memory in its conversation, whose messages it brings. One that no message gave stands alone."""
+    if not given.sources:
+        return replace(given, conversation=digest("add", given.add_id))
+    memory = replace(given, conversation=conversation_key(given.scope, given.add_id))
+    plan.conversations.append(Conversation(given.add_id, _running(memory), given.sources, restored=True))
+    at = tuple(sorted(message.position for message in given.sources))
+    ordinal = plan.ordinals[memory.conversation, at[0]]
+    plan.ordinals[memory.conversation, at[0]] += 1
+    return replace(memory, sources=(), source_positions=at, position=at[0], ordinal=ordinal)
 
 
 def _unmade(put: Put) -> bool:
@@ -249,19 +288,19 @@ def _running(memory: Memory) -> str:
     return memory.conversation if memory.scope.run_id else ""
 
 
-def _given(item: ImportedMemory, generation: Generation) -> Features | None:
-    """Features from the vector that came with the item, if the project's model made it; None to embed the text."""
-    if item.vector is None:
+def _given(memory: Memory, vector: FloatVector | None, model: str, generation: Generation) -> Features | None:
+    """Features from the vector that came with a memory, if the project's model made it; None to embed the text."""
+    if vector is None:
         return None
-    norm = float(np.linalg.norm(item.vector))
-    if item.model == generation.model:
-        if len(item.vector) != generation.dimension or not np.isfinite(norm) or norm == 0:
+    norm = float(np.linalg.norm(vector))
+    if model == generation.model:
+        if len(vector) != generation.dimension or not np.isfinite(norm) or norm == 0:
             text = f"must have {generation.dimension} finite numbers, not all zero, for {generation.model}"
             raise VectorInvalid(
-                violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(item.vector)
+                violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(vector)
             )
-        terms = analyser(generation.language).terms(item.memory.text)
-        return Features(terms, (item.vector / norm).astype(np.float32), generation.number)
+        terms = analyser(generation.language).terms(memory.text)
+        return Features(terms, (vector / norm).astype(np.float32), generation.number)
     return None
 
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 BATCH = 500  # memories in one apply
 ATTEMPTS = 5  # rounds for memories that other writers move meanwhile
 PAUSE = 1.0  # seconds between looks at what is pending
+AGE = 2.0  # seconds in which a change is its writer's to apply
+LEASE = 30.0  # seconds for a batch, after which another server may take it from one that died
 
 
 class Projector:
@@ -30,10 +32,11 @@ class Projector:
         self._clock = clock
         self._caught_up: set[str] = set()
 
-    async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
+    async def apply(self, project: str, generation: Generation, ids: Sequence[str], *, anew: bool = False) -> bool:
         """Put what the ledger says of `ids` into the index and clear what was pending for them.
 
-        The ledger is read again after the index was written: an older state may have overtaken a newer one on the way.
+        `anew`: their entries are taken out first, for engines that mend nothing by putting the same again. The ledger
+        is read again after the index was written: an older state may have overtaken a newer one on the way.
         False when other writers kept moving them; they stay pending. Raises IndexUnavailable.
         """
         todo = list(dict.fromkeys(ids))
@@ -44,6 +47,8 @@ class Projector:
                 entries, stand = await self._ledger.entries(project, generation, todo)
             with span("apply"):
                 gone = [id for id in todo if id not in entries]
+                if anew:
+                    await self._index.apply(project, generation, [], todo, stand.applied)
                 await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
             applied = {id: entries[id].memory.revision if id in entries else 0 for id in todo}
             try:
@@ -84,6 +89,14 @@ class Projector:
         if added:
             log.info("index caught up", extra={"project": project, "changes": added})
 
+    async def redo(self, project: str, after: int) -> None:
+        """Apply everything changed after a sequence number anew. Busy memories are left to the next round."""
+        generation = await self._ledger.generation(project)
+        await self._ledger.pend_after(project, generation, after)
+        while waiting := await self._ledger.pending(project, generation, BATCH):
+            if not await self.apply(project, generation, waiting, anew=True):
+                return
+
     async def rebuild(self, project: str) -> None:
         """Drop the project's entries and make them anew from the ledger."""
         self._caught_up.discard(project)
@@ -93,28 +106,33 @@ class Projector:
         await self._follow(project, generation, 0)
 
     async def run(self) -> None:
-        """Until cancelled: apply what stays pending from one look to the next, for whatever reason."""
-        seen: dict[str, set[str]] = {}
+        """Until cancelled: apply what its writer left pending, here or at another server, for whatever reason."""
         while True:
             try:
-                for project in await self._ledger.projects():
-                    seen[project] = await self._round(project, seen.get(project, set()))
+                await self._round()
             except Exception as error:  # whatever it is, the next round may go better
                 known = isinstance(error, RecalldError)
                 log.warning("projection broken off", extra={"error": type(error).__name__}, exc_info=not known)
             await self._clock.sleep(PAUSE)
 
-    async def _round(self, project: str, seen: set[str]) -> set[str]:
-        """Apply what was seen pending before, and the backlog behind it. Returns what is pending for the first time."""
-        if project not in self._caught_up:
-            await self.catch_up(project)
+    async def _round(self) -> None:
+        for project in await self._ledger.projects():
+            if project not in self._caught_up:
+                await self.catch_up(project)
+        for project in await self._ledger.behind(AGE):
+            await self._finish(project)
+
+    async def _finish(self, project: str) -> None:
+        """Claim and apply until nothing is left. Servers that share a ledger share the work."""
         generation = await self._ledger.generation(project)
-        waiting = await self._ledger.pending(project, generation, BATCH)
-        left = [id for id in waiting if id in seen]  # their writers had their chance
-        fresh = set(waiting) - set(left)
-        while left and await self.apply(project, generation, left) and len(left) == BATCH:
-            left = list(await self._ledger.pending(project, generation, BATCH))
-        return fresh
+        applied = True
+        while applied and (ids := await self._ledger.claim(project, generation, AGE, LEASE, BATCH)):
+            applied = False
+            try:
+                applied = await self.apply(project, generation, ids)
+            finally:
+                if not applied:
+                    await self._ledger.release(project, generation, ids)
 
     async def wait(self, access: Access, seq: int, seconds: float) -> None:
         """Return when the index is whole and has everything up to `seq`. Raises IndexBehind after `seconds`."""

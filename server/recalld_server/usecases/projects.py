@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from recalld_server.domain.errors import FieldInvalid, NotYetAvailable, ProjectNotFound, RecalldError
+from recalld_server.domain.errors import FieldInvalid, ProjectNotFound, RecalldError
 from recalld_server.domain.memory import Access
-from recalld_server.domain.projects import Backlog, Project, ProjectSettings, Usage
+from recalld_server.domain.operations import NewOperation, OperationKind
+from recalld_server.domain.projects import (
+    DEFAULT_PROJECT,
+    PROJECT_ID,
+    Backlog,
+    Project,
+    ProjectSettings,
+    Usage,
+    languages,
+)
 from recalld_server.domain.revision import Generation, Positions, RequestKey
+from recalld_server.ports.clock import Ids
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.repeats import repeatable
+from recalld_server.usecases.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,8 @@ class Administration:
         ledger: Ledger,
         index: Index,
         projector: Projector,
+        worker: Worker,
+        ids: Ids,
         first: Generation,
         extractors: frozenset[str],
     ) -> None:
@@ -46,6 +60,8 @@ class Administration:
         self._ledger = ledger
         self._index = index
         self._projector = projector
+        self._worker = worker
+        self._ids = ids
         self._first = first
         self._extractors = extractors
 
@@ -99,19 +115,16 @@ class Administration:
     ) -> ProjectSettings:
         """Change some of the settings; calls that begin later go by them.
 
-        Raises ProjectNotFound, FieldInvalid (no such extractor), RequestIdReused, and NotYetAvailable for another
-        language than the index was made with: that takes a new index.
+        Another language begins a new index. Raises ProjectNotFound, FieldInvalid (no such extractor), RequestIdReused,
+        and WriteConflict for another language while an index is being built.
         """
         self._refuse_extractor(values.get("extractor", ""))
-
-        async def work() -> Mapping[str, Any]:
-            _, generation = await self._projects.settings(project)
-            wanted = values.get("language", generation.language) or self._first.language
-            if wanted != generation.language:
-                raise NotYetAvailable("A project's language is chosen when it is created.", feature="settings.language")
-            return await self._projects.change_settings(access, project, values, request)
-
-        return ProjectSettings.parse(await repeatable(self._projects, access, request, work))
+        same_work = RequestKey("UpdateProjectSettings", "", f"language {values.get('language', '')}")
+        build = NewOperation(self._ids.memory(), OperationKind.REBUILD_INDEX, project, request=same_work)
+        change = partial(self._projects.change_settings, access, project, values, request, build)
+        settings = ProjectSettings.parse(await repeatable(self._projects, access, request, change))
+        self._worker.nudge()
+        return settings
 
     async def usage(self, project: str) -> Usage:
         """Count what a project holds. Raises ProjectNotFound."""
@@ -134,3 +147,20 @@ class Administration:
             raise FieldInvalid(
                 f"settings.extractor: {text}.", violations=[("settings.extractor", text)], field="settings.extractor"
             )
+
+
+async def founded(projects: Projects, project: Project, language: str) -> Project:
+    """Create an empty project on a ledger itself; its servers see it within seconds.
+
+    Its index is made as that of the project `default` is. Raises FieldInvalid, ProjectExists, and ProjectNotFound where
+    no server was ever started.
+    """
+    if not PROJECT_ID.fullmatch(project.id):
+        raise FieldInvalid("A project's id is 1 to 64 of a-z, 0-9 and -, beginning with a letter.")
+    if language and language not in languages():
+        raise FieldInvalid(f"The language must be one of {', '.join(sorted(languages()))}.")
+    _, usual = await projects.settings(DEFAULT_PROJECT)
+    first = replace(usual, number=1, language=language or usual.language)
+    return Project(
+        **await projects.create(Access(project.id), project, ProjectSettings(language=language), first, None)
+    )

@@ -55,7 +55,7 @@ class Sight:
 
 
 class Watch:
-    """The use case behind Watch. The ledger is looked at after each commit here, and every second in any case."""
+    """The use case behind Watch. The ledger is looked at after each commit told of, and every second in any case."""
 
     def __init__(
         self, ledger: Ledger, read: Read, committed: Committed, clock: Clock, checkpoint: float = CHECKPOINT
@@ -70,7 +70,7 @@ class Watch:
     def stop(self) -> None:
         """Let every watch end after the change it is at; new ones end at once."""
         self._stopped = True
-        self._committed.notify_all()
+        self._committed.wake_all()
 
     async def run(self, access: Access, query: WatchQuery, recheck: Recheck) -> AsyncGenerator[Sight, None]:
         """A checkpoint, then changes and checkpoints in order, until the caller leaves or `stop`.

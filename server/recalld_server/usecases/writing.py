@@ -46,10 +46,10 @@ class Written:
 class Writer:
     """Commits changes and keeps the promise of request ids."""
 
-    def __init__(self, ledger: Ledger, projector: Projector) -> None:
+    def __init__(self, ledger: Ledger, projector: Projector, committed: Committed | None = None) -> None:
         self._ledger = ledger
         self._projector = projector
-        self.committed = Committed()
+        self.committed = committed or Committed()
         self._running: set[asyncio.Task[Any]] = set()
         self._commits: set[object] = set()
         self._quiet = asyncio.Event()

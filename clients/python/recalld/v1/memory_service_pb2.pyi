@@ -144,18 +144,38 @@ class AddResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[AddResult, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[_memory_pb2.Verdict, _Mapping]]] = ..., add_id: _Optional[str] = ..., consistency_token: _Optional[str] = ..., index_state: _Optional[_Union[_memory_pb2.IndexState, str]] = ...) -> None: ...
 
 class ImportItem(_message.Message):
-    __slots__ = ("text", "memory", "vector", "vector_model", "request_id")
+    __slots__ = ("text", "memory", "history", "vector", "vector_model", "request_id")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     VECTOR_MODEL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     text: ImportText
     memory: _memory_pb2.Memory
+    history: ImportHistory
     vector: _containers.RepeatedScalarFieldContainer[float]
     vector_model: str
     request_id: str
-    def __init__(self, text: _Optional[_Union[ImportText, _Mapping]] = ..., memory: _Optional[_Union[_memory_pb2.Memory, _Mapping]] = ..., vector: _Optional[_Iterable[float]] = ..., vector_model: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, text: _Optional[_Union[ImportText, _Mapping]] = ..., memory: _Optional[_Union[_memory_pb2.Memory, _Mapping]] = ..., history: _Optional[_Union[ImportHistory, _Mapping]] = ..., vector: _Optional[_Iterable[float]] = ..., vector_model: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ImportHistory(_message.Message):
+    __slots__ = ("revisions",)
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
+    revisions: _containers.RepeatedCompositeFieldContainer[ImportRevision]
+    def __init__(self, revisions: _Optional[_Iterable[_Union[ImportRevision, _Mapping]]] = ...) -> None: ...
+
+class ImportRevision(_message.Message):
+    __slots__ = ("memory", "kind", "cause", "vector")
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    memory: _memory_pb2.Memory
+    kind: _memory_pb2.Kind
+    cause: _memory_pb2.Cause
+    vector: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, memory: _Optional[_Union[_memory_pb2.Memory, _Mapping]] = ..., kind: _Optional[_Union[_memory_pb2.Kind, str]] = ..., cause: _Optional[_Union[_memory_pb2.Cause, str]] = ..., vector: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ImportProgress(_message.Message):
     __slots__ = ("through_index", "stored", "unchanged", "failed", "consistency_token", "index_state")

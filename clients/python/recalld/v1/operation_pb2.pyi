@@ -13,6 +13,7 @@ class OperationKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_KIND_EXPORT: _ClassVar[OperationKind]
     OPERATION_KIND_REBUILD_INDEX: _ClassVar[OperationKind]
     OPERATION_KIND_REEMBED_PROJECT: _ClassVar[OperationKind]
+    OPERATION_KIND_DELETE_PROJECT: _ClassVar[OperationKind]
 
 class OperationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -27,6 +28,7 @@ OPERATION_KIND_ADD: OperationKind
 OPERATION_KIND_EXPORT: OperationKind
 OPERATION_KIND_REBUILD_INDEX: OperationKind
 OPERATION_KIND_REEMBED_PROJECT: OperationKind
+OPERATION_KIND_DELETE_PROJECT: OperationKind
 OPERATION_STATE_UNSPECIFIED: OperationState
 OPERATION_STATE_PENDING: OperationState
 OPERATION_STATE_RUNNING: OperationState

@@ -66,7 +66,7 @@ class ProjectServiceStub(object):
         self.DeleteProject = channel.unary_unary(
                 '/recalld.v1.ProjectService/DeleteProject',
                 request_serializer=recalld_dot_v1_dot_project__service__pb2.DeleteProjectRequest.SerializeToString,
-                response_deserializer=recalld_dot_v1_dot_project__service__pb2.DeleteProjectResponse.FromString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
         self.GetProjectSettings = channel.unary_unary(
                 '/recalld.v1.ProjectService/GetProjectSettings',
@@ -167,9 +167,11 @@ class ProjectServiceServicer(object):
 
     def DeleteProject(self, request, context):
         """Deletes a project with all its memories, history, keys, exports and index. Irrevocable; its id is never given
-        again. Operators only.
+        again, and is all that is kept. The project is gone with the answer: its keys are refused. The operation clears
+        away what it held; should that fail, the same call begins it again. Operators only.
 
-        INVALID_ARGUMENT (FIELD_INVALID): confirm_project_id is not project_id.
+        INVALID_ARGUMENT (FIELD_INVALID): confirm_project_id is not project_id, or it is the project `default`, which is
+        always there.
         NOT_FOUND (PROJECT_NOT_FOUND): no such project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -192,6 +194,7 @@ class ProjectServiceServicer(object):
         such extractor.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 100 categories, or instructions above 16 KiB.
         NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        ABORTED (WRITE_CONFLICT): another language while a rebuild or re-embedding is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -297,7 +300,7 @@ def add_ProjectServiceServicer_to_server(servicer, server):
             'DeleteProject': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteProject,
                     request_deserializer=recalld_dot_v1_dot_project__service__pb2.DeleteProjectRequest.FromString,
-                    response_serializer=recalld_dot_v1_dot_project__service__pb2.DeleteProjectResponse.SerializeToString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
             'GetProjectSettings': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProjectSettings,
@@ -487,7 +490,7 @@ class ProjectService(object):
             target,
             '/recalld.v1.ProjectService/DeleteProject',
             recalld_dot_v1_dot_project__service__pb2.DeleteProjectRequest.SerializeToString,
-            recalld_dot_v1_dot_project__service__pb2.DeleteProjectResponse.FromString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,
             insecure,

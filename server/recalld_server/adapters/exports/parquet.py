@@ -12,7 +12,7 @@ from recalld_server.adapters.exports.jsonl import fields
 from recalld_server.domain.exports import Row
 from recalld_server.domain.memory import SCOPE_FIELDS
 
-GROUP = 2_000  # rows; with vectors and texts some megabytes
+GROUP = 1_000  # rows; with vectors, as Python objects until they are written, some 20 MB
 _TIME = pa.timestamp("us", tz="UTC")
 _COLUMNS = {
     "id": pa.string(),

@@ -9,26 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.guards import guarded
 from recalld_server.adapters.ledger.reads import OUTCOMES_KEPT
-from recalld_server.adapters.ledger.rows import dump, feature_row, inside, memory_columns, memory_of, row_of
+from recalld_server.adapters.ledger.rows import dump, feature_row, row_of
 from recalld_server.adapters.sql.filters import facets
 from recalld_server.domain.errors import (
-    DuplicateText,
     GenerationMoved,
-    MemoryNotFound,
     OutcomeTaken,
     ProjectNotFound,
     RevisionConflict,
 )
-from recalld_server.domain.memory import Access, Cause, Kind, Memory, Message
-from recalld_server.domain.revision import Change, Commit, Conversation, Generation, Put, RequestKey
+from recalld_server.domain.memory import Access, Cause, Kind, Memory
+from recalld_server.domain.revision import Change, Commit, Conversation, Generation, Past, Put, RequestKey
 
 _ADVANCE = (
     update(t.projects)
@@ -49,19 +49,6 @@ _CLOSE = update(t.revisions).where(
 )
 _CLOSE = _CLOSE.values(seq_to=bindparam("seq"))
 _CONVERSE = insert(t.conversations)
-_NEWEST = (
-    select(t.revisions.c.memory_id, func.max(t.revisions.c.revision), t.revisions.c.scope_key)
-    .where(t.revisions.c.project == bindparam("p"), t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)))
-    .group_by(t.revisions.c.memory_id, t.revisions.c.scope_key)
-)
-_SAID = select(
-    t.messages.c.add_id,
-    t.messages.c.position,
-    t.messages.c.role,
-    t.messages.c.content,
-    t.messages.c.name,
-    t.messages.c.time,
-).where(t.messages.c.project == bindparam("p"), t.messages.c.add_id.in_(bindparam("ids", expanding=True)))
 _RESERVE = _CONVERSE.on_conflict_do_update(
     index_elements=["project", "conversation"],
     set_={"next_position": t.conversations.c.next_position + _CONVERSE.excluded.next_position},
@@ -86,13 +73,6 @@ _ANSWER = _OUTCOME.on_conflict_do_update(
         t.outcomes.c.time <= _OUTCOME.excluded.time - OUTCOMES_KEPT,
     ),
 ).returning(t.outcomes.c.seq)
-_REPEATED = select(t.revisions.c.memory_id).where(
-    t.revisions.c.project == bindparam("p"),
-    t.revisions.c.seq_to.is_(None),
-    t.revisions.c.scope_key == bindparam("scope"),
-    t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
-    or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +86,27 @@ class _Moment:
 
 def commit(connection: Connection, access: Access, change: Change, now: int) -> Commit:
     """Write `change` for `access`; see ports.ledger.Ledger.commit."""
-    n = len(change.puts) + len(change.deletes)
+    n = len(change.puts) + len(change.deletes) + sum(map(len, change.histories))
     head, time, generations = advance(connection, access.project, n, now)
     moment = _Moment(head - n + 1, time, generations)
     current_number = generations[0].number
-    if any(put.features and put.features.generation not in (0, current_number) for put in change.puts):
+    featured: list[Put | Past] = [*change.puts, *(past for history in change.histories for past in history)]
+    if any(each.features and each.features.generation not in (0, current_number) for each in featured):
         raise GenerationMoved
     if change.request:
         store_outcome(connection, access, change, head, time)
-    current = _guarded(connection, access, change, now)
+    current = guarded(connection, access, change, now)
     # Messages no memory came from would be out of reach of everybody, forgetting included.
-    adds = {put.memory.add_id for put in change.puts}
+    adds = {each.memory.add_id for each in featured}
     said = [_reserve(connection, access.project, c, c.add_id in adds) for c in change.conversations]
     bases = {c.add_id: c.messages[0].position for c in said if c.messages and not c.restored}
     try:
         stored = _write(connection, access, change, moment, current, bases)
+        _write_histories(connection, access, change, moment)
     except IntegrityError:
         raise RevisionConflict([put.memory.id for put in change.puts if not put.expected]) from None
-    touched = [*(m.id for m in stored), *(d.memory_id for d in change.deletes)]
+    begun = (history[0].memory.id for history in change.histories)
+    touched = [*(m.id for m in stored), *(d.memory_id for d in change.deletes), *begun]
     return Commit(head, _sourced(stored, said), touched, generations[0])
 
 
@@ -174,75 +157,6 @@ def _owner(access: Access, request: RequestKey) -> dict[str, str]:
         "rpc": request.rpc,
         "request_id": request.request_id,
     }
-
-
-def _guarded(connection: Connection, access: Access, change: Change, now: int) -> Mapping[str, Memory]:
-    """The live memories this change replaces, once every guard holds."""
-    if any(not access.pin.admits(put.memory.scope) for put in change.puts):
-        raise MemoryNotFound
-    named = Counter([*(put.memory.id for put in change.puts), *(gone.memory_id for gone in change.deletes)])
-    if twice := [id for id, times in named.items() if times > 1]:
-        raise RevisionConflict(twice)  # the first of the two leaves no revision that the second could expect
-    expected = {put.memory.id: put.expected for put in change.puts if put.expected}
-    expected |= {gone.memory_id: gone.expected for gone in change.deletes}
-    current: dict[str, Memory] = {}
-    if expected:
-        live = select(*memory_columns()).where(
-            inside(access), t.revisions.c.seq_to.is_(None), t.revisions.c.memory_id.in_(list(expected))
-        )
-        current = {memory.id: memory for memory in map(memory_of, connection.execute(live))}
-    moved = [id for id, revision in expected.items() if id not in current or current[id].revision != revision]
-    if moved:
-        raise RevisionConflict(moved)
-    _refuse_taken(connection, access, [put.memory for put in change.puts if not put.expected])
-    _refuse_misquotes(connection, access, change)
-    _refuse_repeats(connection, access, [put.memory for put in change.puts if put.unique], now)
-    return current
-
-
-def _refuse_taken(connection: Connection, access: Access, memories: Sequence[Memory]) -> None:
-    """A memory that was there before goes on where it ended, in its scope: ids come from importers too."""
-    if not memories:
-        return
-    begun = {memory.id: (memory.revision, memory.scope.key()) for memory in memories}
-    newest = connection.execute(_NEWEST, {"p": access.project, "ids": list(begun)})
-    if taken := [id for id, revision, scope in newest if begun[id] != (revision, scope)]:
-        raise RevisionConflict(taken)
-
-
-def _refuse_misquotes(connection: Connection, access: Access, change: Change) -> None:
-    """Restored messages must agree with those stored under their add, else a memory could claim what others said."""
-    given: dict[tuple[str, int], set[Message]] = {}
-    for restored in change.conversations:
-        for message in restored.messages if restored.restored else ():
-            given.setdefault((restored.add_id, message.position), set()).add(message)
-    if not given:
-        return
-    said = connection.execute(_SAID, {"p": access.project, "ids": list({add_id for add_id, _ in given})})
-    for add_id, position, role, content, name, time in said:
-        if (add_id, position) in given:
-            given[add_id, position].add(Message(role, content, name, time, position))
-    foreign = {add_id for (add_id, _), claimed in given.items() if len(claimed) > 1}
-    if foreign:
-        raise RevisionConflict([put.memory.id for put in change.puts if put.memory.add_id in foreign])
-
-
-def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[Memory], now: int) -> None:
-    by_scope: dict[str, dict[str, str]] = {}
-    known = [
-        memory.id
-        for memory in memories
-        if by_scope.setdefault(memory.scope.key(), {}).setdefault(memory.text_key, memory.id) != memory.id
-    ]
-    known += [
-        id
-        for scope, texts in by_scope.items()
-        for id in connection.execute(
-            _REPEATED, {"p": access.project, "scope": scope, "keys": list(texts), "now": now}
-        ).scalars()
-    ]
-    if known:
-        raise DuplicateText(known)
 
 
 def _reserve(connection: Connection, project: str, conversation: Conversation, kept: bool) -> Conversation:
@@ -320,6 +234,27 @@ def _write(
     return stored
 
 
+def _write_histories(connection: Connection, access: Access, change: Change, moment: _Moment) -> None:
+    """Revisions after those of the puts and deletes. Each ends where the next begins; a deletion lives at no time."""
+    project = access.project
+    seq = moment.first_seq + len(change.puts) + len(change.deletes)
+    rows, puts = [], []
+    for history in change.histories:
+        for past, following in zip_longest(history, history[1:]):
+            gone = past.kind is Kind.DELETED
+            ended = {"seq_to": seq if gone else seq + 1 if following else None}
+            rows.append(row_of(past.memory) | _revision(access, change, moment, seq, past.kind, past.cause) | ended)
+            puts.append(Put(past.memory, past.kind, features=past.features))
+            seq += 1
+    if not rows:
+        return
+    connection.execute(_INSERT[t.revisions], rows)
+    pend(connection, project, moment.generations, [(row["seq_from"], row["memory_id"]) for row in rows])
+    _write_derived(connection, project, moment.generations[0].number, puts, [put.memory for put in puts])
+    live = (history[-1] for history in change.histories)
+    _count_speakers(connection, project, (), [past.memory for past in live if past.kind is not Kind.DELETED])
+
+
 def _stamped(put: Put, moment: _Moment, base: int) -> Memory:
     memory = put.memory
     revision = memory.revision + 1
@@ -354,8 +289,8 @@ def _write_derived(
     found = [
         {"project": project, "memory_id": m.id, "revision": m.revision, "ordinal": i}
         | {"key": f.key, "kind": f.kind, "text": f.text, "folded": f.folded, "number": f.number}
-        for m in stored
-        for i, f in enumerate(facets(m))
+        for put, m in zip(puts, stored, strict=True)
+        for i, f in enumerate(facets(m) if put.kind is not Kind.DELETED else ())
     ]
     if found:
         connection.execute(_INSERT[t.facets], found)

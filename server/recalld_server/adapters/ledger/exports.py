@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -155,7 +156,8 @@ class SqlExports:
             _keep(connection, held, chunks)
             values = {"state": ExportState.READY.value, "memories": memories, "size": size, "sha256": sha256}
             mine = and_(_E.project == held.access.project, _E.id == held.subject, _E.state == ExportState.PENDING.value)
-            done = update(t.exports).where(mine).values(**values, expire_time=now + int(seconds * 1_000_000))
+            kept = _retention(connection, held.access.project) or int(seconds * 1_000_000)
+            done = update(t.exports).where(mine).values(**values, expire_time=now + kept)
             if not connection.execute(done).rowcount:
                 raise ExportWithdrawn(export_id=held.subject)
             fenced(connection, held, now, completed=memories, total=memories)
@@ -173,6 +175,12 @@ class SqlExports:
 
     def _kept(self) -> ColumnElement[bool]:
         return or_(_E.expire_time.is_(None), _E.expire_time > self._clock.now())
+
+
+def _retention(connection: Connection, project: str) -> int:
+    """How long the project wants its exports kept, µs; 0: it does not say."""
+    settings = connection.execute(select(t.projects.c.settings).where(t.projects.c.project == project)).scalar_one()
+    return int(json.loads(settings).get("export_retention") or 0)
 
 
 def _withdraw(connection: Connection, project: str, ids: Sequence[str], now: int) -> int:

@@ -16,7 +16,7 @@ from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import inside
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Remains
+from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -51,9 +51,9 @@ class SqlLedger:
         row = await self._engine.read(lambda c: c.execute(select(t.ledger.c.id, t.ledger.c.secret)).one())
         return row.id, row.secret
 
-    async def sound(self) -> bool:
-        """Whether the engine finds its own file intact."""
-        return await self._engine.read(lambda c: c.exec_driver_sql("PRAGMA quick_check").scalar_one() == "ok")
+    async def sound(self) -> bool | None:
+        """Whether the engine finds its files intact; None where they are not its own to check."""
+        return await self._engine.sound()
 
     async def ensure_project(self, project: str, generation: Generation) -> None:
         """Create a project unless it exists."""
@@ -80,7 +80,9 @@ class SqlLedger:
         return await self._engine.read(read)
 
     async def commit(self, access: Access, change: Change) -> Commit:
-        return await self._engine.write(lambda c: writing.commit(c, access, change, self._clock.now()))
+        return await self._engine.write(
+            lambda c: writing.commit(c, access, change, self._clock.now()), line=access.project
+        )
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
@@ -196,6 +198,21 @@ class SqlLedger:
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
         return await self._engine.read(lambda c: projection.pending(c, project, generation, limit))
 
+    async def behind(self, age: float) -> Sequence[str]:
+        now = self._clock.now()
+        return await self._engine.read(lambda c: projection.behind(c, now - _micros(age), now))
+
+    async def claim(
+        self, project: str, generation: Generation, age: float, seconds: float, limit: int
+    ) -> Sequence[str]:
+        now = self._clock.now()
+        before, until = now - _micros(age), now + _micros(seconds)
+        found = await self._engine.write(lambda c: projection.claim(c, project, generation, before, now, until, limit))
+        return list(dict.fromkeys(found))
+
+    async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
+        await self._engine.write(lambda c: projection.release(c, project, generation, ids))
+
     async def backlog(self, project: str) -> int:
         return await self._engine.read(lambda c: projection.backlog(c, project))
 
@@ -251,9 +268,9 @@ class SqlLedger:
         since = self._clock.now() - reads.OUTCOMES_KEPT
         return await self._engine.read(lambda c: forget.remains(c, project, after, since))
 
-    async def scrub(self) -> bool:
+    async def scrub(self) -> Sequence[Leg]:
         self._cache.clear()
-        return await self._engine.rewrite()
+        return await self._engine.scrub()
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))
@@ -264,7 +281,7 @@ class SqlLedger:
         return await self._engine.read(lambda c: projection.entries(c, project, generation, ids))
 
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
-        return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq))
+        return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq), line=project)
 
     async def unfeatured(self, project: str, generation: Generation, limit: int) -> Sequence[Memory]:
         return await self._engine.read(lambda c: projection.unfeatured(c, project, generation, limit))
@@ -274,3 +291,7 @@ class SqlLedger:
 
     async def close(self) -> None:
         await self._engine.close()
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1_000_000)

@@ -58,7 +58,9 @@ class SqlOperations:
         free = select(_C.project, _C.id).where(_C.end_time.is_(None), _C.free_from <= now)
 
         def work(connection: Connection) -> Operation | None:
-            found = connection.execute(free.order_by(_C.create_time, _C.id).limit(1).with_for_update()).first()
+            found = connection.execute(
+                free.order_by(_C.create_time, _C.id).limit(1).with_for_update(skip_locked=True)
+            ).first()
             if found is None:
                 return None
             claimed = (
@@ -137,6 +139,10 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
             if (under_way.kind, under_way.fingerprint) != (new.kind.value, fingerprint):
                 raise WriteConflict("Another rebuild or re-embedding is under way.")
             return _operation(under_way), False
+    if new.kind is OperationKind.DELETE_PROJECT:
+        busy = select(t.operations).where(_C.kind == new.kind.value, _C.subject == new.subject, ~_ENDED)
+        if under_way := connection.execute(busy).first():
+            return _operation(under_way), False
     row = {
         "project": access.project,
         "id": new.id,
@@ -163,10 +169,17 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
     return _operation(connection.execute(insert(t.operations).values(row).returning(t.operations)).one()), True
 
 
+def building(connection: Connection, project: str) -> str:
+    """The operation that builds a project's next index; empty when none does."""
+    builds = [kind.value for kind in BUILDS]
+    statement = select(_C.id).where(_C.project == project, _C.kind.in_(builds), ~_ENDED)
+    return connection.execute(statement).scalars().first() or ""
+
+
 def cancelled(connection: Connection, access: Access, id: str, now: int) -> Operation:
     """Cancel inside a transaction."""
     found = _one(connection, access, id)
-    if found.state.ended:
+    if found.state.ended or found.kind is OperationKind.DELETE_PROJECT:  # the project is gone already
         return found
     statement = update(t.operations).where(_named(access.project, id))
     statement = statement.values(cancel_requested=True, update_time=now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import tables as t
@@ -56,6 +56,52 @@ _CLEAR = delete(t.pending).where(
     t.pending.c.seq <= bindparam("seq"),
     t.pending.c.memory_id.in_(bindparam("ids", expanding=True)),
 )
+# Changes committed at or before a time that no projector holds.
+_LATE = and_(
+    t.revisions.c.project == t.pending.c.project,
+    t.revisions.c.seq_from == t.pending.c.seq,
+    t.revisions.c.commit_time <= bindparam("before"),
+    t.pending.c.free_from <= bindparam("now"),
+)
+_BEHIND = select(t.pending.c.project).distinct().where(_LATE).order_by(t.pending.c.project)
+_OLDEST = (
+    select(t.pending.c.project, t.pending.c.generation, t.pending.c.seq)
+    .where(_LATE, t.pending.c.project == bindparam("p"), t.pending.c.generation == bindparam("g"))
+    .order_by(t.pending.c.seq)
+    .limit(bindparam("n"))
+    .with_for_update(of=t.pending, skip_locked=True)  # what another is claiming is not waited for
+    .cte("oldest")  # read once: as a subquery it may be run again, and then skips what it locked itself
+)
+_CLAIM = (
+    update(t.pending)
+    .where(tuple_(t.pending.c.project, t.pending.c.generation, t.pending.c.seq).in_(select(_OLDEST)))
+    .values(free_from=bindparam("until"))
+    .returning(t.pending.c.memory_id)
+)
+_RELEASE = (
+    update(t.pending)
+    .where(
+        t.pending.c.project == bindparam("p"),
+        t.pending.c.generation == bindparam("g"),
+        t.pending.c.memory_id.in_(bindparam("ids", expanding=True)),
+    )
+    .values(free_from=0)
+)
+
+
+def behind(connection: Connection, before: int, now: int) -> list[str]:
+    return list(connection.execute(_BEHIND, {"before": before, "now": now}).scalars())
+
+
+def claim(
+    connection: Connection, project: str, generation: Generation, before: int, now: int, until: int, limit: int
+) -> list[str]:
+    parameters = {"before": before, "now": now, "until": until, "n": limit}
+    return list(connection.execute(_CLAIM, {"p": project, "g": generation.number, **parameters}).scalars())
+
+
+def release(connection: Connection, project: str, generation: Generation, ids: Sequence[str]) -> None:
+    connection.execute(_RELEASE, {"p": project, "g": generation.number, "ids": list(ids)})
 
 
 def pending(connection: Connection, project: str, generation: Generation, limit: int) -> list[str]:
@@ -73,7 +119,8 @@ def pend_after(connection: Connection, project: str, generation: Generation, seq
         t.revisions.c.project, literal(generation.number), t.revisions.c.seq_from, t.revisions.c.memory_id
     ).where(t.revisions.c.project == project, t.revisions.c.seq_from > seq)
     statement = insert(t.pending).from_select(["project", "generation", "seq", "memory_id"], changed)
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount
+    statement = statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(statement).rowcount
 
 
 def entries(

@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import reads
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.keys import answered
+from recalld_server.adapters.ledger.operations import building, created
 from recalld_server.adapters.ledger.rows import dump
 from recalld_server.adapters.sql.engine import SqlEngine
-from recalld_server.domain.errors import ProjectExists, ProjectNotFound
+from recalld_server.domain.errors import ProjectExists, ProjectNotFound, WriteConflict
 from recalld_server.domain.memory import SCOPE_FIELDS, Access
+from recalld_server.domain.operations import NewOperation
 from recalld_server.domain.projects import Backlog, Project, ProjectSettings, Usage
-from recalld_server.domain.revision import Generation, Outcome, RequestKey
+from recalld_server.domain.revision import DEFAULT_LANGUAGE, Generation, Outcome, RequestKey
 from recalld_server.ports.clock import Clock
 
 _COLUMNS = [
@@ -62,7 +64,8 @@ class SqlProjects:
         def write(connection: Connection) -> Mapping[str, Any]:
             # The outcome goes first: the same request again is no ProjectExists, whoever was quicker.
             answered(connection, access, request, asdict(made), now)
-            if connection.execute(new).first() is None:
+            gone = select(t.deleted_projects.c.project).where(t.deleted_projects.c.project == made.id)
+            if connection.execute(gone).first() or connection.execute(new).first() is None:
                 raise ProjectExists(project_id=made.id)
             return asdict(made)
 
@@ -97,15 +100,29 @@ class SqlProjects:
         return await self._engine.read(read)
 
     async def change_settings(
-        self, access: Access, project: str, values: Mapping[str, Any], request: RequestKey | None
+        self,
+        access: Access,
+        project: str,
+        values: Mapping[str, Any],
+        request: RequestKey | None,
+        build: NewOperation,
     ) -> Mapping[str, Any]:
+        now = self._clock.now()
+
         def write(connection: Connection) -> Mapping[str, Any]:
-            before = ProjectSettings.parse(json.loads(_row(connection, project).settings))
-            answer = replace(before, **values).stored()
+            # Locked, so that of two changes at once the second sees the first.
+            row = _row(connection, project, _GET.with_for_update())
+            before = ProjectSettings.parse(json.loads(row.settings))
+            after = replace(before, **values)
+            if _language(after) != _language(before):
+                if building(connection, project):
+                    raise WriteConflict("The index is being built; change the language when that has ended.")
+                if _language(after) != Generation.parse(row.generation).language:
+                    created(connection, Access(project, principal=access.principal), build, now)
             statement = update(t.projects).where(t.projects.c.project == project)
-            connection.execute(statement.values(settings=dump(answer)))
-            answered(connection, access, request, answer, self._clock.now())
-            return answer
+            connection.execute(statement.values(settings=dump(after.stored())))
+            answered(connection, access, request, after.stored(), now)
+            return after.stored()
 
         return await self._engine.write(write)
 
@@ -119,7 +136,8 @@ class SqlProjects:
             said = select(func.count()).select_from(t.messages).where(t.messages.c.project == project)
             memories, revisions, messages = (connection.execute(s).scalar_one() for s in (live, kept, said))
             entities = reads.count_entities(connection, access, SCOPE_FIELDS)
-            return Usage(memories, revisions, entities, messages, stand.head)
+            out = select(func.coalesce(func.sum(t.exports.c.size), 0)).where(t.exports.c.project == project)
+            return Usage(memories, revisions, entities, messages, stand.head, int(connection.execute(out).scalar_one()))
 
         return await self._engine.read(read)
 
@@ -132,7 +150,8 @@ class SqlProjects:
             oldest = select(t.revisions.c.commit_time).where(
                 t.revisions.c.project == project, t.revisions.c.seq_from == seq
             )
-            return Backlog(pending, connection.execute(oldest).scalar_one_or_none() if pending else None)
+            oldest_time = connection.execute(oldest).scalar_one_or_none() if pending else None
+            return Backlog(pending, oldest_time, building(connection, project))
 
         return await self._engine.read(read)
 
@@ -140,11 +159,15 @@ class SqlProjects:
         return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
 
 
-def _row(connection: Connection, project: str) -> Any:
-    row = connection.execute(_GET, {"p": project}).one_or_none()
+def _row(connection: Connection, project: str, statement: Select[Any] = _GET) -> Any:
+    row = connection.execute(statement, {"p": project}).one_or_none()
     if row is None:
         raise ProjectNotFound(project_id=project)
     return row
+
+
+def _language(settings: ProjectSettings) -> str:
+    return settings.language or DEFAULT_LANGUAGE
 
 
 def _project(row: Any) -> Project:

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, insert, inspect, select
 
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.sql.engine import SqliteEngine
-from recalld_server.domain.errors import LedgerUnavailable
+from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
+from recalld_server.adapters.sql.postgres import PostgresEngine
+from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 
+E = TypeVar("E", bound=SqlEngine)
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0003"  # the newest revision in migrations/versions; a test compares
+HEAD = "0006"  # the newest revision in migrations/versions; a test compares
 
 
-async def open_sqlite(path: Path) -> SqliteEngine:
-    """The ledger in a SQLite file, created or brought up to date. Raises LedgerUnavailable when it is no ledger."""
-    engine = SqliteEngine(path, unavailable=LedgerUnavailable)
+async def open_sqlite(path: Path, *, unfinished: bool = False) -> SqliteEngine:
+    """The ledger in a SQLite file, created or brought up to date; a copy that is not finished only if asked for.
+
+    Raises LedgerUnavailable when it is no ledger, SettingMissing when it is not finished.
+    """
+    return await _opened(SqliteEngine(path, unavailable=LedgerUnavailable), unfinished)
+
+
+async def open_postgres(url: str, *, unfinished: bool = False) -> PostgresEngine:
+    """The ledger in a PostgreSQL database, as `open_sqlite`. Raises ModuleNotFoundError, too.
+
+    Its tables are those of the database's current schema, and the role must own them.
+    """
+    return await _opened(PostgresEngine(url, unavailable=LedgerUnavailable), unfinished)
+
+
+async def _opened(engine: E, unfinished: bool) -> E:
     try:
-        await engine.write(_prepare)
+        await engine.migrate(_prepare)
+        if not unfinished and await engine.read(lambda c: c.execute(select(t.ledger.c.unfinished)).scalar_one()):
+            raise SettingMissing("The ledger is a copy that is not finished: repeat `recalld migrate`.")
     except BaseException:
         await engine.close()
         raise

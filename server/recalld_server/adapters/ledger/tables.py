@@ -5,17 +5,32 @@ Primary keys begin with the project, so a project's rows lie together and nothin
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    false,
+    text,
+)
 
 metadata = MetaData()
 
-# One row: who this ledger is. `keys_created` is set with the first key and never unset (design, section 10).
+# One row: who this ledger is. `keys_created` is set with the first key and never unset (design, section 10);
+# `unfinished` is set while the ledger is being copied from another.
 ledger = Table(
     "ledger",
     metadata,
     Column("id", Text, primary_key=True),
     Column("secret", LargeBinary, nullable=False),
-    Column("keys_created", Boolean, nullable=False, server_default=text("0")),
+    Column("keys_created", Boolean, nullable=False, server_default=false()),
+    Column("unfinished", Boolean, nullable=False, server_default=false()),
 )
 
 projects = Table(
@@ -162,6 +177,7 @@ pending = Table(
     Column("generation", Integer, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
     Column("memory_id", Text, nullable=False),
+    Column("free_from", BigInteger, nullable=False, server_default=text("0")),  # a projector has claimed it until then
 )
 Index("pending_memory", pending.c.project, pending.c.generation, pending.c.memory_id)
 
@@ -198,6 +214,16 @@ keys = Table(
 )
 Index("keys_project", keys.c.project, keys.c.create_time, keys.c.id)
 
+
+# Ids that are never given again. `generations` are index versions to clear away, as JSON, until that is done.
+deleted_projects = Table(
+    "deleted_projects",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("generations", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("cleared", Boolean, nullable=False),
+)
 
 # Long-running work. `fence` grows with every claim; `free_from` is when a lease ends or a retry may begin.
 operations = Table(

@@ -11,7 +11,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.forgetting import Leg, LegState
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,6 +33,7 @@ GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs 
 WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
 READERS = 4
 REWRITE_WAIT = 5.0  # seconds for the writer, and then for readers, to end
+LATER = "It could not be rewritten now, being read or the disk full; the next ForgetMemories of anything does it."
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
 
@@ -42,8 +44,11 @@ class SqlEngine(Protocol):
         """Run `work` on a snapshot. It must not write."""
         ...
 
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction that is durable on return; whatever it raises undoes it."""
+    async def write(self, work: Work[T], line: str = "") -> T:
+        """Run `work` in a transaction that is durable on return; whatever it raises undoes it.
+
+        `line` names what it will lock first, if anything: those of one line may share a transaction.
+        """
         ...
 
     @property
@@ -51,8 +56,16 @@ class SqlEngine(Protocol):
         """Changes that wait for the writer."""
         ...
 
-    async def rewrite(self) -> bool:
-        """Leave nothing of deleted rows in the files; False if that could not be done now."""
+    async def migrate(self, work: Work[None]) -> None:
+        """As `write`, for work that may change the schema: no other process is at it, and it may take its time."""
+        ...
+
+    async def sound(self) -> bool | None:
+        """Whether the engine finds its files intact; None where they are not its own to check."""
+        ...
+
+    async def scrub(self) -> Sequence[Leg]:
+        """Clear what deleted rows left in the engine's files, as far as can be, and say of each place how it is."""
         ...
 
     async def close(self) -> None:
@@ -83,7 +96,7 @@ class SqliteEngine:
             raise self._unavailable()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
             raise self._unavailable()  # nobody would ever answer
         if self._queue.qsize() >= WAITING:
@@ -96,7 +109,19 @@ class SqliteEngine:
     def queued(self) -> int:
         return self._queue.qsize()
 
+    async def migrate(self, work: Work[None]) -> None:
+        await self.write(work)  # BEGIN IMMEDIATE keeps every other writer out
+
+    async def sound(self) -> bool | None:
+        return await self.read(lambda c: c.exec_driver_sql("PRAGMA quick_check").scalar_one() == "ok")
+
+    async def scrub(self) -> Sequence[Leg]:
+        if await self.rewrite():
+            return [Leg("ledger_file", LegState.EMPTY)]
+        return [Leg("ledger_file", LegState.PENDING, LATER)]
+
     async def rewrite(self) -> bool:
+        """Leave nothing of deleted rows in the file and its log; False if that could not be done now."""
         if self._closed:
             raise self._unavailable()
         return await asyncio.to_thread(self._rewrite)

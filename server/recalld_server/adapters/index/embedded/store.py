@@ -130,6 +130,10 @@ class EmbeddedIndex:
         clean = await self._engine.rewrite()
         return Scrubbed(await self._read(lambda c: rows.count(c, project, ids)), clean)
 
+    async def breaks(self) -> int:
+        """Never: what is committed is whole, and its process is ours."""
+        return 0
+
     async def drop(self, project: str, generation: Generation) -> None:
         """In transactions of 1,000 entries. The mark goes first: an index dropped by half vouches for nothing."""
         sql = "UPDATE spaces SET mark = 0 WHERE project = ? AND generation = ? RETURNING space"

@@ -61,7 +61,7 @@ def upgrade() -> None:
         "ledger",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
-        sa.Column("keys_created", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("keys_created", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(

@@ -1,0 +1,136 @@
+"""The one way to Weaviate: where it is, a connection made when it is needed, deadlines, and errors mapped once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+from grpc.aio import AioRpcError
+from weaviate import WeaviateAsyncClient, use_async_with_custom
+from weaviate.auth import Auth
+from weaviate.classes.init import AdditionalConfig, Timeout
+from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
+
+from recalld_server.adapters.index.weaviate.link import Link
+from recalld_server.domain.errors import IndexUnavailable, SettingMissing
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+FORM = "weaviate://HOST[:PORT][?grpc_port=PORT&replication=COPIES]"
+OPENING = 2.0  # seconds for the driver's first question to the server
+LONGEST = 60.0  # seconds for any call; each has a shorter deadline of its own
+# How the engine says that a collection or a tenant does not exist. It has no code for it.
+ABSENT = ("tenant not found", "could not find class", "not present in schema", "class not found")
+
+
+class Absent(Exception):
+    """The collection or the tenant is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Weaviate is. `replication` is how many copies of a collection it is asked to keep."""
+
+    host: str
+    port: int = 8080
+    grpc_port: int = 50051
+    replication: int = 1
+    tls: bool = False
+    key: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, url: str, key: str = "", *, tls: bool = False) -> Address:
+        """Of a URL as `FORM`. Raises SettingMissing."""
+        try:
+            parts = urlsplit(url)
+            given = {name: int(value) for name, value in parse_qsl(parts.query, strict_parsing=bool(parts.query))}
+            if not given.keys() <= {"grpc_port", "replication"}:
+                raise ValueError
+            if parts.scheme != "weaviate" or not parts.hostname or parts.path.strip("/") or parts.username:
+                raise ValueError
+            found = cls(parts.hostname, parts.port or 8080, tls=tls, key=key, **given)
+            if not (0 < found.grpc_port < 65536 and found.replication > 0):
+                raise ValueError
+        except ValueError:
+            raise SettingMissing(f"--index must be embedded or {FORM}; keys go into RECALLD_INDEX_KEY.") from None
+        return found
+
+    def __str__(self) -> str:
+        return f"weaviate://{self.host}:{self.port}?grpc_port={self.grpc_port}"
+
+
+class Client:
+    """Calls Weaviate. Made inside the event loop that uses it."""
+
+    def __init__(self, address: Address) -> None:
+        # The driver's logger prints whole objects when one of them is refused.
+        logging.getLogger("weaviate-client").setLevel(logging.CRITICAL + 1)
+        self.address = address
+        self._driver = use_async_with_custom(
+            http_host=address.host,
+            http_port=address.port,
+            http_secure=address.tls,
+            grpc_host=address.host,
+            grpc_port=address.grpc_port,
+            grpc_secure=address.tls,
+            auth_credentials=Auth.api_key(address.key) if address.key else None,
+            additional_config=AdditionalConfig(timeout=Timeout(init=OPENING, query=LONGEST, insert=LONGEST)),
+            skip_init_checks=True,  # one of them asks a package index for the newest version
+        )
+        self._link = Link(f"{address.host}:{address.grpc_port}", tls=address.tls)
+        self._opening = asyncio.Lock()
+
+    @property
+    def breaks(self) -> int:
+        """How often the connection was lost so far."""
+        return self._link.breaks
+
+    async def call(self, work: Callable[[WeaviateAsyncClient], Awaitable[T]], seconds: float) -> T:
+        """Do `work` with the driver, within so many seconds. Raises IndexUnavailable and Absent, nothing else."""
+        try:
+            async with asyncio.timeout(seconds):
+                if not await self._link.up():
+                    raise IndexUnavailable
+                return await work(await self._opened())
+        except (TimeoutError, OSError, httpx.HTTPError, AioRpcError) as error:
+            raise _unavailable(error) from None
+        except WeaviateBaseError as error:
+            if _absent(str(error)):
+                raise Absent from None
+            raise _unavailable(error) from None
+
+    async def close(self) -> None:
+        await self._link.close()
+        await self._driver.close()
+
+    async def _opened(self) -> WeaviateAsyncClient:
+        if not self._driver.is_connected():
+            async with self._opening:
+                if not self._driver.is_connected():
+                    await self._driver.connect()
+        return self._driver
+
+
+def refuse(messages: Iterable[str]) -> NoReturn:
+    """Raise what became of a request some objects of which were refused. Raises IndexUnavailable or Absent."""
+    if any(map(_absent, messages)):
+        raise Absent
+    log.warning("weaviate refused objects")
+    raise IndexUnavailable
+
+
+def _absent(message: str) -> bool:
+    return any(sign in message for sign in ABSENT)
+
+
+def _unavailable(error: Exception) -> IndexUnavailable:
+    """Logged by kind and code: the engine's own words may hold what it was told."""
+    code = error.status_code if isinstance(error, UnexpectedStatusCodeError) else None
+    log.warning("weaviate failed", extra={"error": type(error).__name__, "status": code})
+    return IndexUnavailable()

@@ -1,0 +1,138 @@
+"""Filters in Weaviate's terms, and what of them it can't say.
+
+Substrings, and the order of metadata, are beyond the engine: there it is asked for a superset, and the law
+(`domain.filters.matches`) decides on what it finds. Under NOT a superset comes from a subset, so the compiler gives
+either: `above` says which one is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from weaviate.classes.query import Filter as Where
+from weaviate.collections.classes.filters import FilterReturn
+
+from recalld_server.adapters.index.weaviate.objects import element, key, moment, orderly, wrapped
+from recalld_server.domain.filters import (
+    METADATA,
+    ORDER,
+    TIME_FIELDS,
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Instant,
+    NoneOf,
+    Operator,
+    Scalar,
+    kind_of,
+)
+from recalld_server.domain.memory import SCOPE_FIELDS, Scope, digest
+
+Condition: TypeAlias = FilterReturn | bool  # True admits every object, False none
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A condition that admits all that the filter does; `exact` if it admits nothing else."""
+
+    condition: Condition
+    exact: bool
+
+
+def compiled(condition: Filter | None, scope: Scope, now: int) -> Compiled:
+    """The entries inside a scope and a filter that have not expired at `now`, µs."""
+    inside: list[Condition] = [Where.by_property(name).equal(wrapped(value)) for name, value in scope.items()]
+    if orderly(now):
+        inside.append(Where.by_property("expire_time").greater_than(moment(now)))
+    compiler = _Compiler()
+    wanted = True if condition is None else compiler.bound(condition, above=True)
+    return Compiled(_all([*inside, wanted]), compiler.exact and orderly(now))
+
+
+class _Compiler:
+    """Compiles one filter. `exact` turns False at the first comparison the engine can't decide."""
+
+    def __init__(self) -> None:
+        self.exact = True
+
+    def bound(self, condition: Filter, *, above: bool) -> Condition:
+        """A superset of what the filter admits, or a subset of it."""
+        match condition:
+            case AllOf(filters):
+                return _all([self.bound(inner, above=above) for inner in filters])
+            case AnyOf(filters):
+                return _any([self.bound(inner, above=above) for inner in filters])
+            case NoneOf(inner):
+                return _not(self.bound(inner, above=not above))
+            case Comparison(field, Operator.NE, value):
+                return _not(self.bound(Comparison(field, Operator.EQ, value), above=not above))
+            case Comparison(field, Operator.EXISTS, value):
+                return _tagged([digest(field)]) if value else _not(_tagged([digest(field)]))
+            case Comparison(field, operator, value):
+                values = value if isinstance(value, tuple) else (value,)
+                if field in TIME_FIELDS:
+                    return self._time(field, operator, values, above=above)
+                if operator in (Operator.EQ, Operator.IN):
+                    return _equal(field, values)
+                return self._undecided(_superset(field, values[0]), above=above)
+
+    def _time(self, field: str, operator: Operator, values: tuple[Scalar, ...], *, above: bool) -> Condition:
+        moments = [value.micros for value in values if isinstance(value, Instant)]
+        there: Condition = _tagged([digest(field)]) if field == "expire_time" else True
+        if not all(map(orderly, moments)):
+            return self._undecided(there, above=above)
+        return _all([there, _any([_compared(field, operator, micros) for micros in moments])])
+
+    def _undecided(self, superset: Condition, *, above: bool) -> Condition:
+        self.exact = False
+        return superset if above else False
+
+
+def _superset(field: str, value: Scalar) -> Condition:
+    """All that may satisfy a comparison: what has an element of the value's kind."""
+    return _tagged([digest(field, kind_of(value))]) if field == "categories" or field.startswith(METADATA) else True
+
+
+def _equal(field: str, values: Iterable[Scalar]) -> Condition:
+    if field == "id":
+        return Where.by_id().contains_any([key(str(value)) for value in values])
+    if field in SCOPE_FIELDS:
+        return Where.by_property(field).contains_any([wrapped(str(value)) for value in values])
+    return _tagged([digest(field, *element(value)) for value in values if not isinstance(value, Instant)])
+
+
+def _tagged(tags: list[str]) -> FilterReturn:
+    return Where.by_property("tags").contains_any(tags)
+
+
+def _compared(field: str, operator: Operator, micros: int) -> FilterReturn:
+    asked, at = Where.by_property(field), moment(micros)
+    if operator not in ORDER:
+        return asked.equal(at)
+    return {
+        Operator.GT: asked.greater_than,
+        Operator.GTE: asked.greater_or_equal,
+        Operator.LT: asked.less_than,
+        Operator.LTE: asked.less_or_equal,
+    }[operator](at)
+
+
+def _all(conditions: list[Condition]) -> Condition:
+    asked = [condition for condition in conditions if not isinstance(condition, bool)]
+    if False in conditions:
+        return False
+    return Where.all_of(asked) if asked else True
+
+
+def _any(conditions: list[Condition]) -> Condition:
+    asked = [condition for condition in conditions if not isinstance(condition, bool)]
+    if True in conditions:
+        return True
+    return Where.any_of(asked) if asked else False
+
+
+def _not(condition: Condition) -> Condition:
+    return not condition if isinstance(condition, bool) else Where.not_(condition)

@@ -1,0 +1,62 @@
+"""The state of the connection to Weaviate, seen at once.
+
+The driver repeats a refused call for a minute and tells nobody meanwhile. A channel of its own that carries no calls
+shows within milliseconds that the engine is gone, so that callers are refused instead of kept waiting, and every break
+is counted: an engine that was killed may come back without some vectors it had confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import grpc
+
+OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # also how long one attempt may take
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # or the channel would close for want of calls, which is no break
+]
+
+
+class Link:
+    """Watches one address. Made inside the event loop that uses it; the first question opens it."""
+
+    def __init__(self, target: str, *, tls: bool) -> None:
+        self._target = target
+        self._tls = tls
+        self._up = False
+        self._known = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self.breaks = 0
+
+    async def up(self) -> bool:
+        """Whether there is a connection. Waits only for the outcome of the very first attempt."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+        await self._known.wait()
+        return self._up
+
+    async def close(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+
+    async def _watch(self) -> None:
+        async with self._channel() as channel:
+            while True:
+                state = channel.get_state(try_to_connect=True)
+                up = state is grpc.ChannelConnectivity.READY
+                if self._up and not up:
+                    self.breaks += 1
+                self._up = up
+                if up or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    self._known.set()
+                await channel.wait_for_state_change(state)
+
+    def _channel(self) -> grpc.aio.Channel:
+        if self._tls:
+            return grpc.aio.secure_channel(self._target, grpc.ssl_channel_credentials(), options=OPTIONS)
+        return grpc.aio.insecure_channel(self._target, options=OPTIONS)

@@ -1,0 +1,236 @@
+"""The index on Weaviate: a multi-tenant collection for each generation, a tenant for each project."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+from uuid import UUID
+
+import numpy as np
+from weaviate import WeaviateAsyncClient
+from weaviate.classes.config import ConsistencyLevel
+from weaviate.classes.data import DataObject
+from weaviate.classes.query import Filter as Where
+
+from recalld_server.adapters.index.weaviate import schema
+from recalld_server.adapters.index.weaviate.client import Absent, Address, Client, refuse
+from recalld_server.adapters.index.weaviate.filters import compiled
+from recalld_server.adapters.index.weaviate.legs import Objects, Tenant, keyword, vector
+from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
+from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.memory import Access
+from recalld_server.domain.revision import Generation, IndexEntry
+from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# Seconds for one call.
+SEARCH = 1.5  # each of its requests: without an answer a search fails within 2 s, all in all
+APPLY = 10.0  # each of its requests; who waits for a write has a limit of its own
+MAKE = 10.0  # of collections and tenants: every node has to agree
+PAGE = 1000  # entries read at a time
+PUTS = 100  # objects in one request, and
+PUT_BYTES = 4 * 2**20  # about how large it may be; the engine refuses 100 MB
+DELETES = 1000  # objects in one request; the engine stops at 10,000
+START = "00000000-0000-0000-0000-000000000000"
+NOTHING = Nominations((), (), exhausted=True)
+
+
+class WeaviateIndex:
+    """An index at an address. Made inside the event loop that uses it; connects when it is first asked."""
+
+    def __init__(self, address: Address) -> None:
+        self._client = Client(address)
+        self._replication = address.replication
+        self._made: set[str] = set()
+        self._marks: dict[tuple[str, str], int] = {}
+        self._breaks = 0
+        self._seen = 0
+        self._healthy: set[str] | None = None
+
+    async def apply(
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+    ) -> None:
+        """Deletes, then puts and the mark, each in requests of bounded size: a failure leaves some of them done.
+
+        Of several puts of a memory the last counts, and a put counts more than a delete. Nothing here keeps an older
+        put from overwriting a newer one: whoever applies reads the ledger again afterwards.
+        """
+        added = {entry.memory.id: entry for entry in puts}
+        for entry in added.values():
+            _check(entry, generation)
+        gone = [key(memory_id) for memory_id in dict.fromkeys(deletes) if memory_id not in added]
+        for at in range(0, len(gone), DELETES):
+            some = gone[at : at + DELETES]
+            await self._reading(lambda driver: _delete(_tenant(driver, project, generation), some), APPLY, None)  # noqa: B023
+        objects = [data_object(entry) for entry in added.values()]
+        place = (project, generation.name)
+        if mark > self._marks.get(place, 0):
+            objects.append(mark_object(mark))
+        for batch in _batches(objects):
+            await self._making(generation, lambda driver: _put(_tenant(driver, project, generation), batch))  # noqa: B023
+        self._marks[place] = max(mark, self._marks.get(place, 0))
+
+    async def mark(self, project: str, generation: Generation) -> int:
+        """Asks the engine, so that one that was lost or can't be reached is noticed."""
+
+        async def work(driver: WeaviateAsyncClient) -> int:
+            found = await _tenant(driver, project, generation).query.fetch_object_by_id(
+                MARK, return_properties=["mark"]
+            )
+            return int(found.properties["mark"]) if found else 0
+
+        kept = await self._reading(work, SEARCH, 0)
+        self._marks[project, generation.name] = kept
+        return kept
+
+    async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
+        """Both legs at once, each with the whole filter; what the engine can't decide is decided on what it found."""
+        scope = query.scope.narrowed(access.pin)
+        if scope is None or depth < 1:
+            return Nominations((), (), exhausted=scope is None)
+        asked = compiled(query.filter, scope, query.now)
+        if asked.condition is False:
+            return NOTHING
+
+        async def ask(request: Callable[[Tenant], Awaitable[Objects]]) -> Objects:
+            nothing: Objects = ()
+            return await self._reading(
+                lambda driver: request(_tenant(driver, access.project, generation)), SEARCH, nothing
+            )
+
+        words, meaning = await asyncio.gather(
+            keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
+        )
+        return Nominations(words.found, meaning.found, not words.more and not meaning.more)
+
+    async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
+        after = START
+
+        async def read(driver: WeaviateAsyncClient) -> list[Any]:
+            tenant = _tenant(driver, project, generation)
+            found = await tenant.query.fetch_objects(limit=PAGE, after=after, return_properties=["revision", "name"])
+            return list(found.objects)
+
+        nothing: list[Any] = []
+        while page := await self._reading(read, APPLY, nothing):
+            for found in page:
+                if found.uuid != MARK:
+                    yield named(found.uuid, found.properties), int(found.properties["revision"])
+            after = str(page[-1].uuid)
+
+    async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
+        """Looks in every generation. The engine's files can't be looked into: it merges them when it sees fit."""
+
+        collections: Iterable[str] = await self._client.call(lambda driver: driver.collections.list_all(), APPLY)
+        left = 0
+        for name in collections:
+            if name.startswith(schema.PREFIX):
+                left += await self._reading(lambda driver: _left(_named(driver, name, project), ids), APPLY, 0)  # noqa: B023
+        return Scrubbed(left, clean=None)
+
+    async def drop(self, project: str, generation: Generation) -> None:
+        """The tenant goes as a whole, with its mark."""
+
+        async def work(driver: WeaviateAsyncClient) -> None:
+            name = schema.collection(generation)
+            if await driver.collections.exists(name):
+                await driver.collections.use(name).tenants.remove([schema.tenant(project)])
+
+        self._marks.pop((project, generation.name), None)
+        await self._reading(work, MAKE, None)
+
+    async def breaks(self) -> int:
+        """Lost connections and sick nodes, as far as they were seen."""
+        nodes = await self._client.call(lambda driver: driver.cluster.nodes(output="minimal"), SEARCH)
+        healthy = {node.name for node in nodes if node.status == "HEALTHY"}
+        if self._healthy not in (None, healthy):  # one went, or came back; in between it may not be listed at all
+            self._breaks += 1
+        self._healthy = healthy
+        if len(healthy) < len(nodes):
+            log.warning("nodes are not healthy", extra={"nodes": len(nodes), "healthy": len(healthy)})
+            raise IndexUnavailable
+        return self._breaks + self._client.breaks
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _reading(self, work: Callable[[WeaviateAsyncClient], Awaitable[T]], seconds: float, nothing: T) -> T:
+        """What `work` finds; `nothing` where there is no collection or no tenant yet."""
+        try:
+            return await self._client.call(work, seconds)
+        except Absent:
+            return nothing
+
+    async def _making(self, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]) -> None:
+        """Do `work` in the collection, which is made when it is not there, also when it was there a moment ago."""
+        name = schema.collection(generation)
+        if self._seen != self._client.breaks:
+            # Whatever came back may be empty, and an engine that makes schemas by itself would make a wrong one.
+            self._made.clear()
+            self._seen = self._client.breaks
+        for again in (False, True):
+            if again or name not in self._made:
+                await self._client.call(lambda driver: schema.ensure(driver, generation, self._replication), MAKE)
+                self._made.add(name)
+            with suppress(Absent):
+                return await self._client.call(work, APPLY)
+        raise IndexUnavailable
+
+
+def _tenant(driver: WeaviateAsyncClient, project: str, generation: Generation) -> Tenant:
+    return _named(driver, schema.collection(generation), project)
+
+
+def _named(driver: WeaviateAsyncClient, collection: str, project: str) -> Tenant:
+    return driver.collections.use(collection).with_tenant(schema.tenant(project))
+
+
+def _check(entry: IndexEntry, generation: Generation) -> None:
+    """The engine takes any vector, and finds some of them nowhere."""
+    vector = entry.features.vector
+    if vector.shape != (generation.dimension,):
+        raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")
+    if not np.isfinite(vector).all() or not vector.any():
+        raise ValueError("a vector must have finite numbers and a length above zero")
+
+
+def _batches(objects: Sequence[DataObject[Any, Any]]) -> list[list[DataObject[Any, Any]]]:
+    """Requests of bounded size."""
+    batches: list[list[DataObject[Any, Any]]] = []
+    room = 0
+    for one in objects:
+        size = sum(len(value) for value in one.properties.values() if isinstance(value, str)) + 4096
+        if not batches or size > room or len(batches[-1]) == PUTS:
+            batches.append([])
+            room = PUT_BYTES
+        batches[-1].append(one)
+        room -= size
+    return batches
+
+
+async def _put(tenant: Tenant, objects: Sequence[DataObject[Any, Any]]) -> None:
+    """A refused object raises nothing by itself: it only stands among the errors."""
+    done = await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.insert_many(objects)
+    if done.errors:
+        refuse(error.message for error in done.errors.values())
+
+
+async def _delete(tenant: Tenant, ids: Sequence[UUID]) -> None:
+    written = tenant.with_consistency_level(ConsistencyLevel.QUORUM)
+    done = await written.data.delete_many(where=Where.by_id().contains_any(ids))
+    if done.failed:
+        raise IndexUnavailable
+
+
+async def _left(tenant: Tenant, ids: Sequence[str]) -> int:
+    left = 0
+    for at in range(0, len(ids), PAGE):
+        where = Where.by_id().contains_any([key(memory_id) for memory_id in ids[at : at + PAGE]])
+        found = await tenant.query.fetch_objects(filters=where, limit=PAGE, return_properties=[])
+        left += len(found.objects)
+    return left

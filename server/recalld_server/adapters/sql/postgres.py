@@ -1,0 +1,284 @@
+"""The engine of a PostgreSQL server: a pool of connections, and for each a thread that waits for its answers.
+
+Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commit` that of its project). In here
+they stand in line for it and share transactions, each under a savepoint; servers take turns by the lock. Readers see
+one snapshot (REPEATABLE READ, read only).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from recalld_server.adapters.sql.engine import T, Work
+from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.forgetting import Leg, LegState
+
+log = logging.getLogger(__name__)
+Waiting = tuple[Work[Any], Future[Any]]
+
+READERS = 8
+WRITERS = 8  # with the readers 16 connections a server: six servers stay below PostgreSQL's default of 100
+WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
+GROUP = 16  # changes in one transaction: those of other servers wait for it
+STATEMENT = 30.0  # seconds for one statement
+LOCK = 4.0  # seconds for a lock: callers of a write are answered after 5
+# Advisory locks are pairs of numbers that all users of a database share: what for, and which schema's ledger.
+MIGRATING = "SELECT pg_advisory_xact_lock(1919247202, hashtext(current_schema()))"
+
+# Seconds until a host that is gone is noticed, when connecting and on a connection that waits for an answer.
+ADDRESS = {
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # ms
+    "application_name": "recalld",
+}
+AGAIN = 0.05  # seconds before another try: whoever was in the way gets through first
+PASSING = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+
+PAGES = Leg(
+    "ledger_file",
+    LegState.PENDING,
+    "No row holds it any more; PostgreSQL's pages keep bytes of removed rows until they are written over. VACUUM FULL "
+    "of the ledger's tables clears them.",
+)
+HELD = Leg(
+    "ledger_file",
+    LegState.PENDING,
+    "VACUUM could not run now; autovacuum removes the rows, VACUUM FULL of the ledger's tables clears their pages.",
+)
+WAL = Leg(
+    "ledger_log",
+    LegState.NOT_COVERED,
+    "PostgreSQL's write-ahead log, its archive and its replicas, which no server of recalld can look into.",
+)
+
+
+class PostgresEngine:
+    """A PostgreSQL database; see SqlEngine.
+
+    `url` is postgresql://user:password@host:port/database; its query may hold any parameter of libpq, and `options`
+    there prevail over ours. Raises ModuleNotFoundError where psycopg is not installed.
+    """
+
+    def __init__(self, url: str, *, unavailable: type[RecalldError]) -> None:
+        self._unavailable = unavailable
+        self.engine = _engine(url)
+        self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-postgres")
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-postgres")
+        self._accepted: set[Future[Any]] = set()
+        self._lines: dict[str, deque[Waiting]] = {}  # those that wait; one of each line is being served
+        self._lock = threading.Lock()
+        self._closed = False
+
+    async def read(self, work: Work[T]) -> T:
+        if self._closed:
+            raise self._unavailable()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._snapshots, work)
+
+    async def write(self, work: Work[T], line: str = "") -> T:
+        if self._closed:
+            raise self._unavailable()
+        if self.queued >= WAITING:
+            raise self._unavailable("Too many changes wait to be written; try again shortly.")
+        future: Future[T] = Future()
+        self._accepted.add(future)
+        future.add_done_callback(self._accepted.discard)
+        if not line:
+            self._writers.submit(self._transact, [(work, future)])
+        elif self._join(line, work, future):
+            self._writers.submit(self._serve, line)
+        return await asyncio.wrap_future(future)
+
+    def _join(self, line: str, work: Work[Any], future: Future[Any]) -> bool:
+        """Whether nobody was there before."""
+        with self._lock:
+            first = line not in self._lines
+            self._lines.setdefault(line, deque()).append((work, future))
+            return first
+
+    def _serve(self, line: str) -> None:
+        with self._lock:
+            waiting = self._lines[line]
+            group = [waiting.popleft() for _ in range(min(GROUP, len(waiting)))]
+        self._transact(group)
+        with self._lock:
+            if not waiting:
+                del self._lines[line]
+                return
+        self._writers.submit(self._serve, line)  # after the other lines that wait
+
+    def _transact(self, group: Sequence[Waiting]) -> None:
+        wanted = [(work, future) for work, future in group if future.set_running_or_notify_cancel()]
+        if len(wanted) > 1 and self._together(wanted):
+            return
+        for work, future in wanted:
+            try:
+                future.set_result(self._run(self.engine, work))
+            except BaseException as error:  # noqa: BLE001 - goes to the caller
+                future.set_exception(error)
+
+    def _together(self, group: Sequence[Waiting]) -> bool:
+        """One transaction for all. False when it was undone as a whole before its commit: each may go by itself."""
+        committing = False
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                answers = [_tried(connection, work) for work, _ in group]
+                committing = True
+        except Exception as error:  # noqa: BLE001 - goes to the callers
+            if not committing:
+                return False
+            answers = [(None, self._translated(error))] * len(group)
+        for (_, future), (answer, failure) in zip(group, answers, strict=True):
+            if failure:
+                future.set_exception(failure)
+            else:
+                future.set_result(answer)
+        return True
+
+    @property
+    def address(self) -> Mapping[str, Any]:
+        """What psycopg.connect takes for a connection like those of the pool. It may hold a password."""
+        _, given = self.engine.dialect.create_connect_args(self.engine.url)
+        return {**given, **_limits(self.engine.url)}
+
+    @property
+    def queued(self) -> int:
+        return max(0, len(self._accepted) - WRITERS)
+
+    async def migrate(self, work: Work[None]) -> None:
+        """Under an advisory lock. Afterwards every text compares by code point, as in SQLite."""
+
+        def alone(connection: Connection) -> None:
+            for limit in ("lock_timeout", "statement_timeout"):
+                connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+            connection.exec_driver_sql(MIGRATING)
+            work(connection)
+            _collate(connection)
+
+        await self.write(alone)
+
+    async def sound(self) -> bool | None:
+        await self.read(lambda c: c.exec_driver_sql("SELECT 1"))
+        return None
+
+    async def scrub(self) -> Sequence[Leg]:
+        if self._closed:
+            raise self._unavailable()
+        done = await asyncio.get_running_loop().run_in_executor(self._writers, self._vacuum)
+        return [PAGES if done else HELD, WAL]
+
+    def _vacuum(self) -> bool:
+        """Removes rows nobody can see any more, and what indexes hold of them; readers and writers go on."""
+        try:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql("VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) " + ", ".join(_tables(connection)))
+                connection.invalidate()  # its settings are not those of the pool
+            return True
+        except DBAPIError as error:
+            _note(error)
+            return False
+
+    async def close(self) -> None:
+        self._closed = True
+        await asyncio.to_thread(wait, list(self._accepted))
+        for threads in (self._writers, self._readers):
+            await asyncio.to_thread(threads.shutdown)
+        self.engine.dispose()
+
+    def _run(self, engine: Engine, work: Work[T]) -> T:
+        """One transaction; another try when it failed before its commit for a reason that may be gone.
+
+        Where the commit itself fails with the connection nobody knows whether it was made, so it is not repeated.
+        """
+        for retry in (True, False):
+            committing = False
+            try:
+                with engine.connect() as connection, connection.begin():
+                    answer = work(connection)
+                    committing = True
+                return answer
+            except DBAPIError as error:
+                if not retry or committing or not _passing(error):
+                    raise self._translated(error) from None
+                log.info("sql repeated", extra={"store": "ledger", "error": type(error.orig).__name__})
+            time.sleep(AGAIN)
+        raise AssertionError("the second try answers or raises")
+
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
+            return error
+        _note(error)
+        return self._unavailable()
+
+
+def _tried(connection: Connection, work: Work[Any]) -> tuple[Any, Exception | None]:
+    """What the work gives or, once it is undone, what it raised. Raises what PostgreSQL refuses."""
+    try:
+        with connection.begin_nested():
+            return work(connection), None
+    except DBAPIError as error:
+        if isinstance(error, IntegrityError):
+            return None, error
+        raise
+    except Exception as error:  # noqa: BLE001 - goes to the caller
+        return None, error
+
+
+def _passing(error: DBAPIError) -> bool:
+    """A connection that broke, as those kept from before a restart do, or a transaction chosen to give way."""
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in PASSING
+
+
+def _note(error: DBAPIError) -> None:
+    """Without PostgreSQL's details: they may quote rows."""
+    diagnostics = getattr(error.orig, "diag", None)
+    cause = getattr(diagnostics, "message_primary", None) or str(error.orig).partition("\n")[0]
+    extra = {"store": "ledger", "error": type(error.orig).__name__, "sqlstate": getattr(error.orig, "sqlstate", None)}
+    log.error("sql failed: %s", cause, extra=extra)
+
+
+def _engine(url: str) -> Engine:
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        connect_args=_limits(make_url(url)),
+        isolation_level="READ COMMITTED",
+        pool_size=READERS + WRITERS,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+
+
+def _limits(url: URL) -> dict[str, Any]:
+    """What the URL does not say; its own `options` follow ours, and the later one counts."""
+    times = f"-c statement_timeout={STATEMENT:.0f}s -c lock_timeout={LOCK:.0f}s {url.query.get('options', '')}"
+    return {name: value for name, value in ADDRESS.items() if name not in url.query} | {"options": times.strip()}
+
+
+def _tables(connection: Connection) -> list[str]:
+    found = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+    return list(connection.exec_driver_sql(found).scalars())
+
+
+def _collate(connection: Connection) -> None:
+    """Migrations make texts of the database's collation; those that are not "C" become it, with their indexes."""
+    columns = connection.exec_driver_sql(
+        "SELECT quote_ident(table_name), string_agg('ALTER ' || quote_ident(column_name) || ' TYPE text COLLATE \"C\"',"
+        " ', ') FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text'"
+        " AND collation_name IS DISTINCT FROM 'C' GROUP BY table_name ORDER BY table_name"
+    )
+    for table, changes in columns.all():
+        connection.exec_driver_sql(f"ALTER TABLE {table} {changes}")

@@ -1,0 +1,135 @@
+"""How many changes a ledger commits a second, for one project and for many, on a file and on PostgreSQL in one run.
+
+The ledger alone: one new memory with its message, features and outcome in each transaction, as an add makes it, without
+extraction, embedding and index. Everything is in this process but PostgreSQL itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from recalld_server.bench import BenchError
+from recalld_server.bootstrap import Recalld, build
+from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
+from recalld_server.domain.revision import Change, Conversation, Features, Put, RequestKey
+from recalld_server.settings import Settings
+
+DIMENSION = 384
+TERMS = 12
+CROWDS = ((1, 1), (1, 16), (16, 16), (16, 64))  # projects, callers
+
+Say = Callable[[str], None]
+
+
+class NoModel:
+    """Stands where nothing is embedded."""
+
+    model, dimension = "bench/commits", DIMENSION
+
+    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> np.ndarray:
+        """(n, 384) zeros."""
+        return np.zeros((len(texts), DIMENSION), np.float32)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Commits a second of all callers together, and the time of one in milliseconds."""
+
+    engine: str
+    projects: int
+    callers: int
+    commits: int
+    per_second: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommitsReport:
+    """One run."""
+
+    seconds: float
+    rates: Sequence[Rate]
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is."""
+        return {"seconds": self.seconds, "rates": [asdict(rate) for rate in self.rates]}
+
+
+async def run(postgres: str | None, seconds: float, say: Say) -> CommitsReport:
+    """Measure a new SQLite file, then the empty database at the URL `postgres` if one is given.
+
+    Raises BenchError when that is not empty.
+    """
+    rates: list[Rate] = []
+    for engine, ledger in (("SQLite", "embedded"), ("PostgreSQL", postgres)):
+        if ledger is None:
+            continue
+        with tempfile.TemporaryDirectory(prefix="recalld-bench-") as folder:
+            recalld = await build(Settings(data_dir=Path(folder), ledger=ledger), model=NoModel())
+            try:
+                if (await recalld.ledger.positions(Access("default"))).head or len(await recalld.ledger.projects()) > 1:
+                    raise BenchError("The ledger of a measurement must be empty: make a database for it.")
+                for projects, callers in CROWDS:
+                    say(f"{engine}: {callers} callers, {projects} projects")
+                    rates.append(await _rate(recalld, engine, projects, callers, seconds))
+            finally:
+                await recalld.close()
+    return CommitsReport(seconds, rates)
+
+
+async def _rate(recalld: Recalld, engine: str, projects: int, callers: int, seconds: float) -> Rate:
+    generation = await recalld.ledger.generation("default")
+    named = [f"bench-{projects}-{callers}-{number}" for number in range(projects)]
+    for project in named:
+        await recalld.ledger.ensure_project(project, generation)
+    times: list[float] = []
+    begun = perf_counter()
+
+    async def call(caller: int) -> None:
+        access = Access(named[caller % projects], principal="bench")
+        for number in itertools.count():
+            start = perf_counter()
+            if start - begun >= seconds:
+                return
+            await recalld.ledger.commit(access, _change(caller, number))
+            times.append(perf_counter() - start)
+
+    await asyncio.gather(*(call(caller) for caller in range(callers)))
+    elapsed = perf_counter() - begun
+    p50, p99 = np.percentile(times, [50, 99]) * 1000
+    return Rate(engine, projects, callers, len(times), len(times) / elapsed, float(p50), float(p99))
+
+
+def _change(caller: int, number: int) -> Change:
+    id = f"{caller}-{number}"
+    vector = np.zeros(DIMENSION, np.float32)
+    vector[number % DIMENSION] = 1.0
+    memory = Memory(
+        id,
+        f"Locker {id} holds a hat",
+        Scope(user_id=f"user {caller}"),
+        speaker="user",
+        add_id=id,
+        source_positions=(0,),
+        conversation=id,
+    )
+    put = Put(memory, Kind.ADDED, features=Features(np.arange(TERMS, dtype=np.uint32), vector), unique=True)
+    return Change(
+        puts=[put],
+        conversations=[Conversation(id, "", [Message("user", memory.text)])],
+        request=RequestKey("Add", id, id),
+        answer={"memories": [[id, 1]]},
+    )

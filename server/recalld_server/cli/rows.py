@@ -1,0 +1,63 @@
+"""Rows of a file to import: JSON Lines, or Parquet as an export writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+PAGE = 500  # rows of Parquet in memory at once
+JSON_COLUMNS = ("metadata", "input")
+
+
+class Rows:
+    """The rows of a file in their order. Raises typer.BadParameter for a file that is neither."""
+
+    def __init__(self, file: Path) -> None:
+        self.done = 0  # of `total`
+        self._file = file
+        self._parquet = file.suffix == ".parquet"
+        self.total = self._table().metadata.num_rows if self._parquet else file.stat().st_size
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._records() if self._parquet else self._lines()
+
+    def _lines(self) -> Iterator[Any]:
+        with self._file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                self.done += len(line)
+                if line.strip():
+                    yield json_option(line, f"{self._file.name}, line {number}")
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for batch in self._table().iter_batches(PAGE):
+            for record in batch.to_pylist():
+                self.done += 1
+                yield {name: _value(name, value) for name, value in record.items() if value is not None}
+
+    def _table(self) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.ParquetFile(self._file)
+        except pa.ArrowException as error:
+            raise typer.BadParameter(f"{self._file.name} is not Parquet: {error}") from None
+
+
+def json_option(text: str | bytes, where: str) -> Any:
+    """JSON that a user gave. Raises typer.BadParameter."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{where} is not JSON: {error}") from None
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in JSON_COLUMNS:
+        return json_option(value, name)
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,86 @@
+"""Makes good what an index's engine lost although it had confirmed it.
+
+Weaviate, when killed, comes back with every object but without some of its latest vectors, and only taking an entry out
+and putting it in again brings them back. So whatever was applied shortly before an outage, or during it, is applied
+anew; then the whole index is compared with the ledger and every memory is looked for.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.memory import Access
+from recalld_server.domain.revision import Generation
+from recalld_server.ports.clock import Clock
+from recalld_server.ports.index import Index
+from recalld_server.ports.ledger import Ledger
+from recalld_server.usecases.examiner import Examiner
+from recalld_server.usecases.projector import BATCH, Projector
+
+log = logging.getLogger(__name__)
+
+PAUSE = 5.0  # seconds between looks at the engine
+MARGIN = 60 * 1_000_000  # µs before the engine was last seen whole from which its work is suspect
+ROUNDS = 3  # of a project in one look
+
+
+class Reconciler:
+    """Watches the engine and repairs each project after an outage, and once at the start."""
+
+    def __init__(self, ledger: Ledger, index: Index, projector: Projector, examiner: Examiner, clock: Clock) -> None:
+        self._ledger = ledger
+        self._index = index
+        self._projector = projector
+        self._examiner = examiner
+        self._clock = clock
+        self._whole: int | None = None  # when the engine was last seen whole, and nothing was left to repair
+        self._breaks = 0
+
+    async def run(self) -> None:
+        """Until cancelled: look, and repair what an outage may have cost."""
+        while True:
+            try:
+                await self.look()
+            except Exception as error:  # whatever it is, the next look may go better
+                known = isinstance(error, RecalldError)
+                log.warning("index can't be reconciled yet", extra={"error": type(error).__name__}, exc_info=not known)
+            await self._clock.sleep(PAUSE)
+
+    async def look(self) -> None:
+        """See whether the engine broke off since the last look, and if so repair. Raises IndexUnavailable."""
+        now = self._clock.now()
+        breaks = await self._index.breaks()
+        if self._whole is None or breaks != self._breaks:
+            mended = [await self._mended(project) for project in await self._ledger.projects()]
+            if not all(mended) or await self._index.breaks() != breaks:
+                return  # or it broke off again: what was repaired is then as suspect as before
+        self._whole, self._breaks = now, breaks
+
+    async def _mended(self, project: str) -> bool:
+        """Repair a project; False if something stays wrong. What is wrong once only was being written meanwhile."""
+        generation = await self._ledger.generation(project)
+        if await self._lost(project, generation):
+            # Rebuilding refuses searches meanwhile; filling it entry by entry would answer them with nothing.
+            log.warning("index is lost and made anew", extra={"project": project})
+            await self._projector.rebuild(project)
+        elif self._whole is not None:
+            since = await self._ledger.sequence_at(Access(project), self._whole - MARGIN)
+            await self._projector.redo(project, since)
+        wrong: set[str] | None = None
+        for _ in range(ROUNDS):
+            found = set((await self._examiner.differences(project)).wrong)
+            wrong = found if wrong is None else found & wrong
+            if not wrong:
+                return True
+            log.warning("index differs from the ledger", extra={"project": project, "memories": len(wrong)})
+            todo = sorted(wrong)
+            for at in range(0, len(todo), BATCH):
+                await self._projector.apply(project, generation, todo[at : at + BATCH], anew=True)
+        return False
+
+    async def _lost(self, project: str, generation: Generation) -> bool:
+        """Whether nothing at all is there of what should be."""
+        if not await self._ledger.live(project, "", 1) or await self._index.mark(project, generation):
+            return False
+        return await anext(self._index.entries(project, generation), None) is None

@@ -1,0 +1,27 @@
+"""The year of a project with the ledger in PostgreSQL: it ends like the one on SQLite."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+from tests.congruence import test_year
+from tests.postgres import PostgresServer
+
+pytestmark = pytest.mark.needs_postgres
+
+
+def test_a_year_on_postgres(postgres: PostgresServer) -> None:
+    class YearOnPostgres(test_year.Year):
+        """The same rules against the same model."""
+
+        def new_ledger(self) -> str:
+            self.dropping = ExitStack()
+            return self.dropping.enter_context(postgres.database("ledger"))
+
+        def teardown(self) -> None:
+            super().teardown()
+            self.dropping.close()
+
+    run_state_machine_as_test(YearOnPostgres, settings=test_year.TestYear.settings)

@@ -1,0 +1,153 @@
+"""What an index lost behind the ledger's back is brought back, and only an outage makes anyone look."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.congruence.small_world import SECOND, OwnClock, opened
+
+from recalld_server.bootstrap import Recalld
+from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.memory import Access, Memory, Message, Scope
+from recalld_server.domain.revision import Generation, IndexEntry
+from recalld_server.ports.index import Index, Nominations
+from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.examiner import Examiner
+from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.reconciler import MARGIN, Reconciler
+
+HERE = Access("default")
+
+
+class Forgetful:
+    """An index that loses vectors and keeps the entries; putting the same again mends nothing."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.lost: set[str] = set()
+        self.renewed: list[str] = []
+        self.outages = 0
+        self.away = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    async def breaks(self) -> int:
+        if self.away:
+            raise IndexUnavailable
+        return self.outages
+
+    async def apply(
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+    ) -> None:
+        self.lost -= set(deletes)
+        self.renewed += deletes
+        await self._index.apply(project, generation, puts, deletes, mark)
+
+    async def nominate(self, *arguments: Any) -> Nominations:
+        found = await self._index.nominate(*arguments)
+        return replace(found, vector=[(id, score) for id, score in found.vector if id not in self.lost])
+
+
+class World:
+    """A recalld with memories, and a reconciler over its forgetful index."""
+
+    def __init__(self, recalld: Recalld, clock: OwnClock) -> None:
+        self.recalld = recalld
+        self.clock = clock
+        self.index = Forgetful(recalld.index)
+        projector = Projector(recalld.ledger, self.index, clock)
+        self.examiner = Examiner(recalld.ledger, self.index)
+        self.reconciler = Reconciler(recalld.ledger, self.index, projector, self.examiner, clock)
+
+    async def keep(self, *texts: str) -> list[str]:
+        said = [Message("user", text) for text in texts]
+        added = await self.recalld.add.add(HERE, AddCommand(Scope("ann"), said, infer=False))
+        return [result.memory.id for result in added.results]
+
+    async def wrong(self) -> int:
+        return (await self.examiner.examine("default")).wrong
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = OwnClock()
+    recalld = await opened(tmp_path, clock)
+    await recalld.projector.catch_up("default")
+    yield World(recalld, clock)
+    await recalld.close()
+
+
+async def test_every_difference_is_mended_at_the_start(world: World) -> None:
+    missing, stale, unfound, sound = await world.keep("one", "two", "three", "four")
+    generation = await world.recalld.ledger.generation("default")
+    features = (await world.recalld.ledger.features(HERE, [stale], generation))[stale]
+    old = IndexEntry(Memory(id=stale, text="old", scope=Scope("ann"), revision=9), features, 1)
+    orphan = IndexEntry(Memory(id="orphan", text="x", scope=Scope("ann"), revision=1), features, 1)
+    await world.recalld.index.apply("default", generation, [old, orphan], [missing], 4)
+    world.index.lost.add(unfound)
+    report = await world.examiner.examine("default")
+    assert (report.missing, report.stale, report.unfound, report.orphaned) == (1, 1, 1, 1)
+    await world.reconciler.look()
+    assert await world.wrong() == 0
+    assert sound not in world.index.renewed
+
+
+async def test_nobody_looks_without_an_outage(world: World) -> None:
+    await world.keep("one", "two")
+    await world.reconciler.look()
+    world.index.lost.update(await world.keep("three"))
+    await world.reconciler.look()
+    assert await world.wrong() == 1
+    world.index.outages += 1
+    await world.reconciler.look()
+    assert await world.wrong() == 0
+
+
+async def test_what_was_applied_shortly_before_an_outage_is_applied_anew(world: World) -> None:
+    """Also what can be found: the engine may have lost what ties it to the rest."""
+    (early,) = await world.keep("one")
+    world.clock.time += 10 * SECOND + MARGIN
+    (late,) = await world.keep("two")
+    world.clock.time += 10 * SECOND
+    await world.reconciler.look()
+    assert world.index.renewed == []
+    world.clock.time += 5 * SECOND
+    world.index.away = True
+    for _ in range(3):
+        with pytest.raises(IndexUnavailable):
+            await world.reconciler.look()
+        world.clock.time += MARGIN
+    (during,) = await world.keep("three")
+    world.index.away, world.index.outages = False, 1
+    await world.reconciler.look()
+    assert (early in world.index.renewed, set(world.index.renewed)) == (False, {late, during})
+
+
+async def test_an_index_that_lost_everything_is_rebuilt(world: World) -> None:
+    await world.keep("one", "two", "three")
+    await world.reconciler.look()
+    await world.recalld.index.drop("default", await world.recalld.ledger.generation("default"))
+    world.index.outages += 1
+    await world.reconciler.look()
+    assert await world.wrong() == 0
+
+
+async def test_an_engine_that_breaks_off_again_is_looked_at_again(world: World) -> None:
+    await world.keep("one")
+    await world.reconciler.look()
+    world.index.outages += 1
+    answers = iter([1, 2, 2, 2])
+
+    async def breaks() -> int:
+        return next(answers)
+
+    world.index.breaks = breaks  # type: ignore[method-assign]
+    await world.reconciler.look()
+    before = len(world.index.renewed)
+    await world.reconciler.look()
+    assert len(world.index.renewed) > before

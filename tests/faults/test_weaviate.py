@@ -1,0 +1,169 @@
+"""Weaviate is killed, or is not there yet: all but searches goes on, and afterwards every memory is found again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.weaviate_node import Node, running
+
+from recalld import testing
+from recalld.v1 import memory_pb2, memory_service_pb2_grpc, search_service_pb2
+from recalld.v1 import memory_service_pb2 as pb
+
+pytestmark = pytest.mark.needs_weaviate
+
+BEFORE = 3_000  # memories when the load begins
+WRITERS = 8
+KILL_AFTER = 200  # adds
+MENDED = 90  # seconds in which everything must be found again, on a busy machine
+VECTOR = search_service_pb2.SEARCH_MODE_VECTOR
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with running(tmp_path / "weaviate") as node:
+        yield node
+
+
+@pytest.fixture
+def server(node: Node, tmp_path: Path) -> Iterator[testing.LocalServer]:
+    """A server whose index is the node."""
+    with testing.start_local(tmp_path / "data", arguments=["--index", node.url]) as running:
+        yield running
+
+
+class Load:
+    """Writers that add one memory after the other until they are stopped; what was acknowledged, id by text."""
+
+    def __init__(self, target: str, user: str) -> None:
+        self.added: dict[str, str] = {}
+        self.failures: list[grpc.RpcError] = []
+        self._target = target
+        self._user = user
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait(self, count: int) -> None:
+        """Until so many were acknowledged."""
+        until = time.monotonic() + 60
+        while len(self.added) < count:
+            assert time.monotonic() < until, f"{len(self.added)} of {count} in a minute"
+            time.sleep(0.01)
+
+    def _write(self, writer: int) -> None:
+        with grpc.insecure_channel(self._target) as channel:
+            memory = memory_service_pb2_grpc.MemoryServiceStub(channel)
+            number = 0
+            while not self._stopping.is_set():
+                text = f"Writer {writer} owns hat number {number}"
+                message = memory_pb2.Message(role="user", content=text)
+                request = pb.AddRequest(scope={"user_id": self._user}, messages=[message], infer=False)
+                try:
+                    self.added[text] = memory.Add(request).results[0].memory_id
+                except grpc.RpcError as error:
+                    self.failures.append(error)
+                    return
+                number += 1
+
+
+def refused_within(seconds: float, caller: Any, refused: Callable[[grpc.RpcError], str]) -> None:
+    """A search is refused as it must be, in time."""
+    started = time.monotonic()
+    with pytest.raises(grpc.RpcError) as caught:
+        caller.found("ann")
+    took = time.monotonic() - started
+    assert (caught.value.code(), refused(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "INDEX_UNAVAILABLE")
+    assert took < seconds
+
+
+def found_in_the_end(caller: Any, user: str, wanted: set[str]) -> None:
+    """Every memory is found by its vector, sooner or later."""
+    until = time.monotonic() + MENDED
+    left = wanted
+    while time.monotonic() < until:
+        try:
+            left = wanted - caller.found(user, mode=VECTOR)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        if not left:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{len(left)} of {len(wanted)} memories are not found by their vectors")
+
+
+def test_a_kill_under_load_loses_nothing(
+    node: Node,
+    server: testing.LocalServer,
+    call: Callable[[str], Any],
+    refused: Callable[[grpc.RpcError], str],
+    recalld: Callable[..., Any],
+) -> None:
+    with call(server.target) as caller:
+        older = caller.fill("bob", BEFORE)
+        with Load(server.target, "ann") as load:
+            load.wait(KILL_AFTER)
+            node.kill()
+            during = len(load.added)
+            load.wait(during + 100)
+            refused_within(2.0, caller, refused)
+            gone = load.added["Writer 0 owns hat number 0"]
+            caller.memory.DeleteMemory(pb.DeleteMemoryRequest(memory_id=gone))
+            assert len(caller.texts("ann")) >= during
+            node.start()
+            load.wait(len(load.added) + 50)
+        assert load.failures == []
+        there = caller.texts("ann")
+        assert set(there) == set(load.added.values()) - {gone}
+        found_in_the_end(caller, "ann", set(there))
+        found_in_the_end(caller, "bob", older)
+        assert gone not in caller.found("ann")
+    server.stop()
+    done = recalld("doctor", "--data-dir", server.data_dir, "--index", node.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_server_starts_before_its_index(
+    tmp_path: Path, call: Callable[[str], Any], refused: Callable[[grpc.RpcError], str]
+) -> None:
+    node = Node(tmp_path / "weaviate")
+    with testing.start_local(tmp_path / "data", arguments=["--index", node.url]) as server:
+        try:
+            assert "searches are refused until it can" in server.log
+            with call(server.target) as caller:
+                with pytest.raises(grpc.RpcError) as caught:
+                    caller.found("ann")
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+                ids = caller.fill("ann", 20)
+                node.start()
+                assert caller.found_at_last("ann")[0] == ids
+                found_in_the_end(caller, "ann", ids)
+        finally:
+            node.stop()
+
+
+def test_a_lost_index_is_made_anew(node: Node, server: testing.LocalServer, call: Callable[[str], Any]) -> None:
+    """The engine comes back with an empty folder."""
+    with call(server.target) as caller:
+        ids = caller.fill("ann", 500)
+        found_in_the_end(caller, "ann", ids)
+        node.kill()
+        (node.folder / "data").rename(node.folder / "lost")
+        node.start()
+        found_in_the_end(caller, "ann", ids)
