@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from recalld_server.adapters.ledger.state import LedgerState, ledger_state
 from recalld_server.app import refuse_open
-from recalld_server.bootstrap import EMBEDDED, index_opener, ledger_file, open_embedder, postgres_place
-from recalld_server.domain.errors import RecalldError, SettingMissing
+from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
+from recalld_server.engines import EMBEDDED, index_opener, ledger_file, open_embedder, postgres_place
 from recalld_server.rpc.tls import credentials
 from recalld_server.settings import Settings
 from recalld_server.telemetry.instruments import Instruments
@@ -93,6 +93,11 @@ class Inspection:
         index = await opening()
         try:
             await index.breaks()
+        except IndexUnavailable:
+            raise SettingMissing(
+                f"{self.settings.index}: can't be reached, refuses the key, or has nodes that are not healthy; "
+                "a server would start and refuse searches"
+            ) from None
         finally:
             await index.close()
         return f"{self.settings.index}, reachable"

@@ -33,10 +33,11 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "telemetry": ((), ("opentelemetry", "prometheus_client")),
     "settings": ((), ("platformdirs",)),
     "bootstrap": (EVERYTHING, EVERYTHING),
+    "engines": (EVERYTHING, EVERYTHING),
     "app": (EVERYTHING, EVERYTHING),
     "gauges": (EVERYTHING, EVERYTHING),
     "inspection": (EVERYTHING, EVERYTHING),
-    "cli": (("settings", "bootstrap", "app", "recalld", "bench"), ("typer", "rich", "numpy")),
+    "cli": (("settings", "bootstrap", "engines", "app", "recalld", "bench"), ("typer", "rich", "numpy")),
     "bench": (("settings", "bootstrap", "app", "recalld"), ("typer", "rich", "numpy")),
     "__main__": (("cli",), ()),
 }

@@ -75,8 +75,8 @@ async def _migrate(source: Settings, target: Settings) -> None:
 @asynccontextmanager
 async def _both(source: Settings, target: Settings) -> AsyncIterator[tuple[SqlEngine, SqlEngine]]:
     """The two ledgers, while no server has the first."""
-    from recalld_server.bootstrap import hold_ledger, ledger_file, open_ledger
     from recalld_server.domain.errors import SettingMissing
+    from recalld_server.engines import hold_ledger, ledger_file, open_ledger
 
     if (path := ledger_file(source)) and not path.exists():
         raise SettingMissing(f"There is no ledger in {path.parent}.")

@@ -68,8 +68,8 @@ def serve(
         raise typer.Exit(asyncio.run(_inspected(given)))
 
     from recalld_server import app
-    from recalld_server.bootstrap import ledger_file
     from recalld_server.domain.errors import RecalldError
+    from recalld_server.engines import ledger_file
     from recalld_server.settings import Settings
     from recalld_server.telemetry.log import setup
 
