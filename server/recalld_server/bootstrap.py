@@ -1,4 +1,4 @@
-"""The composition root: the only module that names concrete adapters."""
+"""The composition root: with `engines.py`, the only module that names concrete adapters."""
 
 from __future__ import annotations
 

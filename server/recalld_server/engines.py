@@ -34,7 +34,7 @@ from recalld_server.usecases.signal import Committed
 log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
-POSTGRES = "postgresql://user:password@host:port/database"
+FORM = "postgresql://user:password@host:port/database"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
 
 
@@ -130,26 +130,26 @@ async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqlEng
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
 
 
-def postgres_place(url: str) -> str:
-    """What may be told of a URL of PostgreSQL: host, port and database. Raises SettingMissing if it is none."""
+def ledger_server(url: str) -> str:
+    """Host, port and database of a ledger's URL, which may be shown. Raises SettingMissing for what is none."""
     try:
         parts = urlsplit(url)
         place = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
     except ValueError:  # its text quotes the URL
-        raise SettingMissing(f"--ledger is not of the form {POSTGRES}.") from None
+        raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
     if parts.scheme not in ("postgresql", "postgres"):
-        raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {POSTGRES}.")
-    if importlib.util.find_spec("psycopg") is None:
-        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
+        raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {FORM}.")
     return place
 
 
 async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
-    place = postgres_place(url)
+    place = ledger_server(url)
+    if importlib.util.find_spec("psycopg") is None:
+        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
     try:
         return await open_postgres(url, unfinished=unfinished)
     except ArgumentError:
-        raise SettingMissing(f"--ledger is not of the form {POSTGRES}.") from None
+        raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
     except LedgerUnavailable as error:
         causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
         raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error

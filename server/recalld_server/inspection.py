@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from recalld_server.adapters.ledger.state import LedgerState, ledger_state
 from recalld_server.app import refuse_open
 from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
-from recalld_server.engines import EMBEDDED, index_opener, ledger_file, open_embedder, postgres_place
+from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
 from recalld_server.rpc.tls import credentials
 from recalld_server.settings import Settings
 from recalld_server.telemetry.instruments import Instruments
@@ -74,7 +74,7 @@ class Inspection:
 
     async def _ledger(self) -> str:
         file, url = ledger_file(self.settings), self.settings.ledger
-        name = str(file) if file else postgres_place(url)
+        name = str(file) if file else f"postgresql://{ledger_server(url)}"
         if file and url != EMBEDDED:
             _refuse_taken(file.with_name(file.name + ".lock"), name)
         try:

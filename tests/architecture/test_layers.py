@@ -37,6 +37,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "app": (EVERYTHING, EVERYTHING),
     "gauges": (EVERYTHING, EVERYTHING),
     "inspection": (EVERYTHING, EVERYTHING),
+    "moving": (EVERYTHING, EVERYTHING),
     "cli": (("settings", "bootstrap", "engines", "app", "recalld", "bench"), ("typer", "rich", "numpy")),
     "bench": (("settings", "bootstrap", "app", "recalld"), ("typer", "rich", "numpy")),
     "__main__": (("cli",), ()),
@@ -71,6 +72,8 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("cli.serve", "telemetry.log"): "the program chooses where logs go",
     ("cli.serve", "domain.errors"): "what can't start says why",
     ("cli.doctor", "domain.errors"): "what can't start says why",
+    ("cli.migrate", "domain.errors"): "what can't start says why",
+    ("cli.migrate", "moving"): "the bars stand here, what they tell of there",
     **dict.fromkeys(
         [("cli.keys", f"{layer}.{name}") for layer, name in KEYS],
         "keys are made in the data folder, with no server there",

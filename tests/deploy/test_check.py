@@ -257,7 +257,7 @@ def test_a_remote_index_that_does_not_answer(tmp_path: Path) -> None:
 def test_a_remote_ledger_that_does_not_answer(query: str, tmp_path: Path) -> None:
     found = checked(data_dir=tmp_path, ledger=f"postgresql://u:{SECRET}@127.0.0.1:1/db{query}")
     assert wrong(found) == {"ledger"}
-    assert found["ledger"][1].startswith("127.0.0.1:1/db: connection failed")
+    assert found["ledger"][1].startswith("postgresql://127.0.0.1:1/db: connection failed")
 
 
 def test_a_ledger_in_a_file_elsewhere(used: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ CONNECT_SECONDS = 3
 def glance(place: Path | str, work: Callable[[Connection], T]) -> T:
     """What `work` reads in a SQLite file (a path) or a PostgreSQL database (a URL), which nothing is written to.
 
-    Blocks. Raises LedgerUnavailable with the driver's words, which hold no password, SettingMissing for a URL that is
-    none, and ModuleNotFoundError where its driver is not installed.
+    Blocks. Raises LedgerUnavailable with the driver's words, which hold no password, and SettingMissing for a URL that
+    is none or whose driver is not installed.
     """
     options: dict[str, Any]
     try:
@@ -35,6 +35,8 @@ def glance(place: Path | str, work: Callable[[Connection], T]) -> T:
             url = make_url(place).set(drivername="postgresql+psycopg")
             options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True, **options)
+    except ModuleNotFoundError:
+        raise SettingMissing("its driver is not installed: pip install 'recalld[fleet]'") from None
     except (ArgumentError, ValueError):
         raise SettingMissing("not a URL like postgresql://user@host:5432/database") from None
     try:
