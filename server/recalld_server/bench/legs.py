@@ -17,13 +17,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from weaviate import WeaviateAsyncClient, use_async_with_custom
-from weaviate.auth import Auth
+from weaviate import WeaviateAsyncClient
 from weaviate.classes.query import MetadataQuery
 from weaviate.exceptions import WeaviateBaseError
 
 from recalld_server.adapters.index.weaviate import schema, tokens
-from recalld_server.adapters.index.weaviate.client import Address
+from recalld_server.adapters.index.weaviate.client import Address, Client
 from recalld_server.adapters.index.weaviate.filters import compiled
 from recalld_server.bench import BenchError
 from recalld_server.bench.calls import Calls, percentile, together
@@ -31,6 +30,7 @@ from recalld_server.bench.corpus import SEED, Corpus
 from recalld_server.bench.filling import Population
 from recalld_server.bootstrap import build
 from recalld_server.domain.analysis import Analyser
+from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.question import ask
 from recalld_server.domain.revision import DEFAULT_LANGUAGE
@@ -40,6 +40,7 @@ from recalld_server.settings import Settings
 TENANT = schema.tenant("default")  # of the project that every new server has
 LIMIT = 50  # objects of each leg: as many as a search asks for
 QUESTIONS = 250  # made beforehand; they come round again, which spares searches the embedder and nothing else
+PATIENCE = 10.0  # seconds for what is not measured
 WARM_UP = 3  # pairs of each caller that do not count
 
 
@@ -67,27 +68,31 @@ class Beside:
 
 
 class Engine:
-    """Weaviate as a measurement sees it, through its driver."""
+    """Weaviate as a measurement sees it. What fails raises IndexUnavailable."""
 
-    def __init__(self, driver: WeaviateAsyncClient) -> None:
-        self._driver = driver
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     async def holding(self) -> list[str]:
         """Collections of this service with a tenant of the project `default`."""
-        names = [name for name in await self._driver.collections.list_all() if name.startswith(schema.PREFIX)]
-        return [name for name in names if await self._driver.collections.use(name).tenants.exists(TENANT)]
+
+        async def work(driver: WeaviateAsyncClient) -> list[str]:
+            names = [name for name in await driver.collections.list_all() if name.startswith(schema.PREFIX)]
+            return [name for name in names if await driver.collections.use(name).tenants.exists(TENANT)]
+
+        return await self._client.call(work, PATIENCE)
 
     async def clear(self) -> None:
         """Remove that tenant everywhere."""
         for name in await self.holding():
-            await self._driver.collections.use(name).tenants.remove([TENANT])
+            await self._client.call(lambda driver: driver.collections.use(name).tenants.remove([TENANT]), PATIENCE)  # noqa: B023
 
     async def beside(
         self, target: str, population: Population, asked: Sequence[Asked], callers: int, seconds: float
     ) -> Beside:
         """Ask each question both ways, in turns first, until `seconds` are over. Raises BenchError."""
         [name] = await self.holding()
-        tenant = self._driver.collections.use(name).with_tenant(TENANT)
+        tenant = await self._client.call(lambda driver: _tenant(driver, name), PATIENCE)
         calls, turns = Calls(target, population, Corpus()), count()
         chosen = random.Random(SEED)  # noqa: S311 - chooses what to read, hides nothing
         pairs: list[tuple[float, float]] = []
@@ -126,31 +131,21 @@ class Engine:
 @asynccontextmanager
 async def empty(settings: Settings) -> AsyncIterator[Engine]:
     """The engine at `settings.index`, which keeps nothing of what is done inside. Raises BenchError, SettingMissing."""
-    address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
-    driver = use_async_with_custom(
-        http_host=address.host,
-        http_port=address.port,
-        http_secure=address.tls,
-        grpc_host=address.host,
-        grpc_port=address.grpc_port,
-        grpc_secure=address.tls,
-        auth_credentials=Auth.api_key(address.key) if address.key else None,
-        skip_init_checks=True,
-    )
+    client = Client(Address.parse(settings.index, settings.index_key, tls=settings.index_tls))
     try:
+        engine = Engine(client)
         try:
-            await driver.connect()
-        except (WeaviateBaseError, OSError) as error:
-            raise BenchError(f"{address} can't be reached: {type(error).__name__}") from None
-        engine = Engine(driver)
-        if await engine.holding():
-            raise BenchError(f"{address} has entries of a project `default` already: measure on one that has none")
+            taken = await engine.holding()
+        except IndexUnavailable:
+            raise BenchError(f"{client.address} can't be reached") from None
+        if taken:
+            raise BenchError(f"{client.address} has entries of a project `default`: measure on one that has none")
         try:
             yield engine
         finally:
             await engine.clear()
     finally:
-        await driver.close()
+        await client.close()
 
 
 async def prepared() -> list[Asked]:
@@ -168,6 +163,11 @@ async def prepared() -> list[Asked]:
         Asked(text, question.terms, vector)
         for text, question, vector in zip(texts, questions, vectors.tolist(), strict=True)
     ]
+
+
+async def _tenant(driver: WeaviateAsyncClient, name: str) -> Any:
+    """The driver's own object: what is measured goes through nothing of ours."""
+    return driver.collections.use(name).with_tenant(TENANT)
 
 
 async def _legs(tenant: Any, asked: Asked, user: str) -> float:
