@@ -20,7 +20,7 @@ from recalld.v1 import (
     search_service_pb2_grpc,
 )
 from recalld_server.bootstrap import Recalld, build
-from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.errors import RecalldError, SettingMissing
 from recalld_server.gauges import Gauges
 from recalld_server.rest.probes import routes
 from recalld_server.rest.server import HttpServer
@@ -142,8 +142,14 @@ async def _http(settings: Settings, recalld: Recalld, gauges: Gauges, telemetry:
         await gauges.sample()
         return telemetry.instruments.text()
 
+    async def keyed() -> bool:
+        try:
+            return await recalld.keys.begun(sure=False)
+        except RecalldError:
+            return False  # not known to be: as in development mode
+
     try:
-        return await HttpServer.start(settings.host, settings.http_port, routes(ready, figures))
+        return await HttpServer.start(settings.host, settings.http_port, routes(ready, figures), keyed)
     except OSError:
         raise SettingMissing(f"HTTP port {settings.http_port} on {settings.host} can't be had.") from None
 

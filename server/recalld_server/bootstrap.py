@@ -1,21 +1,10 @@
-"""The composition root: the only module that names concrete adapters."""
+"""The composition root: with `engines.py`, the only module that names concrete adapters."""
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
-import logging
-import os
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from urllib.parse import urlsplit
-
-from filelock import FileLock, Timeout
-from sqlalchemy.exc import ArgumentError
 
 from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
@@ -29,16 +18,16 @@ from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.removals import SqlRemovals
-from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable, SettingMissing
+from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.operations import BUILDS, OperationKind
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
+from recalld_server.engines import EMBEDDED, hold, index_opener, ledger_file, open_embedder, open_ledger, placed
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
 from recalld_server.ports.index import Index
@@ -73,10 +62,6 @@ from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.worker import Job, Worker
 from recalld_server.usecases.writing import Writer
 
-log = logging.getLogger(__name__)
-
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
-EMBEDDED = "embedded"
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 
@@ -122,50 +107,6 @@ class Recalld:
         await self.opened.aclose()
 
 
-class DataFolderBusy(SettingMissing):
-    """Another recalld holds this data folder."""
-
-
-def hold(settings: Settings) -> FileLock:
-    """Take the data folder for this process. Raises DataFolderBusy, or SettingMissing when there can be none."""
-    try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _locked(settings.data_dir / "lock")
-    except Timeout:
-        raise DataFolderBusy(
-            f"Another recalld uses {settings.data_dir}. Stop it, or choose another folder with --data-dir."
-        ) from None
-    except OSError as error:
-        raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
-
-
-@contextmanager
-def hold_ledger(settings: Settings) -> Iterator[None]:
-    """Keep servers of this machine off a ledger in a file, and off the data folder. Raises as `hold`."""
-    with ExitStack() as held:
-        held.callback(hold(settings).release)
-        if lock := _hold_file(settings):
-            held.callback(lock.release)
-        yield
-
-
-def _hold_file(settings: Settings) -> FileLock | None:
-    """Take a ledger in a file that the data folder's lock does not stand for. Raises DataFolderBusy."""
-    path = ledger_file(settings)
-    if path is None or settings.ledger == EMBEDDED:
-        return None
-    try:
-        return _locked(path.with_name(path.name + ".lock"))
-    except Timeout:
-        raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another --ledger.") from None
-
-
-def _locked(path: Path) -> FileLock:
-    lock = FileLock(path)
-    lock.acquire(timeout=0)
-    return lock
-
-
 async def build(
     settings: Settings,
     clock: Clock | None = None,
@@ -180,19 +121,19 @@ async def build(
 
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
-    opening = _index(settings)
+    opening = index_opener(settings)
     clock = clock or SystemClock()
     instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
         lock = hold(settings)
         opened.callback(lock.release)
-        model = model or await _embedder(settings, instruments)
+        model = model or await open_embedder(settings, instruments)
         embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)
         engine = await open_ledger(settings)
         ledger = SqlLedger(engine, clock)
         opened.push_async_callback(ledger.close)
-        committed, lost = await _placed(settings, engine, opened)
+        committed, lost = await placed(settings, engine, opened)
         index = await opening()
         opened.push_async_callback(index.close)
         levels = _levels(ledger, index, embedder, model)
@@ -338,109 +279,3 @@ async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
         yield SqlProjects(engine, SystemClock())
     finally:
         await engine.close()
-
-
-def _index(settings: Settings) -> Callable[[], Awaitable[Index]]:
-    """How the index is opened, or at least tried: an engine elsewhere may come later. Raises SettingMissing."""
-    if settings.index == EMBEDDED:
-        cache_bytes = settings.cache_mib * 1024 * 1024
-        return partial(asyncio.to_thread, EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
-    try:
-        # An extra, and its driver takes 0.9 s to import.
-        from recalld_server.adapters.index.weaviate.client import Address
-        from recalld_server.adapters.index.weaviate.store import WeaviateIndex
-    except ModuleNotFoundError as error:
-        raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install 'recalld[fleet]'.") from None
-    address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
-
-    async def opened() -> Index:
-        index = WeaviateIndex(address)
-        try:
-            await index.breaks()
-        except IndexUnavailable:
-            log.warning("index can't be reached; searches are refused until it can", extra={"index": str(address)})
-        return index
-
-    return opened
-
-
-def ledger_file(settings: Settings) -> Path | None:
-    """Where the ledger is a file; None where it is a server."""
-    if settings.ledger == EMBEDDED:
-        return settings.data_dir / "ledger.db"
-    return None if URL.match(settings.ledger) else Path(settings.ledger)
-
-
-async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqlEngine:
-    """The engine that `settings` name, with its tables up to date. Raises SettingMissing, LedgerUnavailable.
-
-    `unfinished`: also a copy that `recalld migrate` has not finished. No error tells more of a URL than its host, port
-    and database: the rest may be secret.
-    """
-    path = ledger_file(settings)
-    if path is None:
-        return await _postgres(settings.ledger, unfinished)
-    try:
-        return await open_sqlite(path, unfinished=unfinished)
-    except LedgerUnavailable as error:
-        # The wrong folder may have been given.
-        causes = "it is damaged, or of another program, or of a newer version of this service"
-        raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
-
-
-async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
-    form = "postgresql://user:password@host:port/database"
-    try:
-        parts = urlsplit(url)
-        place = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-    except ValueError:  # its text quotes the URL
-        raise SettingMissing(f"--ledger is not of the form {form}.") from None
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {form}.")
-    if importlib.util.find_spec("psycopg") is None:
-        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
-    try:
-        return await open_postgres(url, unfinished=unfinished)
-    except ArgumentError:
-        raise SettingMissing(f"--ledger is not of the form {form}.") from None
-    except LedgerUnavailable as error:
-        causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
-        raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error
-
-
-async def _placed(
-    settings: Settings, engine: SqlEngine, opened: AsyncExitStack
-) -> tuple[Committed, Callable[[], Awaitable[object]]]:
-    """This server's place at the ledger, given up with `opened`, and what makes commits known.
-
-    A ledger in a file is for one server. One in PostgreSQL is shared by servers that share an index, too.
-    Raises SettingMissing when there is no place, LedgerUnavailable.
-    """
-    if not isinstance(engine, PostgresEngine):
-        if lock := _hold_file(settings):
-            opened.callback(lock.release)
-        return Committed(), asyncio.Event().wait
-    from recalld_server.adapters.sql.courier import Courier  # psycopg is there, as the engine is
-
-    courier = Courier(engine.address, alone=settings.index == EMBEDDED)
-    committed = Committed(courier.announce)
-    opened.push_async_callback(courier.close)
-    await courier.start(committed.wake, committed.wake_all)
-    return committed, courier.lost
-
-
-async def _embedder(settings: Settings, instruments: Instruments) -> Embedder:
-    if settings.embedder == "minilm":
-        # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-        return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
-    if settings.embedder == "openai":
-        from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
-
-        return await OpenAiEmbedder.start(
-            base_url=settings.embedder_url,
-            api_key=settings.embedder_key,
-            model=settings.embedder_model,
-            dimension=settings.embedder_dimension or None,
-        )
-    raise SettingMissing(f"RECALLD_EMBEDDER is {settings.embedder!r}; allowed: minilm, openai.")

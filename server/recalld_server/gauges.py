@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from recalld_server.bootstrap import Recalld
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.memory import Access
@@ -10,6 +13,7 @@ from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
 
 PROJECTS = 100  # with figures of their own: each is a time series for whoever collects them
+STATM = Path("/proc/self/statm")  # sizes in pages; the second is what is resident
 
 
 class Gauges:
@@ -24,6 +28,7 @@ class Gauges:
         """Read all. A ledger that does not answer leaves out the figures of projects, whose absence tells."""
         self._calls()
         self._stores()
+        self._instruments.set(names.MEMORY, resident())
         for metric in (names.LAG, names.PENDING):
             self._instruments.clear(metric)
         try:
@@ -45,3 +50,11 @@ class Gauges:
     def _stores(self) -> None:
         for (metric, label), level in self._recalld.levels.items():
             self._instruments.set(metric, level(), label)
+
+
+def resident() -> float:
+    """Bytes of memory this process occupies; NaN where there is no /proc."""
+    try:
+        return float(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:
+        return float("nan")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from recalld_server.cli import cli
 
 HEAVY = {"alembic", "grpc", "numpy", "onnxruntime", "openai", "rich", "sqlalchemy", "tokenizers", "uvloop"}
-COMMANDS = ("serve", "add", "search", "import", "doctor", "demo", "bench")
+COMMANDS = ("serve", "add", "search", "import", "export", "watch", "keys", "projects", "doctor", "demo", "bench")
 
 
 @pytest.mark.parametrize("command", [(), ("serve",), ("bench",)])

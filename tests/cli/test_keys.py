@@ -60,9 +60,38 @@ def test_operators_and_their_projects() -> None:
         assert "KEY_MISSING" in run("projects", "list", at, code=1)
 
 
+def test_keys_of_a_project_through_its_server() -> None:
+    with testing.start_local() as server:
+        at, folder = f"--target={server.target}", f"--data-dir={server.data_dir}"
+        admin = run("keys", "create", folder, "--role=admin", "--name=ops").strip()
+        writer = run(
+            "keys", "create", at, "--user=alice", "--run=r1", "--days=30", "--name=für Alice", key=admin
+        ).strip()
+        reader = run("keys", "create", at, "--role=reader", key=admin).strip()
+        assert f"{reader.split('_')[1]} revoked" in run("keys", "revoke", reader.split("_")[1], at, key=admin)
+        listed = run("keys", "list", "--project=default", at, key=admin)
+        assert listed == run("keys", "list", folder)  # one list, whichever way it is asked for
+        rows = [row.split() for row in listed.splitlines()[1:]]
+        assert rows[0][1:5] == ["reader", "default", "-", "revoked"]
+        assert rows[1][1:6] == ["writer", "default", "user=alice", "run=r1", "until"]
+        assert rows[2][1:] == ["admin", "default", "-", "active", "ops"]
+        assert not any(secret.split("_")[2] in listed for secret in (admin, writer, reader))
+        assert "ROLE_INSUFFICIENT" in run("keys", "list", at, key=writer, code=1)
+        assert "KEY_REVOKED" in run("keys", "list", at, key=reader, code=1)
+        assert "KEY_NOT_FOUND" in run("keys", "revoke", "0" * 16, at, key=admin, code=1)
+        assert "PROJECT_NOT_FOUND" in run("keys", "create", "--project=other", at, key=admin, code=1)
+        for arguments in (("create", "other"), ("list",)):
+            assert "ROLE_INSUFFICIENT" in run("projects", *arguments, at, key=admin, code=1)
+        assert "memory    0" in run("projects", "usage", "default", at, key=admin)
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     folder = f"--data-dir={tmp_path}"
     assert "--role" in run("keys", "create", folder, "--role=root", code=2)
     assert "PROJECT" in run("keys", "create", folder, "--project=nowhere", code=1).upper()
+    assert "operator" in run("keys", "create", folder, "--role=operator", "--user=alice", code=2)
+    assert "operator" in run("keys", "create", "--target=127.0.0.1:1", "--role=operator", code=2)
+    assert "future" in run("keys", "create", folder, "--days=0", code=1)
+    assert "256" in run("keys", "create", folder, f"--user={'x' * 257}", code=1)
     assert "API key" in run("keys", "revoke", "0" * 16, folder, code=1)
     assert run("keys", "list", folder).count("\n") == 1

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 import recalld
-from recalld import AsyncMemoryClient, MemoryClient, imports, streams
+from recalld import AsyncMemoryClient, MemoryClient, imports, resuming
 from recalld.v1 import memory_pb2, memory_service_pb2
 from recalld.v1.search_service_pb2 import Checkpoint, Done, StreamSearchResponse
 
@@ -92,7 +92,7 @@ def test_a_stream_without_done_was_broken(fake: Any, kind: str) -> None:
 def test_resuming_ends_without_progress(
     fake: Any, kind: str, first: Any, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "LAST_PAUSE", 0.01)
+    monkeypatch.setattr(resuming, "LAST_PAUSE", 0.01)
     fake.answers["StreamSearch"] = [first] + [breaks()] * 9
     with pytest.raises(recalld.Unavailable):
         collect(kind, fake.target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.api import field_behavior_pb2
@@ -37,7 +37,7 @@ TAME_TEXTS: dict[str, Sequence[str]] = {
     "role": ("user", "assistant", "system", "tool"),
     "order_by": ("", "create_time", "update_time desc"),
     "field": ("text", "categories", "metadata.k", "user_id", "create_time", "expire_time", "id"),
-    "paths": ("text", "metadata", "categories", "expire_time", "immutable"),
+    "paths": ("text", "metadata", "categories", "expire_time", "immutable", "display_name", "custom_instructions"),
     "page_token": ("",),
     "resume_token": ("",),
     "at_least_as_fresh": ("",),
@@ -50,6 +50,11 @@ TAME_TEXTS: dict[str, Sequence[str]] = {
     "user_id": ("fuzz", "other"),
     "query": ("tea", "What does somebody like?", "漢字", "?!"),
     "vector_model": ("minilm-l6-v2-int8", "another"),
+    "model": ("minilm-l6-v2-int8", "another"),
+    "project_id": ("", "default", "spare"),
+    "confirm_project_id": ("spare",),
+    "language": ("", "english", "german"),
+    "extractor": ("", "rules"),
 }
 PLAIN_TEXTS = ("Likes tea", "I'm a vegetarian.", "k", "food", "x", "ﷺ is one letter", "漢字", "Tokyo, please!")
 TAME_NUMBERS = {
@@ -61,11 +66,11 @@ TAME_NUMBERS = {
 
 
 class Maker:
-    """Random messages, the same for the same seed. `ids` are memories that exist."""
+    """Random messages, the same for the same seed. `known` are values of fields, by name, that mean something."""
 
-    def __init__(self, seed: str, ids: Sequence[str]) -> None:
+    def __init__(self, seed: str, known: Mapping[str, Sequence[str]]) -> None:
         self._random = random.Random(seed)
-        self._ids = [*ids, "0192f0c1-5b7e-7c3a-9d52-3f1a8be0c4d7"]
+        self._texts = {**TAME_TEXTS, **known}
         self._wildness = 0.0
 
     def next(self, descriptor: Descriptor) -> bytes:
@@ -159,6 +164,4 @@ class Maker:
         if self._wild():
             long = self._random.choice("xé🙂") * self._random.choice((257, 17_000))
             return self._random.choice([*WILD_TEXTS, long])
-        if name in ("id", "memory_id", "memory_ids"):
-            return self._random.choice(self._ids)
-        return self._random.choice(TAME_TEXTS.get(name, PLAIN_TEXTS))
+        return self._random.choice(self._texts.get(name, PLAIN_TEXTS))

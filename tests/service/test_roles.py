@@ -6,25 +6,29 @@ import asyncio
 import importlib
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.longrunning import operations_pb2
 from google.protobuf import message_factory
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from recalld.v1 import memory_service_pb2, project_service_pb2
 from recalld_server.bootstrap import open_keys
+from recalld_server.domain.errors import RoleInsufficient
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
+from recalld_server.rpc.interceptors.gate import Gate
 from recalld_server.rpc.roles import RULES
 from recalld_server.settings import Settings
 
-FILES = ("memory", "search", "entity", "export", "project")
+FILES = sorted(Path(memory_service_pb2.__file__).parent.glob("*_service_pb2.py"))
 SERVICES = [
     service
-    for name in FILES
-    for service in importlib.import_module(f"recalld.v1.{name}_service_pb2").DESCRIPTOR.services_by_name.values()
+    for path in FILES
+    for service in importlib.import_module(f"recalld.v1.{path.stem}").DESCRIPTOR.services_by_name.values()
 ]
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
 METHODS = {f"/{s.full_name}/{m.name}": m for s in (*SERVICES, OPERATIONS) for m in s.methods}
@@ -134,6 +138,36 @@ def test_every_rpc_has_a_row_and_every_row_an_rpc() -> None:
     assert {f"{s}/{m}" for s, methods in EXPECTED.items() for m in methods} == {
         path.rpartition(".")[2] for path in METHODS
     }
+
+
+async def test_every_service_that_answers_is_in_the_matrix_or_open_to_all(keyed: Any) -> None:
+    """The server itself tells what it serves, so that nothing is served beside the table."""
+    async with grpc.aio.insecure_channel(keyed.server.target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = reflection_pb2.ServerReflectionRequest(list_services="")
+        [answer] = [each async for each in stub.ServerReflectionInfo(iter([asked]))]
+    served = {service.name for service in answer.list_services_response.service}
+    tested = {path.split("/")[1] for path in METHODS}
+    assert served - tested == {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert tested <= served
+
+
+async def test_an_rpc_without_a_row_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/recalld.v1.MemoryService/GetMemory"
+
+    class Ring:
+        async def begun(self, *, sure: bool = True) -> bool:
+            return True
+
+        async def authenticate(self, given: str) -> ApiKey:
+            return ApiKey("k", "default", Role[given])
+
+    gate: Any = Gate(Ring())  # type: ignore[arg-type]
+    assert await gate(path, {"authorization": "Bearer ADMIN"}, "")
+    monkeypatch.delitem(RULES, path)
+    for role in Role:
+        with pytest.raises(RoleInsufficient):
+            await gate(path, {"authorization": f"Bearer {role.name}"}, "")
 
 
 @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.rpartition(".")[2])

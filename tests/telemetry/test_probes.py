@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -47,6 +50,8 @@ def test_metrics_are_those_of_the_one_list(plain: testing.LocalServer) -> None:
     }
     assert calls["recalld.v1.MemoryService/Add", "OK"] == 1
     assert calls["recalld.v1.SearchService/Search", "OK"] == 1
+    [memory] = families[names.MEMORY.prometheus].samples
+    assert memory.value > 20 * 1024 * 1024 or sys.platform != "linux"
     assert {s.labels["recalld_stage"] for s in families[names.STAGE_TIME.prometheus].samples} <= set(names.STAGES)
 
 
@@ -74,3 +79,16 @@ def test_only_this_machine_is_answered_without_keys(
     plain: testing.LocalServer, header: str, value: str, status: int
 ) -> None:
     assert get(plain, "/healthz", **{header: value})[0] == status
+
+
+def test_with_keys_probes_ask_by_any_name() -> None:
+    with testing.start_local() as server:
+        assert get(server, "/readyz", Host="recalld-1:7421")[0] == 403
+        command = [sys.executable, "-m", "recalld_server", "keys", "create", "--data-dir", str(server.data_dir)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        for _ in range(50):  # a key that another process made is noticed within half a second
+            if get(server, "/readyz", Host="recalld-1:7421")[0] == 200:
+                break
+            time.sleep(0.1)
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert get(server, path, Host="recalld-1:7421", X_Forwarded_For="10.0.0.1")[0] == 200

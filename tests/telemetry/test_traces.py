@@ -55,6 +55,15 @@ def test_spans_form_the_tree_of_the_request_path_and_hold_no_text(received: Any)
     assert all(by_id.get(span.parent_span_id) or span.parent_span_id.hex() == PARENT for span in ours)
     resources = {a.value.string_value for t in received.traces for r in t.resource_spans for a in r.resource.attributes}
     assert "kitchen" in resources
+    instances = {
+        a.value.string_value
+        for m in received.metrics
+        for r in m.resource_metrics
+        for a in r.resource.attributes
+        if a.key == "service.instance.id"
+    }
+    assert len(instances) == 1
+    assert "" not in instances
 
     sent = {
         metric.name

@@ -6,20 +6,14 @@ ends only when it is left: use it in a `with` block or call `close()`, and the s
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
-
-import grpc
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recalld import responses, times
 from recalld.arguments import check_version, condition, scope, stamp
-from recalld.errors import Overloaded, Unavailable, from_rpc, invalid
+from recalld.errors import Overloaded, RecalldError, invalid
 from recalld.responses import Item
-from recalld.streams import FIRST_PAUSE, LAST_PAUSE, Open
+from recalld.resuming import AsyncStream, Open, Progress, Stream
 from recalld.v1 import memory_service_pb2
 
 FAILURES = 40  # in a row without a message: about two minutes, for a server that is being replaced
@@ -58,19 +52,14 @@ def request(
     return asked
 
 
-class Progress:
-    """How far a watch is, over all its calls."""
+class WatchProgress(Progress):
+    """How far a watch is."""
 
     def __init__(self, token: str, correlation_id: str) -> None:
-        self.token = token
+        super().__init__(token, correlation_id)
         self.sequence = 0
-        self._failures = 0
-        self._correlation_id = correlation_id
 
-    def take(self, message: memory_service_pb2.WatchResponse) -> Item | None:
-        """The change a message brings; None for a checkpoint and for what came before."""
-        self._failures = 0
-        self.token = message.resume_token or self.token
+    def _read(self, message: memory_service_pb2.WatchResponse) -> Item | None:
         if message.WhichOneof("item") == "checkpoint":
             self.sequence = max(self.sequence, message.checkpoint.sequence)
             return None
@@ -79,27 +68,19 @@ class Progress:
         self.sequence = message.event.sequence
         return responses.change(message.event)
 
-    def broken(self, error: grpc.RpcError | None) -> float:
-        """Seconds to wait before resuming. Raises when that would not help."""
-        problem = (
-            from_rpc(error, self._correlation_id)
-            if error
-            else Unavailable("The stream ended early.", correlation_id=self._correlation_id)
-        )
+    def _most_failures(self) -> int:
+        return FAILURES
+
+    def _resumable(self, problem: RecalldError) -> bool:
         slow = isinstance(problem, Overloaded) and problem.reason in RESUMABLE
-        self._failures += 1
-        if not (slow or isinstance(problem, Unavailable)) or self._failures >= FAILURES:
-            raise problem from error
-        pause: float = min(LAST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
-        return pause * random.uniform(0.8, 1.2)  # noqa: S311  spreads clients, hides nothing
+        return slow or super()._resumable(problem)
 
 
-class WatchStream(Iterator[Item]):
+class WatchStream(Stream[WatchProgress]):
     """Changes in order, each once. Nothing is sent before the first is asked for. Not for several threads."""
 
     def __init__(self, open_call: Open, token: str, correlation_id: str) -> None:
-        self._progress = Progress(token, correlation_id)
-        self._changes = _changes(open_call, self._progress)
+        super().__init__(open_call, WatchProgress(token, correlation_id))
 
     @property
     def resume_token(self) -> str:
@@ -111,28 +92,12 @@ class WatchStream(Iterator[Item]):
         """Every matching change up to this sequence number was given."""
         return self._progress.sequence
 
-    def __next__(self) -> Item:
-        return next(self._changes)
 
-    def close(self) -> None:
-        """Cancels what is under way. Nothing more comes."""
-        self._changes.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class AsyncWatchStream(AsyncIterator[Item]):
+class AsyncWatchStream(AsyncStream[WatchProgress]):
     """As WatchStream, for `async for` and `async with`."""
 
     def __init__(self, open_call: Open, token: str, correlation_id: str) -> None:
-        self._progress = Progress(token, correlation_id)
-        self._changes = _changes_async(open_call, self._progress)
+        super().__init__(open_call, WatchProgress(token, correlation_id))
 
     @property
     def resume_token(self) -> str:
@@ -143,46 +108,3 @@ class AsyncWatchStream(AsyncIterator[Item]):
     def sequence(self) -> int:
         """As WatchStream.sequence."""
         return self._progress.sequence
-
-    async def __anext__(self) -> Item:
-        return await anext(self._changes)
-
-    async def aclose(self) -> None:
-        """Cancels what is under way. Nothing more comes."""
-        await self._changes.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-def _changes(open_call: Open, progress: Progress) -> Generator[Item, None, None]:
-    while True:
-        call, failure = open_call(progress.token), None
-        try:
-            for message in call:
-                if (change := progress.take(message)) is not None:
-                    yield change
-        except grpc.RpcError as error:
-            failure = error
-        finally:
-            call.cancel()  # no effect on a call that has ended
-        time.sleep(progress.broken(failure))
-
-
-async def _changes_async(open_call: Open, progress: Progress) -> AsyncGenerator[Item, None]:
-    while True:
-        call, failure = open_call(progress.token), None
-        try:
-            async for message in call:
-                if (change := progress.take(message)) is not None:
-                    yield change
-        except grpc.RpcError as error:
-            failure = error
-        finally:
-            call.cancel()  # no effect on a call that has ended
-        await asyncio.sleep(progress.broken(failure))

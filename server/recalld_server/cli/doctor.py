@@ -37,7 +37,8 @@ def doctor(
 
 
 async def _examine(settings: Settings, rebuild: bool) -> bool:
-    from recalld_server.bootstrap import build, ledger_file
+    from recalld_server.bootstrap import build
+    from recalld_server.engines import ledger_file
 
     if (path := ledger_file(settings)) and not path.exists():
         typer.echo(f"there is no ledger in {path.parent}")

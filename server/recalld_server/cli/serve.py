@@ -51,9 +51,12 @@ def serve(
         bool | None,
         typer.Option("--insecure-no-tls", help="Answer other machines without TLS [RECALLD_INSECURE_NO_TLS]."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether a server would start so; status 1 if not.")
+    ] = False,
 ) -> None:
     """Run the service until it is interrupted."""
-    given: dict[str, Any] = {key: value for key, value in locals().items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in locals().items() if value is not None and key != "check"}
     import asyncio
     import os
     import sys
@@ -61,9 +64,12 @@ def serve(
     # Matrices here are too small to share: a second thread for one of them only gets in the way of another call.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+    if check:
+        raise typer.Exit(asyncio.run(_inspected(given)))
+
     from recalld_server import app
-    from recalld_server.bootstrap import ledger_file
     from recalld_server.domain.errors import RecalldError
+    from recalld_server.engines import ledger_file
     from recalld_server.settings import Settings
     from recalld_server.telemetry.log import setup
 
@@ -78,6 +84,23 @@ def serve(
     except (RecalldError, ValueError) as error:
         typer.echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+async def _inspected(given: dict[str, Any]) -> int:
+    from recalld_server.inspection import Finding, Inspection
+    from recalld_server.settings import Settings
+    from recalld_server.telemetry.log import setup
+
+    def show(finding: Finding) -> int:
+        typer.echo(f"{'ok' if finding.good else 'WRONG':<7}{finding.subject:<13}{finding.words}")
+        return 0 if finding.good else 1
+
+    try:
+        settings = Settings.read(given)
+        setup(settings.log_level, json=False)
+    except ValueError as error:
+        return show(Finding("settings", False, str(error)))
+    return max([show(finding) async for finding in Inspection(settings).findings()])
 
 
 def _loop() -> Any:

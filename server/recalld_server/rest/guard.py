@@ -11,18 +11,23 @@ from starlette.responses import PlainTextResponse
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
+Keyed = Callable[[], Awaitable[bool]]  # whether an API key was ever created
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # what a page may send unasked
 
 
 class Guard:
-    """Answers 403 to what does not come straight from this machine, 415 to simple forms."""
+    """Answers 403 to what does not come straight from this machine, 415 to simple forms, until there are keys.
 
-    def __init__(self, app: App) -> None:
+    From then on probes and scrapers ask by whatever name the server has for them.
+    """
+
+    def __init__(self, app: App, keyed: Keyed) -> None:
         self._app = app
+        self._keyed = keyed
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and (refusal := _refusal(scope)):
+        if scope["type"] == "http" and (refusal := _refusal(scope)) and not await self._keyed():
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)

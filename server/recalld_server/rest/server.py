@@ -12,7 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from recalld_server.rest.guard import Guard
+from recalld_server.rest.guard import Guard, Keyed
 
 CONNECTIONS = 256  # beyond, uvicorn answers 503
 GRACE = 2  # seconds for answers under way
@@ -43,10 +43,10 @@ class HttpServer:
         self.port = port
 
     @classmethod
-    async def start(cls, host: str, port: int, routes: Sequence[BaseRoute]) -> HttpServer:
-        """Listen. Raises OSError when the port is taken."""
+    async def start(cls, host: str, port: int, routes: Sequence[BaseRoute], keyed: Keyed) -> HttpServer:
+        """Listen; this machine alone is answered while `keyed` says no. Raises OSError when the port is taken."""
         listening = _bind(host, port)
-        app: Any = Guard(Starlette(routes=list(routes)))
+        app: Any = Guard(Starlette(routes=list(routes)), keyed)
         config = uvicorn.Config(
             app,
             access_log=False,

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from recalld.v1 import memory_pb2 as pb
 from recalld.v1 import memory_service_pb2
 from recalld_server.domain.memory import Cause, Memory, Message, Scope, digest
-from recalld_server.domain.revision import Entity, Event
+from recalld_server.domain.revision import Entity, Event, RequestKey
 from recalld_server.rpc.convert_filter import filter_of
 from recalld_server.usecases.add import Result, Verdict
 from recalld_server.usecases.forget import Receipt
@@ -204,6 +204,13 @@ def fingerprint(request: Any) -> str:
     fields = MessageToDict(request, preserving_proto_field_name=True)
     fields.pop("request_id", None)
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def request_key(rpc: str, request: Any) -> RequestKey | None:
+    """Under which the answer of a write is kept; None without a request id."""
+    if not request.request_id:
+        return None
+    return RequestKey(rpc, request.request_id, fingerprint(request))
 
 
 def _time_pb(micros: int | None) -> Timestamp | None:

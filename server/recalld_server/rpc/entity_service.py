@@ -9,8 +9,8 @@ from recalld.v1 import entity_service_pb2_grpc, memory_pb2
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
+from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.interceptors.auth import access
-from recalld_server.rpc.memory_service import request_key
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.change import Modify
 from recalld_server.usecases.read import Read

@@ -16,8 +16,8 @@ from recalld_server.domain.revision import RequestKey
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
 from recalld_server.rpc.checks import Violation, check_request_id
+from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.interceptors.auth import access
-from recalld_server.rpc.memory_service import request_key
 from recalld_server.rpc.operation import Shown, export_pb
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.exports import Exporting

@@ -13,7 +13,7 @@ from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
 from recalld_server.domain.errors import NotYetAvailable, WatchTooSlow
 from recalld_server.domain.memory import Access
-from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
+from recalld_server.domain.revision import EventQuery, ListQuery
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
 from recalld_server.rpc.add_async import Adding, add_response
@@ -26,6 +26,7 @@ from recalld_server.rpc.commands import (
     update_of,
     watch_query,
 )
+from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.errors import ShuttingDown
 from recalld_server.rpc.importing import Importing
 from recalld_server.rpc.interceptors.around import send
@@ -226,10 +227,3 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             "consistency_token": self._tokens.consistency(who.project, changed.seq),
             "index_state": convert.index_state(changed.applied),
         }
-
-
-def request_key(rpc: str, request: Any) -> RequestKey | None:
-    """Under which the answer of a write is kept; None without a request id."""
-    if not request.request_id:
-        return None
-    return RequestKey(rpc, request.request_id, convert.fingerprint(request))

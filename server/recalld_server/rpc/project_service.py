@@ -11,9 +11,9 @@ from recalld.v1 import project_service_pb2_grpc
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert_project as convert
 from recalld_server.rpc import paging
+from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.maintenance import Maintenance
-from recalld_server.rpc.memory_service import request_key
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.keys import Keys
 from recalld_server.usecases.projects import Administration

@@ -83,6 +83,7 @@ PENDING = Metric("recalld.index.pending", "gauge", "{change}", "Changes the inde
 DEPTH = Metric("recalld.queue.depth", "gauge", "{item}", "What waits in a queue.", (QUEUE,))
 CACHED = Metric("recalld.cache.size", "gauge", "{entry}", "Entries of a cache.", (CACHE,))
 VECTORS = Metric("recalld.cache.memory", "gauge", "By", "Memory of a cache.", (CACHE,))
+MEMORY = Metric("process.memory.usage", "gauge", "By", "Resident memory of the server; NaN off Linux.")
 
 METRICS = (
     CALLS,
@@ -100,4 +101,5 @@ METRICS = (
     DEPTH,
     CACHED,
     VECTORS,
+    MEMORY,
 )

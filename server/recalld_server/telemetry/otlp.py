@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
@@ -31,10 +33,14 @@ CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
 def resource() -> Resource:
-    """Who is speaking: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, `recalld` where they are silent."""
+    """Who is speaking: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES; where they are silent `recalld`, host and pid.
+
+    Without an instance the sums of several servers would be taken for one that jumps up and down.
+    """
     told = Resource.create()
+    own = Resource({"service.instance.id": f"{socket.gethostname()}:{os.getpid()}"}).merge(told)
     unnamed = str(told.attributes.get("service.name", "")).startswith("unknown_service")
-    return told.merge(Resource({"service.name": "recalld"})) if unnamed else told
+    return own.merge(Resource({"service.name": "recalld"})) if unnamed else own
 
 
 class Sender:

@@ -39,7 +39,7 @@ class Telemetry:
         self._metrics = wanted(environ, "METRICS")
         traces = wanted(environ, "TRACES")
         if traces or self._metrics:
-            _check_protocol(environ)
+            check_protocol(environ)
         self.instruments = Instruments(self._tracer() if traces else None)
 
     def start(self, sample: Sample) -> None:
@@ -71,7 +71,8 @@ class Telemetry:
         return Tracer(self._provider)
 
 
-def _check_protocol(environ: Mapping[str, str]) -> None:
+def check_protocol(environ: Mapping[str, str]) -> None:
+    """Raise ValueError for a protocol of OTLP that is not spoken here."""
     protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     if protocol != "grpc":
         raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; allowed: grpc.")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recalld_server.domain.categories import categorise
-from recalld_server.domain.errors import FieldInvalid, LimitExceeded, MemoryNotFound
+from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
+from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES, TEXT_BYTES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, spoken, text_key
@@ -269,14 +270,6 @@ def _check_merged(memory: Memory) -> None:
         if actual > most:
             text = f"must be at most {most} together with what memory {memory.id} holds already, not {actual}"
             raise LimitExceeded(f"{name}: {text}.", violations=[(name, text)], field=name, limit=most, actual=actual)
-
-
-def refuse_past(expire_time: int | None, now: int, field: str = "expire_time") -> None:
-    """Raise FieldInvalid for a memory that would be gone before it is there."""
-    if expire_time is not None and expire_time <= now:
-        raise FieldInvalid(
-            f"{field}: must lie in the future.", violations=[(field, "must lie in the future")], field=field
-        )
 
 
 def _verbatim(messages: Sequence[Message]) -> Extraction:

@@ -16,13 +16,13 @@ from recalld_server.domain.errors import (
     MemoryNotFound,
     RevisionNotFound,
 )
+from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Kind, Memory, Scope
 from recalld_server.domain.revision import Change, Delete, ListQuery, Outcome, Put, RequestKey
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.add import refuse_past
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.writing import Writer, Written, stored_answer
 

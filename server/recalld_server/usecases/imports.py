@@ -20,13 +20,13 @@ from recalld_server.domain.errors import (
     VectorInvalid,
     WriteConflict,
 )
+from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.add import refuse_past
 from recalld_server.usecases.features import FeatureMaker, analyser
 from recalld_server.usecases.histories import ImportedHistory, pasts, wanting
 from recalld_server.usecases.writing import DECISIONS, Writer

@@ -17,12 +17,12 @@ from recalld_server.domain.errors import (
     KeyNotFound,
     KeyRevoked,
 )
+from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.keyring import KeyRing
-from recalld_server.usecases.add import refuse_past
 from recalld_server.usecases.repeats import repeatable
 
 FRESH = 2.0  # seconds a look-up is trusted: what another process revokes ends within them

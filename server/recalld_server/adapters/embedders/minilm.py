@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -59,6 +60,8 @@ class MiniLmModel:
 
     def __init__(self, network: Path, vocabulary: Path = VOCABULARY) -> None:
         """Takes 0.3 to 0.5 s, most of it the import and the session. Raises EmbedderUnavailable for other files."""
+        # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
         from tokenizers import BertWordPieceTokenizer
 

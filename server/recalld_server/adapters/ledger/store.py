@@ -47,14 +47,15 @@ async def _opened(engine: E, unfinished: bool) -> E:
 
 def _prepare(connection: Connection) -> None:
     """Inside one transaction: two servers that start at once migrate one after the other."""
-    if _version(connection) != HEAD:
+    if schema_version(connection) != HEAD:
         _migrate(connection)
     if connection.execute(select(t.ledger.c.id)).first() is None:
         row = {"id": secrets.token_hex(8), "secret": secrets.token_bytes(32), "keys_created": False}
         connection.execute(insert(t.ledger).values(row))
 
 
-def _version(connection: Connection) -> str | None:
+def schema_version(connection: Connection) -> str | None:
+    """The newest migration applied; None in a database without a ledger."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()

@@ -1,0 +1,196 @@
+"""The engines that settings name, opened: ledger, index, embedder, and the locks that keep two servers apart.
+
+With `bootstrap.py`, which wires what they give, the only module that names concrete adapters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import ArgumentError
+
+from recalld_server.adapters.embedders.minilm import MiniLm
+from recalld_server.adapters.index.embedded.store import EmbeddedIndex
+from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.postgres import PostgresEngine
+from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable, SettingMissing
+from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.index import Index
+from recalld_server.settings import Settings
+from recalld_server.telemetry import names
+from recalld_server.telemetry.instruments import Instruments
+from recalld_server.usecases.signal import Committed
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = "embedded"
+FORM = "postgresql://user:password@host:port/database"
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
+
+
+class DataFolderBusy(SettingMissing):
+    """Another recalld holds this data folder."""
+
+
+def hold(settings: Settings) -> FileLock:
+    """Take the data folder for this process. Raises DataFolderBusy, or SettingMissing when there can be none."""
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _locked(settings.data_dir / "lock")
+    except Timeout:
+        raise DataFolderBusy(
+            f"Another recalld uses {settings.data_dir}. Stop it, or choose another folder with --data-dir."
+        ) from None
+    except OSError as error:
+        raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
+
+
+@contextmanager
+def hold_ledger(settings: Settings) -> Iterator[None]:
+    """Keep servers of this machine off a ledger in a file, and off the data folder. Raises as `hold`."""
+    with ExitStack() as held:
+        held.callback(hold(settings).release)
+        if lock := _hold_file(settings):
+            held.callback(lock.release)
+        yield
+
+
+def _hold_file(settings: Settings) -> FileLock | None:
+    """Take a ledger in a file that the data folder's lock does not stand for. Raises DataFolderBusy."""
+    path = ledger_file(settings)
+    if path is None or settings.ledger == EMBEDDED:
+        return None
+    try:
+        return _locked(path.with_name(path.name + ".lock"))
+    except Timeout:
+        raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another --ledger.") from None
+
+
+def _locked(path: Path) -> FileLock:
+    lock = FileLock(path)
+    lock.acquire(timeout=0)
+    return lock
+
+
+def index_opener(settings: Settings) -> Callable[[], Awaitable[Index]]:
+    """How the index is opened, or at least tried: an engine elsewhere may come later. Raises SettingMissing."""
+    if settings.index == EMBEDDED:
+        cache_bytes = settings.cache_mib * 1024 * 1024
+        return partial(asyncio.to_thread, EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+    try:
+        # An extra, and its driver takes 0.9 s to import.
+        from recalld_server.adapters.index.weaviate.client import Address
+        from recalld_server.adapters.index.weaviate.store import WeaviateIndex
+    except ModuleNotFoundError as error:
+        raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install 'recalld[fleet]'.") from None
+    address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
+
+    async def opened() -> Index:
+        index = WeaviateIndex(address)
+        try:
+            await index.breaks()
+        except IndexUnavailable:
+            log.warning("index can't be reached; searches are refused until it can", extra={"index": str(address)})
+        return index
+
+    return opened
+
+
+def ledger_file(settings: Settings) -> Path | None:
+    """Where the ledger is a file; None where it is a server."""
+    if settings.ledger == EMBEDDED:
+        return settings.data_dir / "ledger.db"
+    return None if URL.match(settings.ledger) else Path(settings.ledger)
+
+
+async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqlEngine:
+    """The engine that `settings` name, with its tables up to date. Raises SettingMissing, LedgerUnavailable.
+
+    `unfinished`: also a copy that `recalld migrate` has not finished. No error tells more of a URL than its host, port
+    and database: the rest may be secret.
+    """
+    path = ledger_file(settings)
+    if path is None:
+        return await _postgres(settings.ledger, unfinished)
+    try:
+        return await open_sqlite(path, unfinished=unfinished)
+    except LedgerUnavailable as error:
+        # The wrong folder may have been given.
+        causes = "it is damaged, or of another program, or of a newer version of this service"
+        raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
+
+
+def ledger_server(url: str) -> str:
+    """Host, port and database of a ledger's URL, which may be shown. Raises SettingMissing for what is none."""
+    try:
+        parts = urlsplit(url)
+        place = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    except ValueError:  # its text quotes the URL
+        raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {FORM}.")
+    return place
+
+
+async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
+    place = ledger_server(url)
+    if importlib.util.find_spec("psycopg") is None:
+        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
+    try:
+        return await open_postgres(url, unfinished=unfinished)
+    except ArgumentError:
+        raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
+    except LedgerUnavailable as error:
+        causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
+        raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error
+
+
+async def placed(
+    settings: Settings, engine: SqlEngine, opened: AsyncExitStack
+) -> tuple[Committed, Callable[[], Awaitable[object]]]:
+    """This server's place at the ledger, given up with `opened`, and what makes commits known.
+
+    A ledger in a file is for one server. One in PostgreSQL is shared by servers that share an index, too.
+    Raises SettingMissing when there is no place, LedgerUnavailable.
+    """
+    if not isinstance(engine, PostgresEngine):
+        if lock := _hold_file(settings):
+            opened.callback(lock.release)
+        return Committed(), asyncio.Event().wait
+    from recalld_server.adapters.sql.courier import Courier  # psycopg is there, as the engine is
+
+    courier = Courier(engine.address, alone=settings.index == EMBEDDED)
+    committed = Committed(courier.announce)
+    opened.push_async_callback(courier.close)
+    await courier.start(committed.wake, committed.wake_all)
+    return committed, courier.lost
+
+
+async def open_embedder(settings: Settings, instruments: Instruments) -> Embedder:
+    """The embedder the settings name. Raises SettingMissing, EmbedderUnavailable."""
+    if settings.embedder == "minilm":
+        return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(names.BATCH, texts))
+    if settings.embedder == "openai":
+        lacking = [name for name in ("url", "key", "model") if not getattr(settings, f"embedder_{name}")]
+        if lacking:
+            variables = ", ".join(f"RECALLD_EMBEDDER_{name.upper()}" for name in lacking)
+            raise SettingMissing(f"RECALLD_EMBEDDER=openai needs {variables}; any word will do as an unused key.")
+        from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
+
+        return await OpenAiEmbedder.start(
+            base_url=settings.embedder_url,
+            api_key=settings.embedder_key,
+            model=settings.embedder_model,
+            dimension=settings.embedder_dimension or None,
+        )
+    raise SettingMissing(f"RECALLD_EMBEDDER is {settings.embedder!r}; allowed: minilm, openai.")

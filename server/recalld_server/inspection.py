@@ -1,0 +1,196 @@
+"""`recalld serve --check`: would a server start with these settings, and if not, why not?
+
+Nothing is made or changed: no folder, no ledger, no migration, no index; SQLite alone may leave its side files. Each
+check stands alone, so that one look tells everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from filelock import FileLock, Timeout
+
+from recalld_server.adapters.ledger.state import LedgerState, ledger_state
+from recalld_server.app import refuse_open
+from recalld_server.domain.errors import RecalldError, SettingMissing
+from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
+from recalld_server.rpc.tls import credentials
+from recalld_server.settings import Settings
+from recalld_server.telemetry.instruments import Instruments
+from recalld_server.telemetry.setup import check_protocol, wanted
+
+WITHIN = 10.0  # seconds for each check
+REACHED = 3.0  # seconds for a connection
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, in words for the operator. They hold no secret."""
+
+    subject: str
+    good: bool
+    words: str
+
+
+@dataclass(slots=True)
+class Inspection:
+    """The checks, in the order of `findings`; the ledger's state is what later checks go by."""
+
+    settings: Settings
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _state: LedgerState | None = None
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """One finding a check. Takes WITHIN seconds for each at most."""
+        checks: dict[str, Callable[[], Awaitable[str]]] = {
+            "data folder": self._data_folder,
+            "ledger": self._ledger,
+            "index": self._index,
+            "embedder": self._embedder,
+            "tls": self._tls,
+            "address": self._address,
+            "ports": self._ports,
+            "telemetry": self._telemetry,
+        }
+        for subject, check in checks.items():
+            yield await _finding(subject, check())
+
+    async def _data_folder(self) -> str:
+        folder = self.settings.data_dir
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+        if not there.is_dir():
+            raise SettingMissing(f"{folder}: {there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise SettingMissing(f"{folder}: this user may not write in {there}")
+        if there != folder:
+            return f"{folder}, made at the first start"
+        if (folder / "lock").exists():
+            try:
+                with FileLock(folder / "lock", timeout=0):
+                    pass
+            except Timeout:
+                raise SettingMissing(f"{folder} is in use by another recalld") from None
+        return f"{folder}, writable and free"
+
+    async def _ledger(self) -> str:
+        path = ledger_file(self.settings)
+        name = str(path) if path else f"postgresql://{ledger_server(self.settings.ledger)}"
+        try:
+            self._state = await asyncio.to_thread(ledger_state, path or self.settings.ledger)
+        except RecalldError as error:
+            raise SettingMissing(f"{name}: {error}") from None
+        if self._state.version is None:
+            return f"{name}, made at the first start"
+        migrates = "" if self._state.current else ", which the next start brings up to date"
+        return f"{name}, version {self._state.version}{migrates}"
+
+    async def _index(self) -> str:
+        index_opener(self.settings)  # refuses what is no index of this version
+        if self.settings.index == EMBEDDED:
+            return "embedded, in the data folder"
+        name = shown(self.settings.index)
+        for host, port in endpoints(self.settings.index):
+            try:
+                async with asyncio.timeout(REACHED):
+                    _, writer = await asyncio.open_connection(host, port)
+            except (OSError, TimeoutError):
+                raise SettingMissing(f"{name}: nothing answers at {host}:{port}") from None
+            writer.close()
+        return f"{name}, reachable"
+
+    async def _embedder(self) -> str:
+        embedder = await open_embedder(self.settings, Instruments())
+        try:
+            await embedder.embed(["Is a check"], urgent=True)
+            lacking = (self._state.models if self._state else frozenset()) - {embedder.model}
+            if lacking:
+                raise SettingMissing(
+                    f"the ledger names the model {', '.join(sorted(lacking))}; configured: {embedder.model}"
+                )
+            return f"{self.settings.embedder}, model {embedder.model}, {embedder.dimension} dimensions"
+        finally:
+            await embedder.close()
+
+    async def _tls(self) -> str:
+        settings = self.settings
+        if credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca) is None:
+            return "none"
+        return f"{settings.tls_cert}" + (", callers show certificates too" if settings.tls_client_ca else "")
+
+    async def _address(self) -> str:
+        refuse_open(self.settings, keys=self._state is None or self._state.keyed)
+        if self._state is None:
+            return f"{self.settings.host}, if the ledger has keys"
+        return f"{self.settings.host}, {'with keys' if self._state.keyed else 'this machine only until a key is made'}"
+
+    async def _ports(self) -> str:
+        wished = {"gRPC": self.settings.grpc_port, "HTTP": self.settings.http_port}
+        with ExitStack() as held:  # both at once: they must differ
+            for name, port in wished.items():
+                held.enter_context(closing(_listening(name, self.settings.host, port)))
+        return ", ".join(f"{name} {port or 'any'}" for name, port in wished.items()) + ", free"
+
+    async def _telemetry(self) -> str:
+        signals = [name for name in ("TRACES", "METRICS") if wanted(self.environ, name)]
+        if signals:
+            check_protocol(self.environ)
+        return f"{' and '.join(signals).lower()} by OTLP" if signals else "/metrics only"
+
+
+async def _finding(subject: str, check: Awaitable[str]) -> Finding:
+    try:
+        async with asyncio.timeout(WITHIN):
+            return Finding(subject, True, await check)
+    except TimeoutError:
+        return Finding(subject, False, f"no answer within {WITHIN:.0f} s")
+    except RecalldError as error:
+        detail = f" ({error.metadata['detail']})" if "detail" in error.metadata else ""
+        return Finding(subject, False, f"{error}{detail}")
+    except ValueError as error:
+        return Finding(subject, False, str(error))
+
+
+def shown(place: str) -> str:
+    """A path as it is; a URL without its password and its query, which may hold one too."""
+    if "://" not in place:
+        return place
+    parts = urlsplit(place)
+    user = f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def endpoints(url: str) -> list[tuple[str, int]]:
+    """Where `weaviate://host:8080?grpc_port=50051` must answer. Raises ValueError for what is none."""
+    try:
+        parts = urlsplit(url)
+        grpc_port = int(parse_qs(parts.query).get("grpc_port", ["50051"])[0])
+        host, port = parts.hostname, parts.port or 8080
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError(f"{shown(url)}: not a URL like weaviate://host:8080?grpc_port=50051")
+    return [(host, port), (host, grpc_port)]
+
+
+def _listening(name: str, host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65_535:  # the system would take it without its higher bits
+        raise SettingMissing(f"{name} port {port} is none; allowed: 0 to 65535, 0 for a free one")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise SettingMissing(f"{name}: {host}:{port} is no address: {error}") from None
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1)
+    except OSError:
+        listening.close()
+        raise SettingMissing(f"{name} port {port} on {host} can't be had; another program may listen there") from None
+    return listening
