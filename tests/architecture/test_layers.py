@@ -71,6 +71,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
                 "weaviate",
                 "adapters.index.weaviate",
                 "domain.analysis",
+                "domain.errors",
                 "domain.memory",
                 "domain.question",
                 "domain.revision",

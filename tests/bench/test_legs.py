@@ -74,11 +74,12 @@ def test_an_index_in_use_is_left_alone(node: Node) -> None:
 
 @pytest.mark.needs_weaviate
 def test_an_index_that_is_not_there_is_told_in_one_line() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and does not listen
-        port = taken.getsockname()[1]
-        told = refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={port}")
-    assert "can't be reached" in told
+    with socket.socket() as http, socket.socket() as grpc:
+        for taken in (http, grpc):
+            taken.bind(("127.0.0.1", 0))  # and does not listen
+        port, other = http.getsockname()[1], grpc.getsockname()[1]
+        assert "can't be reached" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={other}")
+        assert "--index must be" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={port}")
     assert "--index must be" in refused("--index", "http://127.0.0.1:1")
 
 

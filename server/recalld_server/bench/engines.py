@@ -73,7 +73,7 @@ async def _ledger(url: str) -> AsyncIterator[str]:
             finally:
                 await connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
     except psycopg.Error as error:
-        told = str(error).strip() if isinstance(error, psycopg.OperationalError) else type(error).__name__
+        told = str(error).partition("\n")[0] if isinstance(error, psycopg.OperationalError) else type(error).__name__
         raise BenchError(f"--ledger can't be used: {told}") from None
 
 
