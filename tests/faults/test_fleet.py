@@ -23,7 +23,7 @@ from recalld.v1 import memory_service_pb2 as pb
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 
 WRITERS, READERS = 40, 24
-STEP = 100  # adds between one blow and the next
+STEP = 40  # adds between one blow and the next
 ALLOWED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
@@ -132,7 +132,6 @@ def test_a_server_and_a_node_die_under_load_and_nothing_is_lost(
         time.sleep(0.1)
     for server in servers:
         server.stop()
-    for node in nodes:
-        done = recalld("doctor", "--ledger", postgres_url, "--index", place(node), "--data-dir", tmp_path / "doctor")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert f"{len(load.live)} memories, {len(load.live)} index entries, 0 pending" in done.stdout
+    done = recalld("doctor", "--ledger", postgres_url, "--index", place(nodes[2]), "--data-dir", tmp_path / "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(load.live)} memories, {len(load.live)} index entries, 0 pending, 0 missing" in done.stdout
