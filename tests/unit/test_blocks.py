@@ -28,7 +28,8 @@ def alive(blocks: Blocks, key: Key = ALICE) -> list[int]:
         assert held.ids == tuple(f"m{row}" for row in held.rows)
         assert np.array_equal(held.vectors[:, 0], held.rows)
         asked = np.unique(np.append(held.rows, 7)).astype(np.uint32)
-        counts = held.words.counts(asked)
+        rows, counts = held.words.counts(asked)
+        assert np.array_equal(rows, np.arange(len(held)))
         assert np.array_equal(counts, (held.rows[:, None] == asked).astype(int) + (asked == 7))
         assert len(held) <= BLOCK
         found.extend(held.rows[held.until != DEAD].tolist())

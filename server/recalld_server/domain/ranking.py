@@ -158,7 +158,9 @@ def rank(
     score = np.round(score, 6)
     matched = _share(counts > 0, idf)
     results = pool.eligible & (matched > 0) if mode is Mode.KEYWORD else pool.eligible
-    order = np.array(sorted(np.flatnonzero(results).tolist(), key=lambda i: (-score[i], pool.ids[i])), dtype=np.int64)
+    by_id = sorted(np.flatnonzero(results).tolist(), key=pool.ids.__getitem__)  # equal scores stay in this order
+    order = np.array(by_id, dtype=np.int64)
+    order = order[np.argsort(-score[order], kind="stable")]
     return Ranking(
         order=order,
         score=score,

@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, bindpar
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import (
     AT_ONCE,
-    features_of,
     inside,
     live_at,
     pinned,
@@ -27,20 +26,22 @@ from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import Features, Generation
+from recalld_server.domain.vectors import UInt32Array
 
 Key = tuple[str, str, int, int]  # project, memory id, text revision, generation
-CACHED = 32_768  # rows; about 1.2 kB each with 384 dimensions
+Cached = tuple[UInt32Array, bytes]  # terms, and the vector as float32
+CACHED = 20_000  # rows; about 1.9 kB each with 384 dimensions
 
 
 class FeatureCache:
-    """A bounded LRU of features in their stored form. They never change under their key, so nothing goes stale."""
+    """A bounded LRU of features, as a pool takes them. They never change under their key, so nothing goes stale."""
 
     def __init__(self, capacity: int = CACHED) -> None:
         self._capacity = capacity
-        self._rows: OrderedDict[Key, tuple[bytes, bytes]] = OrderedDict()
+        self._rows: OrderedDict[Key, Cached] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[bytes, bytes]]:
+    def get(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Cached]:
         """Terms and vector of each key that has features; one query for what is not cached."""
         with self._lock:
             found = {key: row for key, row in zip(keys, map(self._rows.get, keys), strict=True) if row is not None}
@@ -72,12 +73,13 @@ _LOAD = select(t.features.c.memory_id, t.features.c.text_revision, t.features.c.
 )
 
 
-def _load(connection: Connection, keys: Sequence[Key]) -> Iterable[tuple[Key, tuple[bytes, bytes]]]:
+def _load(connection: Connection, keys: Sequence[Key]) -> Iterable[tuple[Key, Cached]]:
     project, _, _, generation = keys[0]
     for start in range(0, len(keys), AT_ONCE):
         at = [(key[1], key[2]) for key in keys[start : start + AT_ONCE]]
         for id, revision, terms, vector in connection.execute(_LOAD, {"p": project, "g": generation, "at": at}).all():
-            yield (project, id, revision, generation), (terms, vector)
+            wide = np.frombuffer(vector, "<f2").astype(np.float32).tobytes()
+            yield (project, id, revision, generation), (np.frombuffer(terms, "<u4"), wide)
 
 
 _ROW = (
@@ -138,7 +140,6 @@ def pool(
     now: int,
     window: int,
 ) -> Pool:
-    _refuse_moved(connection, access, generation)
     narrowed = scope.narrowed(access.pin)
     named = set(ids)
     rows: Sequence[Row[Any]] = ()
@@ -147,7 +148,10 @@ def pool(
         limits = {"ids": list(ids), "now": now, "window": window, **who(replace(access, pin=narrowed))}
         # A row near two candidates comes twice; telling them apart by id costs a tenth of DISTINCT over all columns.
         rows = list({row[0]: row for row in connection.execute(statement, limits).all()}.values())
-    return _assembled(connection, cache, access.project, generation, rows, named)
+    found = _assembled(connection, cache, access.project, generation, rows, named)
+    if not named or np.count_nonzero(found.candidate) < len(named):
+        _refuse_moved(connection, access, generation)
+    return found
 
 
 def snapshot(
@@ -175,7 +179,10 @@ _GENERATION = select(t.projects.c.generation).where(t.projects.c.project == bind
 
 
 def _refuse_moved(connection: Connection, access: Access, generation: Generation) -> None:
-    """After a switch the features of the generation before go: a query must begin again with the new one."""
+    """After a switch entries and features of the generation before go: a query must begin again with the new one.
+
+    Where all it named were found, nothing of the old one has gone yet.
+    """
     if connection.execute(_GENERATION, {"p": access.project}).scalar() != generation.name:
         raise GenerationMoved
 
@@ -187,7 +194,8 @@ def features(
         inside(access), t.revisions.c.seq_to.is_(None), t.revisions.c.memory_id.in_(list(ids))
     )
     keys = [(access.project, id, revision, generation.number) for id, revision in connection.execute(statement)]
-    return {key[1]: features_of(*row) for key, row in cache.get(connection, keys).items()} if keys else {}
+    found = cache.get(connection, keys) if keys else {}
+    return {key[1]: Features(terms, np.frombuffer(vector, np.float32)) for key, (terms, vector) in found.items()}
 
 
 def _assembled(
@@ -206,7 +214,7 @@ def _assembled(
     columns = zip(*rows, strict=True) if rows else ((),) * (len(_ROW) + 1)
     ids, _, conversations, positions, ordinals, speakers, events, said, created, eligible = columns
     features = [found[key] for key in keys if key in found]
-    vectors = np.frombuffer(b"".join([vector for _, vector in features]), "<f2").astype(np.float32)
+    vectors = np.frombuffer(b"".join([vector for _, vector in features]), np.float32)
     dates = [event or said or create for event, said, create in zip(events, said, created, strict=True)]
     codes = {conversation: code for code, conversation in enumerate(dict.fromkeys(conversations))}
     return Pool(
@@ -218,7 +226,7 @@ def _assembled(
         ordinal=np.array(ordinals, np.int64),
         speaker=speakers,
         date=np.array(dates, np.int64),
-        terms=tuple(np.frombuffer(terms, "<u4") for terms, _ in features),
+        terms=tuple([terms for terms, _ in features]),
         vectors=vectors.reshape(len(ids), generation.dimension),
     )
 

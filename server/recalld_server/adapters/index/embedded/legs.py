@@ -37,10 +37,10 @@ class KeywordLeg:
         words = block.words
         self._rows += int(np.count_nonzero(meant))
         self._length += int(words.lengths @ meant)
-        counts = words.counts(self._terms)
-        hits = np.flatnonzero(counts.any(axis=1) & meant)
+        hits, counts = words.counts(self._terms)
+        inside = meant[hits]
+        hits, counts = hits[inside], counts[inside]
         if len(hits):
-            counts = counts[hits]
             self._with_term += np.count_nonzero(counts, axis=0)
             self._counts.append(counts)
             self._lengths.append(words.lengths[hits])

@@ -31,14 +31,16 @@ class Words:
         """Bytes."""
         return self.terms.nbytes + self.places.nbytes + self.lengths.nbytes
 
-    def counts(self, asked: UInt32Array) -> Int64Array:
-        """How often each of the q distinct terms asked for stands in each row: (n, q)."""
+    def counts(self, asked: UInt32Array) -> tuple[Int64Array, Int64Array]:
+        """The rows with any of the q distinct terms asked for, (h,), and how often each term stands there: (h, q)."""
         n, q = len(self.lengths), len(asked)
         first, end = (np.searchsorted(self.terms, asked, side).tolist() for side in ("left", "right"))
-        cells = [self.places[a:b] * q + column for column, (a, b) in enumerate(zip(first, end, strict=True)) if b > a]
-        if not cells:
-            return np.zeros((n, q), np.int64)
-        return np.bincount(np.concatenate(cells), minlength=n * q).reshape(n, q)
+        found = [(self.places[a:b], column) for column, (a, b) in enumerate(zip(first, end, strict=True)) if b > a]
+        if not found:
+            return np.empty(0, np.int64), np.empty((0, q), np.int64)
+        cells = np.bincount(np.concatenate([places * q + column for places, column in found]), minlength=n * q)
+        rows = np.flatnonzero(np.bincount(np.concatenate([places for places, _ in found])))
+        return rows, cells.reshape(n, q)[rows]
 
     def joined(self, later: Words) -> Words:
         """These rows followed by others."""
