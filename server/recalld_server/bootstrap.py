@@ -18,6 +18,7 @@ from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.removals import SqlRemovals
+from recalld_server.adapters.ledger.turns import SqlTurns
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
@@ -183,8 +184,10 @@ async def _wired(
     projects = SqlProjects(engine, clock)
     add = Add(ledger, projects, RulesExtractor(), features, writer, clock, ids)
     operations, exports = SqlOperations(engine, clock), SqlExports(engine, clock)
+    turns = SqlTurns(engine, clock, "reconciling")
     if not isinstance(engine, PostgresEngine) or settings.index == EMBEDDED:
         await operations.free()  # this server has the ledger to itself: whoever had a lease is gone
+        await turns.free()
     build = Build(
         ledger,
         SqlGenerations(engine, clock),
@@ -215,7 +218,7 @@ async def _wired(
         levels=levels,
         readiness=Readiness(ledger, index, features, projector, clock),
         projector=projector,
-        reconciler=Reconciler(ledger, index, projector, examiner, clock) if settings.index != EMBEDDED else None,
+        reconciler=Reconciler(ledger, index, projector, examiner, turns, clock) if settings.index != EMBEDDED else None,
         examiner=examiner,
         writer=writer,
         tokens=Tokens(*await ledger.identity()),

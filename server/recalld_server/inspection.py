@@ -12,13 +12,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from recalld_server.adapters.ledger.state import LedgerState, ledger_state
 from recalld_server.app import refuse_open
-from recalld_server.domain.errors import RecalldError, SettingMissing
+from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
 from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
 from recalld_server.rpc.tls import credentials
 from recalld_server.settings import Settings
@@ -26,7 +26,6 @@ from recalld_server.telemetry.instruments import Instruments
 from recalld_server.telemetry.setup import check_protocol, wanted
 
 WITHIN = 10.0  # seconds for each check
-REACHED = 3.0  # seconds for a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,16 @@ class Inspection:
             raise SettingMissing(f"{folder}: this user may not write in {there}")
         if there != folder:
             return f"{folder}, made at the first start"
-        if (folder / "lock").exists():
-            try:
-                with FileLock(folder / "lock", timeout=0):
-                    pass
-            except Timeout:
-                raise SettingMissing(f"{folder} is in use by another recalld") from None
+        _refuse_taken(folder / "lock", str(folder))
         return f"{folder}, writable and free"
 
     async def _ledger(self) -> str:
-        path = ledger_file(self.settings)
-        name = str(path) if path else f"postgresql://{ledger_server(self.settings.ledger)}"
+        file, url = ledger_file(self.settings), self.settings.ledger
+        name = str(file) if file else f"postgresql://{ledger_server(url)}"
+        if file and url != EMBEDDED:
+            _refuse_taken(file.with_name(file.name + ".lock"), name)
         try:
-            self._state = await asyncio.to_thread(ledger_state, path or self.settings.ledger)
+            self._state = await asyncio.to_thread(ledger_state, file or url)
         except RecalldError as error:
             raise SettingMissing(f"{name}: {error}") from None
         if self._state.version is None:
@@ -91,18 +87,20 @@ class Inspection:
         return f"{name}, version {self._state.version}{migrates}"
 
     async def _index(self) -> str:
-        index_opener(self.settings)  # refuses what is no index of this version
+        opening = index_opener(self.settings)
         if self.settings.index == EMBEDDED:
             return "embedded, in the data folder"
-        name = shown(self.settings.index)
-        for host, port in endpoints(self.settings.index):
-            try:
-                async with asyncio.timeout(REACHED):
-                    _, writer = await asyncio.open_connection(host, port)
-            except (OSError, TimeoutError):
-                raise SettingMissing(f"{name}: nothing answers at {host}:{port}") from None
-            writer.close()
-        return f"{name}, reachable"
+        index = await opening()
+        try:
+            await index.breaks()
+        except IndexUnavailable:
+            raise SettingMissing(
+                f"{self.settings.index}: can't be reached, refuses the key, or has nodes that are not healthy; "
+                "a server would start and refuse searches"
+            ) from None
+        finally:
+            await index.close()
+        return f"{self.settings.index}, reachable"
 
     async def _embedder(self) -> str:
         embedder = await open_embedder(self.settings, Instruments())
@@ -156,26 +154,14 @@ async def _finding(subject: str, check: Awaitable[str]) -> Finding:
         return Finding(subject, False, str(error))
 
 
-def shown(place: str) -> str:
-    """A path as it is; a URL without its password and its query, which may hold one too."""
-    if "://" not in place:
-        return place
-    parts = urlsplit(place)
-    user = f"{parts.username}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def endpoints(url: str) -> list[tuple[str, int]]:
-    """Where `weaviate://host:8080?grpc_port=50051` must answer. Raises ValueError for what is none."""
+def _refuse_taken(lock: Path, name: str) -> None:
+    if not lock.exists():
+        return
     try:
-        parts = urlsplit(url)
-        grpc_port = int(parse_qs(parts.query).get("grpc_port", ["50051"])[0])
-        host, port = parts.hostname, parts.port or 8080
-    except ValueError:
-        host = None
-    if not host:
-        raise ValueError(f"{shown(url)}: not a URL like weaviate://host:8080?grpc_port=50051")
-    return [(host, port), (host, grpc_port)]
+        with FileLock(lock, timeout=0):
+            pass
+    except Timeout:
+        raise SettingMissing(f"{name} is in use by another recalld") from None
 
 
 def _listening(name: str, host: str, port: int) -> socket.socket:

@@ -64,6 +64,23 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "commits are measured without what goes before them",
     ),
     ("bench", "domain.errors"): "a ledger that can't be used is no fault of the measurement",
+    **dict.fromkeys(
+        [
+            ("bench.legs", name)
+            for name in (
+                "weaviate",
+                "adapters.index.weaviate",
+                "domain.analysis",
+                "domain.errors",
+                "domain.memory",
+                "domain.question",
+                "domain.revision",
+                "domain.vectors",
+            )
+        ],
+        "what a search asks of the engine, asked without the service",
+    ),
+    ("bench.engines", "psycopg"): "a measured ledger has a schema of its own",
     ("bench.overload", "grpc"): "a flood must cost its sender as little as can be: bytes in, bytes out",
     ("bench.overload", "google.rpc"): "refusals are counted whole or not",
     ("rpc.commands", "numpy"): "the vector of an imported memory leaves the wire as what the domain takes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
+from recalld_server.adapters.ledger.turns import SqlTurns
 from recalld_server.bootstrap import Recalld
-from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.errors import IndexUnavailable, LeaseLost
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import Index, Nominations
+from recalld_server.usecases import reconciler
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.projector import Projector
@@ -60,9 +63,14 @@ class World:
         self.recalld = recalld
         self.clock = clock
         self.index = Forgetful(recalld.index)
-        projector = Projector(recalld.ledger, self.index, clock)
         self.examiner = Examiner(recalld.ledger, self.index)
-        self.reconciler = Reconciler(recalld.ledger, self.index, projector, self.examiner, clock)
+        self.turns = SqlTurns(recalld.ledger._engine, clock, "reconciling")
+        self.reconciler = self.another()
+
+    def another(self) -> Reconciler:
+        """That of another server."""
+        projector = Projector(self.recalld.ledger, self.index, self.clock)
+        return Reconciler(self.recalld.ledger, self.index, projector, self.examiner, self.turns, self.clock)
 
     async def keep(self, *texts: str) -> list[str]:
         said = [Message("user", text) for text in texts]
@@ -151,3 +159,64 @@ async def test_an_engine_that_breaks_off_again_is_looked_at_again(world: World) 
     before = len(world.index.renewed)
     await world.reconciler.look()
     assert len(world.index.renewed) > before
+
+
+async def test_one_of_many_servers_mends(world: World) -> None:
+    """All see the outage; the second to come finds a turn that began before it looked, and the third none."""
+    await world.keep("one", "two")
+    servers = [world.reconciler, *(world.another() for _ in range(3))]
+    for server in servers:
+        await server.look()
+    world.clock.time += 5 * SECOND
+    world.index.outages += 1
+    before = (await world.turns.stand()).taken
+    for server in servers:
+        assert await world.turns.take(10) is not None  # somebody else is at it
+        await server.look()
+        await world.turns.end((await world.turns.stand()).taken, None)
+    assert world.index.renewed == []
+    for server in servers:
+        await server.look()
+        await server.look()
+    assert (await world.turns.stand()).taken == before + len(servers) + 1
+    assert len(world.index.renewed) == 2
+
+
+async def test_a_turn_of_a_server_that_looked_later_mends_nothing_for_the_others(world: World) -> None:
+    """It went back less far: it was there for a moment only."""
+    await world.keep("one", "two")
+    await world.reconciler.look()
+    world.index.outages += 1
+    world.clock.time += MARGIN
+    await world.turns.take(10)
+    await world.reconciler.look()
+    await world.turns.end(2, None)
+    await world.another().look()
+    assert world.index.renewed == []
+    await world.reconciler.look()
+    assert len(world.index.renewed) == 2
+
+
+async def test_a_server_that_lost_its_turn_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "BEAT", 0.01)
+    await world.keep("one")
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def breaks_off(*arguments: Any) -> bool:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return True
+
+    monkeypatch.setattr(world.reconciler, "_mended", breaks_off)
+    looking = asyncio.create_task(world.reconciler.look())
+    await begun.wait()
+    world.clock.time += 20 * SECOND
+    while await world.turns.take(15) is None:
+        await asyncio.sleep(0)
+        world.clock.time += 20 * SECOND
+    with pytest.raises(LeaseLost):
+        await looking
+    assert ended.is_set()

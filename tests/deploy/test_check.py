@@ -14,12 +14,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from tests.weaviate_node import Node
 
 from recalld import testing
 from recalld_server import inspection
 from recalld_server.adapters.ledger.store import HEAD
-from recalld_server.adapters.sql.glance import glance
-from recalld_server.domain.errors import LedgerUnavailable, RecalldError, SettingMissing
 from recalld_server.settings import Settings
 
 SUBJECTS = ["data folder", "ledger", "index", "embedder", "tls", "address", "ports", "telemetry"]
@@ -145,13 +145,9 @@ def test_a_setting_that_can_not_be_read(name: str, value: str, words: str) -> No
 @pytest.mark.parametrize(
     ("given", "env", "subject", "words"),
     [
-        (
-            {"ledger": f"oracle://me:{SECRET}@host"},
-            {},
-            "ledger",
-            "--ledger must be embedded, the path of",
-        ),
-        ({"index": "elsewhere"}, {}, "index", "--index must be embedded or weaviate://"),
+        ({"ledger": f"oracle://me:{SECRET}@host"}, {}, "ledger", "--ledger must be embedded, the path"),
+        ({"ledger": f"postgresql://me:{SECRET}@host:port/db"}, {}, "ledger", "not of the form"),
+        ({"index": "elsewhere"}, {}, "index", "--index must be embedded or"),
         ({"embedder": "magic"}, {}, "embedder", "allowed: minilm, openai"),
         ({"embedder": "openai"}, {}, "embedder", "RECALLD_EMBEDDER_URL"),
         ({"tls_cert": "none.pem"}, {}, "tls", "both --tls-cert and --tls-key"),
@@ -195,6 +191,10 @@ def newer(folder: Path) -> None:
     edit(folder, "UPDATE alembic_version SET version_num = '9999'")
 
 
+def unfinished(folder: Path) -> None:
+    edit(folder, "UPDATE ledger SET unfinished = 1")
+
+
 def another_programs(folder: Path) -> None:
     edit(folder, "DROP TABLE alembic_version")
 
@@ -211,6 +211,7 @@ def garbage(folder: Path) -> None:
     ("change", "subject", "words"),
     [
         (newer, "ledger", "its version 9999 is newer than this program's"),
+        (unfinished, "ledger", "a copy that is not finished"),
         (another_programs, "ledger", "its tables are another program's"),
         (garbage, "ledger", "not a database"),
         (of_another_model, "embedder", "the ledger names the model other; configured: minilm-l6-v2-int8"),
@@ -245,42 +246,37 @@ def test_an_endpoint_that_does_not_answer(tmp_path: Path) -> None:
     assert "can't be reached" in found["embedder"][1]
 
 
-async def test_a_remote_index_is_knocked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "check_engine", lambda settings, name: None)
-
-    async def look(http: int, grpc: int) -> inspection.Finding:
-        url = f"weaviate://me:{SECRET}@127.0.0.1:{http}?grpc_port={grpc}&key={SECRET}"
-        found = inspection.Inspection(Settings(index=url), {}).findings()
-        index = next(each for each in [finding async for finding in found] if each.subject == "index")
-        assert SECRET not in index.words
-        return index
-
-    with closing(socket.create_server(("127.0.0.1", 0))) as one, closing(socket.create_server(("127.0.0.1", 0))) as two:
-        http, grpc = one.getsockname()[1], two.getsockname()[1]
-        assert (await look(http, grpc)).good
-        two.close()
-        missing = await look(http, grpc)
-        assert (missing.good, missing.words) == (
-            False,
-            f"weaviate://me@127.0.0.1:{http}: nothing answers at 127.0.0.1:{grpc}",
-        )
+def test_a_remote_index_that_does_not_answer(tmp_path: Path) -> None:
+    url = "weaviate://127.0.0.1:1?grpc_port=2"
+    found = checked(data_dir=tmp_path, index=url, index_key=SECRET)
+    assert wrong(found) == {"index"}
+    assert found["index"][1].startswith(f"{url}: can't be reached")
 
 
-@pytest.mark.parametrize("url", ["weaviate://", "weaviate://h:x", "weaviate://h?grpc_port=x"])
-def test_a_url_of_an_index_that_is_none(url: str) -> None:
-    with pytest.raises(ValueError, match="not a URL like"):
-        inspection.endpoints(url)
+@pytest.mark.parametrize("query", ["", f"?password={SECRET}"])
+def test_a_remote_ledger_that_does_not_answer(query: str, tmp_path: Path) -> None:
+    found = checked(data_dir=tmp_path, ledger=f"postgresql://u:{SECRET}@127.0.0.1:1/db{query}")
+    assert wrong(found) == {"ledger"}
+    assert found["ledger"][1].startswith("postgresql://127.0.0.1:1/db: connection failed")
 
 
-@pytest.mark.parametrize(
-    ("url", "error"),
-    [
-        (f"postgresql://u:{SECRET}@127.0.0.1:1/db", RecalldError),  # nobody there, or no driver here
-        (f"postgresql://u:{SECRET}@127.0.0.1:port/db", SettingMissing),
-    ],
-)
-def test_a_remote_ledger_that_can_not_be_reached(url: str, error: type[RecalldError]) -> None:
-    with pytest.raises(error) as raised:
-        glance(url, lambda connection: None)
-    assert SECRET not in str(raised.value)
-    assert isinstance(raised.value, (LedgerUnavailable, SettingMissing))
+def test_a_ledger_in_a_file_elsewhere(used: Path, tmp_path: Path) -> None:
+    shutil.copy(used / "ledger.db", tmp_path / "other.db")
+    settings = {"data_dir": tmp_path / "data", "ledger": str(tmp_path / "other.db")}
+    assert checked(**settings)["ledger"] == ("ok", f"{tmp_path / 'other.db'}, version {HEAD}")
+    with FileLock(tmp_path / "other.db.lock"):
+        found = checked(**settings)
+    assert found["ledger"] == ("WRONG", f"{tmp_path / 'other.db'} is in use by another recalld")
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.needs_weaviate
+def test_a_fleet_that_is_there(postgres_url: str, weaviate: Node, tmp_path: Path) -> None:
+    index = f"weaviate://127.0.0.1:{weaviate.ports.http}?grpc_port={weaviate.ports.grpc}"
+    found = checked(data_dir=tmp_path, ledger=postgres_url, index=index)
+    assert wrong(found) == set()
+    assert found["ledger"][1].endswith(f", version {HEAD}")
+    assert found["index"][1] == f"{index}, reachable"
+    found = checked(data_dir=tmp_path, ledger=f"{postgres_url.partition('?')[0]}_none", index=index)
+    assert wrong(found) == {"ledger"}
+    assert "does not exist" in found["ledger"][1]

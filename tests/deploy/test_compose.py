@@ -135,3 +135,18 @@ def test_what_is_mounted_is_what_is_named() -> None:
     dashboard = environment(WATCHED["services"]["grafana"])["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert dashboard in targets
     assert dashboard.startswith(provider["options"]["path"] + "/")
+
+
+def test_the_page_names_what_is_there() -> None:
+    page = (DEPLOY / "README.md").read_text()
+    commands = [line for line in page.splitlines() if line.startswith("docker compose ")]
+    assert len(commands) >= 6
+    for command in commands:
+        for file in re.findall(r"-f (\S+)", command):
+            assert (ROOT / file).is_file()
+    table = re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+    named = {name.rstrip("/") for line in table for name in re.findall(r"`([^`]+)`", line)}
+    assert named == {path.name for path in DEPLOY.iterdir()} - {"README.md"}
+    variables = set(re.findall(r"^export (\w+)=", page, re.MULTILINE))
+    files = "\n".join((DEPLOY / file).read_text() for file in FILES)
+    assert variables == set(re.findall(r"\$\{(\w+):\?", files))

@@ -28,6 +28,7 @@ NOT_RUN = {
     "pip install": "tests/packaging installs the wheel, and .ci/run runs both set-up lines in a fresh environment",
     "recalld serve": "the server of this test is started that way by recalld.testing",
     "recalld bench": "takes minutes or needs data that is not part of the project; tests/bench runs it in small",
+    "recalld migrate": "needs both engines; tests/cli moves a ledger",
     "pytest": "this is pytest",
     "recalld keys revoke": "KEY_ID stands for an id of the list; tests/cli revokes a real one",
 }

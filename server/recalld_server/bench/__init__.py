@@ -52,17 +52,25 @@ def measure_load(
     callers: Annotated[str, typer.Option(help=f"Concurrent callers, up to {MOST_CALLERS}.")] = "1,8,64",
     seconds: Annotated[float, typer.Option(help="Time for each figure.")] = 5.0,
     import_texts: Annotated[int, typer.Option(help="Texts for the rate of embedded imports; 0 leaves it out.")] = 2000,
+    index: Annotated[
+        str, typer.Option(help="embedded, or weaviate://HOST:PORT?grpc_port=PORT without a project `default`.")
+    ] = "embedded",
+    ledger: Annotated[
+        str, typer.Option(help="embedded, or postgresql://user:password@host:port/database, in schemas of its own.")
+    ] = "embedded",
     as_json: AsJson = False,
 ) -> None:
     """Time of add, get, search and stream at several sizes, each on a server of its own in a new folder.
 
     The server is one process and this is the one client process; on one machine they share its processors. Vectors are
     made for the fill, not embedded. No question is asked twice, so that no cached embedding answers.
+    On Weaviate searches are measured beside its two legs alone as well; what was stored on an engine is removed again.
     """
     import asyncio
     import json
 
     from recalld_server.bench import load, tables
+    from recalld_server.bench.engines import Engines
 
     sizes = _numbers(memories, "--memories", MOST_MEMORIES)
     crowds = _numbers(callers, "--callers", MOST_CALLERS)
@@ -71,7 +79,7 @@ def measure_load(
     if not 0 <= import_texts <= MOST_MEMORIES:
         raise typer.BadParameter(f"must be 0 to {MOST_MEMORIES}", param_hint="--import-texts")
     with _clear_errors():
-        report = asyncio.run(load.run(sizes, crowds, seconds, import_texts, tables.say))
+        report = asyncio.run(load.run(sizes, crowds, seconds, import_texts, Engines(ledger, index), tables.say))
     if as_json:
         typer.echo(json.dumps(report.as_json()))
     else:

@@ -116,8 +116,11 @@ class Calls:
 
     async def search(self, caller: int) -> Sample:
         """Search inside the user of any memory."""
-        scope = Scope(user_id=self._population.user(self._any()))
-        return await _timed(self._search.Search, SearchRequest(query=next(self._questions), scope=scope, limit=LIMIT))
+        return await self.search_for(next(self._questions), self._population.user(self._any()))
+
+    async def search_for(self, question: str, user: str) -> Sample:
+        """Search inside a user."""
+        return await _timed(self._search.Search, SearchRequest(query=question, scope=Scope(user_id=user), limit=LIMIT))
 
     async def stream(self, caller: int) -> Sample:
         """StreamSearch inside the user of any memory, by the Python client, to the end."""
@@ -149,7 +152,7 @@ class Calls:
 
 async def measure(name: str, operation: Operation, callers: int, seconds: float) -> Measurement:
     """Let `callers` call, each as soon as its last call is answered, until `seconds` are over."""
-    await _together(callers, lambda caller: _repeat(operation, caller, WARM_UP))
+    await together(callers, lambda caller: _repeat(operation, caller, WARM_UP))
     samples: list[Sample] = []
     start = perf_counter()
 
@@ -157,7 +160,7 @@ async def measure(name: str, operation: Operation, callers: int, seconds: float)
         while perf_counter() - start < seconds:
             samples.append(await operation(caller))
 
-    await _together(callers, until_over)
+    await together(callers, until_over)
     return Measurement.of(name, callers, samples, perf_counter() - start)
 
 
@@ -166,7 +169,8 @@ async def _repeat(operation: Operation, caller: int, times: int) -> None:
         await operation(caller)
 
 
-async def _together(callers: int, work: Callable[[int], Awaitable[None]]) -> None:
+async def together(callers: int, work: Callable[[int], Awaitable[None]]) -> None:
+    """Let callers work side by side; the failure of one ends the others."""
     tasks = [asyncio.ensure_future(work(caller)) for caller in range(callers)]
     try:
         await asyncio.gather(*tasks)

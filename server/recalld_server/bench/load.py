@@ -1,7 +1,7 @@
 """How fast a server is: add, get, search and stream at several sizes and numbers of callers, and imports of texts.
 
-Each size has a server process of its own on loopback, with default settings and an empty folder; this process is the
-only client, and the two share the processors of the machine.
+Each size has a server process of its own on loopback, with default settings, an empty folder and, if asked for, other
+engines; this process is the only client, and they all share the processors of the machine.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recalld.testing import LocalServer, start_local
+from recalld.testing import LocalServer
 from recalld_server.bench.calls import Calls, Measurement, measure
 from recalld_server.bench.corpus import SEED, Corpus
+from recalld_server.bench.engines import EMBEDDED, Engines
 from recalld_server.bench.filling import Population, store
 from recalld_server.bootstrap import build
 from recalld_server.settings import Settings
+
+if TYPE_CHECKING:
+    from recalld_server.bench.legs import Asked, Beside
 
 EMBED_BATCH = 500  # texts in one call of the embedder alone: as many as an import puts into a transaction
 STATUS = Path("/proc")
@@ -49,13 +53,17 @@ class ImportRate:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Everything measured on one server. `resident` is MiB after the fill and at the end, None where not known."""
+    """Everything measured on one server. `resident` is MiB after the fill and at the end, None where not known.
+
+    `beside` has searches beside the legs of the engine alone, where the index is one that can be asked by itself.
+    """
 
     memories: int
     users: int
     fill_per_second: float
     resident: tuple[float | None, float | None]
     calls: Sequence[Measurement]
+    beside: Sequence[Beside]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +85,24 @@ class LoadReport:
         return {"processors": self.processors, "seconds": self.seconds, "import": imports, "sizes": sizes}
 
 
-async def run(sizes: Sequence[int], callers: Sequence[int], seconds: float, import_texts: int, say: Say) -> LoadReport:
+async def run(
+    sizes: Sequence[int], callers: Sequence[int], seconds: float, import_texts: int, engines: Engines, say: Say
+) -> LoadReport:
     """Measure one after the other; takes at least sizes x callers x 4 x seconds. Raises BenchError, ServerError."""
     texts = Corpus(SEED + 1).texts(import_texts)
     model, dimension, before = await embedder_alone(texts, say)
     imports = None
     if texts:
         say(f"importing the same {import_texts} texts")
-        imported = await import_rate(texts)
+        imported = await import_rate(texts, engines)
         _, _, after = await embedder_alone(texts, say)
         imports = ImportRate(import_texts, imported, max(before, after))
-    measured = [await at_size(size, callers, seconds, model, dimension, say) for size in sizes]
+    asked: Sequence[Asked] = ()
+    if engines.index != EMBEDDED:
+        from recalld_server.bench.legs import prepared  # it needs the extra
+
+        asked = await prepared()
+    measured = [await at_size(size, callers, seconds, model, dimension, engines, asked, say) for size in sizes]
     return LoadReport(os.cpu_count() or 1, seconds, imports, measured)
 
 
@@ -112,23 +127,35 @@ async def embedder_alone(texts: Sequence[str], say: Say) -> tuple[str, int, floa
         await asyncio.to_thread(shutil.rmtree, folder, True)
 
 
-async def import_rate(texts: Sequence[str]) -> float:
+async def import_rate(texts: Sequence[str], engines: Engines) -> float:
     """Texts a second that a new server stores and embeds."""
-    async with start_local() as server:
+    async with engines.server() as (server, _):
         client = server.client()
         await asyncio.to_thread(store, client, [{"text": "warm up", "user_id": "another"}])
         items = [{"text": text, "user_id": "importer"} for text in texts]
         return (await asyncio.to_thread(store, client, items)).per_second
 
 
-async def at_size(size: int, callers: Sequence[int], seconds: float, model: str, dimension: int, say: Say) -> Size:
+async def at_size(
+    size: int,
+    callers: Sequence[int],
+    seconds: float,
+    model: str,
+    dimension: int,
+    engines: Engines,
+    asked: Sequence[Asked],
+    say: Say,
+) -> Size:
     """Fill a new server and measure all calls on it."""
-    population, corpus, measurements = Population(size), Corpus(), []
-    async with start_local() as server:
+    population, corpus, measurements, beside = Population(size), Corpus(), [], []
+    async with engines.server() as (server, engine):
         say(f"{size} memories: filling")
         items = population.items(corpus, model, dimension)
         filled = await asyncio.to_thread(store, server.client(), items)
         before = await asyncio.to_thread(resident, server)
+        if engine:
+            say(f"{size} memories: searches beside Weaviate's two legs alone")
+            beside = [await engine.beside(server.target, population, asked, crowd, seconds) for crowd in callers]
         calls = Calls(server.target, population, corpus)
         try:
             for name, operation in calls.kinds().items():
@@ -137,7 +164,7 @@ async def at_size(size: int, callers: Sequence[int], seconds: float, model: str,
         finally:
             await calls.close()
         after = await asyncio.to_thread(resident, server)
-    return Size(size, population.users, filled.per_second, (before, after), measurements)
+    return Size(size, population.users, filled.per_second, (before, after), measurements, beside)
 
 
 def resident(server: LocalServer) -> float | None:

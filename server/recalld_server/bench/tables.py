@@ -43,6 +43,8 @@ def show_load(report: LoadReport) -> None:
         users = "one user" if size.users == 1 else f"{size.users:,} users of {size.memories // size.users:,}"
         title = f"{size.memories:,} memories, {users}"
         console.print(_times(size, title), _stages(size, f"{title}: where the time goes, p50 ms"))
+        if size.beside:
+            console.print(_beside(size))
         filled, measured = (f"{mib:.0f} MiB" if mib is not None else "unknown" for mib in size.resident)
         console.print(
             f"fill: {size.fill_per_second:.0f} memories a second; server resident: {filled} after the fill, "
@@ -118,6 +120,16 @@ def _stages(size: Size, title: str) -> Table:
             table.add_section()
         shown = (f"{call.stages[name]:.2f}" if name in call.stages else "" for name in names)
         table.add_row(call.call, str(call.callers), *shown)
+    return table
+
+
+def _beside(size: Size) -> Table:
+    headings = ("questions", "search p50", "search p99", "legs p50", "legs p99", "ratio of p50")
+    title = f"searches outside the embedder beside the two legs alone, each of {size.beside[0].limit} objects, ms"
+    table = _table(title, "callers", *headings)
+    for one in size.beside:
+        times = (f"{time:.2f}" for time in (one.search_p50, one.search_p99, one.legs_p50, one.legs_p99, one.ratio))
+        table.add_row(str(one.callers), str(one.count), *times)
     return table
 
 

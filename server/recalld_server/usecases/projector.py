@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from recalld_server.domain.errors import GenerationMoved, IndexBehind, RecalldError
 from recalld_server.domain.memory import Access
-from recalld_server.domain.revision import Generation
+from recalld_server.domain.revision import EventQuery, Generation
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
@@ -80,22 +80,32 @@ class Projector:
         await self._follow(project, generation, mark)
 
     async def _follow(self, project: str, generation: Generation, mark: int) -> None:
-        """Apply everything after `mark`. Busy memories are left to the next call, and the project is not whole yet."""
+        """Apply everything after `mark`. Busy memories are left to the next call, and the project is not whole yet.
+
+        What is committed meanwhile is its writer's: under load there is always something pending.
+        """
         added = await self._ledger.pend_after(project, generation, mark)
-        while waiting := await self._ledger.pending(project, generation, BATCH):
-            if not await self.apply(project, generation, waiting):
+        head = (await self._ledger.positions(Access(project))).head
+        while (await self._ledger.positions(Access(project))).applied < head:
+            if not await self.apply(project, generation, await self._ledger.pending(project, generation, BATCH)):
                 return
         self._caught_up.add(project)
         if added:
             log.info("index caught up", extra={"project": project, "changes": added})
 
     async def redo(self, project: str, after: int) -> None:
-        """Apply everything changed after a sequence number anew. Busy memories are left to the next round."""
+        """Apply everything changed after a sequence number anew, as it stands now.
+
+        Not by way of pending rows: other projectors would take those, and apply them without taking out first.
+        """
         generation = await self._ledger.generation(project)
-        await self._ledger.pend_after(project, generation, after)
-        while waiting := await self._ledger.pending(project, generation, BATCH):
-            if not await self.apply(project, generation, waiting, anew=True):
+        head = (await self._ledger.positions(Access(project))).head
+        while after < head:
+            events = await self._ledger.events(Access(project), EventQuery(after=after, limit=BATCH))
+            if not events:
                 return
+            await self.apply(project, generation, [event.memory_id for event in events], anew=True)
+            after = events[-1].seq
 
     async def rebuild(self, project: str) -> None:
         """Drop the project's entries and make them anew from the ledger."""

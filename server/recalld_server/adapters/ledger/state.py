@@ -46,6 +46,8 @@ def _read(connection: Connection) -> LedgerState:
         return LedgerState()
     if version > HEAD:  # versions are numbers of four digits
         raise LedgerUnavailable(f"its version {version} is newer than this program's, {HEAD}")
+    if version == HEAD and connection.execute(select(t.ledger.c.unfinished)).scalar():
+        raise LedgerUnavailable("it is a copy that is not finished: repeat `recalld migrate`")
     keyed = connection.execute(select(t.ledger.c.keys_created)).scalar()
     named = connection.execute(select(t.projects.c.generation).distinct()).scalars()
     return LedgerState(version, bool(keyed), frozenset(Generation.parse(name).model for name in named))

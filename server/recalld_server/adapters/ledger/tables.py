@@ -296,3 +296,14 @@ export_chunks = Table(
     Column("data", LargeBinary, nullable=False),
     Column("sha256", Text, nullable=False),
 )
+
+# Work that servers do one at a time. `taken` grows with every turn and is its fence; `free_from` is when a lease ends.
+turns = Table(
+    "turns",
+    metadata,
+    Column("work", Text, primary_key=True),
+    Column("taken", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("note", BigInteger, nullable=False),
+    Column("free_from", BigInteger, nullable=False),
+)

@@ -55,7 +55,8 @@ class Address:
             if parts.scheme != "weaviate" or not parts.hostname or parts.path.strip("/") or parts.username:
                 raise ValueError
             found = cls(parts.hostname, parts.port or 8080, tls=tls, key=key, **given)
-            if not (0 < found.grpc_port < 65536 and found.replication > 0):
+            ports = (found.port, found.grpc_port)  # the driver takes no two that are the same
+            if not (0 < found.grpc_port < 65536 and len(set(ports)) == 2 and found.replication > 0):
                 raise ValueError
         except ValueError:
             raise SettingMissing(f"--index must be embedded or {FORM}; keys go into RECALLD_INDEX_KEY.") from None

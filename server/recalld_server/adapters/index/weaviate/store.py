@@ -18,6 +18,7 @@ from weaviate.classes.query import Filter as Where
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Absent, Address, Client, refuse
 from recalld_server.adapters.index.weaviate.filters import compiled
+from recalld_server.adapters.index.weaviate.idle import Idle
 from recalld_server.adapters.index.weaviate.legs import Objects, Tenant, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
 from recalld_server.domain.errors import IndexUnavailable
@@ -45,6 +46,7 @@ class WeaviateIndex:
 
     def __init__(self, address: Address) -> None:
         self._client = Client(address)
+        self._idle = Idle(self._client)
         self._replication = address.replication
         self._made: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
@@ -66,20 +68,20 @@ class WeaviateIndex:
         gone = [key(memory_id) for memory_id in dict.fromkeys(deletes) if memory_id not in added]
         for at in range(0, len(gone), DELETES):
             some = gone[at : at + DELETES]
-            await self._reading(lambda driver: _delete(_tenant(driver, project, generation), some), APPLY, None)  # noqa: B023
+            await self._reading(lambda driver: _delete(self._tenant(driver, project, generation), some), APPLY, None)  # noqa: B023
         objects = [data_object(entry) for entry in added.values()]
         place = (project, generation.name)
         if mark > self._marks.get(place, 0):
             objects.append(mark_object(mark))
         for batch in _batches(objects):
-            await self._making(generation, lambda driver: _put(_tenant(driver, project, generation), batch))  # noqa: B023
+            await self._making(generation, lambda driver: _put(self._tenant(driver, project, generation), batch))  # noqa: B023
         self._marks[place] = max(mark, self._marks.get(place, 0))
 
     async def mark(self, project: str, generation: Generation) -> int:
         """Asks the engine, so that one that was lost or can't be reached is noticed."""
 
         async def work(driver: WeaviateAsyncClient) -> int:
-            found = await _tenant(driver, project, generation).query.fetch_object_by_id(
+            found = await self._tenant(driver, project, generation).query.fetch_object_by_id(
                 MARK, return_properties=["mark"]
             )
             return int(found.properties["mark"]) if found else 0
@@ -100,7 +102,7 @@ class WeaviateIndex:
         async def ask(request: Callable[[Tenant], Awaitable[Objects]]) -> Objects:
             nothing: Objects = ()
             return await self._reading(
-                lambda driver: request(_tenant(driver, access.project, generation)), SEARCH, nothing
+                lambda driver: request(self._tenant(driver, access.project, generation)), SEARCH, nothing
             )
 
         words, meaning = await asyncio.gather(
@@ -112,7 +114,7 @@ class WeaviateIndex:
         after = START
 
         async def read(driver: WeaviateAsyncClient) -> list[Any]:
-            tenant = _tenant(driver, project, generation)
+            tenant = self._tenant(driver, project, generation)
             found = await tenant.query.fetch_objects(limit=PAGE, after=after, return_properties=["revision", "name"])
             return list(found.objects)
 
@@ -130,7 +132,7 @@ class WeaviateIndex:
         left = 0
         for name in collections:
             if name.startswith(schema.PREFIX):
-                left += await self._reading(lambda driver: _left(_named(driver, name, project), ids), APPLY, 0)  # noqa: B023
+                left += await self._reading(lambda driver: _left(self._named(driver, name, project), ids), APPLY, 0)  # noqa: B023
         return Scrubbed(left, clean=None)
 
     async def drop(self, project: str, generation: Generation) -> None:
@@ -157,7 +159,16 @@ class WeaviateIndex:
         return self._breaks + self._client.breaks
 
     async def close(self) -> None:
+        await self._idle.close()
         await self._client.close()
+
+    def _tenant(self, driver: WeaviateAsyncClient, project: str, generation: Generation) -> Tenant:
+        return self._named(driver, schema.collection(generation), project)
+
+    def _named(self, driver: WeaviateAsyncClient, collection: str, project: str) -> Tenant:
+        tenant = schema.tenant(project)
+        self._idle.used(collection, tenant)
+        return driver.collections.use(collection).with_tenant(tenant)
 
     async def _reading(self, work: Callable[[WeaviateAsyncClient], Awaitable[T]], seconds: float, nothing: T) -> T:
         """What `work` finds; `nothing` where there is no collection or no tenant yet."""
@@ -180,14 +191,6 @@ class WeaviateIndex:
             with suppress(Absent):
                 return await self._client.call(work, APPLY)
         raise IndexUnavailable
-
-
-def _tenant(driver: WeaviateAsyncClient, project: str, generation: Generation) -> Tenant:
-    return _named(driver, schema.collection(generation), project)
-
-
-def _named(driver: WeaviateAsyncClient, collection: str, project: str) -> Tenant:
-    return driver.collections.use(collection).with_tenant(schema.tenant(project))
 
 
 def _check(entry: IndexEntry, generation: Generation) -> None:

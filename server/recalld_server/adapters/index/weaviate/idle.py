@@ -1,0 +1,91 @@
+"""Tenants that nobody uses are deactivated: active ones cost the engine memory and open files, some 0.7 MB each.
+
+The engine activates them again by itself on the next use, which took 10 ms. Each server goes by its own use and rests
+a tenant once after it, so servers that share an engine don't keep resting what another one needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from weaviate import WeaviateAsyncClient
+from weaviate.classes.tenants import TenantActivityStatus
+
+from recalld_server.adapters.index.weaviate.client import Absent, Client
+from recalld_server.domain.errors import IndexUnavailable
+
+log = logging.getLogger(__name__)
+
+IDLE = 600.0  # seconds without use
+PAUSE = 30.0  # seconds between looks
+WITHIN = 30.0  # seconds for a request: every node has to agree
+BATCH = 100  # tenants in a request
+
+
+class Idle:
+    """Knows when this server used which tenant. Made inside the event loop that uses it; the first use starts it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._used: dict[tuple[str, str], float] = {}  # (collection, tenant), the one used last at the end
+        self._resting: asyncio.Task[None] | None = None
+
+    def used(self, collection: str, tenant: str) -> None:
+        """It is in use now."""
+        self._used.pop((collection, tenant), None)
+        self._used[collection, tenant] = time.monotonic()
+        if self._resting is None:
+            self._resting = asyncio.create_task(self._run())
+
+    async def rest(self, seconds: float = IDLE) -> int:
+        """Deactivate what was not used for so long. Returns how many. Raises IndexUnavailable."""
+        before = time.monotonic() - seconds
+        idle: dict[str, list[str]] = {}
+        for (collection, tenant), when in self._used.items():
+            if when > before:
+                break
+            idle.setdefault(collection, []).append(tenant)
+        rested = 0
+        for collection, tenants in idle.items():
+            for at in range(0, len(tenants), BATCH):
+                rested += await self._rest(collection, tenants[at : at + BATCH], before)
+        return rested
+
+    async def close(self) -> None:
+        if self._resting:
+            self._resting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._resting
+
+    async def _rest(self, collection: str, tenants: list[str], before: float) -> int:
+        async def work(driver: WeaviateAsyncClient) -> int:
+            kept = driver.collections.use(collection).tenants
+            there = await kept.get_by_names(tenants)  # one that is not fails the others
+            idle = [
+                name
+                for name, tenant in there.items()
+                if tenant.activity_status is TenantActivityStatus.ACTIVE and self._used[collection, name] <= before
+            ]
+            if idle:
+                await kept.deactivate(idle)
+            return len(idle)
+
+        rested = 0
+        with suppress(Absent):
+            rested = await self._client.call(work, WITHIN)
+        for tenant in tenants:
+            if self._used[collection, tenant] <= before:  # or it was used meanwhile, and is active again
+                del self._used[collection, tenant]
+        return rested
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE)
+            try:
+                if rested := await self.rest():
+                    log.info("idle projects rest in the index", extra={"projects": rested})
+            except IndexUnavailable:
+                log.debug("idle projects can't rest now")

@@ -1,0 +1,35 @@
+"""Turns in the SQL ledger keep the contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.contract.ledger_world import FakeClock
+from tests.contract.turns_suite import TurnsSuite
+
+from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
+from recalld_server.adapters.ledger.turns import SqlTurns
+from recalld_server.ports.turns import Turns
+
+
+class TestSqlite(TurnsSuite):
+    """In a file."""
+
+    @pytest.fixture
+    async def turns(self, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Turns]:
+        engine = await open_sqlite(tmp_path / "ledger.db")
+        yield SqlTurns(engine, clock, "sweeping")
+        await engine.close()
+
+
+@pytest.mark.needs_postgres
+class TestPostgres(TurnsSuite):
+    """In a database."""
+
+    @pytest.fixture
+    async def turns(self, postgres_url: str, clock: FakeClock) -> AsyncIterator[Turns]:
+        engine = await open_postgres(postgres_url)
+        yield SqlTurns(engine, clock, "sweeping")
+        await engine.close()
