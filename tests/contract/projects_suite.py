@@ -28,6 +28,7 @@ from tests.contract.ledger_world import (
 
 from recalld_server.domain.errors import OutcomeTaken, ProjectExists, ProjectNotFound
 from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import NewOperation, OperationKind
 from recalld_server.domain.projects import Project, ProjectSettings
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.ledger import Ledger
@@ -55,7 +56,8 @@ async def create(store: Store, id: str, request: RequestKey | None = None, **fie
 
 
 async def change(store: Store, project: str, request: RequestKey | None = None, **values: Any) -> Any:
-    return await store.projects.change_settings(Access(project, principal="key"), project, values, request)
+    build = NewOperation("build", OperationKind.REBUILD_INDEX, project)  # for a change of language
+    return await store.projects.change_settings(Access(project, principal="key"), project, values, request, build)
 
 
 class ProjectsSuite:

@@ -19,6 +19,7 @@ from recalld.v1 import search_service_pb2 as search
 
 WORDS = ("xanthippe", "axolotl", "zwiesel")
 ANY = {"comparison": {"field": "user_id", "operator": "OPERATOR_EXISTS", "value": {"bool_value": True}}}
+NAMING = {"comparison": {"field": "text", "operator": "OPERATOR_ICONTAINS", "value": {"string_value": "axolotl"}}}
 
 
 def held(text: str) -> set[str]:
@@ -98,13 +99,14 @@ async def test_whatever_was_made_of_it(tmp_path: Path, connect: Any) -> None:
         await api.memory.DeleteMemory(pb.DeleteMemoryRequest(memory_id=ids[1]))
         formats = (export.EXPORT_FORMAT_JSONL, export.EXPORT_FORMAT_PARQUET)
         made = [await api.exported(filter=ANY, with_history=True, format=format) for format in formats]
+        made.append(await api.exported(scope={"user_id": "xanthippe"}, filter=NAMING))
         held_before = await api.exported_bytes(made[0].export_id)
         assert held(held_before.decode()) == set(WORDS)
         await api.ended(await api.project.RebuildIndex(project.RebuildIndexRequest()))
         assert left(tmp_path)
 
         receipt = await api.memory.ForgetMemories(pb.ForgetMemoriesRequest(scope={"user_id": "xanthippe"}))
-        assert (receipt.memory_count, receipt.export_count) == (3, 2)
+        assert (receipt.memory_count, receipt.export_count) == (3, 3)
         legs = {leg.name: leg.state for leg in receipt.legs}
         assert legs.pop("backups") == pb.FORGET_STATE_NOT_COVERED
         pending = {name for name, state in legs.items() if state != pb.FORGET_STATE_EMPTY}

@@ -9,6 +9,7 @@ import grpc
 
 from recalld.v1 import export_service_pb2 as export
 from recalld.v1 import memory_service_pb2 as pb
+from recalld.v1 import operation_pb2
 from recalld.v1 import project_service_pb2 as project
 
 
@@ -51,8 +52,10 @@ async def test_an_export_under_way_never_holds_what_is_forgotten(api: Any) -> No
     operation = await api.ended(begun)
     assert receipt.export_count == 1
     listed = (await api.export.ListExports(export.ListExportsRequest(page_size=1000))).exports
-    [found] = [each for each in listed if each.scope.user_id == user]
-    assert found.state == export.EXPORT_STATE_WITHDRAWN
+    metadata = operation_pb2.OperationMetadata()
+    assert begun.metadata.Unpack(metadata)
+    [found] = [each for each in listed if each.export_id == metadata.subject]
+    assert (found.state, found.HasField("scope")) == (export.EXPORT_STATE_WITHDRAWN, False)
     assert operation.error.code in (0, grpc.StatusCode.FAILED_PRECONDITION.value[0])
 
 

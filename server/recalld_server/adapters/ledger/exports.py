@@ -204,7 +204,9 @@ def _withdraw(connection: Connection, project: str, ids: Sequence[str], now: int
     for export in held:
         this = and_(_E.project == project, _E.id == export.id)
         until = {} if export.expire_time else {"expire_time": now + KEPT}
-        connection.execute(update(t.exports).where(this).values(state=ExportState.WITHDRAWN.value, **until))
+        # What was asked for names the forgotten, too: their ids, and words in the filter.
+        blank = {"state": ExportState.WITHDRAWN.value, "request": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
+        connection.execute(update(t.exports).where(this).values(**blank, **until))
         connection.execute(delete(t.export_chunks).where(_K.project == project, _K.export_id == export.id))
         # A worker that still writes it loses its lease, and with it every way to write more.
         stop(connection, project, export.operation, ExportWithdrawn(export_id=export.id), now)
