@@ -74,7 +74,7 @@ async def asked(recalld: Recalld, project: str, other: str) -> None:
     stranger = SearchQuery("hat", ANN, Comparison("metadata.of", Operator.EQ, other), limit=1000)
     assert (await recalld.search.rank(access, stranger)).places == []
     rows = [json.loads(line) for line in (await exported(recalld, access)).splitlines()]
-    assert sorted(row["text"] for row in rows) == sorted(own)
+    assert sorted(row["memory"] for row in rows) == sorted(own)
 
 
 async def exported(recalld: Recalld, access: Access) -> bytes:

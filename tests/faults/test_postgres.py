@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.postgres import PostgresServer
+from tests.weaviate_node import running as running_node
 
 from recalld import MemoryClient, Unavailable, testing
 from recalld.v1 import memory_pb2, memory_service_pb2_grpc
@@ -32,6 +33,16 @@ def database() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Which index: the embedded one, or a Weaviate that stays up."""
+    if request.param == "embedded":
+        yield "--index=embedded"
+        return
+    with running_node(tmp_path / "weaviate") as node:
+        yield f"--index={node.url}"
 
 
 def request(writer: int, number: int) -> pb.AddRequest:
@@ -71,9 +82,18 @@ class Writing:
                 self.slowest = max(self.slowest, time.monotonic() - begun)
 
 
-@pytest.mark.parametrize("end", [PostgresServer.kill, PostgresServer.stop])
+@pytest.mark.parametrize(
+    ("end", "index"),
+    [
+        (PostgresServer.kill, "embedded"),
+        (PostgresServer.stop, "embedded"),
+        pytest.param(PostgresServer.kill, "weaviate", marks=pytest.mark.needs_weaviate),
+    ],
+    indirect=["index"],
+)
 def test_writers_outlive_a_restart_of_postgres(
     end: Callable[[PostgresServer], None],
+    index: str,
     database: PostgresServer,
     tmp_path: Path,
     call: Callable[[str], Any],
@@ -94,7 +114,7 @@ def test_writers_outlive_a_restart_of_postgres(
             await asyncio.to_thread(database.start)
         await working
 
-    with testing.start_local(tmp_path / "data", arguments=[ledger]) as server:
+    with testing.start_local(tmp_path / "data", arguments=[ledger, index]) as server:
         asyncio.run(run(server.target))
         assert writing.refusals
         assert {error.code() for error in writing.refusals} == {grpc.StatusCode.UNAVAILABLE}
@@ -116,7 +136,7 @@ def test_writers_outlive_a_restart_of_postgres(
             time.sleep(0.1)
     revisions = database.run("SELECT seq_from, revision FROM revisions ORDER BY seq_from", "ledger")
     assert revisions == [(seq, 1) for seq in range(1, WRITERS * ADDS + 1)]
-    done = recalld("doctor", ledger, "--data-dir", tmp_path / "data")
+    done = recalld("doctor", ledger, index, "--data-dir", tmp_path / "data")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{WRITERS * ADDS} memories, {WRITERS * ADDS} index entries, 0 pending" in done.stdout
 
