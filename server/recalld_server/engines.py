@@ -107,10 +107,18 @@ def index_opener(settings: Settings) -> Callable[[], Awaitable[Index]]:
 
 
 def ledger_file(settings: Settings) -> Path | None:
-    """Where the ledger is a file; None where it is a server."""
+    """Where the ledger is a file; None where it is a server.
+
+    Raises SettingMissing for a bare word: more likely a misspelt engine than a file.
+    """
     if settings.ledger == EMBEDDED:
         return settings.data_dir / "ledger.db"
-    return None if URL.match(settings.ledger) else Path(settings.ledger)
+    if URL.match(settings.ledger):
+        return None
+    path = Path(settings.ledger)
+    if path.name == settings.ledger and not path.suffix:
+        raise SettingMissing(f"--ledger {settings.ledger!r} is not an engine; allowed: {EMBEDDED}, ./FILE, or {FORM}.")
+    return path
 
 
 async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqlEngine:

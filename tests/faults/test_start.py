@@ -91,7 +91,7 @@ def rows_of(content: bytes, folder: Path) -> object:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--ledger", "oracle"), "--ledger 'oracle' is not supported"),
+        (("--ledger", "oracle"), "--ledger 'oracle' is not an engine; allowed: embedded"),
         (("--index", "oracle"), "--index must be embedded or weaviate://HOST"),
         (("--index", "weaviate://here?grpc=1"), "--index must be embedded or weaviate://HOST"),
         (("--log-level", "LOUD"), "LOUD"),
