@@ -135,7 +135,7 @@ async def build(
         ledger = SqlLedger(engine, clock)
         opened.push_async_callback(ledger.close)
         committed, lost = await placed(settings, engine, opened)
-        index = await opening()
+        index = await opening((await ledger.identity())[0])
         opened.push_async_callback(index.close)
         levels = _levels(ledger, index, embedder, model)
         ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)

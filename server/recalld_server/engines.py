@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -82,11 +81,19 @@ def _locked(path: Path) -> FileLock:
     return lock
 
 
-def index_opener(settings: Settings) -> Callable[[], Awaitable[Index]]:
-    """How the index is opened, or at least tried: an engine elsewhere may come later. Raises SettingMissing."""
+def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
+    """How the index of a ledger, named by its id, is opened, or at least tried: an engine elsewhere may come later.
+
+    Raises SettingMissing.
+    """
     if settings.index == EMBEDDED:
         cache_bytes = settings.cache_mib * 1024 * 1024
-        return partial(asyncio.to_thread, EmbeddedIndex, settings.data_dir / "index.db", cache_bytes)
+        path = settings.data_dir / "index.db"  # the ledger's, as the folder is
+
+        async def beside(_: str) -> Index:
+            return await asyncio.to_thread(EmbeddedIndex, path, cache_bytes)
+
+        return beside
     try:
         # An extra, and its driver takes 0.9 s to import.
         from recalld_server.adapters.index.weaviate.client import Address
@@ -95,8 +102,8 @@ def index_opener(settings: Settings) -> Callable[[], Awaitable[Index]]:
         raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install 'recalld[fleet]'.") from None
     address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
 
-    async def opened() -> Index:
-        index = WeaviateIndex(address)
+    async def opened(ledger: str) -> Index:
+        index = WeaviateIndex(address, ledger)
         try:
             await index.breaks()
         except IndexUnavailable:

@@ -90,7 +90,7 @@ class Inspection:
         opening = index_opener(self.settings)
         if self.settings.index == EMBEDDED:
             return "embedded, in the data folder"
-        index = await opening()
+        index = await opening("")
         try:
             await index.breaks()
         except IndexUnavailable:

@@ -284,3 +284,20 @@ def test_addresses() -> None:
     ):
         with pytest.raises(SettingMissing, match="RECALLD_INDEX_KEY"):
             Address.parse(url)
+
+
+async def test_ledgers_that_share_an_engine_keep_apart(weaviate: Node) -> None:
+    """Each would take what the other put there for its own, find itself behind or ahead, and drop it."""
+    one, other = (WeaviateIndex(Address.parse(weaviate.url), ledger) for ledger in ("a" * 16, "b" * 16))
+    try:
+        for number, index in enumerate((one, other), 1):
+            await index.apply("shared", FIRST, [entry("m", 1, revision=number)], [], number)
+        assert [await index.mark("shared", FIRST) for index in (one, other)] == [1, 2]
+        assert [await kept(index, project="shared") for index in (one, other)] == [[("m", 1)], [("m", 2)]]
+        await one.drop("shared", FIRST)
+        assert [await index.mark("shared", FIRST) for index in (one, other)] == [0, 2]
+        assert ((await one.scrub("shared", ["m"])).entries, (await other.scrub("shared", ["m"])).entries) == (0, 1)
+    finally:
+        for index in (one, other):
+            await index.drop("shared", FIRST)
+            await index.close()

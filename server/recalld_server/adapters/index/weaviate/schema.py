@@ -31,9 +31,15 @@ ASYNC_REPLICATION = Configure.Replication.async_config(
 )
 
 
-def collection(generation: Generation) -> str:
-    """The name of a generation's collection. Generations of one name share it."""
-    return f"{PREFIX}{SCHEMA}_{digest(generation.name)}"
+def collection(generation: Generation, ledger: str = "") -> str:
+    """The name of the collection of a ledger's generation. Ledgers that share an engine must not share one: each would
+    take what the other put there for its own, and drop it."""
+    return f"{PREFIX}{SCHEMA}{family(ledger)}{digest(generation.name)}"
+
+
+def family(ledger: str) -> str:
+    """What stands in the name of every collection of a ledger, of whatever schema."""
+    return f"_{ledger}_" if ledger else "_"
 
 
 def tenant(project: str) -> str:
@@ -43,9 +49,8 @@ def tenant(project: str) -> str:
     return ENCODED + digest(project)
 
 
-async def ensure(driver: WeaviateAsyncClient, generation: Generation, replication: int) -> None:
+async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation, replication: int) -> None:
     """Make the collection of a generation unless it is there."""
-    name = collection(generation)
     if await driver.collections.exists(name):
         return
     try:

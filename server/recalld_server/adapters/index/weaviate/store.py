@@ -42,10 +42,14 @@ NOTHING = Nominations((), (), exhausted=True)
 
 
 class WeaviateIndex:
-    """An index at an address. Made inside the event loop that uses it; connects when it is first asked."""
+    """The index of a ledger, named by its id, at an address that other ledgers may share.
 
-    def __init__(self, address: Address) -> None:
+    Made inside the event loop that uses it; connects when it is first asked.
+    """
+
+    def __init__(self, address: Address, ledger: str = "") -> None:
         self._client = Client(address)
+        self._ledger = ledger
         self._idle = Idle(self._client)
         self._replication = address.replication
         self._made: set[str] = set()
@@ -131,7 +135,7 @@ class WeaviateIndex:
         collections: Iterable[str] = await self._client.call(lambda driver: driver.collections.list_all(), APPLY)
         left = 0
         for name in collections:
-            if name.startswith(schema.PREFIX):
+            if name.startswith(schema.PREFIX) and schema.family(self._ledger) in name:
                 left += await self._reading(lambda driver: _left(self._named(driver, name, project), ids), APPLY, 0)  # noqa: B023
         return Scrubbed(left, clean=None)
 
@@ -139,7 +143,7 @@ class WeaviateIndex:
         """The tenant goes as a whole, with its mark."""
 
         async def work(driver: WeaviateAsyncClient) -> None:
-            name = schema.collection(generation)
+            name = schema.collection(generation, self._ledger)
             if await driver.collections.exists(name):
                 await driver.collections.use(name).tenants.remove([schema.tenant(project)])
 
@@ -163,7 +167,7 @@ class WeaviateIndex:
         await self._client.close()
 
     def _tenant(self, driver: WeaviateAsyncClient, project: str, generation: Generation) -> Tenant:
-        return self._named(driver, schema.collection(generation), project)
+        return self._named(driver, schema.collection(generation, self._ledger), project)
 
     def _named(self, driver: WeaviateAsyncClient, collection: str, project: str) -> Tenant:
         tenant = schema.tenant(project)
@@ -179,14 +183,14 @@ class WeaviateIndex:
 
     async def _making(self, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]) -> None:
         """Do `work` in the collection, which is made when it is not there, also when it was there a moment ago."""
-        name = schema.collection(generation)
+        name = schema.collection(generation, self._ledger)
         if self._seen != self._client.breaks:
             # Whatever came back may be empty, and an engine that makes schemas by itself would make a wrong one.
             self._made.clear()
             self._seen = self._client.breaks
         for again in (False, True):
             if again or name not in self._made:
-                await self._client.call(lambda driver: schema.ensure(driver, generation, self._replication), MAKE)
+                await self._client.call(lambda driver: schema.ensure(driver, name, generation, self._replication), MAKE)
                 self._made.add(name)
             with suppress(Absent):
                 return await self._client.call(work, APPLY)
