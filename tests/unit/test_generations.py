@@ -43,9 +43,20 @@ class Hashed:
         """Holds nothing."""
 
 
+ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
+
+
+@pytest.fixture(params=["embedded", pytest.param("elsewhere", marks=ELSEWHERE)])
+def engines(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    if request.param == "embedded":
+        return Settings(data_dir=tmp_path)
+    url, node = request.getfixturevalue("postgres_url"), request.getfixturevalue("weaviate")
+    return Settings(data_dir=tmp_path, ledger=url, index=node.url)
+
+
 @pytest.fixture
-async def recalld(tmp_path: Path) -> AsyncIterator[Recalld]:
-    wired = await build(Settings(data_dir=tmp_path), more_embedders={Hashed.model: Hashed()})
+async def recalld(engines: Settings) -> AsyncIterator[Recalld]:
+    wired = await build(engines, more_embedders={Hashed.model: Hashed()})
     background = [asyncio.create_task(work) for work in (wired.projector.run(), wired.worker.run())]
     yield wired
     for task in reversed(background):
