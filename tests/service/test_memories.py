@@ -209,7 +209,7 @@ async def test_an_expired_memory_is_read_but_neither_listed_nor_found(api: Any) 
     assert (await api.memory.GetMemory(pb.GetMemoryRequest(memory_id=soon.id))).memory == soon
 
 
-@pytest.mark.parametrize("seconds", [0, 1, int(time.time()) - 1])
+@pytest.mark.parametrize("seconds", [0, 1, int(time.time()) - 1], ids=["epoch", "second", "now"])
 async def test_an_expiry_in_the_past_is_refused(api: Any, seconds: int) -> None:
     user = api.user()
     [memory] = await api.remember(user, "Holds a ticket")
