@@ -26,6 +26,7 @@ from recalld_server.adapters.ledger.store import open_postgres
 from recalld_server.adapters.sql.postgres import LOCK, PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable
 from recalld_server.domain.forgetting import LegState
+from recalld_server.domain.operations import NewOperation, OperationKind
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 
@@ -133,13 +134,14 @@ async def test_settings_changed_at_once_are_all_changed(
     engine: PostgresEngine, ledger: Ledger, clock: FakeClock
 ) -> None:
     projects = SqlProjects(engine, clock)
-    wanted: dict[str, Any] = {"language": "german", "extractor": "rules", "history_retention": 86_400_000_000}
+    wanted: dict[str, Any] = {"custom_instructions": "x", "extractor": "rules", "history_retention": 86_400_000_000}
+    build = NewOperation("build", OperationKind.REBUILD_INDEX, "default")  # for a change of language
     for _ in range(5):
         changes = ({name: value} for name, value in wanted.items())
-        await asyncio.gather(*(projects.change_settings(HERE, "default", change, None) for change in changes))
+        await asyncio.gather(*(projects.change_settings(HERE, "default", change, None, build) for change in changes))
         assert (await projects.settings("default"))[0].stored() == wanted
-        blank = {"language": "", "extractor": "", "history_retention": None}
-        await projects.change_settings(HERE, "default", blank, None)
+        blank = {"custom_instructions": "", "extractor": "", "history_retention": None}
+        await projects.change_settings(HERE, "default", blank, None, build)
 
 
 class TestPostgresOperations(OperationsSuite):
