@@ -14,7 +14,7 @@ import pytest
 
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server import bootstrap
+from recalld_server import bootstrap, engines
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.app import App
 from recalld_server.domain.errors import IndexUnavailable
@@ -80,7 +80,7 @@ class Clock:
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> type[Index]:
     """The class of the index that a server started from here on uses; `down` cuts the line."""
-    monkeypatch.setattr(bootstrap, "EmbeddedIndex", Index)
+    monkeypatch.setattr(engines, "EmbeddedIndex", Index)
     monkeypatch.setattr(Index, "down", False)
     return Index
 
