@@ -130,7 +130,12 @@ def _stored(put: Put, revision: int, time: int) -> Memory:
 class Histories:
     """Any history reads back as the model says."""
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    # One test for every engine: each is an executor of its own to hypothesis.
+    @settings(
+        max_examples=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     @given(history=st.lists(deeds, min_size=1, max_size=14))
     async def test_random_histories(self, ledger: Ledger, clock: FakeClock, history: list[Deeds]) -> None:
         """Each example has a scope of its own in the one ledger, so that others surround it."""

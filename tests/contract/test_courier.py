@@ -29,13 +29,6 @@ LINES = (
 )
 
 
-@pytest.fixture
-async def engine(postgres_url: str) -> AsyncIterator[PostgresEngine]:
-    engine = await open_postgres(postgres_url)
-    yield engine
-    await engine.close()
-
-
 class Server:
     """What one hears."""
 

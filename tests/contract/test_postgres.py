@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -31,13 +30,6 @@ from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 
 pytestmark = pytest.mark.needs_postgres
-
-
-@pytest.fixture
-async def engine(postgres_url: str) -> AsyncIterator[PostgresEngine]:
-    engine = await open_postgres(postgres_url)
-    yield engine
-    await engine.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -26,19 +26,11 @@ from tests.contract.ledger_world import (
 from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger.ledger import SqlLedger
-from recalld_server.adapters.ledger.store import open_postgres
 from recalld_server.adapters.sql.postgres import WRITERS, PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable, RevisionConflict
 from recalld_server.ports.ledger import Ledger
 
 pytestmark = pytest.mark.needs_postgres
-
-
-@pytest.fixture
-async def engine(postgres_url: str) -> AsyncIterator[PostgresEngine]:
-    engine = await open_postgres(postgres_url)
-    yield engine
-    await engine.close()
 
 
 @pytest.fixture
