@@ -216,8 +216,9 @@ class Year(RuleBasedStateMachine):
         """Read an export into `found`, once it is written. Raises what reading raises."""
         working = asyncio.create_task(self.recalld.worker.run())
         try:
-            while (await self.recalld.exporting.get(HERE, export.id)).state is ExportState.PENDING:  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+            async with asyncio.timeout(30):
+                while (await self.recalld.exporting.get(HERE, export.id)).state is ExportState.PENDING:  # noqa: ASYNC110
+                    await asyncio.sleep(0.002)
             data = b"".join([piece.data async for piece in self.recalld.exporting.read(HERE, export.id, 0)])
         finally:
             working.cancel()

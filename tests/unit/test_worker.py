@@ -146,6 +146,27 @@ async def test_a_worker_that_stops_gives_its_work_back(operations: SqlOperations
         assert (await reached(operations, OperationState.SUCCEEDED)).result == {"attempt": 2}
 
 
+async def test_a_worker_stopped_while_it_claims_gives_back_what_it_claimed(
+    operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, claim = asyncio.Event(), operations.claim
+
+    async def slowly(seconds: float) -> Operation | None:
+        held = await claim(seconds)
+        claimed.set()
+        await asyncio.sleep(0.05)  # the answer is on its way when the worker stops
+        return held
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        raise AssertionError("nobody is left to do it")
+
+    monkeypatch.setattr(operations, "claim", slowly)
+    await begun(operations)
+    async with working(operations, job):
+        await claimed.wait()
+    assert await claim(10) is not None
+
+
 async def test_a_stale_worker_is_stopped_and_its_end_refused(
     operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:

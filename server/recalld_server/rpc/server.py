@@ -62,7 +62,8 @@ class GrpcServer:
         """Say NOT_SERVING, refuse new calls, and give the running ones `grace` seconds."""
         await self.health.enter_graceful_shutdown()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.running.drain(), grace)
+            async with asyncio.timeout(grace):
+                await self.running.drain()
         await self.server.stop(None)  # with a grace it would also wait for callers that are only connected
 
 

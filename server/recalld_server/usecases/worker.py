@@ -62,18 +62,30 @@ class Worker:
                     await self._fill()
                 except LedgerUnavailable:
                     log.warning("operations not reached")
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), PAUSE)
+                with suppress(TimeoutError):  # wait_for loses a cancellation that comes with the nudge, before 3.12
+                    async with asyncio.timeout(PAUSE):
+                        await self._work.wait()
                 self._work.clear()
         finally:
             await self._stop()
 
     async def _fill(self) -> None:
-        while len(self._running) < AT_ONCE and (held := await self._operations.claim(LEASE)):
+        while len(self._running) < AT_ONCE and (held := await self._claimed()):
             stir = asyncio.Event()
             task = asyncio.create_task(self._hold(held, stir))
             self._running[task] = stir
             task.add_done_callback(self._ended)
+
+    async def _claimed(self) -> Operation | None:
+        """Claim work. What was claimed when the worker had to stop is given back: nobody else knew of it."""
+        claiming = asyncio.ensure_future(self._operations.claim(LEASE))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            with suppress(RecalldError):
+                if held := await claiming:
+                    await self._operations.release(held, 0)
+            raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
