@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import SettingMissing
+from recalld_server.domain.errors import IndexUnavailable, SettingMissing
 from recalld_server.domain.operations import BUILDS, OperationKind
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
@@ -62,6 +63,8 @@ from recalld_server.usecases.signal import Committed
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.worker import Job, Worker
 from recalld_server.usecases.writing import Writer
+
+log = logging.getLogger(__name__)
 
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
@@ -137,6 +140,10 @@ async def build(
         committed, lost = await placed(settings, engine, opened)
         index = await opening((await ledger.identity())[0])
         opened.push_async_callback(index.close)
+        try:
+            await index.breaks()
+        except IndexUnavailable:
+            log.warning("index can't be reached; searches are refused until it can", extra={"index": settings.index})
         levels = _levels(ledger, index, embedder, model)
         ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)

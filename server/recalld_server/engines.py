@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -22,15 +21,13 @@ from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
-from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable, SettingMissing
+from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 from recalld_server.ports.embedder import Embedder
 from recalld_server.ports.index import Index
 from recalld_server.settings import Settings
 from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.usecases.signal import Committed
-
-log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
 FORM = "postgresql://user:password@host:port/database"
@@ -82,7 +79,7 @@ def _locked(path: Path) -> FileLock:
 
 
 def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
-    """How the index of a ledger, named by its id, is opened, or at least tried: an engine elsewhere may come later.
+    """How the index of a ledger, named by its id, is opened; an engine elsewhere need not be there yet.
 
     Raises SettingMissing.
     """
@@ -103,12 +100,7 @@ def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
     address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
 
     async def opened(ledger: str) -> Index:
-        index = WeaviateIndex(address, ledger)
-        try:
-            await index.breaks()
-        except IndexUnavailable:
-            log.warning("index can't be reached; searches are refused until it can", extra={"index": str(address)})
-        return index
+        return WeaviateIndex(address, ledger)
 
     return opened
 

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from recalld_server.domain.errors import GenerationMoved, IndexBehind, RecalldError
+from recalld_server.domain.errors import GenerationMoved, IndexBehind
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import EventQuery, Generation
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
+from recalld_server.usecases.rounds import forever
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +118,7 @@ class Projector:
 
     async def run(self) -> None:
         """Until cancelled: apply what its writer left pending, here or at another server, for whatever reason."""
-        while True:
-            try:
-                await self._round()
-            except Exception as error:  # whatever it is, the next round may go better
-                known = isinstance(error, RecalldError)
-                log.warning("projection broken off", extra={"error": type(error).__name__}, exc_info=not known)
-            await self._clock.sleep(PAUSE)
+        await forever(self._round, self._clock, PAUSE, log, "projection broken off")
 
     async def _round(self) -> None:
         for project in await self._ledger.projects():

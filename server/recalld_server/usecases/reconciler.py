@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
@@ -22,6 +21,7 @@ from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.turns import Turns
 from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.projector import BATCH, Projector
+from recalld_server.usecases.rounds import forever
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +46,12 @@ class Reconciler:
         self._clock = clock
         self._whole: int | None = None  # when the engine was last seen whole, and nothing was left to repair
         self._breaks = 0
-        self._seen: tuple[int, int] | None = (
-            None  # breaks not mended yet, and the last turn taken before they were seen
-        )
+        # Breaks not mended yet, and the last turn taken before they were seen.
+        self._seen: tuple[int, int] | None = None
 
     async def run(self) -> None:
         """Until cancelled: look, and repair what an outage may have cost."""
-        while True:
-            try:
-                await self.look()
-            except Exception as error:  # whatever it is, the next look may go better
-                known = isinstance(error, RecalldError)
-                log.warning("index can't be reconciled yet", extra={"error": type(error).__name__}, exc_info=not known)
-            await self._clock.sleep(PAUSE)
+        await forever(self.look, self._clock, PAUSE, log, "index can't be reconciled yet")
 
     async def look(self) -> None:
         """See whether the engine broke off since the last look, and if so repair. Raises IndexUnavailable.

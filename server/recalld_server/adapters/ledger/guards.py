@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.rows import inside, memory_columns, memory_of
+from recalld_server.adapters.ledger.rows import SAID, inside, memory_columns, memory_of, messages, repeating
 from recalld_server.domain.errors import DuplicateText, MemoryNotFound, RevisionConflict
 from recalld_server.domain.memory import Access, Memory, Message
 from recalld_server.domain.revision import Change
@@ -19,21 +19,7 @@ _NEWEST = (
     .where(t.revisions.c.project == bindparam("p"), t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)))
     .group_by(t.revisions.c.memory_id, t.revisions.c.scope_key)
 )
-_SAID = select(
-    t.messages.c.add_id,
-    t.messages.c.position,
-    t.messages.c.role,
-    t.messages.c.content,
-    t.messages.c.name,
-    t.messages.c.time,
-).where(t.messages.c.project == bindparam("p"), t.messages.c.add_id.in_(bindparam("ids", expanding=True)))
-_REPEATED = select(t.revisions.c.memory_id).where(
-    t.revisions.c.project == bindparam("p"),
-    t.revisions.c.seq_to.is_(None),
-    t.revisions.c.scope_key == bindparam("scope"),
-    t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
-    or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
-)
+_REPEATED = select(t.revisions.c.memory_id).where(t.revisions.c.project == bindparam("p"), repeating())
 
 
 def guarded(connection: Connection, access: Access, change: Change, now: int) -> Mapping[str, Memory]:
@@ -81,10 +67,10 @@ def _refuse_misquotes(connection: Connection, access: Access, change: Change) ->
             given.setdefault((restored.add_id, message.position), set()).add(message)
     if not given:
         return
-    said = connection.execute(_SAID, {"p": access.project, "ids": list({add_id for add_id, _ in given})})
-    for add_id, position, role, content, name, time in said:
-        if (add_id, position) in given:
-            given[add_id, position].add(Message(role, content, name, time, position))
+    asked = {"p": access.project, "ids": list({add_id for add_id, _ in given})}
+    for place, message in messages(connection, SAID, asked):
+        if place in given:
+            given[place].add(message)
     foreign = {add_id for (add_id, _), claimed in given.items() if len(claimed) > 1}
     if foreign:
         memories = [put.memory for put in change.puts] + [p.memory for history in change.histories for p in history]

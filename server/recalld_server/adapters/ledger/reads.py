@@ -28,6 +28,7 @@ from recalld_server.adapters.ledger.rows import (
     live_at,
     memory_columns,
     pinned,
+    repeating,
     satisfying,
     unexpired,
     who,
@@ -108,13 +109,7 @@ def latest(connection: Connection, access: Access, ids: Sequence[str]) -> Mappin
 
 
 # Not ordered by the engine: one that sees an index in that order reads the whole project along it.
-_REPEATS = select(*memory_columns(), t.revisions.c.text_key).where(
-    pinned(),
-    t.revisions.c.seq_to.is_(None),
-    t.revisions.c.scope_key == bindparam("scope"),
-    t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
-    or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
-)
+_REPEATS = select(*memory_columns(), t.revisions.c.text_key).where(pinned(), repeating())
 
 
 def repeats(

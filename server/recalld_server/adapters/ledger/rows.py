@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, or_, select, tuple_
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
@@ -161,6 +161,16 @@ def satisfying(filter: Filter | None, source: FromClause = t.revisions) -> list[
     return [FilterCompiler(columns, t.facets, owner).compile(filter)]
 
 
+def repeating() -> ColumnElement[bool]:
+    """Live, unexpired at `now`, and of the scope and with one of the texts whose `scope` and `keys` are bound."""
+    return and_(
+        t.revisions.c.seq_to.is_(None),
+        t.revisions.c.scope_key == bindparam("scope"),
+        t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
+        or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
+    )
+
+
 def live_at(as_of: int | None, source: FromClause = t.revisions) -> ColumnElement[bool]:
     """Live now, or as of a sequence number."""
     if as_of is None:
@@ -175,17 +185,24 @@ def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]
 
 AT_ONCE = 5_000  # pairs in one statement: engines bound their parameters, the strictest at 32,766
 
-_SOURCES = select(
+_MESSAGES = select(
     t.messages.c.add_id,
     t.messages.c.position,
     t.messages.c.role,
     t.messages.c.content,
     t.messages.c.name,
     t.messages.c.time,
-).where(
-    t.messages.c.project == bindparam("p"),
-    tuple_(t.messages.c.add_id, t.messages.c.position).in_(bindparam("at", expanding=True)),
-)
+).where(t.messages.c.project == bindparam("p"))
+SOURCES = _MESSAGES.where(tuple_(t.messages.c.add_id, t.messages.c.position).in_(bindparam("at", expanding=True)))
+SAID = _MESSAGES.where(t.messages.c.add_id.in_(bindparam("ids", expanding=True)))
+
+
+def messages(
+    connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, int], Message]]:
+    """What SOURCES or SAID finds: (add id, position) and the message there."""
+    for add_id, position, role, content, name, time in connection.execute(statement, parameters).all():
+        yield (add_id, position), Message(role, content, name, time, position)
 
 
 def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
@@ -194,8 +211,7 @@ def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[A
     found: dict[tuple[str, int], Message] = {}
     for start in range(0, len(wanted), AT_ONCE):
         parameters = {"p": project, "at": wanted[start : start + AT_ONCE]}
-        for add_id, position, role, content, name, time in connection.execute(_SOURCES, parameters).all():
-            found[add_id, position] = Message(role, content, name, time, position)
+        found |= dict(messages(connection, SOURCES, parameters))
     return [memory_of(row, _sources(row, found)) for row in rows]
 
 
