@@ -7,6 +7,7 @@ as BadRequest field violations. `rpc/errors.py` holds the one table from these t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 
 class RecalldError(Exception):
@@ -24,6 +25,11 @@ class RecalldError(Exception):
 
 class FieldInvalid(RecalldError):
     """A field of the request is not as it must be."""
+
+    @classmethod
+    def at(cls, field: str, text: str, **metadata: object) -> Self:
+        """The error of one field; `text` says what it must be, as in `must not be empty`."""
+        return cls(f"{field}: {text}.", violations=[(field, text)], field=field, **metadata)
 
 
 class FilterInvalid(FieldInvalid):

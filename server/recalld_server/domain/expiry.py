@@ -9,4 +9,4 @@ def refuse_past(expire_time: int | None, now: int, field: str = "expire_time") -
     """Raise FieldInvalid for a memory or a key that would be gone before it is there. Times are µs; None: never."""
     if expire_time is not None and expire_time <= now:
         text = "must lie in the future"
-        raise FieldInvalid(f"{field}: {text}.", violations=[(field, text)], field=field)
+        raise FieldInvalid.at(field, text)

@@ -10,7 +10,6 @@ from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.domain.errors import FieldInvalid, MemoryNotFound, OperationNotFound
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind
-from recalld_server.domain.revision import RequestKey
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
 from recalld_server.rpc.commands import add_command
@@ -46,10 +45,10 @@ class Adding:
         check(request)
         if request.dry_run:
             text = "must not be set: there is nothing to wait for"
-            raise FieldInvalid(f"dry_run: {text}.", violations=[("dry_run", text)], field="dry_run")
+            raise FieldInvalid.at("dry_run", text)
         if not who.pin.admits(convert.scope_of(request.scope)):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
-        key = RequestKey("AddAsync", request.request_id, convert.fingerprint(request))
+        key = convert.operation_key("AddAsync", request)
         return await self._follow.start(
             who,
             OperationKind.ADD,

@@ -305,10 +305,14 @@ def _distinct(ids: Iterable[str], path: str) -> Iterator[Violation]:
         seen.add(id)
 
 
-def check_delete_matching(request: Any, prefix: str) -> Iterator[Violation]:
+def check_scope_or_filter(request: Any, prefix: str) -> Iterator[Violation]:
     if not request.HasField("filter"):
         for violation in check_scope_given(request, prefix):
             yield Violation(violation.field, f"{violation.text}, or filter must be set", ScopeMissing)
+
+
+def check_delete_matching(request: Any, prefix: str) -> Iterator[Violation]:
+    yield from check_scope_or_filter(request, prefix)
     if request.expected_count < 0:
         yield Violation(f"{prefix}expected_count", "must not be negative")
     yield from check_request_id(request, prefix)

@@ -208,8 +208,11 @@ def fingerprint(request: Any) -> str:
 
 def request_key(rpc: str, request: Any) -> RequestKey | None:
     """Under which the answer of a write is kept; None without a request id."""
-    if not request.request_id:
-        return None
+    return operation_key(rpc, request) if request.request_id else None
+
+
+def operation_key(rpc: str, request: Any) -> RequestKey:
+    """What an operation was started for. Its id stands for a request id that is missing."""
     return RequestKey(rpc, request.request_id, fingerprint(request))
 
 

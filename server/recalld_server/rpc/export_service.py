@@ -9,13 +9,11 @@ from google.longrunning import operations_pb2
 
 from recalld.v1 import export_service_pb2 as pb
 from recalld.v1 import export_service_pb2_grpc
-from recalld_server.domain.errors import ExportWithdrawn, FieldInvalid, MemoryNotFound, NotYetAvailable, ScopeMissing
+from recalld_server.domain.errors import ExportWithdrawn, MemoryNotFound, NotYetAvailable
 from recalld_server.domain.exports import ExportCommand, ExportState, Format
 from recalld_server.domain.operations import Operation
-from recalld_server.domain.revision import RequestKey
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
-from recalld_server.rpc.checks import Violation, check_request_id
 from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.operation import Shown, export_pb
@@ -35,21 +33,18 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
 
     async def CreateExport(self, request: pb.CreateExportRequest, context: Any) -> operations_pb2.Operation:
         check(request)
-        _refuse(request)
         if request.json_schema:
             raise NotYetAvailable
         who = access()
         scope = convert.scope_of(request.scope).narrowed(who.pin)
         if scope is None:
             raise MemoryNotFound("The scope lies outside what this key may touch.")
-        key = RequestKey("CreateExport", request.request_id, convert.fingerprint(request))
+        key = convert.operation_key("CreateExport", request)
         started = await self._exporting.start(who, scope, request.SerializeToString(), key)
         return await self._shown.operation(started)
 
     async def GetExport(self, request: pb.GetExportRequest, context: Any) -> pb.GetExportResponse:
         check(request)
-        if bool(request.export_id) == request.HasField("scope"):
-            raise _invalid("export_id", "exactly one of export_id and scope must be set")
         if request.export_id:
             export = await self._exporting.get(access(), request.export_id)
         else:
@@ -61,29 +56,21 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
 
     async def ListExports(self, request: pb.ListExportsRequest, context: Any) -> pb.ListExportsResponse:
         check(request)
-        if request.page_size < 0:
-            raise _invalid("page_size", "must not be negative")
         who = access()
         bound = paging.binding("ListExports", who, request)
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
         found, more = await self._exporting.page(who, after, paging.size(request.page_size))
-        shown = paging.fitting([export_pb(export) for export in found])
-        token = ""
-        if more or len(shown) < len(found):
-            last = found[len(shown) - 1]
-            token = self._tokens.page(bound, [last.create_time, last.id])
+        shown, last = paging.cut(found, [export_pb(export) for export in found], more)
+        token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""
         return pb.ListExportsResponse(exports=shown, next_page_token=token)
 
     async def DeleteExport(self, request: pb.DeleteExportRequest, context: Any) -> pb.DeleteExportResponse:
         check(request)
-        _refuse_request_id(request)
         await self._exporting.delete(access(), request.export_id, request_key("DeleteExport", request))
         return pb.DeleteExportResponse()
 
     async def ReadExport(self, request: pb.ReadExportRequest, context: Any) -> AsyncIterator[pb.ReadExportResponse]:
         check(request)
-        if request.offset < 0:
-            raise _invalid("offset", "must not be negative")
         async for piece in self._exporting.read(access(), request.export_id, request.offset):
             yield pb.ReadExportResponse(
                 data=piece.data, offset=piece.offset, sha256=piece.sha256, total_size_bytes=piece.total
@@ -103,23 +90,3 @@ def export_command(held: Operation) -> ExportCommand:
         with_history=request.with_history,
         with_vectors=request.with_vectors,
     )
-
-
-def _refuse(request: pb.CreateExportRequest) -> None:
-    scope = convert.scope_of(request.scope)
-    if not scope and not request.HasField("filter"):
-        text = "must have at least one of user_id, agent_id, app_id and run_id, or filter must be set"
-        raise ScopeMissing(f"scope: {text}.", violations=[("scope", text)], field="scope")
-    if not request.json_schema and request.format not in FORMATS:
-        raise _invalid("format", "must be JSONL or PARQUET, or json_schema must be set")
-    _refuse_request_id(request)
-
-
-def _refuse_request_id(request: Any) -> None:
-    found: list[Violation] = list(check_request_id(request, ""))
-    if found:
-        raise _invalid(found[0].field, found[0].text)
-
-
-def _invalid(field: str, text: str) -> FieldInvalid:
-    return FieldInvalid(f"{field}: {text}.", violations=[(field, text)], field=field)

@@ -7,12 +7,10 @@ from typing import Any
 from google.longrunning import operations_pb2
 
 from recalld.v1 import project_service_pb2 as pb
-from recalld_server.domain.errors import FieldInvalid, ProjectNotFound
+from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind
-from recalld_server.domain.revision import RequestKey
 from recalld_server.rpc import convert
-from recalld_server.rpc.checks import check_request_id
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.operation import Shown
 from recalld_server.rpc.validate import check
@@ -32,6 +30,7 @@ class Maintenance:
 
     async def rebuild(self, request: pb.RebuildIndexRequest) -> operations_pb2.Operation:
         """RebuildIndex."""
+        check(request)
         return await self._start(OperationKind.REBUILD_INDEX, "RebuildIndex", request)
 
     async def reembed(self, request: pb.ReembedProjectRequest) -> operations_pb2.Operation:
@@ -43,21 +42,18 @@ class Maintenance:
     async def delete(self, request: pb.DeleteProjectRequest) -> operations_pb2.Operation:
         """DeleteProject."""
         check(request)
-        key = RequestKey("DeleteProject", request.request_id, convert.fingerprint(request))
+        key = convert.operation_key("DeleteProject", request)
         started = await self._removing.start(access(), request.project_id, key)
         return await self._shown.operation(started)
 
     async def _start(self, kind: OperationKind, rpc: str, request: Any) -> operations_pb2.Operation:
-        check(request)
-        for violation in check_request_id(request, ""):
-            raise FieldInvalid(violation.text, violations=[(violation.field, violation.text)], field=violation.field)
         who = access()
         if request.project_id not in ("", who.project):
             raise ProjectNotFound(project=request.project_id)
         bare = type(request)()
         bare.CopyFrom(request)
         bare.project_id = ""  # the key's own, named or not, is the same request
-        key = RequestKey(rpc, request.request_id, convert.fingerprint(bare))
+        key = convert.operation_key(rpc, bare)
         started = await self._follow.start(
             Access(who.project, principal=who.principal),  # the whole project's work, whatever the key's pin
             kind,

@@ -111,11 +111,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         )
         page = await self._read.list(who, query, as_of(request))
         found = [convert.memory_pb(memory) for memory in page.memories]
-        shown = paging.fitting(found)
-        token = ""
-        if page.more or len(shown) < len(found):
-            last = page.memories[len(shown) - 1]
-            token = self._tokens.page(bound, [getattr(last, order), last.id])
+        shown, last = paging.cut(page.memories, found, page.more)
+        token = self._tokens.page(bound, [getattr(last, order), last.id]) if last else ""
         return pb.ListMemoriesResponse(memories=shown, next_page_token=token, total_size=page.total or 0)
 
     async def UpdateMemory(self, request: pb.UpdateMemoryRequest, context: Any) -> pb.UpdateMemoryResponse:
@@ -191,8 +188,9 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             limit=limit + 1,
         )
         found = await self._read.events(who, query, begun=bool(request.page_token))
-        shown = paging.fitting([convert.event_pb(event) for event in found[:limit]])
-        token = self._tokens.page(bound, shown[-1].sequence) if len(shown) < len(found) else ""
+        events = [convert.event_pb(event) for event in found[:limit]]
+        shown, last = paging.cut(found[:limit], events, len(found) > limit)
+        token = self._tokens.page(bound, last.seq) if last else ""
         return pb.ListEventsResponse(events=shown, next_page_token=token)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> None:
@@ -204,7 +202,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             async for sight in sights:
                 token = self._tokens.resume(bound, [sight.position.seq, sight.position.floor])
                 try:
-                    await asyncio.wait_for(send(context, convert.sight_pb(sight, token)), READER_PATIENCE)
+                    async with asyncio.timeout(READER_PATIENCE):
+                        await send(context, convert.sight_pb(sight, token))
                 except TimeoutError:
                     raise WatchTooSlow(resume_token=token) from None
         raise ShuttingDown(resume_token=token)

@@ -8,7 +8,7 @@ from google.longrunning import operations_pb2 as pb
 from google.longrunning import operations_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
-from recalld_server.domain.errors import FieldInvalid, OperationNotFound
+from recalld_server.domain.errors import OperationNotFound
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import paging
 from recalld_server.rpc.interceptors.auth import access
@@ -30,21 +30,12 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
 
     async def ListOperations(self, request: pb.ListOperationsRequest, context: Any) -> pb.ListOperationsResponse:
         check(request)
-        if request.name not in ("", "operations"):
-            raise _invalid("name", "must be empty or `operations`")
-        if request.filter:
-            raise _invalid("filter", "must be empty: there are no filters for operations")
-        if request.page_size < 0:
-            raise _invalid("page_size", "must not be negative")
         who = access()
         bound = paging.binding("ListOperations", who, request)
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
         found, more = await self._follow.page(who, after, paging.size(request.page_size))
-        shown = paging.fitting([await self._shown.operation(operation) for operation in found])
-        token = ""
-        if more or len(shown) < len(found):
-            last = found[len(shown) - 1]
-            token = self._tokens.page(bound, [last.create_time, last.id])
+        shown, last = paging.cut(found, [await self._shown.operation(operation) for operation in found], more)
+        token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""
         return pb.ListOperationsResponse(operations=shown, next_page_token=token)
 
     async def GetOperation(self, request: pb.GetOperationRequest, context: Any) -> pb.Operation:
@@ -66,8 +57,6 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
         seconds = LONGEST_WAIT
         if request.HasField("timeout"):
             seconds = request.timeout.seconds + request.timeout.nanos / 1e9
-            if seconds < 0:
-                raise _invalid("timeout", "must not be negative")
         left = context.time_remaining()
         if left is not None:
             seconds = min(seconds, max(0.0, left - SPARE))
@@ -79,7 +68,3 @@ def _id(name: str) -> str:
     if id == name or not id:
         raise OperationNotFound("Operations are named operations/{id}.", operation=name[:100])
     return id
-
-
-def _invalid(field: str, text: str) -> FieldInvalid:
-    return FieldInvalid(f"{field}: {text}.", violations=[(field, text)], field=field)

@@ -13,6 +13,7 @@ from recalld_server.domain.memory import Access
 from recalld_server.rpc.convert import fingerprint
 
 P = TypeVar("P", bound=ProtoMessage)
+T = TypeVar("T")
 
 DEFAULT_SIZE = 100
 _NOT_BOUND = ("page_size", "page_token", "resume_token")  # what may change from page to page
@@ -43,6 +44,12 @@ def fitting(messages: Sequence[P]) -> Sequence[P]:
         if total > PAGE_BYTES and n:
             return messages[:n]
     return messages
+
+
+def cut(found: Sequence[T], messages: Sequence[P], more: bool) -> tuple[Sequence[P], T | None]:
+    """The messages of what was found that make a page, and what the next page begins after; None: it is the last."""
+    shown = fitting(messages)
+    return shown, found[len(shown) - 1] if more or len(shown) < len(found) else None
 
 
 def bounded(memories: Sequence[memory_pb2.Memory]) -> Sequence[memory_pb2.Memory]:

@@ -44,9 +44,8 @@ class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
         bound = paging.binding("ListProjects", access(), request)
         after = str(self._tokens.open_page(request.page_token, bound)) if request.page_token else ""
         found, more = await self._projects.page(after, paging.size(request.page_size))
-        projects = paging.fitting([convert.project_pb(project) for project in found])
-        more = more or len(projects) < len(found)
-        token = self._tokens.page(bound, projects[-1].project_id) if more else ""
+        projects, last = paging.cut(found, [convert.project_pb(project) for project in found], more)
+        token = self._tokens.page(bound, last.id) if last else ""
         return pb.ListProjectsResponse(projects=projects, next_page_token=token)
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Any) -> pb.UpdateProjectResponse:
@@ -93,8 +92,9 @@ class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
         await self._projects.get(project)
         place = (int(after[0]), str(after[1])) if after else None
         found, more = await self._keys.page(project, place, paging.size(request.page_size))
-        token = self._tokens.page(bound, [found[-1].create_time, found[-1].id]) if more else ""
-        return pb.ListApiKeysResponse(api_keys=[convert.key_pb(key) for key in found], next_page_token=token)
+        keys, last = paging.cut(found, [convert.key_pb(key) for key in found], more)
+        token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""
+        return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token)
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Any) -> pb.RevokeApiKeyResponse:
         check(request)

@@ -21,9 +21,10 @@ from recalld_server.domain.errors import FieldInvalid, FilterInvalid, LimitExcee
 from recalld_server.domain.limits import BATCH
 from recalld_server.rpc.checks import CHECKS, Violation
 from recalld_server.rpc.convert_filter import filter_of
+from recalld_server.rpc.operation_checks import OPERATION_CHECKS
 from recalld_server.rpc.project_checks import PROJECT_CHECKS
 
-_ALL = {**CHECKS, **PROJECT_CHECKS}
+_ALL = {**CHECKS, **OPERATION_CHECKS, **PROJECT_CHECKS}
 MAX_NESTING = 40  # of messages in a request; far above what any valid one has
 MAX_FOUND = 100  # violations looked for: the work for a hostile request stays bounded
 MAX_ITEMS = 2 * BATCH  # in one list before nobody looks at what it holds

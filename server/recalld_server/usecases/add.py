@@ -269,7 +269,7 @@ def _check_merged(memory: Memory) -> None:
     ):
         if actual > most:
             text = f"must be at most {most} together with what memory {memory.id} holds already, not {actual}"
-            raise LimitExceeded(f"{name}: {text}.", violations=[(name, text)], field=name, limit=most, actual=actual)
+            raise LimitExceeded.at(name, text, limit=most, actual=actual)
 
 
 def _verbatim(messages: Sequence[Message]) -> Extraction:

@@ -93,7 +93,7 @@ class Exporting:
         export, chunk = await self._exports.chunk(access, id, offset // CHUNK)
         if offset > export.size:
             text = f"must be at most {export.size}, the length of the export"
-            raise FieldInvalid(f"offset: {text}.", violations=[("offset", text)], field="offset")
+            raise FieldInvalid.at("offset", text)
         while offset < export.size:
             if chunk is None:
                 raise ExportNotFound(export_id=id)  # it expired, or was deleted, since the last chunk

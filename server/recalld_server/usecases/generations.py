@@ -64,7 +64,7 @@ class Build:
         found = self._embedders.get(model)
         if found is None:
             text = f"must be one of {', '.join(sorted(self._embedders))}"
-            raise FieldInvalid(f"model: {text}.", violations=[("model", text)], field="model")
+            raise FieldInvalid.at("model", text)
         return found
 
     async def run(self, held: Operation) -> Mapping[str, Any]:

@@ -73,7 +73,7 @@ class Administration:
             return access.project
         if not named:
             text = "must name a project, as the key belongs to none"
-            raise FieldInvalid(f"project_id: {text}.", violations=[("project_id", text)], field="project_id")
+            raise FieldInvalid.at("project_id", text)
         return named
 
     async def create(
@@ -144,9 +144,7 @@ class Administration:
     def _refuse_extractor(self, name: str) -> None:
         if name and name not in self._extractors:
             text = f"this server has no such extractor; it has {', '.join(sorted(self._extractors))}"
-            raise FieldInvalid(
-                f"settings.extractor: {text}.", violations=[("settings.extractor", text)], field="settings.extractor"
-            )
+            raise FieldInvalid.at("settings.extractor", text)
 
 
 async def founded(projects: Projects, project: Project, language: str) -> Project:

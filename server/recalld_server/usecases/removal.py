@@ -32,7 +32,7 @@ class Removing:
         """Take the project away and have it cleared. Raises ProjectNotFound, FieldInvalid, RequestIdReused."""
         if project == DEFAULT_PROJECT:
             text = f"the project {DEFAULT_PROJECT} is always there"
-            raise FieldInvalid(f"project_id: {text}.", violations=[("project_id", text)], field="project_id")
+            raise FieldInvalid.at("project_id", text)
         new = NewOperation(self._ids.memory(), OperationKind.DELETE_PROJECT, project, request=request)
         operation = await self._removals.begin(access, new)
         self._worker.nudge()

@@ -132,7 +132,7 @@ class Search:
         now, depth = self._clock.now(), DEPTH
         nominations = nominated = await self._nominate(access, query, state.generation, question, vector, now, depth)
         pool, ranking = await self._head(access, query, state.generation, question, vector, nominations, now)
-        head = ranking.order[ranking.relevance[ranking.order] >= query.threshold]
+        head = _passing(ranking, query.threshold)
         found = len(head)
         tail: list[tuple[float, str]] = []
         known = set(pool.ids)
@@ -227,7 +227,7 @@ class Search:
         with span("rank"):
             pool = exact_candidates(question, vector, rows, DEPTH, query.mode)
             ranking = rank(question, vector, pool, query.mode)
-            head = ranking.order[ranking.relevance[ranking.order] >= query.threshold]
+            head = _passing(ranking, query.threshold)
             rest = rows.only(np.flatnonzero(rows.eligible & ~np.isin(rows.ids, pool.ids)))
             places = _places(pool, ranking, head[: query.limit], {}, {})
             places += _below(ranking, _relevant(question, vector, rest, ranking, query))[: query.limit - len(places)]
@@ -236,6 +236,11 @@ class Search:
 
 def _ids(nominations: Nominations) -> list[str]:
     return list(dict.fromkeys(id for leg in (nominations.keyword, nominations.vector) for id, _ in leg))
+
+
+def _passing(ranking: Ranking, threshold: float) -> Int64Array:
+    """The rows of the results that are relevant enough, in order."""
+    return ranking.order[ranking.relevance[ranking.order] >= threshold]
 
 
 def _places(
