@@ -21,6 +21,11 @@ from recalld import MemoryClient, testing
 SOON = 30.0  # seconds within which anything expected must have come, on a busy machine
 
 
+def _hears_ctrl_c() -> None:
+    # Tests that run in the background ignore it, and so would their children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Watching:
     """A `recalld watch` that runs."""
 
@@ -32,6 +37,7 @@ class Watching:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hears_ctrl_c,
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reading = threading.Thread(target=self._read, daemon=True)

@@ -58,6 +58,7 @@ def engines(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
 async def recalld(engines: Settings) -> AsyncIterator[Recalld]:
     wired = await build(engines, more_embedders={Hashed.model: Hashed()})
     background = [asyncio.create_task(work) for work in (wired.projector.run(), wired.worker.run())]
+    await wired.projector.wait(HERE, 0, 20)
     yield wired
     for task in reversed(background):
         task.cancel()
