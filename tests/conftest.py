@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="embedded: what pip installs; all: also tests that need programs from elsewhere",
     )
+    parser.addoption("--kills", type=int, default=3, help="how often each long work is killed (20: a thorough run)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -156,6 +156,12 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], Pa
 
 
 @pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often work is killed."""
+    return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture
 def victim(request: pytest.FixtureRequest, tmp_path: Path, filled: Callable[[int, bool], Path]) -> Iterator[Victim]:
     """A server on a copy of a filled folder: parametrize it with the number of memories."""
     seed = random.SystemRandom().randrange(2**32)

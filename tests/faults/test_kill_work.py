@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
-
-import grpc
 import numpy as np
 import pytest
 from sqlean import dbapi2 as sqlite
@@ -18,27 +9,18 @@ from tests.faults.victim import Victim, items
 
 from recalld.v1 import export_service_pb2, memory_service_pb2, operation_pb2, project_service_pb2
 
-MOMENTS = 3  # kills of each kind of work; 20 for a thorough run
 LARGE, SMALL = 3_000, 250
 SUCCEEDED = operation_pb2.OPERATION_STATE_SUCCEEDED
 
 
-def kill_until_done(victim: Victim, name: str, longest: float) -> Any:
-    for _ in range(MOMENTS):
-        victim.killed(longest)
-    operation, known = victim.ended(name)
-    assert known.state == SUCCEEDED, operation.error
-    return operation, known
-
-
 @pytest.mark.parametrize("victim", [LARGE], indirect=True)
 @pytest.mark.parametrize("format", ["JSONL", "PARQUET"])
-def test_an_export_survives(victim: Victim, format: str) -> None:
+def test_an_export_survives(victim: Victim, format: str, kills: int) -> None:
     wanted = getattr(export_service_pb2, f"EXPORT_FORMAT_{format}")
     options = {"format": wanted, "with_vectors": True, "with_history": True}
     asked = export_service_pb2.CreateExportRequest(scope={"user_id": "u"}, request_id="once", **options)
     name = victim.export.CreateExport(asked).name
-    operation, _ = kill_until_done(victim, name, 0.8)
+    operation, _ = victim.killed_until_done(name, kills, 0.8)
     assert victim.export.CreateExport(asked).name == name
     disturbed, quiet = victim.exported(operation), victim.snapshot(**options)
     assert (disturbed.sha256, disturbed.size_bytes) == (quiet.sha256, quiet.size_bytes)
@@ -46,26 +28,26 @@ def test_an_export_survives(victim: Victim, format: str) -> None:
 
 
 @pytest.mark.parametrize("victim", [LARGE], indirect=True)
-def test_a_rebuild_survives(victim: Victim) -> None:
+def test_a_rebuild_survives(victim: Victim, kills: int) -> None:
     numbered = [item.memory for item in items(LARGE, vectors=False)][100:]  # nothing else counts to a hundred
     asked = victim.random.sample(numbered, 5)
     assert all(memory.id in victim.searched(memory.text) for memory in asked)
     quiet = features(victim, 1)
     name = victim.project.RebuildIndex(project_service_pb2.RebuildIndexRequest()).name
-    operation, known = kill_until_done(victim, name, 1.0)
+    operation, known = victim.killed_until_done(name, kills, 1.0)
     answer = project_service_pb2.RebuildIndexResponse()
     assert operation.response.Unpack(answer)
     assert (answer.index_status.generation, known.completed_count) == (2, LARGE)
     assert all(memory.id in victim.searched(memory.text) for memory in asked)
     assert features(victim, 2) == quiet
     assert features(victim, 1) == {}
-    assert sound(victim) == (LARGE, LARGE)
+    assert victim.sound() == (LARGE, LARGE)
 
 
 @pytest.mark.parametrize("victim", [SMALL], indirect=True)
-def test_a_reembedding_survives(victim: Victim) -> None:
+def test_a_reembedding_survives(victim: Victim, kills: int) -> None:
     asked = project_service_pb2.ReembedProjectRequest(model="minilm-l6-v2-int8")
-    operation, _ = kill_until_done(victim, victim.project.ReembedProject(asked).name, 1.0)
+    operation, _ = victim.killed_until_done(victim.project.ReembedProject(asked).name, kills, 1.0)
     answer = project_service_pb2.ReembedProjectResponse()
     assert operation.response.Unpack(answer)
     assert answer.index_status.generation == 2
@@ -79,24 +61,7 @@ def test_a_reembedding_survives(victim: Victim) -> None:
         assert disturbed[key][0] == terms
         # A model's last bits depend on what is embedded together.
         assert np.allclose(np.frombuffer(disturbed[key][1], "<f2"), np.frombuffer(vector, "<f2"), atol=2e-3)
-    assert sound(victim) == (SMALL, SMALL)
-
-
-@pytest.mark.parametrize("victim", [0], indirect=True)
-def test_an_import_sent_again_is_as_one_that_was_never_broken(victim: Victim) -> None:
-    for _ in range(MOMENTS):
-        with suppress(grpc.RpcError):  # or everything was settled before the server died
-            import_and_kill(victim)
-        grpc.channel_ready_future(victim.channel).result(10)
-    *_, last = victim.memory.ImportMemories(items(LARGE), wait_for_ready=True)
-    assert last.stored + last.unchanged == LARGE
-    assert not last.failed
-    rows = list(exported_rows(victim))
-    wanted = {item.memory.id: item.memory.text for item in items(LARGE)}
-    assert {row["id"]: row["memory"] for row in rows} == wanted
-    assert len(rows) == LARGE
-    assert all(row["created_at"] == row["updated_at"] and row["revision"] == 1 for row in rows)
-    assert sound(victim) == (LARGE, LARGE)
+    assert victim.sound() == (SMALL, SMALL)
 
 
 @pytest.mark.parametrize("victim", [0], indirect=True)
@@ -114,23 +79,8 @@ def test_asynchronous_adds_survive_and_happen_once(victim: Victim) -> None:
         answer = memory_service_pb2.AddResponse()
         assert operation.response.Unpack(answer), operation.error
         assert (known.subject, len(answer.results)) == (answer.add_id, 1)
-    texts = sorted(row["memory"] for row in exported_rows(victim))
+    texts = sorted(row["memory"] for row in victim.rows())
     assert texts == sorted(f"Drawer {number} is open" for number in range(30))
-
-
-def import_and_kill(victim: Victim) -> None:
-    """Kills the server after one of its answers, the last one at the latest."""
-    for answer in victim.memory.ImportMemories(items(LARGE)):
-        if victim.random.random() < 0.3 or answer.through_index + 1 == LARGE:
-            victim.killed(0.05)
-
-
-def exported_rows(victim: Victim) -> Iterator[dict[str, Any]]:
-    export = victim.snapshot()
-    pieces = victim.export.ReadExport(export_service_pb2.ReadExportRequest(export_id=export.export_id))
-    data = b"".join(piece.data for piece in pieces)
-    assert hashlib.sha256(data).hexdigest() == export.sha256
-    yield from map(json.loads, data.splitlines())
 
 
 def features(victim: Victim, generation: int) -> dict[tuple[str, int], tuple[bytes, bytes]]:
@@ -141,13 +91,3 @@ def features(victim: Victim, generation: int) -> dict[tuple[str, int], tuple[byt
         return {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(sql, (generation,))}
     finally:
         connection.close()
-
-
-def sound(victim: Victim) -> tuple[int, int]:
-    """What `recalld doctor` counts, which must find nothing wrong: memories, and entries of the index."""
-    victim.server.stop()
-    command = [sys.executable, "-m", "recalld_server", "doctor", f"--data-dir={victim.server.data_dir}"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout
-    words = found.stdout.split("project default: ")[1].split()
-    return int(words[0]), int(words[2])

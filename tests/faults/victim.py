@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -36,6 +39,7 @@ class Victim:
 
     server: testing.LocalServer
     random: random.Random
+    metadata: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         options = [("grpc.max_receive_message_length", 2**25), ("grpc.max_reconnect_backoff_ms", 500)]
@@ -45,6 +49,10 @@ class Victim:
         self.operations = operations_pb2_grpc.OperationsStub(self.channel)
         self.project = project_service_pb2_grpc.ProjectServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+
+    def become(self, key: str) -> None:
+        """Ask as the holder of a key from now on, where that matters."""
+        self.metadata = (("authorization", f"Bearer {key}"),)
 
     def killed(self, longest: float) -> None:
         """Dies after up to `longest` seconds, and is started again."""
@@ -58,12 +66,20 @@ class Victim:
         deadline = time.monotonic() + ENDED
         while True:
             wait = operations_pb2.WaitOperationRequest(name=name, timeout={"seconds": 2})
-            found = self.operations.WaitOperation(wait, wait_for_ready=True)
+            found = self.operations.WaitOperation(wait, wait_for_ready=True, metadata=self.metadata)
             if found.done:
                 known = operation_pb2.OperationMetadata()
                 assert found.metadata.Unpack(known)
                 return found, known
             assert time.monotonic() < deadline, f"not ended: {found}"
+
+    def killed_until_done(self, name: str, times: int, longest: float) -> Any:
+        """Dies so often while an operation is under way. The operation, which must have succeeded, and its metadata."""
+        for _ in range(times):
+            self.killed(longest)
+        operation, known = self.ended(name)
+        assert known.state == operation_pb2.OPERATION_STATE_SUCCEEDED, operation.error
+        return operation, known
 
     def searched(self, query: str) -> list[str]:
         """Ids of the first results, once the server has caught up with what its index lacks."""
@@ -94,6 +110,21 @@ class Victim:
         """An export that nobody disturbs."""
         asked = export_service_pb2.CreateExportRequest(scope={"user_id": "u"}, format=format, **fields)
         return self.exported(self.ended(self.export.CreateExport(asked).name)[0])
+
+    def rows(self, **fields: Any) -> list[dict[str, Any]]:
+        """Everything there is, as an export has it."""
+        export = self.snapshot(**fields)
+        pieces = self.export.ReadExport(export_service_pb2.ReadExportRequest(export_id=export.export_id))
+        return [json.loads(line) for line in b"".join(piece.data for piece in pieces).splitlines()]
+
+    def sound(self, project: str = "default") -> tuple[int, int]:
+        """What `recalld doctor` counts, which must find nothing wrong: memories, and entries of the index."""
+        self.server.stop()
+        command = [sys.executable, "-m", "recalld_server", "doctor", f"--data-dir={self.server.data_dir}"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout
+        words = found.stdout.split(f"project {project}: ")[1].split()
+        return int(words[0]), int(words[2])
 
 
 def items(count: int, vectors: bool = True) -> Iterator[memory_service_pb2.ImportItem]:
