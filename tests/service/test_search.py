@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from recalld import testing
 from recalld.v1 import memory_pb2, search_service_pb2, search_service_pb2_grpc
 from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.usecases.search import DEPTH
 
 COUNT = 3_000
 WORDS = ["apple", "bread", "cheese", "dinner", "evening", "forest", "garden", "hotel", "island", "jacket", "kitchen"]
@@ -162,7 +163,7 @@ async def test_what_is_gone_is_not_found(api: Any) -> None:
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_terms_add_up_to_the_score(api: Any, crowd: Crowd, mode: str) -> None:
     found = [hit for hit in crowd.whole[mode] if not hit.explanation.tail]
-    assert len(found) >= 50
+    assert len(found) >= DEPTH
     for hit in found:
         terms = hit.explanation
         words = terms.lexical if mode != "SEARCH_MODE_VECTOR" else 0.0
@@ -245,5 +246,5 @@ async def test_stages_and_figures_are_told(api: Any, crowd: Crowd) -> None:
     answer = await api.search.Search(asked(crowd.user))
     assert {"embed", "index", "ledger", "rank"} <= {stage.name for stage in answer.stages}
     assert all(stage.duration.ToNanoseconds() > 0 for stage in answer.stages)
-    assert answer.candidate_count >= 50
+    assert answer.candidate_count >= DEPTH
     assert answer.sequence >= COUNT

@@ -63,8 +63,9 @@ def measure_load(
     """Time of add, get, search and stream at several sizes, each on a server of its own in a new folder.
 
     The server is one process and this is the one client process; on one machine they share its processors. Vectors are
-    made for the fill, not embedded. No question is asked twice, so that no cached embedding answers.
-    On Weaviate searches are measured beside its two legs alone as well; what was stored on an engine is removed again.
+    made for the fill, not embedded, and 3 s of searches warm it up. No question is asked twice, so that no cached
+    embedding answers. On Weaviate searches are measured beside its two legs alone as well; what was stored on an engine
+    is removed again.
     """
     import asyncio
     import json

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from recalld_server.bench.legs import Asked, Beside
 
 EMBED_BATCH = 500  # texts in one call of the embedder alone: as many as an import puts into a transaction
+WARM_UP = 3.0  # seconds of searches before anything is measured: a server that was just filled has nothing in memory
 STATUS = Path("/proc")
 
 Say = Callable[[str], None]
@@ -68,10 +69,11 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """One run. `imports` is None when it was left out."""
+    """One run. `imports` is None when it was left out; each size had `warm_up` seconds of searches first."""
 
     processors: int
     seconds: float
+    warm_up: float
     imports: ImportRate | None
     sizes: Sequence[Size]
 
@@ -82,7 +84,8 @@ class LoadReport:
         for size in self.sizes:
             filled, measured = (mib if mib is not None else "unknown" for mib in size.resident)
             sizes.append({**asdict(size), "resident": {"filled": filled, "measured": measured}})
-        return {"processors": self.processors, "seconds": self.seconds, "import": imports, "sizes": sizes}
+        told = {"processors": self.processors, "seconds": self.seconds, "warm_up": self.warm_up}
+        return {**told, "import": imports, "sizes": sizes}
 
 
 async def run(
@@ -103,7 +106,7 @@ async def run(
 
         asked = await prepared()
     measured = [await at_size(size, callers, seconds, model, dimension, engines, asked, say) for size in sizes]
-    return LoadReport(os.cpu_count() or 1, seconds, imports, measured)
+    return LoadReport(os.cpu_count() or 1, seconds, WARM_UP, imports, measured)
 
 
 async def embedder_alone(texts: Sequence[str], say: Say) -> tuple[str, int, float]:
@@ -158,6 +161,7 @@ async def at_size(
             beside = [await engine.beside(server.target, population, asked, crowd, seconds) for crowd in callers]
         calls = Calls(server.target, population, corpus)
         try:
+            await measure("search", calls.search, 1, WARM_UP)
             for name, operation in calls.kinds().items():
                 say(f"{size} memories: {name}")
                 measurements += [await measure(name, operation, crowd, seconds) for crowd in callers]

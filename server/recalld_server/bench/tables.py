@@ -59,8 +59,8 @@ def show_load(report: LoadReport) -> None:
         )
     console.print(
         f"{report.processors} processors, shared by the server (one process) and this client (one process); "
-        f"{report.seconds:g} s for each row. Vectors of the fill were made, not embedded. No question was asked twice, "
-        "so no embedding came from the cache of queries.",
+        f"{report.seconds:g} s for each row, after {report.warm_up:g} s of searches. Vectors of the fill were made, "
+        "not embedded. No question was asked twice, so no embedding came from the cache of queries.",
         highlight=False,
     )
 

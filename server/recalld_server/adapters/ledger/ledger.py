@@ -13,6 +13,7 @@ from recalld_server.adapters.ledger import commit as writing
 from recalld_server.adapters.ledger import forget, projection, reads, trim
 from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.features import FeatureCache
 from recalld_server.adapters.ledger.rows import inside
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
@@ -44,7 +45,7 @@ class SqlLedger:
     def __init__(self, engine: SqlEngine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
-        self._cache = ranking.FeatureCache()
+        self._cache = FeatureCache()
 
     async def identity(self) -> tuple[str, bytes]:
         """The ledger's id and the secret its tokens are signed with."""

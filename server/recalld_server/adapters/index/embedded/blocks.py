@@ -18,11 +18,12 @@ from recalld_server.adapters.index.embedded.words import Words
 from recalld_server.domain.vectors import FloatMatrix, Int64Array
 
 BLOCK = (
-    1024  # rows of a full block: 1.5 MB at 384 dimensions, which stays in the processor's cache while it is worked on
+    4096  # rows of a full block: in smaller ones a search spends its time between blocks, larger ones cost more to make
 )
 SHARE = 0.75  # of the bound for one strip, so that a search of a whole project leaves room for the users' strips
 DISCARDS = 256  # remembered; a reader that began before the oldest of them keeps nothing of what it read
 STRING = 57  # bytes of a str and its place in a tuple, beside its characters
+FEW = 64  # dead rows that are never worth reading the others anew
 HEAD = 1024  # bytes of a block's objects
 NEVER = np.iinfo(np.int64).max
 DEAD = np.iinfo(np.int64).min
@@ -176,7 +177,7 @@ class Blocks:
                 for key in keys:
                     if strip := self._strips.get(key):
                         strip.kill(row)
-                        if strip.dead > max(BLOCK // 16, sum(map(len, strip.blocks)) // 2):
+                        if strip.dead > max(FEW, sum(map(len, strip.blocks)) // 2):
                             # Mostly dead rows: the next search reads the living ones anew.
                             self._size -= self._strips.pop(key).size
 

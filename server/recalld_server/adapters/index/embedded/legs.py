@@ -53,7 +53,7 @@ class KeywordLeg:
         lengths = np.concatenate(self._lengths).astype(np.float64)
         shares = saturation(np.concatenate(self._counts), lengths, K1, B, self._length / self._rows)
         scores: Float64Array = shares @ rarity(self._with_term, self._rows)
-        best = np.argsort(-scores, kind="stable")[: self._depth].tolist()
+        best = _highest(scores, self._depth).tolist()
         starts = np.cumsum([0, *(len(hits) for _, hits in self._ids)])
         found = []
         for at in best:
@@ -103,3 +103,11 @@ class VectorLeg:
         if len(scores) == self._depth:
             self._floor = float(scores.min())
         self._scores = [scores]
+
+
+def _highest(scores: Float64Array, depth: int) -> Int64Array:
+    """The places of the highest scores, at most `depth`, best first; of equal ones the earlier first."""
+    among = np.arange(len(scores))
+    if len(scores) > depth:
+        among = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
+    return among[np.argsort(-scores[among], kind="stable")[:depth]]
