@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -172,6 +173,9 @@ async def serve(settings: Settings) -> None:
         with suppress(NotImplementedError):  # Windows has no signal handlers in its loop: Ctrl-C ends the process there
             loop.add_signal_handler(number, stopping.set)
     app = await App.start(settings)
+    # What is here now stays: collections that look through it stop all calls for 0.1 s every few thousand calls.
+    gc.collect()
+    gc.freeze()
     if not await app.recalld.keys.begun():
         print("development mode: no API key exists, so anyone on this machine may do anything", flush=True)  # noqa: T201
     try:

@@ -128,8 +128,9 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._limit = calls
         self.open = 0
         tight = min(max(2, processors), MOST // 4)
+        alone = tight // 2  # a search keeps two processors busy: its model has as many threads
         self.gates = {
-            "search": Gate("search", tight, 2 * tight),  # more at once measured no faster, and each waits longer
+            "search": Gate("search", alone, 2 * alone),  # more at once measured no faster, and each waits longer
             "write": Gate("write", tight, CROWD, MOST_SHORT),
             "read": Gate("read", 2 * tight, CROWD, MOST_SHORT),
         }
