@@ -156,12 +156,12 @@ async def at_size(
         items = population.items(corpus, model, dimension)
         filled = await asyncio.to_thread(store, server.client(), items)
         before = await asyncio.to_thread(resident, server)
-        if engine:
-            say(f"{size} memories: searches beside Weaviate's two legs alone")
-            beside = [await engine.beside(server.target, population, asked, crowd, seconds) for crowd in callers]
         calls = Calls(server.target, population, corpus)
         try:
             await measure("search", calls.search, 1, WARM_UP)
+            if engine:
+                say(f"{size} memories: searches beside Weaviate's two legs alone")
+                beside = [await engine.beside(server.target, population, asked, crowd, seconds) for crowd in callers]
             for name, operation in calls.kinds().items():
                 say(f"{size} memories: {name}")
                 measurements += [await measure(name, operation, crowd, seconds) for crowd in callers]
