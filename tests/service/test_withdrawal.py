@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import grpc
+from google.longrunning import operations_pb2
 
 from recalld.v1 import export_service_pb2 as export
 from recalld.v1 import memory_service_pb2 as pb
@@ -41,6 +42,29 @@ async def test_an_export_from_before_the_memory_stays(api: Any) -> None:
     await api.remember(user, "Keeps a zebrafinch")
     assert (await forget(api, user)).export_count == 0
     assert await api.exported_bytes(before.export_id) == b""
+    kept = (await api.export.GetExport(export.GetExportRequest(export_id=before.export_id))).export
+    assert (kept.state, kept.HasField("scope")) == (export.EXPORT_STATE_READY, False)  # nor does it name them
+
+
+async def test_an_export_that_failed_names_nobody_who_is_forgotten(api: Any) -> None:
+    user, other = api.user(), api.user()
+    await api.fill(user, 3000)
+    await api.remember(other, "Keeps a canary")
+    begun = await api.export.CreateExport(
+        export.CreateExportRequest(scope={"user_id": user}, format="EXPORT_FORMAT_JSONL")
+    )
+    await api.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=begun.name))
+    await api.ended(begun)
+    metadata = operation_pb2.OperationMetadata()
+    assert begun.metadata.Unpack(metadata)
+    named = export.GetExportRequest(export_id=metadata.subject)
+    failed = (await api.export.GetExport(named)).export
+    assert (failed.state, failed.scope.user_id) == (export.EXPORT_STATE_FAILED, user)
+    await forget(api, other)
+    assert (await api.export.GetExport(named)).export.scope.user_id == user
+    assert (await forget(api, user)).export_count == 0
+    blank = (await api.export.GetExport(named)).export
+    assert (blank.state, blank.HasField("scope")) == (export.EXPORT_STATE_FAILED, False)
 
 
 async def test_an_export_under_way_never_holds_what_is_forgotten(api: Any) -> None:

@@ -53,7 +53,8 @@ class Exports(Protocol):
     async def withdraw(self, project: str, ids: Sequence[str]) -> int:
         """Erase the data of every export, finished or not, that may hold one of these forgotten memories; how many.
 
-        Such an export is WITHDRAWN from then on, and its operation has ended.
+        Such an export is WITHDRAWN from then on, and its operation has ended. One that failed or is empty and was to
+        hold them no longer says what was asked for.
         """
         ...
 

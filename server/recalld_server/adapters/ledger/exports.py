@@ -193,24 +193,28 @@ def _withdraw(connection: Connection, project: str, ids: Sequence[str], now: int
     named = [t.revisions.c[name] for name in SCOPE_FIELDS]
     mine = and_(t.revisions.c.project == project, t.revisions.c.memory_id.in_(list(ids)))
     gone = connection.execute(select(*named, begun).where(mine).group_by(t.revisions.c.memory_id, *named)).all()
-    open_states = [ExportState.PENDING.value, ExportState.READY.value]
-    whole = select(t.exports).where(_E.project == project, _E.state.in_(open_states))
-    exports = [_export(row) for row in connection.execute(whole)]
-    held = [
-        export
-        for export in exports
-        if any(row.begun <= export.seq and masked(secret, export.scope).admits(_scope(row)) for row in gone)
-    ]
-    for export in held:
+    # What was asked for names the forgotten, too: their ids, and words in the filter.
+    blank = {"request": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
+    held = 0
+    for row in connection.execute(select(t.exports).where(_E.project == project)).all():
+        export = _export(row)
+        wanted = masked(secret, export.scope)
+        seen = [one.begun <= export.seq for one in gone if wanted.admits(_scope(one))]
+        if not seen or export.state is ExportState.WITHDRAWN:
+            continue
         this = and_(_E.project == project, _E.id == export.id)
-        until = {} if export.expire_time else {"expire_time": now + KEPT}
-        # What was asked for names the forgotten, too: their ids, and words in the filter.
-        blank = {"state": ExportState.WITHDRAWN.value, "request": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
-        connection.execute(update(t.exports).where(this).values(**blank, **until))
-        connection.execute(delete(t.export_chunks).where(_K.project == project, _K.export_id == export.id))
-        # A worker that still writes it loses its lease, and with it every way to write more.
-        stop(connection, project, export.operation, ExportWithdrawn(export_id=export.id), now)
-    return len(held)
+        if any(seen) and export.state is not ExportState.FAILED:
+            held += 1
+            until = {} if export.expire_time else {"expire_time": now + KEPT}
+            connection.execute(
+                update(t.exports).where(this).values(state=ExportState.WITHDRAWN.value, **blank, **until)
+            )
+            connection.execute(delete(t.export_chunks).where(_K.project == project, _K.export_id == export.id))
+            # A worker that still writes it loses its lease, and with it every way to write more.
+            stop(connection, project, export.operation, ExportWithdrawn(export_id=export.id), now)
+        elif export.state is ExportState.FAILED or (export.state is ExportState.READY and not export.memories):
+            connection.execute(update(t.exports).where(this).values(blank))  # it holds nothing, but says who was meant
+    return held
 
 
 def _scope(row: Any) -> Scope:
