@@ -134,6 +134,8 @@ def _load(connection: Connection, keys: Sequence[Key]) -> Iterable[tuple[Key, Ro
         # Two lists cost less than one of pairs, and nearly all revisions are 1.
         asked = {"ids": [key[1] for key in part], "revisions": list({key[2] for key in part})}
         rows = connection.execute(_LOAD, {"p": project, "g": generation, **asked}).all()
+        if not rows:
+            continue
         vectors = np.frombuffer(b"".join([row[3] for row in rows]), "<f2").astype(np.float32)
         for (id, revision, terms, _), vector in zip(rows, vectors.reshape(len(rows), -1), strict=True):
             yield (project, id, revision, generation), (np.frombuffer(terms, "<u4"), vector)
