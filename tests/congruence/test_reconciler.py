@@ -45,11 +45,19 @@ class Forgetful:
         return self.outages
 
     async def apply(
-        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+        self,
+        project: str,
+        generation: Generation,
+        puts: Sequence[IndexEntry],
+        deletes: Sequence[str],
+        mark: int,
+        *,
+        anew: bool = False,
     ) -> None:
-        self.lost -= set(deletes)
-        self.renewed += deletes
-        await self._index.apply(project, generation, puts, deletes, mark)
+        if anew:
+            self.renewed += [put.memory.id for put in puts]
+            self.lost.difference_update(self.renewed)
+        await self._index.apply(project, generation, puts, deletes, mark, anew=anew)
 
     async def nominate(self, *arguments: Any) -> Nominations:
         found = await self._index.nominate(*arguments)

@@ -60,6 +60,26 @@ class TestWeaviateIndex(IndexSuite):
     """On one node."""
 
 
+async def test_a_node_that_lags_behind_does_not_answer_that_there_is_nothing(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader knows a tenant that the node asked does not: searches, marks, deletes and comparisons say so."""
+
+    async def holds(*_: object) -> bool:
+        return True
+
+    assert await index.mark("project", FIRST) == 0
+    monkeypatch.setattr(schema, "holds", holds)
+    for call in (
+        index.nominate(HERE, FIRST, both(), 10),
+        index.mark("project", FIRST),
+        index.apply("project", FIRST, [], ["m"], 1),
+        kept(index),
+    ):
+        with pytest.raises(IndexUnavailable):
+            await call
+
+
 async def test_ids_of_every_form_stay_apart(index: Index) -> None:
     """An id that is a UUID names its object; whatever is not, or not in the usual form, is kept beside it."""
     plain = str(uuid4())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from tests.weaviate_node import Node, running
 
 from recalld import testing
 from recalld.v1 import memory_pb2, memory_service_pb2_grpc, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.adapters.index.weaviate.client import Address
+from recalld_server.adapters.index.weaviate.store import WeaviateIndex
+from recalld_server.domain.bm25 import NO_TERMS
+from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.memory import Access, Memory, Scope
+from recalld_server.domain.revision import Features, Generation, IndexEntry
+from recalld_server.ports.index import IndexQuery
 
 pytestmark = pytest.mark.needs_weaviate
 
 BEFORE = 3_000  # memories when the load begins
 WRITERS = 8
+DIMENSION = 384
 KILL_AFTER = 200  # adds
 MENDED = 90  # seconds in which everything must be found again, on a busy machine
 VECTOR = search_service_pb2.SEARCH_MODE_VECTOR
@@ -137,6 +147,50 @@ def test_a_kill_under_load_loses_nothing(
     server.stop()
     done = recalld("doctor", "--data-dir", server.data_dir, "--index", node.url)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_only_what_is_applied_anew_is_found_again(node: Node) -> None:
+    """A kill leaves every entry, but some vectors put last can't be found, and putting the same again mends nothing."""
+    random = np.random.default_rng(1)
+    near = random.normal(size=DIMENSION) + 0.02 * random.normal(size=(200, DIMENSION))
+    generation = Generation(number=1, model="test", dimension=DIMENSION, analyser=1)
+    puts = [
+        IndexEntry(
+            Memory(id=f"m{number}", text="", scope=Scope("ann"), revision=1),
+            Features(NO_TERMS, (vector / np.linalg.norm(vector)).astype(np.float32)),
+            1,
+        )
+        for number, vector in enumerate(near)
+    ]
+    index = WeaviateIndex(Address.parse(node.url))
+
+    async def unfound() -> list[IndexEntry]:
+        query = IndexQuery(Scope("ann"), None, NO_TERMS, puts[0].features.vector, 0)
+        until = time.monotonic() + MENDED
+        while True:
+            try:
+                found = await index.nominate(Access("p"), generation, query, len(puts))
+            except IndexUnavailable:
+                assert time.monotonic() < until
+                await asyncio.sleep(0.1)
+                continue
+            return [put for put in puts if put.memory.id not in dict(found.vector)]
+
+    try:
+        for at in range(0, len(puts), 50):
+            await index.apply("p", generation, puts[at : at + 50], [], 1)
+        assert await unfound() == []
+        node.kill()
+        node.start()
+        lost = await unfound()
+        assert lost
+        assert len([entry async for entry in index.entries("p", generation)]) == len(puts)
+        await index.apply("p", generation, puts, [], 1)
+        assert await unfound() == lost
+        await index.apply("p", generation, lost, [], 1, anew=True)
+        assert await unfound() == []
+    finally:
+        await index.close()
 
 
 def test_a_server_starts_before_its_index(

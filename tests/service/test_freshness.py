@@ -32,9 +32,9 @@ class Index(EmbeddedIndex):
 
     down = False
 
-    async def apply(self, *given: Any) -> None:
+    async def apply(self, *given: Any, **named: Any) -> None:
         self._reach()
-        await super().apply(*given)
+        await super().apply(*given, **named)
 
     async def nominate(self, *given: Any) -> Any:
         self._reach()

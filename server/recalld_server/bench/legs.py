@@ -36,9 +36,9 @@ from recalld_server.domain.question import ask
 from recalld_server.domain.revision import DEFAULT_LANGUAGE
 from recalld_server.domain.vectors import UInt32Array
 from recalld_server.settings import Settings
+from recalld_server.usecases.search import DEPTH
 
 TENANT = schema.tenant("default")  # of the project that every new server has
-LIMIT = 50  # objects of each leg: as many as a search asks for
 QUESTIONS = 250  # made beforehand; they come round again, which spares searches the embedder and nothing else
 PATIENCE = 10.0  # seconds for what is not measured
 WARM_UP = 3  # pairs of each caller that do not count
@@ -124,7 +124,7 @@ class Engine:
         searches, legs = zip(*pairs, strict=True)
         p50, of_legs = percentile(searches, 50), percentile(legs, 50)
         return Beside(
-            callers, len(pairs), LIMIT, p50, percentile(searches, 99), of_legs, percentile(legs, 99), p50 / of_legs
+            callers, len(pairs), DEPTH, p50, percentile(searches, 99), of_legs, percentile(legs, 99), p50 / of_legs
         )
 
 
@@ -180,14 +180,14 @@ async def _legs(tenant: Any, asked: Asked, user: str) -> float:
             query=" ".join(tokens.question(scope, asked.terms)),
             query_properties=["terms"],
             filters=inside,
-            limit=LIMIT,
+            limit=DEPTH,
             return_properties=[],
             return_metadata=MetadataQuery(score=True),
         ),
         tenant.query.near_vector(
             near_vector=asked.vector,
             filters=inside,
-            limit=LIMIT,
+            limit=DEPTH,
             return_properties=[],
             return_metadata=MetadataQuery(distance=True),
         ),

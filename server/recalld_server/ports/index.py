@@ -54,9 +54,19 @@ class Index(Protocol):
     """Searchable entries of each project, one set for each generation."""
 
     async def apply(
-        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+        self,
+        project: str,
+        generation: Generation,
+        puts: Sequence[IndexEntry],
+        deletes: Sequence[str],
+        mark: int,
+        *,
+        anew: bool = False,
     ) -> None:
         """Make entries as given; idempotent, and atomic as far as the engine goes.
+
+        `anew`: also what leads to an entry, which the engine may have lost while it kept the entry itself. Those that
+        can be found stay so throughout.
 
         `mark`: the ledger has nothing pending up to this sequence number. An index that may lose its last writes on a
         power failure keeps it beside them, so that `mark` tells what must be applied again.
@@ -64,7 +74,10 @@ class Index(Protocol):
         ...
 
     async def mark(self, project: str, generation: Generation) -> int:
-        """The newest mark that is sure to be kept with all applied before it; 0 for an empty index."""
+        """The newest mark that is sure to be kept with all applied before it; 0 for an empty index.
+
+        Of an engine of several nodes it is what most of them say: a node that lags behind can't make it 0.
+        """
         ...
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:

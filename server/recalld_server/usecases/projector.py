@@ -36,8 +36,8 @@ class Projector:
     async def apply(self, project: str, generation: Generation, ids: Sequence[str], *, anew: bool = False) -> bool:
         """Put what the ledger says of `ids` into the index and clear what was pending for them.
 
-        `anew`: their entries are taken out first, for engines that mend nothing by putting the same again. The ledger
-        is read again after the index was written: an older state may have overtaken a newer one on the way.
+        `anew`: see Index.apply. The ledger is read again after the index was written: an older state may have
+        overtaken a newer one on the way.
         False when other writers kept moving them; they stay pending. Raises IndexUnavailable.
         """
         todo = list(dict.fromkeys(ids))
@@ -48,9 +48,7 @@ class Projector:
                 entries, stand = await self._ledger.entries(project, generation, todo)
             with span("apply"):
                 gone = [id for id in todo if id not in entries]
-                if anew:
-                    await self._index.apply(project, generation, [], todo, stand.applied)
-                await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
+                await self._index.apply(project, generation, list(entries.values()), gone, stand.applied, anew=anew)
             applied = {id: entries[id].memory.revision if id in entries else 0 for id in todo}
             try:
                 with span("ledger"):
@@ -97,7 +95,7 @@ class Projector:
     async def redo(self, project: str, after: int) -> None:
         """Apply everything changed after a sequence number anew, as it stands now.
 
-        Not by way of pending rows: other projectors would take those, and apply them without taking out first.
+        Not by way of pending rows: other projectors would take those, and not apply them anew.
         """
         generation = await self._ledger.generation(project)
         head = (await self._ledger.positions(Access(project))).head

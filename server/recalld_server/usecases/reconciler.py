@@ -1,8 +1,8 @@
 """Makes good what an index's engine lost although it had confirmed it.
 
-Weaviate, when killed, comes back with every object but without some of its latest vectors, and only taking an entry out
-and putting it in again brings them back. So whatever was applied shortly before an outage, or during it, is applied
-anew; then the whole index is compared with the ledger and every memory is looked for.
+Weaviate, when killed, comes back with every object but without some of its latest vectors, and putting the same in
+again does not bring them back. So whatever was applied shortly before an outage, or during it, is applied anew; then
+the whole index is compared with the ledger and every memory is looked for.
 
 Servers that share a ledger take turns, and what a turn mended that began after an outage was seen is mended for all: at
 most two servers do the work, however many saw it.

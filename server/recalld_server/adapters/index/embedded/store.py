@@ -73,9 +73,19 @@ class EmbeddedIndex:
         return self._blocks.size
 
     async def apply(
-        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+        self,
+        project: str,
+        generation: Generation,
+        puts: Sequence[IndexEntry],
+        deletes: Sequence[str],
+        mark: int,
+        *,
+        anew: bool = False,
     ) -> None:
-        """One transaction. Of several puts of a memory the last counts, and a put counts more than a delete."""
+        """One transaction. Of several puts of a memory the last counts, and a put counts more than a delete.
+
+        Every put writes all of an entry, `anew` or not.
+        """
         added = {entry.memory.id: entry for entry in puts}
         if any(entry.features.vector.shape != (generation.dimension,) for entry in added.values()):
             raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")

@@ -89,8 +89,8 @@ def tags(memory: Memory) -> list[str]:
     return list(found)
 
 
-def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
-    """The object of an entry."""
+def data_object(entry: IndexEntry, length: float = 1.0) -> DataObject[Any, Any]:
+    """The object of an entry, its vector so long."""
     memory = entry.memory
     uuid = key(memory.id)
     properties: dict[str, Any] = {
@@ -105,7 +105,7 @@ def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
     }
     if str(uuid) != memory.id:
         properties["name"] = memory.id
-    return DataObject(properties=properties, uuid=uuid, vector=entry.features.vector.tolist())
+    return DataObject(properties=properties, uuid=uuid, vector=(length * entry.features.vector).tolist())
 
 
 def mark_object(mark: int) -> DataObject[Any, Any]:

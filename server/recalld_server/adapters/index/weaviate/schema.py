@@ -49,6 +49,11 @@ def tenant(project: str) -> str:
     return ENCODED + digest(project)
 
 
+async def holds(driver: WeaviateAsyncClient, name: str, project: str) -> bool:
+    """Whether a collection has a tenant for a project, as the leader of the cluster knows it."""
+    return await driver.collections.exists(name) and await driver.collections.use(name).tenants.exists(tenant(project))
+
+
 async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation, replication: int) -> None:
     """Make the collection of a generation unless it is there."""
     if await driver.collections.exists(name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -59,12 +60,22 @@ class WeaviateIndex:
         self._healthy: set[str] | None = None
 
     async def apply(
-        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
+        self,
+        project: str,
+        generation: Generation,
+        puts: Sequence[IndexEntry],
+        deletes: Sequence[str],
+        mark: int,
+        *,
+        anew: bool = False,
     ) -> None:
         """Deletes, then puts and the mark, each in requests of bounded size: a failure leaves some of them done.
 
         Of several puts of a memory the last counts, and a put counts more than a delete. Nothing here keeps an older
         put from overwriting a newer one: whoever applies reads the ledger again afterwards.
+
+        `anew` gives the vectors another length, which cosine does not see: the engine indexes a vector again only when
+        it differs from the one it has.
         """
         added = {entry.memory.id: entry for entry in puts}
         for entry in added.values():
@@ -72,25 +83,26 @@ class WeaviateIndex:
         gone = [key(memory_id) for memory_id in dict.fromkeys(deletes) if memory_id not in added]
         for at in range(0, len(gone), DELETES):
             some = gone[at : at + DELETES]
-            await self._reading(lambda driver: _delete(self._tenant(driver, project, generation), some), APPLY, None)  # noqa: B023
-        objects = [data_object(entry) for entry in added.values()]
+            await self._reading(project, generation, lambda tenant: _delete(tenant, some), APPLY, None)  # noqa: B023
+        length = random.uniform(1.0, 2.0) if anew else 1.0  # noqa: S311 - another one each time is all it takes
+        objects = [data_object(entry, length) for entry in added.values()]
         place = (project, generation.name)
         if mark > self._marks.get(place, 0):
             objects.append(mark_object(mark))
+        name = schema.collection(generation, self._ledger)
         for batch in _batches(objects):
-            await self._making(generation, lambda driver: _put(self._tenant(driver, project, generation), batch))  # noqa: B023
+            await self._making(generation, lambda driver: _put(self._named(driver, name, project), batch))  # noqa: B023
         self._marks[place] = max(mark, self._marks.get(place, 0))
 
     async def mark(self, project: str, generation: Generation) -> int:
         """Asks the engine, so that one that was lost or can't be reached is noticed."""
 
-        async def work(driver: WeaviateAsyncClient) -> int:
-            found = await self._tenant(driver, project, generation).query.fetch_object_by_id(
-                MARK, return_properties=["mark"]
-            )
+        async def work(tenant: Tenant) -> int:
+            agreed = tenant.with_consistency_level(ConsistencyLevel.QUORUM)
+            found = await agreed.query.fetch_object_by_id(MARK, return_properties=["mark"])
             return int(found.properties["mark"]) if found else 0
 
-        kept = await self._reading(work, SEARCH, 0)
+        kept = await self._reading(project, generation, work, SEARCH, 0)
         self._marks[project, generation.name] = kept
         return kept
 
@@ -105,9 +117,7 @@ class WeaviateIndex:
 
         async def ask(request: Callable[[Tenant], Awaitable[Objects]]) -> Objects:
             nothing: Objects = ()
-            return await self._reading(
-                lambda driver: request(self._tenant(driver, access.project, generation)), SEARCH, nothing
-            )
+            return await self._reading(access.project, generation, request, SEARCH, nothing)
 
         words, meaning = await asyncio.gather(
             keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
@@ -117,13 +127,12 @@ class WeaviateIndex:
     async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
         after = START
 
-        async def read(driver: WeaviateAsyncClient) -> list[Any]:
-            tenant = self._tenant(driver, project, generation)
+        async def read(tenant: Tenant) -> list[Any]:
             found = await tenant.query.fetch_objects(limit=PAGE, after=after, return_properties=["revision", "name"])
             return list(found.objects)
 
         nothing: list[Any] = []
-        while page := await self._reading(read, APPLY, nothing):
+        while page := await self._reading(project, generation, read, APPLY, nothing):
             for found in page:
                 if found.uuid != MARK:
                     yield named(found.uuid, found.properties), int(found.properties["revision"])
@@ -136,7 +145,7 @@ class WeaviateIndex:
         left = 0
         for name in collections:
             if name.startswith(schema.PREFIX) and schema.family(self._ledger) in name:
-                left += await self._reading(lambda driver: _left(self._named(driver, name, project), ids), APPLY, 0)  # noqa: B023
+                left += await self._found(project, name, lambda tenant: _left(tenant, ids), APPLY, 0)
         return Scrubbed(left, clean=None)
 
     async def drop(self, project: str, generation: Generation) -> None:
@@ -148,7 +157,8 @@ class WeaviateIndex:
                 await driver.collections.use(name).tenants.remove([schema.tenant(project)])
 
         self._marks.pop((project, generation.name), None)
-        await self._reading(work, MAKE, None)
+        with suppress(Absent):
+            await self._client.call(work, MAKE)
 
     async def breaks(self) -> int:
         """Lost connections and sick nodes, as far as they were seen."""
@@ -166,19 +176,35 @@ class WeaviateIndex:
         await self._idle.close()
         await self._client.close()
 
-    def _tenant(self, driver: WeaviateAsyncClient, project: str, generation: Generation) -> Tenant:
-        return self._named(driver, schema.collection(generation, self._ledger), project)
-
     def _named(self, driver: WeaviateAsyncClient, collection: str, project: str) -> Tenant:
         tenant = schema.tenant(project)
         self._idle.used(collection, tenant)
         return driver.collections.use(collection).with_tenant(tenant)
 
-    async def _reading(self, work: Callable[[WeaviateAsyncClient], Awaitable[T]], seconds: float, nothing: T) -> T:
-        """What `work` finds; `nothing` where there is no collection or no tenant yet."""
+    async def _reading(
+        self,
+        project: str,
+        generation: Generation,
+        work: Callable[[Tenant], Awaitable[T]],
+        seconds: float,
+        nothing: T,
+    ) -> T:
+        return await self._found(project, schema.collection(generation, self._ledger), work, seconds, nothing)
+
+    async def _found(
+        self, project: str, collection: str, work: Callable[[Tenant], Awaitable[T]], seconds: float, nothing: T
+    ) -> T:
+        """What `work` finds; `nothing` where there is no collection or no tenant yet.
+
+        A node that has just come back may not know yet what there is, and an answer of nothing would be a lie. So the
+        schema is asked, which the cluster's leader answers. Raises IndexUnavailable.
+        """
         try:
-            return await self._client.call(work, seconds)
+            return await self._client.call(lambda driver: work(self._named(driver, collection, project)), seconds)
         except Absent:
+            if await self._client.call(lambda driver: schema.holds(driver, collection, project), seconds):
+                log.warning("a node does not know what the others have", extra={"project": project})
+                raise IndexUnavailable from None
             return nothing
 
     async def _making(self, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]) -> None:
