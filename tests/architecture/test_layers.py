@@ -74,6 +74,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
                 "domain.errors",
                 "domain.memory",
                 "domain.question",
+                "domain.ranking",
                 "domain.revision",
                 "domain.vectors",
             )

@@ -177,6 +177,23 @@ def test_retrieval_prints_one_object(data: Path) -> None:
     assert 0 < report["search_ms"]["p50"] <= report["search_ms"]["p99"]
 
 
+def test_overlap_is_of_the_first_ten_whatever_their_order() -> None:
+    def answered(*found: list[str]) -> retrieval.RetrievalReport:
+        return retrieval.RetrievalReport(0, 0, 0.0, [retrieval.Answer("", (0.0,), each, 0.0) for each in found])
+
+    letters = list("abcdefghijkl")
+    assert answered(letters).overlap(answered([*letters[9::-1], "z"])) == 1.0
+    assert answered(letters).overlap(answered(letters[2:])) == pytest.approx(0.8)
+    assert answered(["a", "b"], [], []).overlap(answered(["b"], [], ["c"])) == pytest.approx((0.5 + 1 + 0) / 3)
+
+
+def test_a_target_has_its_engines(data: Path) -> None:
+    given = ["retrieval", "--data", str(data), "--target", "localhost:1", "--index", "weaviate://localhost"]
+    result = CliRunner().invoke(bench, given)
+    assert result.exit_code == 2
+    assert "--target" in result.stderr
+
+
 def test_retrieval_leaves_a_target_as_it_was(data: Path) -> None:
     with start_local() as server:
         server.client().add("I keep bees", user_id="ana-ben", infer=False)

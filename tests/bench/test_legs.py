@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from click.testing import Result
+from tests.bench.test_bench import CONVERSATION
 from tests.weaviate_node import Node, running
 from typer.testing import CliRunner
 
 from recalld import testing
 from recalld_server.bench import bench
 from recalld_server.bench.engines import SCHEMA
+from recalld_server.domain.ranking import DEPTH
 
+RECALLS = ("recall@5", "recall@10", "recall@20")
 SMALL = ("load", "--memories=60", "--callers=1,2", "--seconds=0.5", "--import-texts=20", "--json")
 
 
@@ -45,6 +49,21 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.mark.needs_weaviate
+@pytest.mark.needs_postgres
+def test_retrieval_is_measured_beside_the_embedded_engines(node: Node, postgres_url: str, tmp_path: Path) -> None:
+    data = tmp_path / "conversations.json"
+    data.write_text(json.dumps([CONVERSATION]))
+    given = ["retrieval", "--data", str(data), "--index", node.url, "--ledger", postgres_url]
+    done = CliRunner().invoke(bench, [*given, "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["overlap@10"] == 1.0
+    assert [report[name] for name in RECALLS] == [report["embedded"][name] for name in RECALLS]
+    done = CliRunner().invoke(bench, given)
+    assert "mean overlap of the first ten hits: 1.0000" in done.stdout
+
+
+@pytest.mark.needs_weaviate
 def test_searches_are_measured_beside_the_legs_and_nothing_stays(node: Node) -> None:
     for _ in range(2):  # the second time would be refused if something had stayed
         report = measured("--index", node.url)
@@ -52,7 +71,7 @@ def test_searches_are_measured_beside_the_legs_and_nothing_stays(node: Node) -> 
         assert [one["callers"] for one in size["beside"]] == [1, 2]
         for one in size["beside"]:
             assert one["count"] >= 2
-            assert one["limit"] == 50
+            assert one["limit"] == DEPTH
             assert 0 < one["legs_p50"] <= one["legs_p99"] < 5_000
             assert 0 < one["search_p50"] <= one["search_p99"] < 5_000
             assert one["ratio"] == pytest.approx(one["search_p50"] / one["legs_p50"])

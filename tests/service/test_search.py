@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from recalld import testing
 from recalld.v1 import memory_pb2, search_service_pb2, search_service_pb2_grpc
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.usecases.search import DEPTH
+from recalld_server.domain.ranking import DEPTH
 
 COUNT = 3_000
 WORDS = ["apple", "bread", "cheese", "dinner", "evening", "forest", "garden", "hotel", "island", "jacket", "kitchen"]

@@ -13,6 +13,12 @@ MOST_CALLERS = 64  # a key may have so many streams open
 MOST_MEMORIES = 1_000_000
 MOST_SECONDS = 600
 
+Index = Annotated[
+    str, typer.Option(help="embedded, or weaviate://HOST:PORT?grpc_port=PORT without a project `default`.")
+]
+Ledger = Annotated[
+    str, typer.Option(help="embedded, or postgresql://user:password@host:port/database, in schemas of its own.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -26,20 +32,28 @@ class BenchError(RuntimeError):
 def measure_retrieval(
     data: Annotated[Path, typer.Option(help="Conversations with questions and the turns that answer them, as JSON.")],
     target: Annotated[str | None, typer.Option(help="Server to ask; default: one of its own in a new folder.")] = None,
+    index: Index = "embedded",
+    ledger: Ledger = "embedded",
     as_json: AsJson = False,
 ) -> None:
     """Share of the evidence that searches find, by kind of question.
 
     Imports every conversation of the file and asks all its questions. What it stored on a --target is deleted again.
+    With another index or ledger it does so on the embedded ones as well, and tells how many of the first ten hits both
+    have in common.
     """
     import json
 
     from recalld_server.bench import retrieval, tables
+    from recalld_server.bench.engines import Engines
 
     if not data.is_file():
         raise typer.BadParameter(f"{data} is not a file", param_hint="--data")
+    engines = Engines(ledger, index)
+    if target and engines != Engines():
+        raise typer.BadParameter("the server has its engines: give either it or them", param_hint="--target")
     with _clear_errors():
-        report = retrieval.run(retrieval.read(data), target, tables.say)
+        report = retrieval.run(retrieval.read(data), target, engines, tables.say)
     if as_json:
         typer.echo(json.dumps(report.as_json()))
     else:
@@ -52,12 +66,8 @@ def measure_load(
     callers: Annotated[str, typer.Option(help=f"Concurrent callers, up to {MOST_CALLERS}.")] = "1,8,64",
     seconds: Annotated[float, typer.Option(help="Time for each figure.")] = 5.0,
     import_texts: Annotated[int, typer.Option(help="Texts for the rate of embedded imports; 0 leaves it out.")] = 2000,
-    index: Annotated[
-        str, typer.Option(help="embedded, or weaviate://HOST:PORT?grpc_port=PORT without a project `default`.")
-    ] = "embedded",
-    ledger: Annotated[
-        str, typer.Option(help="embedded, or postgresql://user:password@host:port/database, in schemas of its own.")
-    ] = "embedded",
+    index: Index = "embedded",
+    ledger: Ledger = "embedded",
     as_json: AsJson = False,
 ) -> None:
     """Time of add, get, search and stream at several sizes, each on a server of its own in a new folder.

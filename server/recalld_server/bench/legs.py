@@ -33,10 +33,10 @@ from recalld_server.domain.analysis import Analyser
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.question import ask
+from recalld_server.domain.ranking import DEPTH
 from recalld_server.domain.revision import DEFAULT_LANGUAGE
 from recalld_server.domain.vectors import UInt32Array
 from recalld_server.settings import Settings
-from recalld_server.usecases.search import DEPTH
 
 TENANT = schema.tenant("default")  # of the project that every new server has
 QUESTIONS = 250  # made beforehand; they come round again, which spares searches the embedder and nothing else

@@ -2,13 +2,17 @@
 
 recall@k of a question is the share of its evidence turns among the first k hits; a figure is the mean over questions.
 Questions without evidence do not count. The form of the data is that of LoCoMo (Maharana et al. 2024), see `read`.
+
+On other engines than the embedded ones everything is done on both, and the overlap of a question is the share of the
+first ten hits that both have.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -20,9 +24,11 @@ import numpy as np
 from recalld import MemoryClient
 from recalld.testing import start_local
 from recalld_server.bench import BenchError
+from recalld_server.bench.engines import Engines
 from recalld_server.bench.filling import store
 
 DEPTHS = (5, 10, 20)
+SHARED = 10  # hits of which the overlap is taken
 TIME_FORM = "%I:%M %p on %d %B, %Y"  # "1:56 pm on 8 May, 2023", taken as UTC
 
 Say = Callable[[str], None]
@@ -59,21 +65,26 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Recall at each of DEPTHS of one question, and the milliseconds its search took for the Python client."""
+    """Recall at each of DEPTHS of one question, the turns found, and the time of the search for the Python client."""
 
     category: str
     recall: tuple[float, ...]
+    found: Sequence[str]
     milliseconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalReport:
-    """One run. `repeated` turns said what their session had said before, so no memory of their own came of them."""
+    """One run. `repeated` turns said what their session had said before, so no memory of their own came of them.
+
+    `embedded` is the same on the embedded engines, for a run on others.
+    """
 
     turns: int
     repeated: int
     import_seconds: float
     answers: Sequence[Answer]
+    embedded: RetrievalReport | None = None
 
     def recall(self, category: str | None = None) -> dict[str, float]:
         """Mean recall by depth, of all questions or of one category."""
@@ -85,6 +96,10 @@ class RetrievalReport:
         names = sorted({answer.category for answer in self.answers})
         return {name: sum(answer.category == name for answer in self.answers) for name in names}
 
+    def overlap(self, other: RetrievalReport) -> float:
+        """The mean overlap with a run of the same questions."""
+        return float(np.mean([_overlap(a.found, b.found) for a, b in zip(self.answers, other.answers, strict=True)]))
+
     def search_ms(self) -> dict[str, float]:
         """Percentiles of the time of a search."""
         times = [answer.milliseconds for answer in self.answers]
@@ -94,7 +109,10 @@ class RetrievalReport:
         """The figures under the names of the field."""
         by_category = {name: {"questions": n, **self.recall(name)} for name, n in self.categories().items()}
         total = {"questions": len(self.answers), **self.recall()}
-        return {**total, "by_category": by_category, "search_ms": self.search_ms()}
+        found: dict[str, Any] = {**total, "by_category": by_category, "search_ms": self.search_ms()}
+        if self.embedded:
+            found |= {f"overlap@{SHARED}": self.overlap(self.embedded), "embedded": self.embedded.as_json()}
+        return found
 
 
 def read(path: Path) -> list[Conversation]:
@@ -128,12 +146,15 @@ def _conversation(given: dict[str, Any]) -> Conversation:
     return Conversation(given["id"], turns, questions)
 
 
-def run(conversations: Sequence[Conversation], target: str | None, say: Say) -> RetrievalReport:
+def run(conversations: Sequence[Conversation], target: str | None, engines: Engines, say: Say) -> RetrievalReport:
     """Import everything, then ask everything, one call at a time. Raises BenchError, RecalldError, ServerError."""
     if target is None:
         say("starting a server in a temporary folder")
         with start_local() as server:
-            return _measured(server.client(), conversations, "", say)
+            embedded = _measured(server.client(), conversations, "", say)
+        if engines == Engines():
+            return embedded
+        return replace(asyncio.run(_elsewhere(conversations, engines, say)), embedded=embedded)
     batch = f"bench-{uuid4().hex[:8]}-"  # apart from what the server has
     with MemoryClient(target) as client:
         try:
@@ -141,6 +162,12 @@ def run(conversations: Sequence[Conversation], target: str | None, say: Say) -> 
         finally:
             for conversation in conversations:
                 client.delete_all(user_id=batch + conversation.id)
+
+
+async def _elsewhere(conversations: Sequence[Conversation], engines: Engines, say: Say) -> RetrievalReport:
+    say("starting a server on the other engines")
+    async with engines.server() as (server, _):
+        return await asyncio.to_thread(_measured, server.client(), conversations, "", say)
 
 
 def _measured(client: MemoryClient, conversations: Sequence[Conversation], prefix: str, say: Say) -> RetrievalReport:
@@ -174,9 +201,15 @@ def _asked(client: MemoryClient, question: Question, user: str) -> Answer:
     hits = client.search(question.text, user_id=user, limit=max(DEPTHS))
     milliseconds = 1000 * (perf_counter() - start)
     found = [hit["metadata"]["turn"] for hit in hits]
-    return Answer(question.category, recall(question.evidence, found), milliseconds)
+    return Answer(question.category, recall(question.evidence, found), found, milliseconds)
 
 
 def recall(evidence: frozenset[str], found: Sequence[str]) -> tuple[float, ...]:
     """The share of the evidence among the first so many found, for each of DEPTHS."""
     return tuple(len(evidence.intersection(found[:depth])) / len(evidence) for depth in DEPTHS)
+
+
+def _overlap(one: Sequence[str], other: Sequence[str]) -> float:
+    """The share of the first hits that both have; 1 where neither has any."""
+    first, second = set(one[:SHARED]), set(other[:SHARED])
+    return len(first & second) / max(len(first), len(second), 1) if first or second else 1.0

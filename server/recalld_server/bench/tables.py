@@ -29,6 +29,10 @@ def show_retrieval(report: RetrievalReport) -> None:
     table.add_section()
     table.add_row("all", str(len(report.answers)), *(f"{value:.3f}" for value in overall.values()))
     console.print(table)
+    if other := report.embedded:
+        both = f"{overall['recall@10']:.4f}, of the embedded engines {other.recall()['recall@10']:.4f}"
+        console.print(f"recall@10 {both}", highlight=False)
+        console.print(f"mean overlap of the first ten hits: {report.overlap(other):.4f}", highlight=False)
     times = report.search_ms()
     console.print(f"search, one caller: p50 {times['p50']:.1f} ms, p99 {times['p99']:.1f} ms", highlight=False)
     console.print(f"import: {report.turns} turns in {report.import_seconds:.1f} s", highlight=False)

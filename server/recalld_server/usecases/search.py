@@ -12,7 +12,7 @@ from recalld_server.domain.filters import Filter, matches
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
-from recalld_server.domain.ranking import Mode, Pool, Ranking, exact_candidates, rank, relevance_only
+from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, rank, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
 from recalld_server.domain.vectors import FloatVector, Int64Array
 from recalld_server.ports.clock import Clock
@@ -23,7 +23,6 @@ from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import AsOf, Read
 
-DEPTH = 40  # candidates of each leg: 50 find no more, 30 a hundredth less in a scope of 3,000 memories
 LOADED = 50  # memories read at a time while they are given out
 STEP = 1e-6  # the least difference of two scores, which ranking rounds
 ROUNDING = 0.002  # of the index's cosines, which are of float16 vectors
