@@ -27,12 +27,12 @@ HERE = Access("default")
 
 
 class Forgetful:
-    """An index that loses vectors and keeps the entries; putting the same again mends nothing."""
+    """An index that loses vectors and keeps the entries, until they are put again."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self.lost: set[str] = set()
-        self.renewed: list[str] = []
+        self.put: list[str] = []
         self.outages = 0
         self.away = False
 
@@ -45,19 +45,11 @@ class Forgetful:
         return self.outages
 
     async def apply(
-        self,
-        project: str,
-        generation: Generation,
-        puts: Sequence[IndexEntry],
-        deletes: Sequence[str],
-        mark: int,
-        *,
-        anew: bool = False,
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:
-        if anew:
-            self.renewed += [put.memory.id for put in puts]
-            self.lost.difference_update(self.renewed)
-        await self._index.apply(project, generation, puts, deletes, mark, anew=anew)
+        self.put += [put.memory.id for put in puts]
+        self.lost.difference_update(self.put)
+        await self._index.apply(project, generation, puts, deletes, mark)
 
     async def nominate(self, *arguments: Any) -> Nominations:
         found = await self._index.nominate(*arguments)
@@ -110,7 +102,7 @@ async def test_every_difference_is_mended_at_the_start(world: World) -> None:
     assert (report.missing, report.stale, report.unfound, report.orphaned) == (1, 1, 1, 1)
     await world.reconciler.look()
     assert await world.wrong() == 0
-    assert sound not in world.index.renewed
+    assert sound not in world.index.put
 
 
 async def test_nobody_looks_without_an_outage(world: World) -> None:
@@ -124,14 +116,14 @@ async def test_nobody_looks_without_an_outage(world: World) -> None:
     assert await world.wrong() == 0
 
 
-async def test_what_was_applied_shortly_before_an_outage_is_applied_anew(world: World) -> None:
+async def test_what_was_applied_shortly_before_an_outage_is_applied_again(world: World) -> None:
     """Also what can be found: the engine may have lost what ties it to the rest."""
     (early,) = await world.keep("one")
     world.clock.time += 10 * SECOND + MARGIN
     (late,) = await world.keep("two")
     world.clock.time += 10 * SECOND
     await world.reconciler.look()
-    assert world.index.renewed == []
+    assert world.index.put == []
     world.clock.time += 5 * SECOND
     world.index.away = True
     for _ in range(3):
@@ -141,7 +133,7 @@ async def test_what_was_applied_shortly_before_an_outage_is_applied_anew(world: 
     (during,) = await world.keep("three")
     world.index.away, world.index.outages = False, 1
     await world.reconciler.look()
-    assert (early in world.index.renewed, set(world.index.renewed)) == (False, {late, during})
+    assert (early in world.index.put, set(world.index.put)) == (False, {late, during})
 
 
 async def test_an_index_that_lost_everything_is_rebuilt(world: World) -> None:
@@ -164,9 +156,9 @@ async def test_an_engine_that_breaks_off_again_is_looked_at_again(world: World) 
 
     world.index.breaks = breaks  # type: ignore[method-assign]
     await world.reconciler.look()
-    before = len(world.index.renewed)
+    before = len(world.index.put)
     await world.reconciler.look()
-    assert len(world.index.renewed) > before
+    assert len(world.index.put) > before
 
 
 async def test_one_of_many_servers_mends(world: World) -> None:
@@ -182,12 +174,12 @@ async def test_one_of_many_servers_mends(world: World) -> None:
         assert await world.turns.take(10) is not None  # somebody else is at it
         await server.look()
         await world.turns.end((await world.turns.stand()).taken, None)
-    assert world.index.renewed == []
+    assert world.index.put == []
     for server in servers:
         await server.look()
         await server.look()
     assert (await world.turns.stand()).taken == before + len(servers) + 1
-    assert len(world.index.renewed) == 2
+    assert len(world.index.put) == 2
 
 
 async def test_a_turn_of_a_server_that_looked_later_mends_nothing_for_the_others(world: World) -> None:
@@ -200,9 +192,9 @@ async def test_a_turn_of_a_server_that_looked_later_mends_nothing_for_the_others
     await world.reconciler.look()
     await world.turns.end(2, None)
     await world.another().look()
-    assert world.index.renewed == []
+    assert world.index.put == []
     await world.reconciler.look()
-    assert len(world.index.renewed) == 2
+    assert len(world.index.put) == 2
 
 
 async def test_a_server_that_lost_its_turn_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,13 +129,13 @@ class IndexSuite:
         await index.apply("project", FIRST, [entry("m", 4999)], [], 1)
         assert ids((await index.nominate(HERE, FIRST, query(*range(5000)), 10)).keyword) == ["m"]
 
-    async def test_what_is_applied_anew_is_found_as_before(self, index: Index) -> None:
+    async def test_what_is_put_again_is_found_as_before(self, index: Index) -> None:
         puts = [entry("one", 1, vector=unit(1, 2)), entry("two", 1, 2, vector=unit(2, -1))]
         await index.apply("project", FIRST, [*puts, entry("gone", 1)], [], 1)
         await index.apply("project", FIRST, [], ["gone"], 2)
         before = await index.nominate(HERE, FIRST, both(), 10)
         for mark in (3, 4):
-            await index.apply("project", FIRST, puts, ["gone"], mark, anew=True)
+            await index.apply("project", FIRST, puts, ["gone"], mark)
             after = await index.nominate(HERE, FIRST, both(), 10)
             assert ids(after.vector) == ids(before.vector)
             assert [score for _, score in after.vector] == pytest.approx([s for _, s in before.vector], abs=1e-3)

@@ -194,7 +194,7 @@ async def test_a_refused_object_is_no_success(
 ) -> None:
     """The engine raises nothing when it refuses single objects, and its driver's log would print them."""
     await index.apply("project", FIRST, [entry("m", 1)], [], 1)
-    monkeypatch.setattr("recalld_server.adapters.index.weaviate.store._check", lambda *_: None)
+    monkeypatch.setattr("recalld_server.adapters.index.weaviate.store.check", lambda *_: None)
     put = entry("secretid", 1, text="secrettext", scope=Scope("secretuser"), vector=np.ones(3, np.float32))
     with caplog.at_level(logging.DEBUG), pytest.raises(IndexUnavailable):
         await index.apply("project", FIRST, [entry("n", 1), put], [], 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.needs_weaviate
 BEFORE = 3_000  # memories when the load begins
 WRITERS = 8
 DIMENSION = 384
+GENERATION = Generation(number=1, model="test", dimension=DIMENSION, analyser=1)
 KILL_AFTER = 200  # adds
 MENDED = 90  # seconds in which everything must be found again, on a busy machine
 VECTOR = search_service_pb2.SEARCH_MODE_VECTOR
@@ -149,12 +150,18 @@ def test_a_kill_under_load_loses_nothing(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-async def test_only_what_is_applied_anew_is_found_again(node: Node) -> None:
-    """A kill leaves every entry, but some vectors put last can't be found, and putting the same again mends nothing."""
+@pytest.fixture
+async def index(node: Node) -> AsyncIterator[WeaviateIndex]:
+    index = WeaviateIndex(Address.parse(node.url))
+    yield index
+    await index.close()
+
+
+def alike(count: int) -> list[IndexEntry]:
+    """Entries that are near each other."""
     random = np.random.default_rng(1)
-    near = random.normal(size=DIMENSION) + 0.02 * random.normal(size=(200, DIMENSION))
-    generation = Generation(number=1, model="test", dimension=DIMENSION, analyser=1)
-    puts = [
+    near = random.normal(size=DIMENSION) + 0.02 * random.normal(size=(count, DIMENSION))
+    return [
         IndexEntry(
             Memory(id=f"m{number}", text="", scope=Scope("ann"), revision=1),
             Features(NO_TERMS, (vector / np.linalg.norm(vector)).astype(np.float32)),
@@ -162,35 +169,51 @@ async def test_only_what_is_applied_anew_is_found_again(node: Node) -> None:
         )
         for number, vector in enumerate(near)
     ]
-    index = WeaviateIndex(Address.parse(node.url))
 
-    async def unfound() -> list[IndexEntry]:
-        query = IndexQuery(Scope("ann"), None, NO_TERMS, puts[0].features.vector, 0)
-        until = time.monotonic() + MENDED
-        while True:
-            try:
-                found = await index.nominate(Access("p"), generation, query, len(puts))
-            except IndexUnavailable:
-                assert time.monotonic() < until
-                await asyncio.sleep(0.1)
-                continue
-            return [put for put in puts if put.memory.id not in dict(found.vector)]
 
-    try:
-        for at in range(0, len(puts), 50):
-            await index.apply("p", generation, puts[at : at + 50], [], 1)
-        assert await unfound() == []
-        node.kill()
-        node.start()
-        lost = await unfound()
-        assert lost
-        assert len([entry async for entry in index.entries("p", generation)]) == len(puts)
-        await index.apply("p", generation, puts, [], 1)
-        assert await unfound() == lost
-        await index.apply("p", generation, lost, [], 1, anew=True)
-        assert await unfound() == []
-    finally:
-        await index.close()
+async def unfound(index: WeaviateIndex, puts: Sequence[IndexEntry]) -> list[IndexEntry]:
+    """Those that no search by vector finds."""
+    query = IndexQuery(Scope("ann"), None, NO_TERMS, puts[0].features.vector, 0)
+    until = time.monotonic() + MENDED
+    while True:
+        try:
+            found = await index.nominate(Access("p"), GENERATION, query, len(puts))
+        except IndexUnavailable:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.1)
+            continue
+        return [put for put in puts if put.memory.id not in dict(found.vector)]
+
+
+async def test_what_a_kill_lost_of_an_entry_is_made_good_by_putting_it_again(node: Node, index: WeaviateIndex) -> None:
+    """Entries stay, but the vectors put last can't be found."""
+    puts = alike(200)
+    for at in range(0, len(puts), 50):
+        await index.apply("p", GENERATION, puts[at : at + 50], [], 1)
+    assert await unfound(index, puts) == []
+    node.kill()
+    node.start()
+    lost = await unfound(index, puts)
+    assert lost
+    assert len([entry async for entry in index.entries("p", GENERATION)]) == len(puts)
+    await index.apply("p", GENERATION, lost, [], 1)
+    assert await unfound(index, puts) == []
+
+
+async def test_a_put_whose_caller_gives_up_is_done_to_its_end(index: WeaviateIndex) -> None:
+    """The engine leaves objects without their vectors when it sees that nobody waits any more."""
+    puts = alike(500)
+    await index.apply("p", GENERATION, puts[:100], [], 1)
+    for at in range(100, 500, 100):
+        putting = asyncio.create_task(index.apply("p", GENERATION, puts[at : at + 100], [], 1))
+        await asyncio.sleep(0.012)
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+    await asyncio.gather(*index._putting)
+    there = {name for name, _ in [entry async for entry in index.entries("p", GENERATION)]}
+    assert len(there) > 100
+    assert [put for put in await unfound(index, puts) if put.memory.id in there] == []
 
 
 def test_a_server_starts_before_its_index(

@@ -54,19 +54,11 @@ class Index(Protocol):
     """Searchable entries of each project, one set for each generation."""
 
     async def apply(
-        self,
-        project: str,
-        generation: Generation,
-        puts: Sequence[IndexEntry],
-        deletes: Sequence[str],
-        mark: int,
-        *,
-        anew: bool = False,
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:
         """Make entries as given; idempotent, and atomic as far as the engine goes.
 
-        `anew`: also what leads to an entry, which the engine may have lost while it kept the entry itself. Those that
-        can be found stay so throughout.
+        Putting what is there already makes good what the engine may have lost of it; what was found stays found.
 
         `mark`: the ledger has nothing pending up to this sequence number. An index that may lose its last writes on a
         power failure keeps it beside them, so that `mark` tells what must be applied again.

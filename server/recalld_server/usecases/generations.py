@@ -30,7 +30,8 @@ class Build:
     """The job behind RebuildIndex and ReembedProject.
 
     All it does can be done again: features that are there are kept, entries that are right are left. So a new attempt
-    goes through everything once more, and costs little where the last one has been.
+    goes through everything once more, and costs little where the last one has been. What that one did not come to write
+    down is applied again, whatever stands there: an engine may have done half of it.
     """
 
     def __init__(
@@ -99,17 +100,17 @@ class Build:
         project = held.access.project
         entries = _Peeked(self._index.entries(project, following))
         total, last = await self._generations.extent(project)
-        done, after = 0, ""
+        done, after, sure = 0, "", str(held.checkpoint.get("after", ""))
         while ids := await self._generations.ids(project, after, last, PAGE):
             after = ids[-1]
             await self._feature(held, current, following, ids)
             there = await entries.through(after)
             live, _ = await self._ledger.entries(project, following, ids)
             wanted = {id: entry.memory.revision for id, entry in live.items()}
-            stale = [id for id in {*ids, *there} if wanted.get(id) != there.get(id)]
+            stale = [id for id in {*ids, *there} if id > sure or wanted.get(id) != there.get(id)]
             await self._projector.apply(project, following, stale)
             done += len(ids)
-            await self._operations.advance(held, {"old": current.name}, done, total)
+            await self._operations.advance(held, {"old": current.name, "after": max(sure, after)}, done, total)
 
     async def _switched(self, held: Operation, current: Generation, following: Generation) -> Positions:
         tries = 0

@@ -33,11 +33,10 @@ class Projector:
         self._clock = clock
         self._caught_up: set[str] = set()
 
-    async def apply(self, project: str, generation: Generation, ids: Sequence[str], *, anew: bool = False) -> bool:
+    async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
         """Put what the ledger says of `ids` into the index and clear what was pending for them.
 
-        `anew`: see Index.apply. The ledger is read again after the index was written: an older state may have
-        overtaken a newer one on the way.
+        The ledger is read again after the index was written: an older state may have overtaken a newer one on the way.
         False when other writers kept moving them; they stay pending. Raises IndexUnavailable.
         """
         todo = list(dict.fromkeys(ids))
@@ -48,7 +47,7 @@ class Projector:
                 entries, stand = await self._ledger.entries(project, generation, todo)
             with span("apply"):
                 gone = [id for id in todo if id not in entries]
-                await self._index.apply(project, generation, list(entries.values()), gone, stand.applied, anew=anew)
+                await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
             applied = {id: entries[id].memory.revision if id in entries else 0 for id in todo}
             try:
                 with span("ledger"):
@@ -93,17 +92,14 @@ class Projector:
             log.info("index caught up", extra={"project": project, "changes": added})
 
     async def redo(self, project: str, after: int) -> None:
-        """Apply everything changed after a sequence number anew, as it stands now.
-
-        Not by way of pending rows: other projectors would take those, and not apply them anew.
-        """
+        """Apply everything changed after a sequence number, as it stands now."""
         generation = await self._ledger.generation(project)
         head = (await self._ledger.positions(Access(project))).head
         while after < head:
             events = await self._ledger.events(Access(project), EventQuery(after=after, limit=BATCH))
             if not events:
                 return
-            await self.apply(project, generation, [event.memory_id for event in events], anew=True)
+            await self.apply(project, generation, [event.memory_id for event in events])
             after = events[-1].seq
 
     async def rebuild(self, project: str) -> None:

@@ -1,8 +1,8 @@
 """Makes good what an index's engine lost although it had confirmed it.
 
-Weaviate, when killed, comes back with every object but without some of its latest vectors, and putting the same in
-again does not bring them back. So whatever was applied shortly before an outage, or during it, is applied anew; then
-the whole index is compared with the ledger and every memory is looked for.
+Weaviate, when killed, comes back with every object but without some of its latest vectors. So whatever was applied
+shortly before an outage, or during it, is applied again; then the whole index is compared with the ledger and every
+memory is looked for.
 
 Servers that share a ledger take turns, and what a turn mended that began after an outage was seen is mended for all: at
 most two servers do the work, however many saw it.
@@ -117,7 +117,7 @@ class Reconciler:
             log.warning("index differs from the ledger", extra={"project": project, "memories": len(wrong)})
             todo = sorted(wrong)
             for at in range(0, len(todo), BATCH):
-                await self._projector.apply(project, generation, todo[at : at + BATCH], anew=True)
+                await self._projector.apply(project, generation, todo[at : at + BATCH])
         return False
 
     async def _lost(self, project: str, generation: Generation) -> bool:

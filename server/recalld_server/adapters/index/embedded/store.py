@@ -73,19 +73,9 @@ class EmbeddedIndex:
         return self._blocks.size
 
     async def apply(
-        self,
-        project: str,
-        generation: Generation,
-        puts: Sequence[IndexEntry],
-        deletes: Sequence[str],
-        mark: int,
-        *,
-        anew: bool = False,
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:
-        """One transaction. Of several puts of a memory the last counts, and a put counts more than a delete.
-
-        Every put writes all of an entry, `anew` or not.
-        """
+        """One transaction. Of several puts of a memory the last counts, and a put counts more than a delete."""
         added = {entry.memory.id: entry for entry in puts}
         if any(entry.features.vector.shape != (generation.dimension,) for entry in added.values()):
             raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")

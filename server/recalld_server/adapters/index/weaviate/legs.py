@@ -1,18 +1,20 @@
-"""The two legs of a search."""
+"""The two legs of a search.
+
+They are asked in the engine's own messages: through the driver a search takes a third longer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from weaviate.classes.query import Filter as Where
-from weaviate.classes.query import MetadataQuery
-from weaviate.collections import CollectionAsync
+from weaviate.collections.filters import _FilterToGRPC
+from weaviate.proto.v1 import base_pb2, base_search_pb2, search_get_pb2
 
-from recalld_server.adapters.index.weaviate.filters import Compiled, Condition
+from recalld_server.adapters.index.weaviate.filters import Compiled
 from recalld_server.adapters.index.weaviate.objects import named, read
 from recalld_server.adapters.index.weaviate.tokens import question
 from recalld_server.domain.filters import matches
@@ -23,12 +25,9 @@ MOST = 10_000  # objects in one answer; the engine refuses to give more
 BARE = 200  # objects up to which names are asked for by themselves: reading them with each costs a third of a search
 DEEPER = 8  # times as many are asked for, while too few of those found fit the filter
 
-
-Objects: TypeAlias = Sequence[Any]
-Tenant: TypeAlias = CollectionAsync[Any, Any]
-Ask: TypeAlias = Callable[
-    [Callable[[Tenant], Awaitable[Objects]]], Awaitable[Objects]
-]  # one request, with its deadline
+Request: TypeAlias = search_get_pb2.SearchRequest
+Result: TypeAlias = search_get_pb2.SearchResult
+Ask: TypeAlias = Callable[[Request], Awaitable[Sequence[Result]]]  # sends it to a tenant, with a deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +46,39 @@ async def keyword(ask: Ask, compiled: Compiled, query: IndexQuery, scope: Scope,
     """
     if not len(query.terms):
         return Leg((), more=False)
-    words = " ".join(question(scope, query.terms))
-
-    async def fetch(tenant: Tenant, limit: int, properties: list[str]) -> Objects:
-        found = await tenant.query.bm25(
-            query=words,
-            query_properties=["terms"],
-            filters=_asked(compiled.condition),
-            limit=limit,
-            return_properties=properties,
-            return_metadata=MetadataQuery(score=True),
-        )
-        return found.objects
-
-    return await _leg(ask, fetch, lambda found: float(found.metadata.score), compiled, query, depth)
+    words = base_search_pb2.BM25(query=" ".join(question(scope, query.terms)), properties=["terms"])
+    request = _request(compiled.condition, bm25_search=words, score=True)
+    return await _leg(ask, request, lambda found: found.metadata.score, compiled, query, depth)
 
 
 async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) -> Leg:
     """The nearest by cosine."""
     if query.vector is None:
         return Leg((), more=False)
-    near = query.vector.tolist()
+    packed = base_pb2.Vectors(
+        vector_bytes=query.vector.astype("<f4").tobytes(), type=base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32
+    )
+    request = _request(compiled.condition, near_vector=base_search_pb2.NearVector(vectors=[packed]), distance=True)
+    return await _leg(ask, request, lambda found: 1.0 - found.metadata.distance, compiled, query, depth)
 
-    async def fetch(tenant: Tenant, limit: int, properties: list[str]) -> Objects:
-        found = await tenant.query.near_vector(
-            near_vector=near,
-            filters=_asked(compiled.condition),
-            limit=limit,
-            return_properties=properties,
-            return_metadata=MetadataQuery(distance=True),
-        )
-        return found.objects
 
-    return await _leg(ask, fetch, lambda found: 1.0 - float(found.metadata.distance), compiled, query, depth)
+def _request(condition: Any, *, score: bool = False, distance: bool = False, **leg: Any) -> Request:
+    """What is asked of the objects that a condition admits; the tenant and the number are still to come."""
+    return Request(
+        **leg,
+        filters=None if isinstance(condition, bool) else _FilterToGRPC.convert(condition),
+        metadata=search_get_pb2.MetadataRequest(uuid=True, score=score, distance=distance),
+        properties=search_get_pb2.PropertiesRequest(),
+        uses_123_api=True,  # how properties, metadata and filters are written; the engine keeps older ways for others
+        uses_125_api=True,
+        uses_127_api=True,
+    )
 
 
 async def _leg(
     ask: Ask,
-    fetch: Callable[..., Awaitable[Objects]],
-    score: Callable[[Any], float],
+    request: Request,
+    score: Callable[[Result], float],
     compiled: Compiled,
     query: IndexQuery,
     depth: int,
@@ -95,43 +88,43 @@ async def _leg(
     Of more than 10,000 that the engine can't tell apart only the best of the leg are looked at; `more` then says that
     this was not all.
     """
-    properties = ["name"] if compiled.exact else ["name", "memory"]
-    if compiled.exact and depth <= BARE:
-        properties = []
-    limit = min(depth, MOST)
+    bare = compiled.exact and depth <= BARE
+    request.properties.non_ref_properties.extend([] if bare else ["name"] if compiled.exact else ["name", "memory"])
+    request.limit = min(depth, MOST)
     while True:
-        objects = await ask(partial(fetch, limit=limit, properties=properties))
-        names = {} if properties else await _names(ask, objects)
+        results = await ask(request)
+        names = await _names(ask, results) if bare else {}
         found: dict[str, float] = {}
-        for one in objects:
-            memory_id = names.get(one.uuid) or named(one.uuid, one.properties)
+        for one in results:
+            memory_id = names.get(one.metadata.id) or _name(one)
             if compiled.exact or _fits(query, memory_id, one):
                 found.setdefault(memory_id, score(one))
-        more = len(objects) >= limit
-        if compiled.exact or len(found) >= depth or not more or limit == MOST:
+        more = len(results) >= request.limit
+        if compiled.exact or len(found) >= depth or not more or request.limit == MOST:
             return Leg(list(found.items())[:depth], more or len(found) > depth)
-        limit = min(limit * DEEPER, MOST)
+        request.limit = min(request.limit * DEEPER, MOST)
 
 
-async def _names(ask: Ask, objects: Objects) -> dict[UUID, str]:
+async def _names(ask: Ask, results: Sequence[Result]) -> dict[str, str]:
     """The ids of those among the memories whose object is not called as they are: few, and mostly none."""
-    derived = [one.uuid for one in objects if one.uuid.version == 5]
+    derived = [id for one in results if (id := UUID(one.metadata.id)).version == 5]
     if not derived:
         return {}
-
-    async def fetch(tenant: Tenant) -> Objects:
-        found = await tenant.query.fetch_objects(
-            filters=Where.by_id().contains_any(derived), limit=len(derived), return_properties=["name"]
-        )
-        return found.objects
-
-    return {one.uuid: named(one.uuid, one.properties) for one in await ask(fetch)}
+    request = _request(Where.by_id().contains_any(derived))
+    request.properties.non_ref_properties.append("name")
+    request.limit = len(derived)
+    return {one.metadata.id: _name(one) for one in await ask(request)}
 
 
-def _fits(query: IndexQuery, memory_id: str, one: Any) -> bool:
-    memory = read(memory_id, one.properties["memory"])
+def _name(one: Result) -> str:
+    return named(one.metadata.id, {"name": _text(one, "name")})
+
+
+def _text(one: Result, property: str) -> str:
+    """A property that was asked for; empty where the object has none."""
+    return str(one.properties.non_ref_props.fields[property].text_value)
+
+
+def _fits(query: IndexQuery, memory_id: str, one: Result) -> bool:
+    memory = read(memory_id, _text(one, "memory"))
     return memory.live_at(query.now) and (query.filter is None or matches(query.filter, memory))
-
-
-def _asked(condition: Condition) -> Any:
-    return None if isinstance(condition, bool) else condition

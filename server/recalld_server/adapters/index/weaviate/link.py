@@ -1,8 +1,8 @@
-"""The state of the connection to Weaviate, seen at once.
+"""The connection to Weaviate's gRPC port, and its state, seen at once.
 
-The driver repeats a refused call for a minute and tells nobody meanwhile. A channel of its own that carries no calls
-shows within milliseconds that the engine is gone, so that callers are refused instead of kept waiting, and every break
-is counted: an engine that was killed may come back without some vectors it had confirmed.
+The driver repeats a refused call for a minute and tells nobody meanwhile. A channel beside the driver's shows within
+milliseconds that the engine is gone, so that callers are refused instead of kept waiting, and every break is counted:
+an engine that was killed may come back without some vectors it had confirmed. Searches go by this channel too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 1000),  # also how long one attempt may take
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.client_idle_timeout_ms", 2**31 - 1),  # or the channel would close for want of calls, which is no break
+    ("grpc.max_receive_message_length", 100 * 2**20),  # as the driver's: 10,000 objects with what filters read of them
 ]
 
 
@@ -28,35 +29,38 @@ class Link:
         self._tls = tls
         self._up = False
         self._known = asyncio.Event()
+        self._channel: grpc.aio.Channel | None = None
         self._watching: asyncio.Task[None] | None = None
         self.breaks = 0
 
-    async def up(self) -> bool:
-        """Whether there is a connection. Waits only for the outcome of the very first attempt."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
+    async def up(self) -> grpc.aio.Channel | None:
+        """The channel, if there is a connection. Waits only for the outcome of the very first attempt."""
+        if self._channel is None:
+            self._channel = self._opened()
+            self._watching = asyncio.create_task(self._watch(self._channel))
         await self._known.wait()
-        return self._up
+        return self._channel if self._up else None
 
     async def close(self) -> None:
         if self._watching:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
+        if self._channel:
+            await self._channel.close()
 
-    async def _watch(self) -> None:
-        async with self._channel() as channel:
-            while True:
-                state = channel.get_state(try_to_connect=True)
-                up = state is grpc.ChannelConnectivity.READY
-                if self._up and not up:
-                    self.breaks += 1
-                self._up = up
-                if up or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                    self._known.set()
-                await channel.wait_for_state_change(state)
+    async def _watch(self, channel: grpc.aio.Channel) -> None:
+        while True:
+            state = channel.get_state(try_to_connect=True)
+            up = state is grpc.ChannelConnectivity.READY
+            if self._up and not up:
+                self.breaks += 1
+            self._up = up
+            if up or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                self._known.set()
+            await channel.wait_for_state_change(state)
 
-    def _channel(self) -> grpc.aio.Channel:
+    def _opened(self) -> grpc.aio.Channel:
         if self._tls:
             return grpc.aio.secure_channel(self._target, grpc.ssl_channel_credentials(), options=OPTIONS)
         return grpc.aio.insecure_channel(self._target, options=OPTIONS)

@@ -14,6 +14,7 @@ mark                       on one object of each tenant, which has nothing else 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,7 +46,7 @@ def key(memory_id: str) -> UUID:
     return found if str(found) == memory_id else uuid5(NAMES, memory_id)
 
 
-def named(uuid: UUID, properties: Any) -> str:
+def named(uuid: UUID | str, properties: Any) -> str:
     """The memory of an object whose property `name` was read."""
     return str(properties.get("name") or uuid)
 
@@ -89,8 +90,13 @@ def tags(memory: Memory) -> list[str]:
     return list(found)
 
 
-def data_object(entry: IndexEntry, length: float = 1.0) -> DataObject[Any, Any]:
-    """The object of an entry, its vector so long."""
+def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
+    """The object of an entry. Its vector has another length each time, which cosine does not see.
+
+    The engine stores an object first and indexes its vector then. Between the two it may be killed, or see that nobody
+    waits for the answer any more, and it never indexes a vector that is equal to the one it has stored.
+    """
+    length = random.uniform(1.0, 2.0)  # noqa: S311 - another one each time is all it takes
     memory = entry.memory
     uuid = key(memory.id)
     properties: dict[str, Any] = {

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
-from uuid import UUID
 
-import numpy as np
 from weaviate import WeaviateAsyncClient
 from weaviate.classes.config import ConsistencyLevel
-from weaviate.classes.data import DataObject
-from weaviate.classes.query import Filter as Where
 
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.adapters.index.weaviate.client import Absent, Address, Client, refuse
+from recalld_server.adapters.index.weaviate.client import Absent, Address, Client
 from recalld_server.adapters.index.weaviate.filters import compiled
 from recalld_server.adapters.index.weaviate.idle import Idle
-from recalld_server.adapters.index.weaviate.legs import Objects, Tenant, keyword, vector
+from recalld_server.adapters.index.weaviate.legs import Request, Result, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
+from recalld_server.adapters.index.weaviate.writes import DELETES, PAGE, Tenant, batches, check, delete, put, remaining
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import Generation, IndexEntry
@@ -34,10 +30,6 @@ log = logging.getLogger(__name__)
 SEARCH = 1.5  # each of its requests: without an answer a search fails within 2 s, all in all
 APPLY = 10.0  # each of its requests; who waits for a write has a limit of its own
 MAKE = 10.0  # of collections and tenants: every node has to agree
-PAGE = 1000  # entries read at a time
-PUTS = 100  # objects in one request, and
-PUT_BYTES = 4 * 2**20  # about how large it may be; the engine refuses 100 MB
-DELETES = 1000  # objects in one request; the engine stops at 10,000
 START = "00000000-0000-0000-0000-000000000000"
 NOTHING = Nominations((), (), exhausted=True)
 
@@ -56,42 +48,34 @@ class WeaviateIndex:
         self._made: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
         self._breaks = 0
+        self._putting: set[asyncio.Task[None]] = set()
         self._seen = 0
         self._healthy: set[str] | None = None
 
     async def apply(
-        self,
-        project: str,
-        generation: Generation,
-        puts: Sequence[IndexEntry],
-        deletes: Sequence[str],
-        mark: int,
-        *,
-        anew: bool = False,
+        self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:
         """Deletes, then puts and the mark, each in requests of bounded size: a failure leaves some of them done.
 
         Of several puts of a memory the last counts, and a put counts more than a delete. Nothing here keeps an older
         put from overwriting a newer one: whoever applies reads the ledger again afterwards.
-
-        `anew` gives the vectors another length, which cosine does not see: the engine indexes a vector again only when
-        it differs from the one it has.
         """
         added = {entry.memory.id: entry for entry in puts}
         for entry in added.values():
-            _check(entry, generation)
+            check(entry, generation)
         gone = [key(memory_id) for memory_id in dict.fromkeys(deletes) if memory_id not in added]
         for at in range(0, len(gone), DELETES):
             some = gone[at : at + DELETES]
-            await self._reading(project, generation, lambda tenant: _delete(tenant, some), APPLY, None)  # noqa: B023
-        length = random.uniform(1.0, 2.0) if anew else 1.0  # noqa: S311 - another one each time is all it takes
-        objects = [data_object(entry, length) for entry in added.values()]
+            await self._reading(project, generation, lambda tenant: delete(tenant, some), APPLY, None)  # noqa: B023
+        objects = [data_object(entry) for entry in added.values()]
         place = (project, generation.name)
         if mark > self._marks.get(place, 0):
             objects.append(mark_object(mark))
         name = schema.collection(generation, self._ledger)
-        for batch in _batches(objects):
-            await self._making(generation, lambda driver: _put(self._named(driver, name, project), batch))  # noqa: B023
+        for batch in batches(objects):
+            await self._to_its_end(
+                self._making(generation, lambda driver: put(self._named(driver, name, project), batch))  # noqa: B023
+            )
         self._marks[place] = max(mark, self._marks.get(place, 0))
 
     async def mark(self, project: str, generation: Generation) -> int:
@@ -115,9 +99,12 @@ class WeaviateIndex:
         if asked.condition is False:
             return NOTHING
 
-        async def ask(request: Callable[[Tenant], Awaitable[Objects]]) -> Objects:
-            nothing: Objects = ()
-            return await self._reading(access.project, generation, request, SEARCH, nothing)
+        collection, nothing = schema.collection(generation, self._ledger), list[Result]()
+
+        async def ask(request: Request) -> Sequence[Result]:
+            request.collection, request.tenant = collection, schema.tenant(access.project)
+            self._idle.used(request.collection, request.tenant)
+            return await self._there(access.project, collection, self._client.search(request, SEARCH), nothing)
 
         words, meaning = await asyncio.gather(
             keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
@@ -145,7 +132,7 @@ class WeaviateIndex:
         left = 0
         for name in collections:
             if name.startswith(schema.PREFIX) and schema.family(self._ledger) in name:
-                left += await self._found(project, name, lambda tenant: _left(tenant, ids), APPLY, 0)
+                left += await self._found(project, name, lambda tenant: remaining(tenant, ids), APPLY, 0)
         return Scrubbed(left, clean=None)
 
     async def drop(self, project: str, generation: Generation) -> None:
@@ -173,6 +160,7 @@ class WeaviateIndex:
         return self._breaks + self._client.breaks
 
     async def close(self) -> None:
+        await asyncio.gather(*self._putting, return_exceptions=True)
         await self._idle.close()
         await self._client.close()
 
@@ -194,18 +182,29 @@ class WeaviateIndex:
     async def _found(
         self, project: str, collection: str, work: Callable[[Tenant], Awaitable[T]], seconds: float, nothing: T
     ) -> T:
-        """What `work` finds; `nothing` where there is no collection or no tenant yet.
+        asked = self._client.call(lambda driver: work(self._named(driver, collection, project)), seconds)
+        return await self._there(project, collection, asked, nothing)
+
+    async def _there(self, project: str, collection: str, asked: Awaitable[T], nothing: T) -> T:
+        """What was `asked` for; `nothing` where there is no collection or no tenant yet.
 
         A node that has just come back may not know yet what there is, and an answer of nothing would be a lie. So the
         schema is asked, which the cluster's leader answers. Raises IndexUnavailable.
         """
         try:
-            return await self._client.call(lambda driver: work(self._named(driver, collection, project)), seconds)
+            return await asked
         except Absent:
-            if await self._client.call(lambda driver: schema.holds(driver, collection, project), seconds):
+            if await self._client.call(lambda driver: schema.holds(driver, collection, project), SEARCH):
                 log.warning("a node does not know what the others have", extra={"project": project})
                 raise IndexUnavailable from None
             return nothing
+
+    async def _to_its_end(self, putting: Coroutine[Any, Any, None]) -> None:
+        """A put goes on when its caller stops waiting: the engine would leave objects without their vectors."""
+        task = asyncio.create_task(putting)
+        self._putting.add(task)
+        task.add_done_callback(self._putting.discard)
+        await asyncio.shield(task)
 
     async def _making(self, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]) -> None:
         """Do `work` in the collection, which is made when it is not there, also when it was there a moment ago."""
@@ -221,49 +220,3 @@ class WeaviateIndex:
             with suppress(Absent):
                 return await self._client.call(work, APPLY)
         raise IndexUnavailable
-
-
-def _check(entry: IndexEntry, generation: Generation) -> None:
-    """The engine takes any vector, and finds some of them nowhere."""
-    vector = entry.features.vector
-    if vector.shape != (generation.dimension,):
-        raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")
-    if not np.isfinite(vector).all() or not vector.any():
-        raise ValueError("a vector must have finite numbers and a length above zero")
-
-
-def _batches(objects: Sequence[DataObject[Any, Any]]) -> list[list[DataObject[Any, Any]]]:
-    """Requests of bounded size."""
-    batches: list[list[DataObject[Any, Any]]] = []
-    room = 0
-    for one in objects:
-        size = sum(len(value) for value in one.properties.values() if isinstance(value, str)) + 4096
-        if not batches or size > room or len(batches[-1]) == PUTS:
-            batches.append([])
-            room = PUT_BYTES
-        batches[-1].append(one)
-        room -= size
-    return batches
-
-
-async def _put(tenant: Tenant, objects: Sequence[DataObject[Any, Any]]) -> None:
-    """A refused object raises nothing by itself: it only stands among the errors."""
-    done = await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.insert_many(objects)
-    if done.errors:
-        refuse(error.message for error in done.errors.values())
-
-
-async def _delete(tenant: Tenant, ids: Sequence[UUID]) -> None:
-    written = tenant.with_consistency_level(ConsistencyLevel.QUORUM)
-    done = await written.data.delete_many(where=Where.by_id().contains_any(ids))
-    if done.failed:
-        raise IndexUnavailable
-
-
-async def _left(tenant: Tenant, ids: Sequence[str]) -> int:
-    left = 0
-    for at in range(0, len(ids), PAGE):
-        where = Where.by_id().contains_any([key(memory_id) for memory_id in ids[at : at + PAGE]])
-        found = await tenant.query.fetch_objects(filters=where, limit=PAGE, return_properties=[])
-        left += len(found.objects)
-    return left

@@ -1,0 +1,76 @@
+"""Changes of a tenant in requests of bounded size, and whether anything is left of what was deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import numpy as np
+from weaviate.classes.config import ConsistencyLevel
+from weaviate.classes.data import DataObject
+from weaviate.classes.query import Filter as Where
+from weaviate.collections import CollectionAsync
+
+from recalld_server.adapters.index.weaviate.client import refuse
+from recalld_server.adapters.index.weaviate.objects import key
+from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.revision import Generation, IndexEntry
+
+PAGE = 1000  # entries read at a time
+PUTS = 100  # objects in one request, and
+PUT_BYTES = 4 * 2**20  # about how large it may be; the engine refuses 100 MB
+DELETES = 1000  # objects in one request; the engine stops at 10,000
+
+Tenant: TypeAlias = CollectionAsync[Any, Any]
+
+
+def check(entry: IndexEntry, generation: Generation) -> None:
+    """Raise ValueError for a vector the engine would take and not find."""
+    vector = entry.features.vector
+    if vector.shape != (generation.dimension,):
+        raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")
+    if not np.isfinite(vector).all() or not vector.any():
+        raise ValueError("a vector must have finite numbers and a length above zero")
+
+
+def batches(objects: Sequence[DataObject[Any, Any]]) -> list[list[DataObject[Any, Any]]]:
+    """Requests of bounded size."""
+    batches: list[list[DataObject[Any, Any]]] = []
+    room = 0
+    for one in objects:
+        size = sum(len(value) for value in one.properties.values() if isinstance(value, str)) + 4096
+        if not batches or size > room or len(batches[-1]) == PUTS:
+            batches.append([])
+            room = PUT_BYTES
+        batches[-1].append(one)
+        room -= size
+    return batches
+
+
+async def put(tenant: Tenant, objects: Sequence[DataObject[Any, Any]]) -> None:
+    """Write objects to most of the replicas. Raises IndexUnavailable if one was refused, Absent without a collection.
+
+    The driver raises nothing for a refused object: it only stands among the errors.
+    """
+    done = await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.insert_many(objects)
+    if done.errors:
+        refuse(error.message for error in done.errors.values())
+
+
+async def delete(tenant: Tenant, ids: Sequence[UUID]) -> None:
+    """Delete objects from most of the replicas. Raises IndexUnavailable if one could not be."""
+    written = tenant.with_consistency_level(ConsistencyLevel.QUORUM)
+    done = await written.data.delete_many(where=Where.by_id().contains_any(ids))
+    if done.failed:
+        raise IndexUnavailable
+
+
+async def remaining(tenant: Tenant, ids: Sequence[str]) -> int:
+    """How many of these memories still have an object."""
+    left = 0
+    for at in range(0, len(ids), PAGE):
+        where = Where.by_id().contains_any([key(memory_id) for memory_id in ids[at : at + PAGE]])
+        found = await tenant.query.fetch_objects(filters=where, limit=PAGE, return_properties=[])
+        left += len(found.objects)
+    return left
