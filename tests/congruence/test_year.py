@@ -320,7 +320,7 @@ class Year(RuleBasedStateMachine):
 
 TestYear = Year.TestCase
 TestYear.settings = settings(
-    max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=16, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -69,13 +69,13 @@ class Model:
             del self.last[id], self.revisions[id]
 
     def trim(self, before: int) -> None:
-        """Lose what ended before a time: superseded revisions, and deletions, which end as they begin."""
+        """Lose what ended before a time; deletions and what was forgotten end as they begin."""
         self.oldest = max([self.oldest, *(event[0] for event in self.events if self.times[event[0]] <= before)])
         ends: dict[str, int] = {}
         kept = []
         for event in reversed(self.events):
             seq, kind, id, _, after = event
-            end = seq if kind in ("DELETED", "FORGOTTEN") else ends.get(id, self.head + 1)
+            end = seq if after is None else ends.get(id, self.head + 1)
             ends[id] = seq
             if end > self.oldest:
                 kept.append((seq, kind, id, None, after) if seq <= self.oldest else event)
