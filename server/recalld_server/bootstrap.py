@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from recalld_server.adapters.embedders.cached import Cached
@@ -24,16 +24,15 @@ from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.analysis import ANALYSER_VERSION
-from recalld_server.domain.errors import IndexUnavailable, SettingMissing
+from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.operations import BUILDS, OperationKind
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.tokens import Tokens
-from recalld_server.engines import EMBEDDED, hold, index_opener, ledger_file, open_embedder, open_ledger, placed
+from recalld_server.engines import EMBEDDED, hold, index_opener, open_embedder, open_ledger, placed
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
 from recalld_server.ports.index import Index
-from recalld_server.ports.projects import Projects
 from recalld_server.rpc.add_async import AddJob
 from recalld_server.rpc.export_service import export_command
 from recalld_server.rpc.maintenance import model_of
@@ -263,29 +262,3 @@ def _levels(
     if isinstance(model, MiniLm):  # the others keep their queues to themselves
         levels[names.DEPTH, "embedder"] = lambda: model.queued
     return levels
-
-
-@asynccontextmanager
-async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
-    """The keys of a ledger alone, whether a server runs on it or not; a ledger is made where there is none.
-
-    Raises LedgerUnavailable, SettingMissing.
-    """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine, clock = await open_ledger(settings), SystemClock()
-    try:
-        yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
-    finally:
-        await engine.close()
-
-
-@asynccontextmanager
-async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
-    """The projects of a ledger that several processes may write to. Raises LedgerUnavailable, SettingMissing."""
-    if ledger_file(settings):
-        raise SettingMissing("A ledger in a file is its server's alone: ask that server, with --target.")
-    engine = await open_ledger(settings)
-    try:
-        yield SqlProjects(engine, SystemClock())
-    finally:
-        await engine.close()

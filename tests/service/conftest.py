@@ -33,7 +33,7 @@ from recalld.v1 import (
     search_service_pb2,
     search_service_pb2_grpc,
 )
-from recalld_server.bootstrap import open_keys
+from recalld_server.beside import open_keys
 from recalld_server.domain import limits
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Scope

@@ -24,7 +24,7 @@ from tests.service.random_requests import Maker
 from recalld import testing
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import project_service_pb2 as project
-from recalld_server.bootstrap import open_keys
+from recalld_server.beside import open_keys
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
 from recalld_server.rpc.roles import RULES

@@ -16,7 +16,7 @@ from google.protobuf import message_factory
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from recalld.v1 import memory_service_pb2, project_service_pb2
-from recalld_server.bootstrap import open_keys
+from recalld_server.beside import open_keys
 from recalld_server.domain.errors import RoleInsufficient
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access

@@ -24,7 +24,7 @@ cli.command("doctor")(doctor.doctor)
 cli.command("migrate")(migrate.migrate)
 cli.command("demo")(demo.demo)
 cli.add_typer(keys.cli, name="keys", help="Make, list and end API keys.")
-cli.add_typer(projects.cli, name="projects", help="Create and list projects.")
+cli.add_typer(projects.cli, name="projects", help="Create and list projects, build their indexes anew.")
 
 
 def main() -> None:

@@ -168,7 +168,7 @@ def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> An
 
 @asynccontextmanager
 async def _keys(data_dir: Path | None, ledger: str | None) -> AsyncIterator[Keys]:
-    from recalld_server.bootstrap import open_keys
+    from recalld_server.beside import open_keys
     from recalld_server.settings import Settings
 
     async with open_keys(Settings.read({"data_dir": data_dir, "ledger": ledger})) as keys:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recalld_server.cli.builds import rebuild_index, reembed
 from recalld_server.cli.keys import Authority, asked, done
 from recalld_server.cli.memories import Target
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from recalld_server.ports.projects import Projects
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+cli.command()(rebuild_index)
+cli.command()(reembed)
 Ledger = Annotated[
     str | None,
     typer.Option(help="Work on this ledger itself, postgresql://user:password@host:port/database, and ask no server."),
@@ -80,7 +83,7 @@ def usage(project: Id, ledger: Ledger = None, target: Target = None, tls_ca: Aut
 
 
 def _on(ledger: str, work: Callable[[Projects], Awaitable[Any]]) -> Any:
-    from recalld_server.bootstrap import open_projects
+    from recalld_server.beside import open_projects
     from recalld_server.settings import Settings
 
     async def direct() -> Any:

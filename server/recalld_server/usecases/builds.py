@@ -1,0 +1,72 @@
+"""Rebuilding and re-embedding, of one project or of all, written down on the ledger for its servers to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from recalld_server.domain.errors import ProjectNotFound, WriteConflict
+from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import NewOperation, Operation, OperationKind
+from recalld_server.domain.revision import RequestKey
+from recalld_server.ports.clock import Clock, Ids
+from recalld_server.ports.operations import Operations
+from recalld_server.ports.projects import Projects
+
+PAGE = 1000  # projects
+LOOK = 0.5  # seconds between looks at what is under way
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to do: the kind of build, and the request that asks a server for it, as its job reads it."""
+
+    kind: OperationKind
+    request: RequestKey
+    payload: bytes
+
+
+class Builds:
+    """For who keeps the ledger, and so needs no key: whether a server runs or will be started later."""
+
+    def __init__(self, projects: Projects, operations: Operations, clock: Clock, ids: Ids) -> None:
+        self._projects = projects
+        self._operations = operations
+        self._clock = clock
+        self._ids = ids
+
+    async def start(self, asked: Asked, project: str | None) -> Mapping[str, Operation | WriteConflict]:
+        """The work by project; where another build is under way, that conflict. None: all there are now.
+
+        Raises ProjectNotFound.
+        """
+        begun: dict[str, Operation | WriteConflict] = {}
+        for name in await self._named(project):
+            new = NewOperation(self._ids.memory(), asked.kind, name, asked.payload, 0, asked.request)
+            try:
+                begun[name] = await self._operations.create(Access(name), new)
+            except WriteConflict as conflict:
+                begun[name] = conflict
+        return begun
+
+    async def ended(self, begun: Sequence[Operation]) -> AsyncIterator[Operation]:
+        """Each as it ends. Waits as long as that takes: for a server too, if none runs."""
+        left = {operation.id: operation for operation in begun}
+        while left:
+            for operation in list(left.values()):
+                found = await self._operations.get(operation.access, operation.id)
+                if found.state.ended:
+                    del left[operation.id]
+                    yield found
+            if left:
+                await self._clock.sleep(LOOK)
+
+    async def _named(self, project: str | None) -> Sequence[str]:
+        names: list[str] = []
+        while page := await self._projects.page(names[-1] if names else "", PAGE):
+            names += [found.id for found in page]
+        if project is None:
+            return names
+        if project not in names:
+            raise ProjectNotFound(project=project)
+        return [project]
