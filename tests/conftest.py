@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="embedded: what pip installs; all: also tests that need programs from elsewhere",
     )
+    parser.addoption("--tenants", type=int, default=200, help="how many projects share the engines (1,000 in CI)")
     parser.addoption("--kills", type=int, default=3, help="how often each long work is killed (20: a thorough run)")
 
 

@@ -25,7 +25,6 @@ from recalld_server.usecases.search import SearchQuery
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 
-PROJECTS = 200  # 1,000 were tried once as well
 MEMORIES = 10
 AT_ONCE = 16
 ANN = Scope(user_id="ann")
@@ -87,8 +86,10 @@ async def exported(recalld: Recalld, access: Access) -> bytes:
     return b"".join([piece.data async for piece in recalld.exporting.read(access, export.id, 0)])
 
 
-async def test_no_project_shows_anothers(recalld: Recalld) -> None:
-    projects = [f"tenant{number:04}" for number in range(PROJECTS)]
+@pytest.mark.timeout(1200)
+async def test_no_project_shows_anothers(recalld: Recalld, request: pytest.FixtureRequest) -> None:
+    count: int = request.config.getoption("--tenants")
+    projects = [f"tenant{number:04}" for number in range(count)]
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def live(number: int) -> None:
@@ -100,4 +101,4 @@ async def test_no_project_shows_anothers(recalld: Recalld) -> None:
             await asked(recalld, projects[number], projects[number - 1])
 
     for each in (live, ask):
-        await asyncio.gather(*(each(number) for number in range(PROJECTS)))
+        await asyncio.gather(*(each(number) for number in range(count)))

@@ -29,7 +29,7 @@ from tests.contract.ledger_world import (
 from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Scope
-from recalld_server.domain.ranking import Pool
+from recalld_server.domain.ranking import SURROUNDED, Pool
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.ledger import Ledger
 
@@ -69,6 +69,13 @@ class Pools:
         assert set((await ledger.pool(HERE, ALICE, None, ["a0", "b7"], GENERATION, START)).ids) == {
             *("a0", "a1", "a2", "b5", "b6", "b7")
         }
+        far = [f"c{n}" for n in range(SURROUNDED + 2)]
+        for key in far:
+            await self.talk(ledger, key, 3)
+        pool = await ledger.pool(HERE, ALICE, None, [f"{key}1" for key in far], GENERATION, START)
+        assert sorted(pool.ids) == sorted(
+            [f"{key}{n}" for key in far[:-2] for n in range(3)] + [f"{k}1" for k in far[-2:]]
+        )
         overlapping = await ledger.pool(HERE, ALICE, None, ["a3", "a4", "a5"], GENERATION, START)
         assert len(overlapping) == len(set(overlapping.ids)) == 9
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recalld_server.domain import ranking
 from recalld_server.domain.question import Question
-from recalld_server.domain.ranking import Mode, Pool, Ranking, Weights, exact_candidates, rank, relevance_only
+from recalld_server.domain.ranking import Mode, Pool, Ranking, Weights, exact_candidates, fused, rank, relevance_only
 
 PLAIN = Weights(near=0, far=0, conversation=0, k1=1.2, b=0, similarity=0.4, context=0.4, speaker=0.5, date=0.4)
 DAY = 86_400_000_000
@@ -278,7 +279,9 @@ def test_relevance_beyond_the_pool_is_the_same_figure(asked: Question, rows: Poo
     assert again == pytest.approx(found.relevance)
 
 
-def test_exact_candidates_are_the_best_of_each_leg_with_what_stands_around_them() -> None:
+def test_exact_candidates_are_the_best_of_each_leg_with_what_stands_around_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     terms = [[9]] * 20
     terms[3] = [1]
     terms[4] = [1, 9, 9]
@@ -294,6 +297,15 @@ def test_exact_candidates_are_the_best_of_each_leg_with_what_stands_around_them(
     assert exact_candidates(question(1), None, rows, 1, Mode.KEYWORD).ids == tuple("bcdef")
     assert exact_candidates(question(1), EAST, rows, 1, Mode.VECTOR).ids == tuple("klmno")
     assert exact_candidates(question(7), None, rows, 1).ids == ()
+    monkeypatch.setattr(ranking, "SURROUNDED", 1)
+    assert exact_candidates(question(1), EAST, rows, depth=1).ids == tuple("bcdef" + "m")  # as good, and named later
+
+
+def test_what_two_legs_agree_on_comes_first() -> None:
+    assert fused([["a", "b", "c"], ["c", "d"]]) == ["c", "a", "b", "d"]
+    assert fused([["a", "b"], ["b", "a"]]) == ["a", "b"]
+    assert fused([[], ["x"]]) == ["x"]
+    assert fused([]) == []
 
 
 @settings(deadline=None)

@@ -78,13 +78,17 @@ class Neighbours:
         sums = np.add.reduceat(values[self._rows], self._talk_starts, axis=0)
         return sums[self._talks]
 
-    def around(self, chosen: BoolArray) -> BoolArray:
-        """The chosen rows, those that share their places and those up to WINDOW positions away: (n,)."""
+    def around(self, chosen: BoolArray, alone: BoolArray) -> BoolArray:
+        """The rows chosen or `alone`, those that share their places, and those up to WINDOW positions from the chosen.
+
+        All are (n,).
+        """
         places = np.zeros(len(self._starts) + 1, dtype=np.bool_)  # the last one stands for none
         places[self._groups[chosen]] = True
         near = places.copy()
         for at in self._at.values():
             near[:-1] |= places[at]
+        near[self._groups[alone]] = True
         return near[self._groups]
 
 

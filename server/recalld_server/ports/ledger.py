@@ -105,7 +105,9 @@ class Ledger(Protocol):
         now: int,
         window: int = 2,
     ) -> Pool:
-        """Live candidates among `ids` and their neighbours in the conversation up to `window` positions away.
+        """Live candidates among `ids`, and neighbours in the conversation up to `window` positions from one.
+
+        The first SURROUNDED ids bring their neighbours, the others at most what shares their place.
 
         All rows lie inside access and scope and have not expired; `eligible` marks those inside the filter. Raises
         GenerationMoved when the project uses another generation by now.

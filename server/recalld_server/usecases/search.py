@@ -12,7 +12,7 @@ from recalld_server.domain.filters import Filter, matches
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
-from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, rank, relevance_only
+from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, fused, rank, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
 from recalld_server.domain.vectors import FloatVector, Int64Array
 from recalld_server.ports.clock import Clock
@@ -234,7 +234,7 @@ class Search:
 
 
 def _ids(nominations: Nominations) -> list[str]:
-    return list(dict.fromkeys(id for leg in (nominations.keyword, nominations.vector) for id, _ in leg))
+    return fused([[id for id, _ in leg] for leg in (nominations.keyword, nominations.vector)])
 
 
 def _passing(ranking: Ranking, threshold: float) -> Int64Array:

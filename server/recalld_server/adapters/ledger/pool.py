@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, bindparam, case, func, or_, select, tuple_
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
@@ -22,7 +22,7 @@ from recalld_server.adapters.ledger.rows import (
 from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
-from recalld_server.domain.ranking import Pool
+from recalld_server.domain.ranking import SURROUNDED, Pool
 from recalld_server.domain.revision import Features, Generation
 
 
@@ -36,6 +36,8 @@ def _columns(source: FromClause, filter: Filter | None = None) -> list[ColumnEle
 
 # Built once: making the columns of an alias takes longer than running the statement.
 _CANDIDATE, _NEAR = t.revisions.alias("candidate"), t.revisions.alias("near")
+# How far a candidate's neighbours come along.
+_REACH = case((_CANDIDATE.c.memory_id.in_(bindparam("around", expanding=True)), bindparam("window")), else_=0)
 _AROUND = (
     select(*_columns(_NEAR))
     .select_from(
@@ -44,8 +46,8 @@ _AROUND = (
             and_(
                 _NEAR.c.project == _CANDIDATE.c.project,
                 _NEAR.c.conversation == _CANDIDATE.c.conversation,
-                _NEAR.c.position >= _CANDIDATE.c.position - bindparam("window"),
-                _NEAR.c.position <= _CANDIDATE.c.position + bindparam("window"),
+                _NEAR.c.position >= _CANDIDATE.c.position - _REACH,
+                _NEAR.c.position <= _CANDIDATE.c.position + _REACH,
                 _NEAR.c.seq_to.is_(None),
             ),
         )
@@ -77,7 +79,13 @@ def pool(
     rows: Sequence[Row[Any]] = ()
     if narrowed is not None and ids:
         statement = _AROUND if filter is None else _AROUND.with_only_columns(*_columns(_NEAR, filter))
-        limits = {"ids": list(ids), "now": now, "window": window, **who(replace(access, pin=narrowed))}
+        limits = {
+            "ids": list(ids),
+            "around": list(ids[:SURROUNDED]),
+            "now": now,
+            "window": window,
+            **who(replace(access, pin=narrowed)),
+        }
         # A row near two candidates comes twice; telling them apart by id costs a tenth of DISTINCT over all columns.
         rows = list({row[0]: row for row in connection.execute(statement, limits).all()}.values())
     found = _assembled(connection, cache, access.project, generation, rows, named)
