@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from recalld.v1 import project_service_pb2 as pb
 from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.errors import SettingMissing
-from recalld_server.domain.operations import OperationKind
 from recalld_server.engines import ledger_file, open_ledger
 from recalld_server.ports.projects import Projects
-from recalld_server.rpc.convert import operation_key
+from recalld_server.rpc.maintenance import build_of
 from recalld_server.settings import Settings
-from recalld_server.usecases.builds import Asked, Builds
+from recalld_server.usecases.builds import Builds
 from recalld_server.usecases.keys import Keys
+
+__all__ = ["build_of", "open_builds", "open_keys", "open_projects"]
 
 
 @asynccontextmanager
@@ -34,16 +34,12 @@ async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
         await engine.close()
 
 
-def build_of(request: pb.RebuildIndexRequest | pb.ReembedProjectRequest) -> Asked:
-    """The work a server would begin when it got this request, which names no project."""
-    rpc = type(request).__name__.removesuffix("Request")
-    kind = OperationKind.REEMBED_PROJECT if rpc == "ReembedProject" else OperationKind.REBUILD_INDEX
-    return Asked(kind, operation_key(rpc, request), request.SerializeToString())
-
-
 @asynccontextmanager
 async def open_builds(settings: Settings) -> AsyncIterator[Builds]:
     """Work for the servers of a ledger, whether one runs or not. Raises LedgerUnavailable, SettingMissing."""
+    file = ledger_file(settings)
+    if file and not file.exists():
+        raise SettingMissing(f"There is no ledger {file.name} in that folder; --data-dir or --ledger says where it is.")
     engine, clock = await open_ledger(settings), SystemClock()
     try:
         yield Builds(SqlProjects(engine, clock), SqlOperations(engine, clock), clock, SystemIds())

@@ -107,6 +107,7 @@ class Recalld:
     async def close(self) -> None:
         """Finish the writes under way, then let go of the engines."""
         await self.writer.drain()
+        await self.projector.close()
         await self.opened.aclose()
 
 

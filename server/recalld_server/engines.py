@@ -1,6 +1,6 @@
 """The engines that settings name, opened: ledger, index, embedder, and the locks that keep two servers apart.
 
-With `bootstrap.py`, which wires what they give, the only module that names concrete adapters.
+With `bootstrap.py` and `beside.py`, which wire what they give, the only module that names concrete adapters.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from tests.contract.ledger_world import ALICE, DAY, ELSEWHERE, HERE, FakeClock
 
 from recalld_server.domain.errors import LeaseLost, OperationNotFound, RequestIdReused, WriteConflict
 from recalld_server.domain.memory import Access, Scope
-from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
+from recalld_server.domain.operations import BUILDS, NewOperation, Operation, OperationKind, OperationState
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.operations import Operations
 
@@ -49,6 +49,15 @@ class OperationsSuite:
             await operations.create(HERE, new(id))
             clock.time += 1
         assert [(await claimed(operations)).id for _ in range(2)] == ["b", "a"]
+
+    async def test_work_of_some_kinds_is_left_to_others(self, operations: Operations) -> None:
+        await operations.create(HERE, new("build", OperationKind.REBUILD_INDEX))
+        assert await operations.claim(LEASE, BUILDS) is None
+        await operations.create(HERE, new("add"))
+        held = await operations.claim(LEASE, BUILDS)
+        assert held is not None
+        assert held.id == "add"
+        assert (await claimed(operations)).id == "build"
 
     async def test_a_lease_that_ended_is_taken_over_and_its_holder_fenced_off(
         self, operations: Operations, clock: FakeClock

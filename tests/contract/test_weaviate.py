@@ -15,6 +15,7 @@ import pytest
 from tests.contract.index_suite import FIRST, HERE, IndexSuite, both, entry, found, ids, kept, unit
 from tests.weaviate_node import Node, free_ports
 from weaviate import WeaviateAsyncClient
+from weaviate.collections.query import _FetchObjectByIDQueryAsync
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Address, Client
@@ -78,6 +79,23 @@ async def test_a_node_that_lags_behind_does_not_answer_that_there_is_nothing(
     ):
         with pytest.raises(IndexUnavailable):
             await call
+
+
+async def test_a_node_without_the_mark_is_not_believed_while_others_have_it(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query asks one node whatever its level, so finding nothing there means little."""
+
+    async def nothing(*_: object, **__: object) -> None:
+        return None
+
+    await index.apply("project", FIRST, [entry("m", 1)], [], 0)
+    assert await index.mark("project", FIRST) == 0
+    await index.apply("project", FIRST, [], [], 7)
+    assert await index.mark("project", FIRST) == 7
+    monkeypatch.setattr(_FetchObjectByIDQueryAsync, "fetch_object_by_id", nothing)
+    with pytest.raises(IndexUnavailable):
+        await index.mark("project", FIRST)
 
 
 async def test_ids_of_every_form_stay_apart(index: Index) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
-from recalld_server.domain.revision import RequestKey
+from recalld_server.domain.revision import Generation, RequestKey
 from recalld_server.domain.vectors import FloatMatrix
+from recalld_server.ports.index import Index
 from recalld_server.settings import Settings
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.projector import Projector
@@ -137,6 +140,34 @@ async def test_the_past_stays_searchable_and_restorable(recalld: Recalld) -> Non
     assert [place.id for place in (await recalld.search.rank(HERE, past)).places] == [id]
     await recalld.modify.restore(HERE, id, None, None)
     assert await found(recalld, "The harbour is in Lisbon") == [id]
+
+
+class Breaking:
+    """An index that breaks off once, after everything was put, and loses it."""
+
+    def __init__(self, index: Index, following: Generation) -> None:
+        self._index = index
+        self._following = following
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    async def breaks(self) -> int:
+        self.asked += 1
+        if self.asked == 2:
+            await self._index.drop("default", self._following)
+        return min(self.asked, 2)
+
+
+async def test_what_the_engine_lost_of_a_build_is_put_again(recalld: Recalld, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = await remember(recalld, *(f"Shelf {number} holds jars" for number in range(5)))
+    current = await recalld.ledger.generation("default")
+    breaking = Breaking(recalld.build._index, replace(current, number=current.number + 1))
+    monkeypatch.setattr(recalld.build, "_index", breaking)
+    await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
+    assert breaking.asked == 4
+    assert sorted(await found(recalld, "Which shelf holds jars?")) == sorted(ids)
 
 
 async def test_what_a_cancelled_build_left_is_not_used(recalld: Recalld) -> None:

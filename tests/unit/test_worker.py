@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,8 @@ async def test_a_worker_stopped_while_it_claims_gives_back_what_it_claimed(
 ) -> None:
     claimed, claim = asyncio.Event(), operations.claim
 
-    async def slowly(seconds: float) -> Operation | None:
-        held = await claim(seconds)
+    async def slowly(seconds: float, without: Collection[OperationKind] = ()) -> Operation | None:
+        held = await claim(seconds, without)
         claimed.set()
         await asyncio.sleep(0.05)  # the answer is on its way when the worker stops
         return held
@@ -165,6 +165,30 @@ async def test_a_worker_stopped_while_it_claims_gives_back_what_it_claimed(
     async with working(operations, job):
         await claimed.wait()
     assert await claim(10) is not None
+
+
+async def test_builds_go_one_at_a_time_and_nothing_else_waits_for_them(operations: SqlOperations) -> None:
+    building: list[str] = []
+    go = asyncio.Event()
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        if held.kind is OperationKind.REBUILD_INDEX:
+            building.append(held.access.project)
+            await go.wait()
+        return {}
+
+    projects = ("default", "second", "third")
+    for project in projects:
+        await operations.create(Access(project), NewOperation(project, OperationKind.REBUILD_INDEX, "subject"))
+    await begun(operations, OperationKind.ADD, id="add")
+    async with working(operations, job):
+        await reached(operations, OperationState.SUCCEEDED, id="add")
+        assert building == ["default"]
+        go.set()
+        async with asyncio.timeout(10):
+            while not (await operations.get(Access("third"), "third")).state.ended:  # noqa: ASYNC110 - as in `reached`
+                await asyncio.sleep(0.01)
+    assert building == [*projects]
 
 
 async def test_a_stale_worker_is_stopped_and_its_end_refused(

@@ -149,12 +149,12 @@ def _conversation(given: dict[str, Any]) -> Conversation:
 def run(conversations: Sequence[Conversation], target: str | None, engines: Engines, say: Say) -> RetrievalReport:
     """Import everything, then ask everything, one call at a time. Raises BenchError, RecalldError, ServerError."""
     if target is None:
+        # First the engines that may not be there: what was measured would be lost.
+        elsewhere = None if engines == Engines() else asyncio.run(_elsewhere(conversations, engines, say))
         say("starting a server in a temporary folder")
         with start_local() as server:
             embedded = _measured(server.client(), conversations, "", say)
-        if engines == Engines():
-            return embedded
-        return replace(asyncio.run(_elsewhere(conversations, engines, say)), embedded=embedded)
+        return replace(elsewhere, embedded=embedded) if elsewhere else embedded
     batch = f"bench-{uuid4().hex[:8]}-"  # apart from what the server has
     with MemoryClient(target) as client:
         try:

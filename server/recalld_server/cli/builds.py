@@ -18,9 +18,10 @@ Wait = Annotated[bool, typer.Option("--wait", help="Return when all have ended; 
 
 
 def rebuild_index(project: Only = None, wait: Wait = False, data_dir: DataDir = None, ledger: Ledger = None) -> None:
-    """Have indexes built anew, one project after the other, while searches and writes go on.
+    """Have indexes built anew while searches and writes go on.
 
-    A server that runs on the ledger begins within a second; without one the work waits for the next start.
+    A server that runs on the ledger begins within a second, and does one project after the other; without one the work
+    waits for the next start.
     """
     from recalld.v1 import project_service_pb2 as pb
 
@@ -61,12 +62,15 @@ async def _begun(request: Any, project: str | None, wait: bool, place: dict[str,
                 typer.echo(LINE.format(name, found.state.value.lower(), f"operations/{found.id}"))
         sound = len(under_way) == len(begun)
         if wait:
-            async for ended in builds.ended(under_way):
-                sound &= _show(ended)
+            async for name, ended in builds.ended(under_way):
+                sound &= _show(name, ended)
     return sound
 
 
-def _show(ended: Operation) -> bool:
+def _show(project: str, ended: Operation | None) -> bool:
+    if ended is None:
+        typer.echo(LINE.format(project, "gone", "its operation was deleted, or the project was"))
+        return False
     why = ended.error.get("message") or f"operations/{ended.id}"
-    typer.echo(LINE.format(ended.access.project, ended.state.value.lower(), why))
+    typer.echo(LINE.format(project, ended.state.value.lower(), why))
     return ended.state.value == "SUCCEEDED"

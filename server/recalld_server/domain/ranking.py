@@ -201,7 +201,7 @@ def exact_candidates(
     question: Question,
     query_vector: FloatVector | None,
     pool: Pool,
-    depth: int = 50,
+    depth: int = DEPTH,
     mode: Mode = Mode.HYBRID,
 ) -> Pool:
     """What an index would have given: the best `depth` eligible rows by BM25 and by cosine, and neighbours of these.

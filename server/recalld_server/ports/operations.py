@@ -7,11 +7,11 @@ claimed it, or it has ended, they raise LeaseLost and change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from recalld_server.domain.memory import Access
-from recalld_server.domain.operations import NewOperation, Operation, OperationState
+from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
 
 
 class Operations(Protocol):
@@ -47,8 +47,11 @@ class Operations(Protocol):
 
     # For workers: the service's own work, under no pin.
 
-    async def claim(self, seconds: float) -> Operation | None:
-        """The oldest work that waits, or whose lease has ended, now RUNNING with a new fencing number and a lease."""
+    async def claim(self, seconds: float, without: Collection[OperationKind] = ()) -> Operation | None:
+        """The oldest work that waits, or whose lease has ended, now RUNNING with a new fencing number and a lease.
+
+        Work of the kinds in `without` is left to others.
+        """
         ...
 
     async def beat(self, held: Operation, seconds: float) -> bool:

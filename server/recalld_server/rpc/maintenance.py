@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.longrunning import operations_pb2
 
 from recalld.v1 import project_service_pb2 as pb
@@ -14,9 +12,15 @@ from recalld_server.rpc import convert
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.operation import Shown
 from recalld_server.rpc.validate import check
+from recalld_server.usecases.builds import Asked
 from recalld_server.usecases.generations import Build
 from recalld_server.usecases.operations import Follow
 from recalld_server.usecases.removal import Removing
+
+BUILD_RPCS = {
+    pb.RebuildIndexRequest: (OperationKind.REBUILD_INDEX, "RebuildIndex"),
+    pb.ReembedProjectRequest: (OperationKind.REEMBED_PROJECT, "ReembedProject"),
+}
 
 
 class Maintenance:
@@ -30,14 +34,13 @@ class Maintenance:
 
     async def rebuild(self, request: pb.RebuildIndexRequest) -> operations_pb2.Operation:
         """RebuildIndex."""
-        check(request)
-        return await self._start(OperationKind.REBUILD_INDEX, "RebuildIndex", request)
+        return await self._start(build_of(request), request.project_id)
 
     async def reembed(self, request: pb.ReembedProjectRequest) -> operations_pb2.Operation:
         """ReembedProject."""
-        check(request)
+        asked = build_of(request)
         self._build.embedder(request.model)
-        return await self._start(OperationKind.REEMBED_PROJECT, "ReembedProject", request)
+        return await self._start(asked, request.project_id)
 
     async def delete(self, request: pb.DeleteProjectRequest) -> operations_pb2.Operation:
         """DeleteProject."""
@@ -46,22 +49,28 @@ class Maintenance:
         started = await self._removing.start(access(), request.project_id, key)
         return await self._shown.operation(started)
 
-    async def _start(self, kind: OperationKind, rpc: str, request: Any) -> operations_pb2.Operation:
+    async def _start(self, asked: Asked, project: str) -> operations_pb2.Operation:
         who = access()
-        if request.project_id not in ("", who.project):
-            raise ProjectNotFound(project=request.project_id)
-        bare = type(request)()
-        bare.CopyFrom(request)
-        bare.project_id = ""  # the key's own, named or not, is the same request
-        key = convert.operation_key(rpc, bare)
+        if project not in ("", who.project):
+            raise ProjectNotFound(project=project)
         started = await self._follow.start(
             Access(who.project, principal=who.principal),  # the whole project's work, whatever the key's pin
-            kind,
-            key,
+            asked.kind,
+            asked.request,
             subject=who.project,
-            payload=request.SerializeToString(),
+            payload=asked.payload,
         )
         return await self._shown.operation(started)
+
+
+def build_of(request: pb.RebuildIndexRequest | pb.ReembedProjectRequest) -> Asked:
+    """What a request asks for, whatever project it names: the same work is known by that. Raises FieldInvalid."""
+    check(request)
+    bare = type(request)()
+    bare.CopyFrom(request)
+    bare.project_id = ""
+    kind, rpc = BUILD_RPCS[type(request)]
+    return Asked(kind, convert.operation_key(rpc, bare), bare.SerializeToString())
 
 
 def model_of(held: Operation) -> str:

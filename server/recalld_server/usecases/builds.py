@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from recalld_server.domain.errors import ProjectNotFound, WriteConflict
+from recalld_server.domain.errors import LedgerUnavailable, OperationNotFound, ProjectNotFound, WriteConflict
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind
 from recalld_server.domain.revision import RequestKey
@@ -15,6 +15,7 @@ from recalld_server.ports.projects import Projects
 
 PAGE = 1000  # projects
 LOOK = 0.5  # seconds between looks at what is under way
+WATCHED = 16  # the oldest, at a time: servers begin with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,29 @@ class Builds:
                 begun[name] = conflict
         return begun
 
-    async def ended(self, begun: Sequence[Operation]) -> AsyncIterator[Operation]:
-        """Each as it ends. Waits as long as that takes: for a server too, if none runs."""
-        left = {operation.id: operation for operation in begun}
+    async def ended(self, begun: Sequence[Operation]) -> AsyncIterator[tuple[str, Operation | None]]:
+        """Each by its project, about when it ends; None if it is gone, perhaps with its project.
+
+        Waits as long as that takes: for a server too, if none runs, and for a ledger that can't be reached.
+        """
+        left = list(begun)
         while left:
-            for operation in list(left.values()):
-                found = await self._operations.get(operation.access, operation.id)
-                if found.state.ended:
-                    del left[operation.id]
-                    yield found
+            for operation in left[:WATCHED]:
+                found = await self._found(operation)
+                if found is None or found.state.ended:
+                    left.remove(operation)
+                    yield operation.access.project, found
             if left:
                 await self._clock.sleep(LOOK)
+
+    async def _found(self, operation: Operation) -> Operation | None:
+        """As it stands, or as it was begun while the ledger can't be reached; None if it is gone."""
+        try:
+            return await self._operations.get(operation.access, operation.id)
+        except LedgerUnavailable:
+            return operation
+        except OperationNotFound:
+            return None
 
     async def _named(self, project: str | None) -> Sequence[str]:
         names: list[str] = []

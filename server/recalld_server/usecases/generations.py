@@ -29,9 +29,8 @@ DROPPED = 2_000  # rows in one transaction
 class Build:
     """The job behind RebuildIndex and ReembedProject.
 
-    All it does can be done again: features that are there are kept, entries that are right are left. So a new attempt
-    goes through everything once more, and costs little where the last one has been. What that one did not come to write
-    down is applied again, whatever stands there: an engine may have done half of it.
+    All it does can be done again. A new attempt goes through everything once more: features that are there are kept,
+    and entries are put again, whatever stands there, since the engine may have done half of it or lost it again.
     """
 
     def __init__(
@@ -87,7 +86,11 @@ class Build:
         begun = await self._generations.begin(held, following)
         if begun != following:  # what was begun is not what this server would make now: its settings have changed
             raise FieldInvalid("model: the settings of the server changed during the work.", field="model")
-        await self._walk(held, current, following)
+        while True:
+            breaks = await self._index.breaks()
+            await self._walk(held, current, following)
+            if await self._index.breaks() == breaks:  # what was put before one may be lost
+                break
         await self._switched(held, current, following)
         return await self._cleared(held, current, following)
 
@@ -100,17 +103,14 @@ class Build:
         project = held.access.project
         entries = _Peeked(self._index.entries(project, following))
         total, last = await self._generations.extent(project)
-        done, after, sure = 0, "", str(held.checkpoint.get("after", ""))
+        done, after = 0, ""
         while ids := await self._generations.ids(project, after, last, PAGE):
             after = ids[-1]
             await self._feature(held, current, following, ids)
-            there = await entries.through(after)
-            live, _ = await self._ledger.entries(project, following, ids)
-            wanted = {id: entry.memory.revision for id, entry in live.items()}
-            stale = [id for id in {*ids, *there} if id > sure or wanted.get(id) != there.get(id)]
-            await self._projector.apply(project, following, stale)
+            there = await entries.through(after)  # also of memories that are gone
+            await self._projector.apply(project, following, [*ids, *there])
             done += len(ids)
-            await self._operations.advance(held, {"old": current.name, "after": max(sure, after)}, done, total)
+            await self._operations.advance(held, {"old": current.name}, done, total)
 
     async def _switched(self, held: Operation, current: Generation, following: Generation) -> Positions:
         tries = 0
@@ -179,15 +179,15 @@ class _Peeked:
         self._entries = entries
         self._next: tuple[str, int] | None = None
 
-    async def through(self, last: str) -> dict[str, int]:
-        """Revisions of the entries not taken yet whose ids are at most `last`."""
-        found: dict[str, int] = {}
+    async def through(self, last: str) -> list[str]:
+        """Ids of the entries not taken yet, up to `last`."""
+        found: list[str] = []
         while True:
             if self._next is None:
                 self._next = await anext(self._entries, None)
             if self._next is None or self._next[0] > last:
                 return found
-            found[self._next[0]] = self._next[1]
+            found.append(self._next[0])
             self._next = None
 
 

@@ -21,6 +21,7 @@ BATCH = 500  # memories in one apply
 ATTEMPTS = 5  # rounds for memories that other writers move meanwhile
 PAUSE = 1.0  # seconds between looks at what is pending
 AGE = 2.0  # seconds in which a change is its writer's to apply
+CLOSE = 2.0  # seconds for what is being applied when the server stops
 LEASE = 30.0  # seconds for a batch, after which another server may take it from one that died
 
 
@@ -32,13 +33,29 @@ class Projector:
         self._index = index
         self._clock = clock
         self._caught_up: set[str] = set()
+        self._applying: set[asyncio.Task[bool]] = set()
 
     async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
         """Put what the ledger says of `ids` into the index and clear what was pending for them.
 
         The ledger is read again after the index was written: an older state may have overtaken a newer one on the way.
+        So it goes on when its caller stops waiting, since the engine may still do what it was told.
         False when other writers kept moving them; they stay pending. Raises IndexUnavailable.
         """
+        task = asyncio.create_task(self._apply(project, generation, ids))
+        self._applying.add(task)
+        task.add_done_callback(self._applying.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Give what is being applied a moment to end; the ledger knows what remains."""
+        if self._applying:
+            _, late = await asyncio.wait(self._applying, timeout=CLOSE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
         todo = list(dict.fromkeys(ids))
         for _ in range(ATTEMPTS):
             if not todo:

@@ -15,7 +15,7 @@ from recalld_server.domain.errors import (
     LedgerUnavailable,
     RecalldError,
 )
-from recalld_server.domain.operations import Operation, OperationKind, OperationState, described
+from recalld_server.domain.operations import BUILDS, Operation, OperationKind, OperationState, described
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.operations import Operations
 
@@ -30,7 +30,7 @@ PAUSE = 0.5  # seconds between looks for work
 SWEEP = 60.0
 ATTEMPTS = 100  # claims of one operation: beyond it the work itself is what kills the server
 RETRIES = 5  # attempts at work that fails because something can't be reached
-AT_ONCE = 4  # operations: an add waits neither for an export nor for a rebuild
+AT_ONCE = 4  # operations, of which one is a build: an add waits neither for an export nor for a rebuild of everything
 
 
 class Worker:
@@ -41,12 +41,12 @@ class Worker:
         self._jobs = jobs
         self._clock = clock
         self._work = asyncio.Event()
-        self._running: dict[asyncio.Task[None], asyncio.Event] = {}
+        self._running: dict[asyncio.Task[None], tuple[OperationKind, asyncio.Event]] = {}
 
     def nudge(self) -> None:
         """Look at once: there is new work, or work to stop."""
         self._work.set()
-        for stir in self._running.values():
+        for _, stir in self._running.values():
             stir.set()
 
     async def run(self) -> None:
@@ -73,12 +73,13 @@ class Worker:
         while len(self._running) < AT_ONCE and (held := await self._claimed()):
             stir = asyncio.Event()
             task = asyncio.create_task(self._hold(held, stir))
-            self._running[task] = stir
+            self._running[task] = (held.kind, stir)
             task.add_done_callback(self._ended)
 
     async def _claimed(self) -> Operation | None:
         """Claim work. What was claimed when the worker had to stop is given back: nobody else knew of it."""
-        claiming = asyncio.ensure_future(self._operations.claim(LEASE))
+        building = any(kind in BUILDS for kind, _ in self._running.values())
+        claiming = asyncio.ensure_future(self._operations.claim(LEASE, BUILDS if building else ()))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:

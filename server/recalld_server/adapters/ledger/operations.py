@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, literal, select, tuple_, update
@@ -53,9 +53,10 @@ class SqlOperations:
 
         await self._engine.write(work)
 
-    async def claim(self, seconds: float) -> Operation | None:
+    async def claim(self, seconds: float, without: Collection[OperationKind] = ()) -> Operation | None:
         now = self._clock.now()
-        free = select(_C.project, _C.id).where(_C.end_time.is_(None), _C.free_from <= now)
+        left = _C.kind.not_in([kind.value for kind in without])
+        free = select(_C.project, _C.id).where(_C.end_time.is_(None), _C.free_from <= now, left)
 
         def work(connection: Connection) -> Operation | None:
             found = connection.execute(

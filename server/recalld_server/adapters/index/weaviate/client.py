@@ -151,5 +151,7 @@ def _absent(message: str) -> bool:
 def _unavailable(error: Exception) -> IndexUnavailable:
     """Logged by kind and code: the engine's own words may hold what it was told."""
     code = error.status_code if isinstance(error, UnexpectedStatusCodeError) else None
+    if isinstance(error, AioRpcError):
+        code = error.code().name
     log.warning("weaviate failed", extra={"error": type(error).__name__, "status": code})
     return IndexUnavailable()

@@ -26,10 +26,12 @@ from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# Seconds for one call.
-SEARCH = 1.5  # each of its requests: without an answer a search fails within 2 s, all in all
-APPLY = 10.0  # each of its requests; who waits for a write has a limit of its own
-MAKE = 10.0  # of collections and tenants: every node has to agree
+# Seconds.
+WHOLE = 1.9  # for a search with all it asks
+SEARCH = 1.5  # for one request of it
+APPLY = 10.0  # for each request; who waits for a write has a limit of its own
+MAKE = 10.0  # for collections and tenants: every node has to agree
+CLOSE = 2.0  # for the puts that still run: the ledger knows what they did not come to
 START = "00000000-0000-0000-0000-000000000000"
 NOTHING = Nominations((), (), exhausted=True)
 
@@ -48,7 +50,7 @@ class WeaviateIndex:
         self._made: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
         self._breaks = 0
-        self._putting: set[asyncio.Task[None]] = set()
+        self._putting: dict[asyncio.Task[None], tuple[str, str]] = {}
         self._seen = 0
         self._healthy: set[str] | None = None
 
@@ -73,17 +75,18 @@ class WeaviateIndex:
             objects.append(mark_object(mark))
         name = schema.collection(generation, self._ledger)
         for batch in batches(objects):
-            await self._to_its_end(
-                self._making(generation, lambda driver: put(self._named(driver, name, project), batch))  # noqa: B023
-            )
+            putting = self._making(generation, lambda driver: put(self._named(driver, name, project), batch))  # noqa: B023
+            await self._to_its_end(putting, place)
         self._marks[place] = max(mark, self._marks.get(place, 0))
 
     async def mark(self, project: str, generation: Generation) -> int:
         """Asks the engine, so that one that was lost or can't be reached is noticed."""
 
         async def work(tenant: Tenant) -> int:
-            agreed = tenant.with_consistency_level(ConsistencyLevel.QUORUM)
-            found = await agreed.query.fetch_object_by_id(MARK, return_properties=["mark"])
+            found = await tenant.query.fetch_object_by_id(MARK, return_properties=["mark"])
+            if found is None and await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.exists(MARK):
+                # Queries ask one node, whatever the level; whether an object is there several are asked.
+                raise _lagging(project)
             return int(found.properties["mark"]) if found else 0
 
         kept = await self._reading(project, generation, work, SEARCH, 0)
@@ -104,11 +107,16 @@ class WeaviateIndex:
         async def ask(request: Request) -> Sequence[Result]:
             request.collection, request.tenant = collection, schema.tenant(access.project)
             self._idle.used(request.collection, request.tenant)
-            return await self._there(access.project, collection, self._client.search(request, SEARCH), nothing)
+            return await self._there(access.project, collection, lambda: self._client.search(request, SEARCH), nothing)
 
-        words, meaning = await asyncio.gather(
-            keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
-        )
+        try:
+            async with asyncio.timeout(WHOLE):
+                words, meaning = await asyncio.gather(
+                    keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
+                )
+        except TimeoutError:
+            log.warning("weaviate answered too late", extra={"project": access.project})
+            raise IndexUnavailable from None
         return Nominations(words.found, meaning.found, not words.more and not meaning.more)
 
     async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
@@ -143,7 +151,10 @@ class WeaviateIndex:
             if await driver.collections.exists(name):
                 await driver.collections.use(name).tenants.remove([schema.tenant(project)])
 
-        self._marks.pop((project, generation.name), None)
+        place = (project, generation.name)
+        if puts := [task for task, at in self._putting.items() if at == place]:
+            await asyncio.wait(puts)  # one that came after would make the tenant again
+        self._marks.pop(place, None)
         with suppress(Absent):
             await self._client.call(work, MAKE)
 
@@ -160,7 +171,8 @@ class WeaviateIndex:
         return self._breaks + self._client.breaks
 
     async def close(self) -> None:
-        await asyncio.gather(*self._putting, return_exceptions=True)
+        if self._putting:
+            await asyncio.wait(list(self._putting), timeout=CLOSE)
         await self._idle.close()
         await self._client.close()
 
@@ -182,28 +194,31 @@ class WeaviateIndex:
     async def _found(
         self, project: str, collection: str, work: Callable[[Tenant], Awaitable[T]], seconds: float, nothing: T
     ) -> T:
-        asked = self._client.call(lambda driver: work(self._named(driver, collection, project)), seconds)
-        return await self._there(project, collection, asked, nothing)
+        def asking() -> Awaitable[T]:
+            return self._client.call(lambda driver: work(self._named(driver, collection, project)), seconds)
 
-    async def _there(self, project: str, collection: str, asked: Awaitable[T], nothing: T) -> T:
-        """What was `asked` for; `nothing` where there is no collection or no tenant yet.
+        return await self._there(project, collection, asking, nothing)
+
+    async def _there(self, project: str, collection: str, asking: Callable[[], Awaitable[T]], nothing: T) -> T:
+        """What it answers; `nothing` where there is no collection or no tenant yet.
 
         A node that has just come back may not know yet what there is, and an answer of nothing would be a lie. So the
-        schema is asked, which the cluster's leader answers. Raises IndexUnavailable.
+        schema is asked, which the cluster's leader answers, and then the node once more: the first put may have come in
+        between. Raises IndexUnavailable.
         """
-        try:
-            return await asked
-        except Absent:
-            if await self._client.call(lambda driver: schema.holds(driver, collection, project), SEARCH):
-                log.warning("a node does not know what the others have", extra={"project": project})
-                raise IndexUnavailable from None
+        with suppress(Absent):
+            return await asking()
+        if not await self._client.call(lambda driver: schema.holds(driver, collection, project), SEARCH):
             return nothing
+        with suppress(Absent):
+            return await asking()
+        raise _lagging(project)
 
-    async def _to_its_end(self, putting: Coroutine[Any, Any, None]) -> None:
+    async def _to_its_end(self, putting: Coroutine[Any, Any, None], place: tuple[str, str]) -> None:
         """A put goes on when its caller stops waiting: the engine would leave objects without their vectors."""
         task = asyncio.create_task(putting)
-        self._putting.add(task)
-        task.add_done_callback(self._putting.discard)
+        self._putting[task] = place
+        task.add_done_callback(self._putting.pop)
         await asyncio.shield(task)
 
     async def _making(self, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]) -> None:
@@ -220,3 +235,8 @@ class WeaviateIndex:
             with suppress(Absent):
                 return await self._client.call(work, APPLY)
         raise IndexUnavailable
+
+
+def _lagging(project: str) -> IndexUnavailable:
+    log.warning("a node does not know what the others have", extra={"project": project})
+    return IndexUnavailable()
