@@ -26,6 +26,7 @@ from tests.contract.ledger_world import (
 from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.sql import statistics
 from recalld_server.adapters.sql.postgres import WRITERS, PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable, RevisionConflict
 from recalld_server.ports.ledger import Ledger
@@ -52,6 +53,24 @@ async def test_a_read_sees_one_moment_and_writes_nothing(engine: PostgresEngine)
     with pytest.raises(LedgerUnavailable):
         await engine.read(lambda c: c.exec_driver_sql("DELETE FROM keys"))
     assert await engine.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM keys").scalar_one()) == 1
+
+
+async def test_the_planner_learns_of_the_first_rows_without_waiting_for_autovacuum(
+    engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests' server has none."""
+    monkeypatch.setattr(engine._statistics, "_next", 0.0)
+    monkeypatch.setattr(statistics, "PAUSE", 0.0)
+    known = "SELECT count(*) FROM pg_stats WHERE tablename = 'many'"
+    rows = "INSERT INTO many SELECT n FROM generate_series(1, {}) n"
+    await engine.write(lambda c: c.exec_driver_sql("CREATE TABLE many (n int)"))
+    await engine.write(lambda c: c.exec_driver_sql(rows.format(100)))
+    await engine.write(lambda c: c.exec_driver_sql("SELECT 1"))
+    assert await engine.read(lambda c: c.exec_driver_sql(known).scalar_one()) == 0  # a few do without
+    await engine.write(lambda c: c.exec_driver_sql(rows.format(10_000)))
+    async with asyncio.timeout(10):  # the write was answered before
+        while not await engine.read(lambda c: c.exec_driver_sql(known).scalar_one()):
+            await asyncio.sleep(0.01)
 
 
 async def test_of_two_in_a_deadlock_both_go_through(engine: PostgresEngine) -> None:

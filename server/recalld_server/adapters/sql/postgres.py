@@ -20,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from recalld_server.adapters.sql.engine import T, Work
+from recalld_server.adapters.sql.statistics import Statistics
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.forgetting import Leg, LegState
 
@@ -76,6 +77,7 @@ class PostgresEngine:
         self._unavailable = unavailable
         self.engine = _engine(url)
         self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._statistics = Statistics(self.engine)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-postgres")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-postgres")
         self._accepted: set[Future[Any]] = set()
@@ -122,13 +124,13 @@ class PostgresEngine:
 
     def _transact(self, group: Sequence[Waiting]) -> None:
         wanted = [(work, future) for work, future in group if future.set_running_or_notify_cancel()]
-        if len(wanted) > 1 and self._together(wanted):
-            return
-        for work, future in wanted:
-            try:
-                future.set_result(self._run(self.engine, work))
-            except BaseException as error:  # noqa: BLE001 - goes to the caller
-                future.set_exception(error)
+        if not (len(wanted) > 1 and self._together(wanted)):
+            for work, future in wanted:
+                try:
+                    future.set_result(self._run(self.engine, work))
+                except BaseException as error:  # noqa: BLE001 - goes to the caller
+                    future.set_exception(error)
+        self._statistics.look()
 
     def _together(self, group: Sequence[Waiting]) -> bool:
         """One transaction for all. False when it was undone as a whole before its commit: each may go by itself."""
