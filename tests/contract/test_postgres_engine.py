@@ -69,7 +69,7 @@ async def test_the_planner_learns_of_the_first_rows_without_waiting_for_autovacu
     assert await engine.read(lambda c: c.exec_driver_sql(known).scalar_one()) == 0  # a few do without
     await engine.write(lambda c: c.exec_driver_sql(rows.format(10_000)))
     async with asyncio.timeout(10):  # the write was answered before
-        while not await engine.read(lambda c: c.exec_driver_sql(known).scalar_one()):
+        while not await engine.read(lambda c: c.exec_driver_sql(known).scalar_one()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -1,7 +1,7 @@
 """Statistics for PostgreSQL's planner, in a database it has not looked at yet.
 
-Autovacuum comes by about once a minute. Until then the planner takes every project for a few rows, and reads all of them
-again for each candidate of a search: among 10,000 new memories that took half a second, with statistics ten milliseconds.
+Autovacuum comes by about once a minute. Until then the planner takes every project for a few rows, and reads all of it
+again for each candidate of a search: among 10,000 new memories that took half a second, afterwards ten milliseconds.
 """
 
 from __future__ import annotations
