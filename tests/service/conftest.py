@@ -124,7 +124,13 @@ class Api:
     async def events(self, user: str, **fields: Any) -> list[memory_pb2.Event]:
         """What happened to a user's memories, oldest first."""
         request = memory_service_pb2.ListEventsRequest(scope={"user_id": user}, page_size=1000, **fields)
-        return list((await self.memory.ListEvents(request)).events)
+        events: list[memory_pb2.Event] = []
+        while True:
+            page = await self.memory.ListEvents(request)
+            events += page.events
+            if not page.next_page_token:
+                return events
+            request.page_token = page.next_page_token
 
     async def found(self, user: str, query: str, **fields: Any) -> list[str]:
         """The texts a search inside a user finds, best first."""
