@@ -124,13 +124,16 @@ class Api:
     async def events(self, user: str, **fields: Any) -> list[memory_pb2.Event]:
         """What happened to a user's memories, oldest first."""
         request = memory_service_pb2.ListEventsRequest(scope={"user_id": user}, page_size=1000, **fields)
-        events: list[memory_pb2.Event] = []
+        return [event async for page in self.pages(self.memory.ListEvents, request) for event in page.events]
+
+    async def pages(self, call: Any, request: Any) -> AsyncIterator[Any]:
+        """All answers of a call that gives pages; the request has the token of the last one at the end."""
         while True:
-            page = await self.memory.ListEvents(request)
-            events += page.events
-            if not page.next_page_token:
-                return events
-            request.page_token = page.next_page_token
+            answer = await call(request)
+            yield answer
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
 
     async def found(self, user: str, query: str, **fields: Any) -> list[str]:
         """The texts a search inside a user finds, best first."""

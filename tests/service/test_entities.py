@@ -16,13 +16,7 @@ TYPES = {"user_id": "USER", "agent_id": "AGENT", "app_id": "APP", "run_id": "RUN
 async def entities(api: Any, **fields: Any) -> list[memory_pb2.Entity]:
     """All entities, page by page."""
     request = pb.ListEntitiesRequest(page_size=1000, **fields)
-    found: list[memory_pb2.Entity] = []
-    while True:
-        answer = await api.entity.ListEntities(request)
-        found += answer.entities
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return [entity async for answer in api.pages(api.entity.ListEntities, request) for entity in answer.entities]
 
 
 async def add(api: Any, text: str, **scope: str) -> memory_pb2.Memory:
@@ -64,14 +58,10 @@ async def test_pages(api: Any) -> None:
     everything = await entities(api, type=kind)
     request = pb.ListEntitiesRequest(type=kind, page_size=2, with_total_size=True)
     found: list[memory_pb2.Entity] = []
-    while True:
-        answer = await api.entity.ListEntities(request)
+    async for answer in api.pages(api.entity.ListEntities, request):
         assert answer.total_size == len(everything)
         assert len(answer.entities) <= 2
         found += answer.entities
-        if not answer.next_page_token:
-            break
-        request.page_token = answer.next_page_token
     assert found == everything
     names = [(memory_pb2.EntityType.Name(each.type), each.id) for each in await entities(api)]
     assert names == sorted(names)

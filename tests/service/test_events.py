@@ -81,13 +81,7 @@ async def test_pages_and_a_start(api: Any) -> None:
         await api.memory.UpdateMemory(update(memory.id, text=f"Likes number {n}"))
     everything = await api.events(user)
     request = pb.ListEventsRequest(scope={"user_id": user}, page_size=3)
-    found = []
-    while True:
-        answer = await api.memory.ListEvents(request)
-        found.append(list(answer.events))
-        if not answer.next_page_token:
-            break
-        request.page_token = answer.next_page_token
+    found = [list(answer.events) async for answer in api.pages(api.memory.ListEvents, request)]
     assert [len(page) for page in found] == [3, 3, 1]
     assert [event for page in found for event in page] == everything
     assert await api.events(user, after_sequence=everything[3].sequence) == everything[4:]
