@@ -94,13 +94,9 @@ async def test_a_page_ends_at_three_mebibytes(api: Any) -> None:
     await api.imported([api.whole(user, f"{n} " + "x" * 16_000, n, metadata=more) for n in range(120)])
     request = pb.ListEventsRequest(scope={"user_id": user}, page_size=1000)
     seen = []
-    while True:
-        answer = await api.memory.ListEvents(request)
+    async for answer in api.pages(api.memory.ListEvents, request):
         assert answer.ByteSize() < 3 * 1024 * 1024 + 1024
         seen += [event.sequence for event in answer.events]
-        if not answer.next_page_token:
-            break
-        request.page_token = answer.next_page_token
     assert len(seen) == len(set(seen)) == 120
 
 

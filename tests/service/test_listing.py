@@ -19,11 +19,7 @@ ANYTHING = filter_pb2.Filter(all_of=filter_pb2.FilterList())
 
 async def pages(api: Any, request: pb.ListMemoriesRequest) -> list[pb.ListMemoriesResponse]:
     """Every page from the first to the end."""
-    found = [await api.memory.ListMemories(request)]
-    while found[-1].next_page_token:
-        request.page_token = found[-1].next_page_token
-        found.append(await api.memory.ListMemories(request))
-    return found
+    return [answer async for answer in api.pages(api.memory.ListMemories, request)]
 
 
 def listed(user: str, **fields: Any) -> pb.ListMemoriesRequest:
@@ -74,15 +70,11 @@ async def test_pages_miss_nothing_while_memories_come_and_go(api: Any) -> None:
     stay = await api.remember(user, *(f"Locker {n}" for n in range(9)))
     request = listed(user, page_size=3)
     seen = []
-    while True:
-        answer = await api.memory.ListMemories(request)
+    async for answer in api.pages(api.memory.ListMemories, request):
         seen += [memory.id for memory in answer.memories]
         await api.remember(user, f"Added after {len(seen)}")
         if answer.memories[0].id in [memory.id for memory in stay]:
             await api.memory.DeleteMemory(pb.DeleteMemoryRequest(memory_id=answer.memories[0].id))
-        if not answer.next_page_token:
-            break
-        request.page_token = answer.next_page_token
     assert len(seen) == len(set(seen))
     assert {memory.id for memory in stay} <= set(seen)
 
