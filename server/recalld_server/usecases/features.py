@@ -35,16 +35,15 @@ class FeatureMaker:
             for memory, vector in zip(memories, vectors, strict=True)
         ]
 
-    async def question(
-        self, generation: Generation, text: str, speakers: frozenset[str], *, embed: bool
-    ) -> tuple[Question, FloatVector | None]:
-        """A question's terms and, if asked for, its vector."""
-        question = ask(text, speakers, analyser(generation.language))
-        if not embed:
-            return question, None
+    def question(self, generation: Generation, text: str, speakers: frozenset[str]) -> Question:
+        """What a question asks for, in the terms of a generation."""
+        return ask(text, speakers, analyser(generation.language))
+
+    async def vector(self, generation: Generation, question: Question) -> FloatVector:
+        """The vector of a question, (d,) of unit length. Raises EmbedderUnavailable."""
         with span("embed"):
-            vectors = await self.embedder(generation).embed([question.embed_text], urgent=True)
-        return question, vectors[0]
+            vector: FloatVector = (await self.embedder(generation).embed([question.embed_text], urgent=True))[0]
+        return vector
 
     def embedder(self, generation: Generation) -> Embedder:
         """The embedder of the generation's model. Raises SettingMissing."""

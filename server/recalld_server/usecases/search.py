@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +17,7 @@ from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
 from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, fused, rank, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
-from recalld_server.domain.vectors import FloatVector, Int64Array
+from recalld_server.domain.vectors import FloatVector, Int64Array, UInt32Array
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index, IndexQuery, Nominations
 from recalld_server.ports.ledger import Ledger
@@ -22,6 +25,8 @@ from recalld_server.telemetry.span import span
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import AsOf, Read
+
+T = TypeVar("T")
 
 LOADED = 50  # memories read at a time while they are given out
 STEP = 1e-6  # the least difference of two scores, which ranking rounds
@@ -127,9 +132,10 @@ class Search:
         if query.fresh_seq:
             await self._projector.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
         self._projector.require(access.project)
-        state, question, vector = await self._asked(access, query)
+        state = await self._state(access, query)
         now, depth = self._clock.now(), DEPTH
-        nominations = nominated = await self._nominate(access, query, state.generation, question, vector, now, depth)
+        question, vector, nominated = await self._first(access, query, state, now)
+        nominations = nominated
         pool, ranking = await self._head(access, query, state.generation, question, vector, nominations, now)
         head = _passing(ranking, query.threshold)
         found = len(head)
@@ -137,7 +143,9 @@ class Search:
         known = set(pool.ids)
         while found < query.limit and depth < SEARCH_LIMIT and _deeper(nominations, depth, query.threshold):
             depth = min(SEARCH_LIMIT, max(2 * depth, query.limit))
-            nominations = await self._nominate(access, query, state.generation, question, vector, now, depth)
+            with span("index"):
+                terms = _terms(question, query.mode)
+                nominations = await self._nominate(access, query, state.generation, terms, vector, now, depth)
             fresh = [id for id in _ids(nominations) if id not in known]
             known.update(fresh)
             with span("ledger"):
@@ -173,28 +181,42 @@ class Search:
                 if memory and memory.live_at(now) and (query.filter is None or matches(query.filter, memory)):
                     yield FoundMemory(memory, place, at + offset)
 
-    async def _asked(self, access: Access, query: SearchQuery) -> tuple[SearchState, Question, FloatVector | None]:
+    async def _state(self, access: Access, query: SearchQuery) -> SearchState:
         with span("ledger"):
-            state = await self._ledger.search_state(access, query.scope)
-        question, vector = await self._features.question(
-            state.generation, query.text, state.speakers, embed=query.mode is not Mode.KEYWORD
-        )
-        return state, question, vector
+            return await self._ledger.search_state(access, query.scope)
+
+    async def _first(
+        self, access: Access, query: SearchQuery, state: SearchState, now: int
+    ) -> tuple[Question, FloatVector | None, Nominations]:
+        """The question, its vector and what both legs nominate: that of words while the model is at work.
+
+        An index that is known to be away is noticed before the model is asked.
+        """
+        generation = state.generation
+        question = self._features.question(generation, query.text, state.speakers)
+        terms = _terms(question, query.mode)
+        async with _meanwhile(self._nominate(access, query, generation, terms, None, now, DEPTH)) as leg:
+            vector = None if query.mode is Mode.KEYWORD else await self._features.vector(generation, question)
+            with span("index"):
+                meaning = await self._nominate(access, query, generation, terms[:0], vector, now, DEPTH)
+                words = await leg
+        exhausted = words.exhausted and meaning.exhausted
+        return question, vector, Nominations(words.keyword, meaning.vector, exhausted)
 
     async def _nominate(
         self,
         access: Access,
         query: SearchQuery,
         generation: Generation,
-        question: Question,
+        terms: UInt32Array,
         vector: FloatVector | None,
         now: int,
         depth: int,
     ) -> Nominations:
-        terms = question.terms if query.mode is not Mode.VECTOR else question.terms[:0]
+        if not len(terms) and vector is None:
+            return Nominations((), (), exhausted=True)
         wanted = IndexQuery(query.scope, query.filter, terms, vector, now)
-        with span("index"):
-            return await self._index.nominate(access, generation, wanted, depth)
+        return await self._index.nominate(access, generation, wanted, depth)
 
     async def _head(
         self,
@@ -216,7 +238,9 @@ class Search:
         """Every row of the scope as it was, ranked without the index."""
         if not (query.scope or access.pin):
             raise AsOfNeedsScope
-        state, question, vector = await self._asked(access, query)
+        state = await self._state(access, query)
+        question = self._features.question(state.generation, query.text, state.speakers)
+        vector = None if query.mode is Mode.KEYWORD else await self._features.vector(state.generation, question)
         with span("ledger"):
             rows = await self._ledger.snapshot(
                 access, query.scope, query.filter, state.generation, seq, now, SEARCH_LIMIT
@@ -231,6 +255,24 @@ class Search:
             places = _places(pool, ranking, head[: query.limit], {}, {})
             places += _below(ranking, _relevant(question, vector, rest, ranking, query))[: query.limit - len(places)]
         return Ranked(places, len(rows), seq, (seq, seq), now)
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """`work` as a task that has begun, and raises here if it failed at once; it ends with what is inside."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.sleep(0)
+        if task.done():
+            task.result()
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _terms(question: Question, mode: Mode) -> UInt32Array:
+    return question.terms[:0] if mode is Mode.VECTOR else question.terms
 
 
 def _ids(nominations: Nominations) -> list[str]:

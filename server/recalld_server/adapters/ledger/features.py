@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, select
 
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.rows import AT_ONCE
+from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.bm25 import NO_TERMS
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.vectors import FloatMatrix, FloatVector, Int64Array, UInt32Array
@@ -25,8 +25,8 @@ NEVER = np.iinfo(np.int64).max
 _LOAD = select(t.features.c.memory_id, t.features.c.text_revision, t.features.c.terms, t.features.c.vector).where(
     t.features.c.project == bindparam("p"),
     t.features.c.generation == bindparam("g"),
-    t.features.c.memory_id.in_(bindparam("ids", expanding=True)),
-    t.features.c.text_revision.in_(bindparam("revisions", expanding=True)),
+    listed(t.features.c.memory_id, "ids"),
+    listed(t.features.c.text_revision, "revisions"),
 )
 
 
@@ -129,13 +129,11 @@ class _Shelf:
 def _load(connection: Connection, keys: Sequence[Key]) -> Iterable[tuple[Key, Row]]:
     """The features of keys of one generation, and maybe of other revisions of the same memories."""
     project, _, _, generation = keys[0]
-    for start in range(0, len(keys), AT_ONCE):
-        part = keys[start : start + AT_ONCE]
-        # Two lists cost less than one of pairs, and nearly all revisions are 1.
-        asked = {"ids": [key[1] for key in part], "revisions": list({key[2] for key in part})}
-        rows = connection.execute(_LOAD, {"p": project, "g": generation, **asked}).all()
-        if not rows:
-            continue
-        vectors = np.frombuffer(b"".join([row[3] for row in rows]), "<f2").astype(np.float32)
-        for (id, revision, terms, _), vector in zip(rows, vectors.reshape(len(rows), -1), strict=True):
-            yield (project, id, revision, generation), (np.frombuffer(terms, "<u4"), vector)
+    # Two lists cost less than one of pairs, and nearly all revisions are 1.
+    asked = {"ids": [key[1] for key in keys], "revisions": list({key[2] for key in keys})}
+    rows = connection.execute(_LOAD, {"p": project, "g": generation, **asked}).all()
+    if not rows:
+        return
+    vectors = np.frombuffer(b"".join([row[3] for row in rows]), "<f2").astype(np.float32)
+    for (id, revision, terms, _), vector in zip(rows, vectors.reshape(len(rows), -1), strict=True):
+        yield (project, id, revision, generation), (np.frombuffer(terms, "<u4"), vector)

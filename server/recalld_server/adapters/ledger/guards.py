@@ -10,13 +10,14 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import SAID, inside, memory_columns, memory_of, messages, repeating
+from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.errors import DuplicateText, MemoryNotFound, RevisionConflict
 from recalld_server.domain.memory import Access, Memory, Message
 from recalld_server.domain.revision import Change
 
 _NEWEST = (
     select(t.revisions.c.memory_id, func.max(t.revisions.c.revision), t.revisions.c.scope_key)
-    .where(t.revisions.c.project == bindparam("p"), t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)))
+    .where(t.revisions.c.project == bindparam("p"), listed(t.revisions.c.memory_id, "ids"))
     .group_by(t.revisions.c.memory_id, t.revisions.c.scope_key)
 )
 _REPEATED = select(t.revisions.c.memory_id).where(t.revisions.c.project == bindparam("p"), repeating())

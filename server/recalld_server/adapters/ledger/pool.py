@@ -19,6 +19,7 @@ from recalld_server.adapters.ledger.rows import (
     unexpired,
     who,
 )
+from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
@@ -37,7 +38,7 @@ def _columns(source: FromClause, filter: Filter | None = None) -> list[ColumnEle
 # Built once: making the columns of an alias takes longer than running the statement.
 _CANDIDATE, _NEAR = t.revisions.alias("candidate"), t.revisions.alias("near")
 # How far a candidate's neighbours come along.
-_REACH = case((_CANDIDATE.c.memory_id.in_(bindparam("around", expanding=True)), bindparam("window")), else_=0)
+_REACH = case((listed(_CANDIDATE.c.memory_id, "around"), bindparam("window")), else_=0)
 _AROUND = (
     select(*_columns(_NEAR))
     .select_from(
@@ -55,7 +56,7 @@ _AROUND = (
     .where(
         pinned(_CANDIDATE),
         pinned(_NEAR),
-        _CANDIDATE.c.memory_id.in_(bindparam("ids", expanding=True)),
+        listed(_CANDIDATE.c.memory_id, "ids"),
         _CANDIDATE.c.seq_to.is_(None),
         or_(_CANDIDATE.c.expire_time.is_(None), _CANDIDATE.c.expire_time > bindparam("now")),
         or_(_NEAR.c.expire_time.is_(None), _NEAR.c.expire_time > bindparam("now")),

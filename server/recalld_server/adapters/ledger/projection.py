@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.reads import stand
 from recalld_server.adapters.ledger.rows import features_of, memory_columns, memory_of
+from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import Generation, IndexEntry, Positions
@@ -33,7 +34,7 @@ _ENTRIES = (
     .where(
         t.revisions.c.project == bindparam("p"),
         t.revisions.c.seq_to.is_(None),
-        t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)),
+        listed(t.revisions.c.memory_id, "ids"),
     )
 )
 _STANDING = (  # the generation in use, and the live ones of the memories if there are any
@@ -44,7 +45,7 @@ _STANDING = (  # the generation in use, and the live ones of the memories if the
             and_(
                 t.revisions.c.project == bindparam("p"),
                 t.revisions.c.seq_to.is_(None),
-                t.revisions.c.memory_id.in_(bindparam("ids", expanding=True)),
+                listed(t.revisions.c.memory_id, "ids"),
             ),
         )
     )
@@ -54,7 +55,7 @@ _CLEAR = delete(t.pending).where(
     t.pending.c.project == bindparam("p"),
     t.pending.c.generation == bindparam("g"),
     t.pending.c.seq <= bindparam("seq"),
-    t.pending.c.memory_id.in_(bindparam("ids", expanding=True)),
+    listed(t.pending.c.memory_id, "ids"),
 )
 # Changes committed at or before a time that no projector holds.
 _LATE = and_(
@@ -83,7 +84,7 @@ _RELEASE = (
     .where(
         t.pending.c.project == bindparam("p"),
         t.pending.c.generation == bindparam("g"),
-        t.pending.c.memory_id.in_(bindparam("ids", expanding=True)),
+        listed(t.pending.c.memory_id, "ids"),
     )
     .values(free_from=0)
 )

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     and_,
@@ -34,6 +33,7 @@ from recalld_server.adapters.ledger.rows import (
     who,
     with_sources,
 )
+from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import masked
@@ -58,13 +58,13 @@ def outcome(connection: Connection, access: Access, rpc: str, request_id: str, n
     return row and Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial))
 
 
-_IDS: BindParameter[str] = bindparam("ids", expanding=True)
-_LIVE = select(*memory_columns()).where(pinned(), live_at(None), t.revisions.c.memory_id.in_(_IDS))
+_NAMED = listed(t.revisions.c.memory_id, "ids")
+_LIVE = select(*memory_columns()).where(pinned(), live_at(None), _NAMED)
 _PAST = select(*memory_columns()).where(
     pinned(),
     t.revisions.c.seq_from <= bindparam("as_of"),
     or_(t.revisions.c.seq_to.is_(None), t.revisions.c.seq_to > bindparam("as_of")),
-    t.revisions.c.memory_id.in_(_IDS),
+    _NAMED,
 )
 
 
@@ -98,7 +98,7 @@ _NEWEST = (
     .scalar_subquery()
 )
 _LATEST = select(*memory_columns(), t.revisions.c.seq_to.is_(None)).where(
-    pinned(), t.revisions.c.memory_id.in_(_IDS), t.revisions.c.revision == _NEWEST
+    pinned(), _NAMED, t.revisions.c.revision == _NEWEST
 )
 
 

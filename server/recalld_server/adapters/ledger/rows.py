@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, or_, select
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
+from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold
 from recalld_server.domain.revision import Features
@@ -166,7 +167,7 @@ def repeating() -> ColumnElement[bool]:
     return and_(
         t.revisions.c.seq_to.is_(None),
         t.revisions.c.scope_key == bindparam("scope"),
-        t.revisions.c.text_key.in_(bindparam("keys", expanding=True)),
+        listed(t.revisions.c.text_key, "keys"),
         or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
     )
 
@@ -183,8 +184,6 @@ def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]
     return or_(source.c.expire_time.is_(None), source.c.expire_time > now)
 
 
-AT_ONCE = 5_000  # pairs in one statement: engines bound their parameters, the strictest at 32,766
-
 _MESSAGES = select(
     t.messages.c.add_id,
     t.messages.c.position,
@@ -193,8 +192,8 @@ _MESSAGES = select(
     t.messages.c.name,
     t.messages.c.time,
 ).where(t.messages.c.project == bindparam("p"))
-SOURCES = _MESSAGES.where(tuple_(t.messages.c.add_id, t.messages.c.position).in_(bindparam("at", expanding=True)))
-SAID = _MESSAGES.where(t.messages.c.add_id.in_(bindparam("ids", expanding=True)))
+SOURCES = _MESSAGES.where(paired(t.messages.c.add_id, t.messages.c.position, "at"))
+SAID = _MESSAGES.where(listed(t.messages.c.add_id, "ids"))
 
 
 def messages(
@@ -208,10 +207,7 @@ def messages(
 def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
     """Memories of the rows, each with the messages it was taken from."""
     wanted = list({(row[16], position): None for row in rows for position in json.loads(row[17])})
-    found: dict[tuple[str, int], Message] = {}
-    for start in range(0, len(wanted), AT_ONCE):
-        parameters = {"p": project, "at": wanted[start : start + AT_ONCE]}
-        found |= dict(messages(connection, SOURCES, parameters))
+    found = dict(messages(connection, SOURCES, {"p": project, "at": wanted})) if wanted else {}
     return [memory_of(row, _sources(row, found)) for row in rows]
 
 

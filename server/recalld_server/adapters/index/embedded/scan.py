@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from sqlalchemy import Connection, CursorResult
 
-from recalld_server.adapters.index.embedded.blocks import BLOCK, NEVER, Block, Blocks, Key
+from recalld_server.adapters.index.embedded.blocks import BLOCK, NEVER, Block, Blocks, Key, columnwise
 from recalld_server.adapters.index.embedded.extent import Extent, keyed
 from recalld_server.adapters.index.embedded.words import Words
 from recalld_server.domain.memory import SCOPE_FIELDS
@@ -70,7 +70,7 @@ def _blocks(found: CursorResult[tuple[object, ...]]) -> Iterator[Block]:
                 np.array([[hash(value) for value in column] for column in owners], np.int64).T.copy(),
                 ids,
                 Words.of([np.frombuffer(row, "<u4") for row in terms]),
-                np.frombuffer(b"".join(vectors), "<f2").reshape(len(part), -1).astype(np.float32),
+                columnwise(np.frombuffer(b"".join(vectors), "<f2").reshape(len(part), -1).astype(np.float32)),
             )
     finally:
         found.close()

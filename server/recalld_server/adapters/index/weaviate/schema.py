@@ -25,7 +25,7 @@ SCHEMA = 1  # raise it with any change to the properties, the tokens or the tags
 PREFIX = "Recalld"
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENCODED = "x-"
-# Replicas that missed a change catch up within seconds; without it a node that was away never does.
+# Replicas that missed a change catch up: since 1.38 it is on wherever there are several. This is how often they look.
 ASYNC_REPLICATION = Configure.Replication.async_config(
     frequency=2000, frequency_while_propagating=500, propagation_delay=1000
 )
@@ -67,7 +67,6 @@ async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation,
             ),
             replication_config=Configure.replication(
                 factor=replication,
-                async_enabled=replication > 1,
                 async_config=ASYNC_REPLICATION if replication > 1 else None,
             ),
             vector_config=Configure.Vectors.self_provided(
