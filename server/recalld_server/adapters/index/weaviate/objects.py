@@ -104,11 +104,12 @@ def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
         "tags": tags(memory),
         "create_time": moment(memory.create_time),
         "update_time": moment(memory.update_time),
-        "expire_time": moment(LAST if memory.expire_time is None else memory.expire_time),
         "terms": document(memory.scope, entry.features.terms),
         "memory": _written(memory),
         "revision": memory.revision,
     }
+    if memory.expire_time is not None:
+        properties["expire_time"] = moment(memory.expire_time)
     if str(uuid) != memory.id:
         properties["name"] = memory.id
     return DataObject(properties=properties, uuid=uuid, vector=(length * entry.features.vector).tolist())

@@ -21,7 +21,7 @@ from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, digest
 from recalld_server.domain.revision import Generation
 
-SCHEMA = 1  # raise it with any change to the properties, the tokens or the tags: new collections are then filled
+SCHEMA = 2  # raise it with any change to the properties, the tokens or the tags: new collections are then filled
 PREFIX = "Recalld"
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENCODED = "x-"
