@@ -6,8 +6,8 @@ lies outside is never seen. Any method may raise LedgerUnavailable. Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
@@ -29,6 +29,8 @@ from recalld_server.domain.revision import (
     RequestKey,
     SearchState,
 )
+
+T = TypeVar("T")
 
 
 class Ledger(Protocol):
@@ -111,6 +113,22 @@ class Ledger(Protocol):
 
         All rows lie inside access and scope and have not expired; `eligible` marks those inside the filter. Raises
         GenerationMoved when the project uses another generation by now.
+        """
+        ...
+
+    async def chosen(
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        ids: Sequence[str],
+        generation: Generation,
+        now: int,
+        choose: Callable[[Pool], tuple[T, Sequence[str]]],
+    ) -> tuple[T, Mapping[str, Memory]]:
+        """What `choose` makes of the pool of `ids`, and the memories whose ids it names, as of the same moment.
+
+        `choose` runs in the caller's context, but not in its thread, and must not take long. Raises as `pool` does.
         """
         ...
 

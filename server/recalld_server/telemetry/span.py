@@ -18,6 +18,7 @@ class Observer(Protocol):
 
 
 _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+_inside: ContextVar[list[float] | None] = ContextVar("inside", default=None)  # seconds of stages in the running one
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
@@ -28,7 +29,7 @@ def observe(observer: Observer) -> Token[Observer | None]:
 
 @contextmanager
 def stages() -> Iterator[dict[str, float]]:
-    """Collect the stages of what runs inside: name → wall seconds, summed."""
+    """Collect the stages of what runs inside: name → wall seconds, summed, without those of stages inside a stage."""
     collected: dict[str, float] = {}
     token = _stages.set(collected)
     try:
@@ -40,7 +41,9 @@ def stages() -> Iterator[dict[str, float]]:
 @contextmanager
 def span(name: str) -> Iterator[None]:
     """Time one stage; see names.py for the names."""
-    collected, observer = _stages.get(), _observer.get()
+    collected, observer, around = _stages.get(), _observer.get(), _inside.get()
+    within = [0.0]
+    token = _inside.set(within)
     start = perf_counter()
     try:
         if observer is None:
@@ -49,8 +52,12 @@ def span(name: str) -> Iterator[None]:
             with observer.stage(name):
                 yield
     finally:
+        took = perf_counter() - start
+        _inside.reset(token)
+        if around is not None:
+            around[0] += took
         if collected is not None:
-            collected[name] = collected.get(name, 0.0) + perf_counter() - start
+            collected[name] = collected.get(name, 0.0) + took - within[0]
 
 
 def current() -> dict[str, float]:

@@ -83,7 +83,7 @@ class Place:
 class Ranked:
     """All results in order, and the state they were taken from: equal states give equal orders.
 
-    `past` is the moment of a search as of one, µs.
+    `past` is the moment of a search as of one, µs. `memories` are the first, as they were when they were ranked.
     """
 
     places: Sequence[Place]
@@ -91,6 +91,7 @@ class Ranked:
     seq: int
     state: tuple[int, int]
     past: int | None = None
+    memories: Mapping[str, Memory] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,17 @@ class Search:
         now, depth = self._clock.now(), DEPTH
         question, vector, nominated = await self._first(access, query, state, now)
         nominations = nominated
-        pool, ranking = await self._head(access, query, state.generation, question, vector, nominations, now)
-        head = _passing(ranking, query.threshold)
+
+        def ordered(pool: Pool) -> tuple[tuple[Pool, Ranking, Int64Array], Sequence[str]]:
+            with span("rank"):
+                ranking = rank(question, vector, pool, query.mode)
+                head = _passing(ranking, query.threshold)
+            return (pool, ranking, head), [pool.ids[i] for i in head[: min(query.limit, LOADED)].tolist()]
+
+        with span("ledger"):
+            (pool, ranking, head), memories = await self._ledger.chosen(
+                access, query.scope, query.filter, _ids(nominated), state.generation, now, ordered
+            )
         found = len(head)
         tail: list[tuple[float, str]] = []
         known = set(pool.ids)
@@ -161,7 +171,7 @@ class Search:
         places = _places(pool, ranking, head[: query.limit], dict(nominated.keyword), dict(nominated.vector))
         places += _below(ranking, tail)[: query.limit - len(places)]
         stand = state.positions
-        return Ranked(places, len(known), stand.head, (stand.head, stand.applied))
+        return Ranked(places, len(known), stand.head, (stand.head, stand.applied), memories=memories)
 
     async def hits(
         self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0
@@ -173,8 +183,10 @@ class Search:
         as_of = None if ranked.past is None else ranked.seq
         for at in range(start, len(ranked.places), LOADED):
             batch = ranked.places[at : at + LOADED]
-            with span("ledger"):
-                found = await self._ledger.memories(access, [place.id for place in batch], as_of)
+            found = ranked.memories
+            if unread := [place.id for place in batch if place.id not in found]:
+                with span("ledger"):
+                    found = {**found, **await self._ledger.memories(access, unread, as_of)}
             now = self._clock.now() if ranked.past is None else ranked.past
             for offset, place in enumerate(batch):
                 memory = found.get(place.id)
@@ -217,22 +229,6 @@ class Search:
             return Nominations((), (), exhausted=True)
         wanted = IndexQuery(query.scope, query.filter, terms, vector, now)
         return await self._index.nominate(access, generation, wanted, depth)
-
-    async def _head(
-        self,
-        access: Access,
-        query: SearchQuery,
-        generation: Generation,
-        question: Question,
-        vector: FloatVector | None,
-        nominations: Nominations,
-        now: int,
-    ) -> tuple[Pool, Ranking]:
-        with span("ledger"):
-            ids = _ids(nominations)
-            pool = await self._ledger.pool(access, query.scope, query.filter, ids, generation, now)
-        with span("rank"):
-            return pool, rank(question, vector, pool, query.mode)
 
     async def _rank_past(self, access: Access, query: SearchQuery, seq: int, now: int) -> Ranked:
         """Every row of the scope as it was, ranked without the index."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
@@ -37,6 +39,8 @@ from recalld_server.domain.revision import (
     SearchState,
 )
 from recalld_server.ports.clock import Clock
+
+T = TypeVar("T")
 
 
 class SqlLedger:
@@ -138,6 +142,25 @@ class SqlLedger:
             window=window,
         )
         return await self._engine.read(work)
+
+    async def chosen(
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        ids: Sequence[str],
+        generation: Generation,
+        now: int,
+        choose: Callable[[Pool], tuple[T, Sequence[str]]],
+    ) -> tuple[T, Mapping[str, Memory]]:
+        context = copy_context()
+
+        def read(connection: Connection) -> tuple[T, Mapping[str, Memory]]:
+            found = ranking.pool(connection, self._cache, access, scope, filter, ids, generation, now)
+            made, named = context.run(choose, found)
+            return made, reads.memories(connection, access, named)
+
+        return await self._engine.read(read)
 
     async def snapshot(
         self,

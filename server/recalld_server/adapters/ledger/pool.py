@@ -23,6 +23,7 @@ from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.neighbours import WINDOW
 from recalld_server.domain.ranking import SURROUNDED, Pool
 from recalld_server.domain.revision import Features, Generation
 
@@ -73,7 +74,7 @@ def pool(
     ids: Sequence[str],
     generation: Generation,
     now: int,
-    window: int,
+    window: int = WINDOW,
 ) -> Pool:
     narrowed = scope.narrowed(access.pin)
     named = set(ids)
