@@ -56,8 +56,8 @@ def memory_of(row: Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
         id=row[0],
         text=row[1],
         scope=Scope(row[2], row[3], row[4], row[5]),
-        metadata=json.loads(row[6]),
-        categories=tuple(json.loads(row[7])),
+        metadata=_parsed(row[6]),
+        categories=tuple(_parsed(row[7])),
         create_time=row[8],
         update_time=row[9],
         expire_time=row[10],
@@ -67,7 +67,7 @@ def memory_of(row: Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
         speaker=row[14],
         named=bool(row[15]),
         add_id=row[16],
-        source_positions=tuple(json.loads(row[17])),
+        source_positions=tuple(_parsed(row[17])),
         sources=sources,
         conversation=row[18],
         position=row[19],
@@ -77,6 +77,11 @@ def memory_of(row: Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
         feedback=row[23],
         feedback_reason=row[24],
     )
+
+
+def _parsed(text: str) -> Any:
+    """What compact JSON says. Most is empty, and parsing that takes as long as all else of a memory."""
+    return {} if text == "{}" else [] if text == "[]" else json.loads(text)
 
 
 def row_of(memory: Memory) -> dict[str, Any]:
@@ -206,11 +211,9 @@ def messages(
 
 def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
     """Memories of the rows, each with the messages it was taken from."""
-    wanted = list({(row[16], position): None for row in rows for position in json.loads(row[17])})
+    said = [[(row[16], position) for position in _parsed(row[17])] for row in rows]
+    wanted = list(dict.fromkeys(at for places in said for at in places))
     found = dict(messages(connection, SOURCES, {"p": project, "at": wanted})) if wanted else {}
-    return [memory_of(row, _sources(row, found)) for row in rows]
-
-
-def _sources(row: Sequence[Any], found: Mapping[tuple[str, int], Message]) -> tuple[Message, ...]:
-    at = ((row[16], position) for position in json.loads(row[17]))
-    return tuple(found[key] for key in at if key in found)
+    return [
+        memory_of(row, tuple(found[at] for at in places if at in found)) for row, places in zip(rows, said, strict=True)
+    ]
