@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -212,6 +214,25 @@ class Pools:
             assert pool is not None
             assert sorted(pool.ids) == expected
         assert await ledger.snapshot(HERE, ALICE, None, GENERATION, 2, START + 5, 1) is not None
+
+    async def test_what_is_chosen_of_a_pool_comes_with_it(self, ledger: Ledger) -> None:
+        talk = [added(id, f"Has {id}", conversation="talk", position=n) for n, id in enumerate("mn")]
+        await write(ledger, *talk, added("x", scope=Scope(user_id="bob")))
+        asked: ContextVar[str] = ContextVar("asked")
+        asked.set("by the caller")
+
+        def choose(pool: Pool) -> tuple[tuple[str, ...], Sequence[str]]:
+            return (*sorted(pool.ids), asked.get()), ["m", "x", "nobody"]
+
+        made, memories = await ledger.chosen(HERE, ALICE, None, ["m"], GENERATION, START, choose)
+        assert made == ("m", "n", "by the caller")
+        assert memories == await ledger.memories(HERE, ["m", "x"])
+        assert memories["m"].text == "Has m"
+        pinned = replace(HERE, pin=Scope(user_id="bob"))
+        made, memories = await ledger.chosen(pinned, Scope(), None, ["m", "x"], GENERATION, START, choose)
+        assert (made, set(memories)) == (("x", "by the caller"), {"x"})
+        with pytest.raises(GenerationMoved):
+            await ledger.chosen(HERE, ALICE, None, ["gone"], replace(GENERATION, number=2), START, choose)
 
     async def test_what_a_search_starts_from(self, ledger: Ledger) -> None:
         await write(ledger, added("m", speaker="Ann"))

@@ -29,6 +29,19 @@ def test_a_span_counts_when_its_work_fails() -> None:
     assert "ledger" in collected
 
 
+def test_a_stage_inside_another_is_its_own() -> None:
+    start = time.perf_counter()
+    with stages() as collected, span("ledger"):
+        with span("rank"):
+            time.sleep(0.02)
+            with span("embed"):
+                time.sleep(0.02)
+        time.sleep(0.02)
+    assert set(collected) == {"ledger", "rank", "embed"}
+    assert min(collected.values()) >= 0.02
+    assert sum(collected.values()) <= time.perf_counter() - start
+
+
 def test_nobody_collects_outside_of_a_call() -> None:
     with span("embed"):
         assert current() == {}

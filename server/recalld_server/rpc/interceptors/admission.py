@@ -128,7 +128,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._limit = calls
         self.open = 0
         tight = min(max(2, processors), MOST // 4)
-        alone = tight // 2  # a search keeps two processors busy: its model has as many threads
+        alone = tight // 2  # a search has its model at work beside its other steps, and refusals cost time as well
         self.gates = {
             "search": Gate("search", alone, 2 * alone),  # more at once measured no faster, and each waits longer
             "write": Gate("write", tight, CROWD, MOST_SHORT),
