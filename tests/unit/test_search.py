@@ -137,3 +137,29 @@ async def test_a_cancelled_search_takes_its_leg_along(recalld: Recalld, model: M
     with pytest.raises(asyncio.CancelledError):
         await search
     assert asyncio.all_tasks() == before
+
+
+async def test_a_search_begins_from_what_the_last_one_saw_and_checks_it(
+    recalld: Recalld, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, read = [], recalld.ledger.search_state
+
+    async def counted(access: Access, scope: Scope) -> Any:
+        reads.append(scope)
+        return await read(access, scope)
+
+    monkeypatch.setattr(recalld.ledger, "search_state", counted)
+    ask = SearchQuery("What does Ann drink?", USER)
+    for _ in range(3):
+        ranked = await recalld.search.rank(HERE, ask)
+        assert not any(place.terms["speaker"] for place in ranked.places)
+    assert reads == [USER]
+    tea = Message("user", "Tea, every morning", name="Ann")
+    [told] = (await recalld.add.add(HERE, AddCommand(USER, [tea], infer=False))).results
+    ranked = await recalld.search.rank(HERE, ask)
+    assert [place.id for place in ranked.places if place.terms["speaker"]] == [told.memory.id]
+    assert ranked.seq == (await recalld.ledger.positions(HERE)).head
+    assert reads == [USER]
+    pinned = Access("default", Scope(user_id="v"), "key")
+    assert (await recalld.search.rank(pinned, SearchQuery("What does Ann drink?"))).places == []
+    assert len(reads) == 2

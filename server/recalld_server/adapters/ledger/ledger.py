@@ -78,11 +78,7 @@ class SqlLedger:
         return (await self._engine.read(lambda c: reads.stand(c, Access(project))))[1]
 
     async def search_state(self, access: Access, scope: Scope) -> SearchState:
-        def read(connection: Connection) -> SearchState:
-            positions, generation = reads.stand(connection, access)
-            return SearchState(generation, ranking.speakers(connection, access, scope), positions)
-
-        return await self._engine.read(read)
+        return await self._engine.read(lambda c: _search_state(c, access, scope))
 
     async def commit(self, access: Access, change: Change) -> Commit:
         return await self._engine.write(
@@ -152,13 +148,14 @@ class SqlLedger:
         generation: Generation,
         now: int,
         choose: Callable[[Pool], tuple[T, Sequence[str]]],
-    ) -> tuple[T, Mapping[str, Memory]]:
+    ) -> tuple[T, Mapping[str, Memory], SearchState]:
         context = copy_context()
 
-        def read(connection: Connection) -> tuple[T, Mapping[str, Memory]]:
+        def read(connection: Connection) -> tuple[T, Mapping[str, Memory], SearchState]:
+            state = _search_state(connection, access, scope)
             found = ranking.pool(connection, self._cache, access, scope, filter, ids, generation, now)
             made, named = context.run(choose, found)
-            return made, reads.memories(connection, access, named)
+            return made, reads.memories(connection, access, named), state
 
         return await self._engine.read(read)
 
@@ -315,6 +312,11 @@ class SqlLedger:
 
     async def close(self) -> None:
         await self._engine.close()
+
+
+def _search_state(connection: Connection, access: Access, scope: Scope) -> SearchState:
+    positions, generation = reads.stand(connection, access)
+    return SearchState(generation, ranking.speakers(connection, access, scope), positions)
 
 
 def _micros(seconds: float) -> int:
