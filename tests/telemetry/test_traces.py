@@ -49,8 +49,9 @@ def test_spans_form_the_tree_of_the_request_path_and_hold_no_text(received: Any)
         "recalld.v1.SearchService/Search > ledger > ledger.search_state",
         "recalld.v1.SearchService/Search > embed > embeddings minilm-l6-v2-int8",
         "recalld.v1.SearchService/Search > index > index.nominate",
-        "recalld.v1.SearchService/Search > ledger > ledger.pool",
-        "recalld.v1.SearchService/Search > rank",
+        "recalld.v1.SearchService/Search > ledger.pool",
+        "recalld.v1.SearchService/Search > ledger > ledger.chosen",
+        "recalld.v1.SearchService/Search > ledger > ledger.chosen > rank",
     } <= paths
     assert all(by_id.get(span.parent_span_id) or span.parent_span_id.hex() == PARENT for span in ours)
     resources = {a.value.string_value for t in received.traces for r in t.resource_spans for a in r.resource.attributes}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recalld_server.domain import ranking
 from recalld_server.domain.question import Question
-from recalld_server.domain.ranking import Mode, Pool, Ranking, Weights, exact_candidates, fused, rank, relevance_only
+from recalld_server.domain.ranking import Mode, Pool, Ranking, Weights, exact_candidates, rank, relevance_only
 
 PLAIN = Weights(near=0, far=0, conversation=0, k1=1.2, b=0, similarity=0.4, context=0.4, speaker=0.5, date=0.4)
 DAY = 86_400_000_000
@@ -298,14 +298,36 @@ def test_exact_candidates_are_the_best_of_each_leg_with_what_stands_around_them(
     assert exact_candidates(question(1), EAST, rows, 1, Mode.VECTOR).ids == tuple("klmno")
     assert exact_candidates(question(7), None, rows, 1).ids == ()
     monkeypatch.setattr(ranking, "SURROUNDED", 1)
-    assert exact_candidates(question(1), EAST, rows, depth=1).ids == tuple("bcdef" + "m")  # as good, and named later
+    cosines[17], cosines[13] = 0.8, 0.0
+    apart = replace(rows, vectors=at(*cosines))
+    assert exact_candidates(question(1), EAST, apart, depth=2).ids == tuple("bcdef" + "klmno" + "r")  # r is a second
 
 
-def test_what_two_legs_agree_on_comes_first() -> None:
-    assert fused([["a", "b", "c"], ["c", "d"]]) == ["c", "a", "b", "d"]
-    assert fused([["a", "b"], ["b", "a"]]) == ["a", "b"]
-    assert fused([[], ["x"]]) == ["x"]
-    assert fused([]) == []
+def test_pools_are_joined_by_id() -> None:
+    no = np.zeros(2, dtype=np.bool_)
+    one = pool([1], [2], [3], candidate=np.array([True, False, False]), speaker=("Ann", "Bo", "Cy"))
+    two = pool([9], [4], ids=("b", "x"), conversation=np.array([7, 7]), eligible=no)
+    both = one.joined(two)
+    assert both.ids == ("a", "b", "c", "x")
+    assert both.candidate.tolist() == [True, True, False, True]  # b is one there
+    assert [terms.tolist() for terms in both.terms] == [[1], [2], [3], [4]]  # and else as it is here
+    assert both.eligible.tolist() == [*one.eligible.tolist(), False]
+    assert both.conversation.tolist()[-1] == 7
+    assert both.speaker[:3] == ("Ann", "Bo", "Cy")
+    assert one.candidate.tolist() == [True, False, False]
+    assert one.joined(one.only(np.array([], np.int64))).ids == one.ids
+    assert one.only(np.array([], np.int64)).joined(one).ids == one.ids
+
+
+@settings(deadline=None)
+@given(pools(), pools())
+def test_a_joined_pool_has_all_rows_of_both_once(one: Pool, two: Pool) -> None:
+    both = one.joined(two)
+    assert both.ids == tuple(dict.fromkeys(one.ids + two.ids))
+    candidates = {id for each in (one, two) for id, is_one in zip(each.ids, each.candidate, strict=True) if is_one}
+    assert {id for id, is_one in zip(both.ids, both.candidate, strict=True) if is_one} == candidates
+    columns = (both.vectors, both.terms, both.speaker, both.date, both.position, both.ordinal, both.eligible)
+    assert {len(column) for column in columns} == {len(both)}
 
 
 @settings(deadline=None)

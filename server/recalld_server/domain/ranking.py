@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeVar
 
 import numpy as np
 
@@ -21,10 +20,7 @@ from recalld_server.domain.question import Question
 from recalld_server.domain.vectors import BoolArray, FloatMatrix, FloatVector, Int64Array, UInt32Array
 
 DEPTH = 40  # candidates of each leg: 50 find no more, 30 a hundredth less in a scope of 3,000 memories
-SURROUNDED = 25  # candidates, the best of both legs, that bring their neighbours: with more no more is found
-RANK = 60  # added to each rank when legs are fused: what its authors found to do (Cormack, Clarke and Büttcher 2009)
-
-T = TypeVar("T")
+SURROUNDED = 20  # candidates of each leg, its best, that bring their neighbours: with more no more is found
 
 
 class Mode(str, Enum):
@@ -63,8 +59,9 @@ class Pool:
     """The rows a ranking sees: candidates and their neighbours, live and inside the access and scope.
 
     n rows, n ≥ 0. `candidate`: nominated by the index. `eligible`: may be a result (inside the filter).
-    `conversation`: equal codes, same conversation. (conversation, position, ordinal) is unique in a ledger.
-    `date`: µs UTC. `terms`: analysed, with repeats. `vectors`: (n, d) float32, unit length.
+    `conversation`: equal numbers, same conversation, also in another pool of this process. (conversation, position,
+    ordinal) is unique in a ledger. `date`: µs UTC. `terms`: analysed, with repeats. `vectors`: (n, d) float32, unit
+    length.
     """
 
     ids: tuple[str, ...]
@@ -95,6 +92,27 @@ class Pool:
             date=self.date[rows],
             terms=tuple(self.terms[i] for i in picked),
             vectors=self.vectors[rows],
+        )
+
+    def joined(self, other: Pool) -> Pool:
+        """The rows of both, each once: as it is here if it is in both, and a candidate if it is one in either."""
+        place = {id: i for i, id in enumerate(self.ids)}
+        known = np.array([place.get(id, -1) for id in other.ids], np.int64)
+        new = np.flatnonzero(known < 0)
+        more = other if len(new) == len(other) else other.only(new)
+        candidate = self.candidate.copy()
+        candidate[known[(known >= 0) & other.candidate]] = True
+        return Pool(
+            ids=self.ids + more.ids,
+            candidate=np.concatenate((candidate, more.candidate)),
+            eligible=np.concatenate((self.eligible, more.eligible)),
+            conversation=np.concatenate((self.conversation, more.conversation)),
+            position=np.concatenate((self.position, more.position)),
+            ordinal=np.concatenate((self.ordinal, more.ordinal)),
+            speaker=self.speaker + more.speaker,
+            date=np.concatenate((self.date, more.date)),
+            terms=self.terms + more.terms,
+            vectors=np.concatenate((self.vectors, more.vectors)),
         )
 
 
@@ -212,23 +230,14 @@ def exact_candidates(
     legs = []
     if mode is not Mode.VECTOR:
         scores = bm25(term_counts(question.terms, pool.terms), row_lengths(pool.terms).astype(np.float64))
-        legs.append(_best(scores, pool.eligible & (scores > 0), depth).tolist())
+        legs.append(_best(scores, pool.eligible & (scores > 0), depth))
     if mode is not Mode.KEYWORD and query_vector is not None:
-        legs.append(_best(cosines(pool.vectors, query_vector), pool.eligible, depth).tolist())
-    found = fused(legs)
+        legs.append(_best(cosines(pool.vectors, query_vector), pool.eligible, depth))
     candidate, surrounded = np.zeros((2, len(pool)), dtype=np.bool_)
-    candidate[found] = surrounded[found[:SURROUNDED]] = True
+    for leg in legs:
+        candidate[leg] = surrounded[leg[:SURROUNDED]] = True
     beside = Neighbours(pool.conversation, pool.position, pool.ordinal)
     return replace(pool, candidate=candidate).only(np.flatnonzero(beside.around(surrounded, candidate)))
-
-
-def fused(legs: Sequence[Sequence[T]]) -> list[T]:
-    """All that the legs found, each best first, the best of them together first: by the sum of 1 / (RANK + rank)."""
-    shares: dict[T, float] = {}
-    for leg in legs:
-        for rank, found in enumerate(leg, 1):
-            shares[found] = shares.get(found, 0.0) + 1 / (RANK + rank)
-    return sorted(shares, key=shares.__getitem__, reverse=True)
 
 
 def cosines(vectors: FloatMatrix, query_vector: FloatVector | None) -> Float64Array:

@@ -5,8 +5,8 @@ A span is made beside a figure when a tracer is given; without one nothing of Op
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -25,6 +25,27 @@ class Tracer(Protocol):
     def call(self, name: str, metadata: Mapping[str, str], attributes: Mapping[str, Any]) -> Any:
         """The same around a call, under the caller's span if the metadata names one; gives a `Call`."""
         ...
+
+
+class _Timed:
+    """Times what is inside, under a span if there is one. A class, as a dozen of them surround every search."""
+
+    __slots__ = ("_labels", "_observe", "_span", "_start")
+
+    def __init__(self, observe: Callable[..., None], labels: tuple[str, ...], span: Any) -> None:
+        self._observe = observe
+        self._labels = labels
+        self._span = span
+
+    def __enter__(self) -> None:
+        if self._span is not None:
+            self._span.__enter__()
+        self._start = perf_counter()
+
+    def __exit__(self, *error: Any) -> None:
+        self._observe(perf_counter() - self._start, *self._labels)
+        if self._span is not None:
+            self._span.__exit__(*error)
 
 
 class Instruments:
@@ -57,40 +78,25 @@ class Instruments:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> _Timed:
         """See telemetry.span.Observer."""
-        with self._timed(names.STAGE_TIME, (name,), name, "internal", {names.STAGE: name}):
-            yield
+        return self._timed(names.STAGE_TIME, (name,), name, "internal", {names.STAGE: name})
 
-    @contextmanager
-    def store(self, store: str, operation: str) -> Iterator[None]:
+    def store(self, store: str, operation: str) -> _Timed:
         """Around one call of a store."""
         attributes = {names.STORE: store, names.OPERATION: operation}
-        with self._timed(names.STORE_TIME, (store, operation), f"{store}.{operation}", "client", attributes):
-            yield
+        return self._timed(names.STORE_TIME, (store, operation), f"{store}.{operation}", "client", attributes)
 
-    @contextmanager
-    def model(self, model: str, texts: int) -> Iterator[None]:
+    def model(self, model: str, texts: int) -> _Timed:
         """Around one call of an embedding model."""
         attributes = {names.AI_OPERATION: names.EMBEDDINGS, names.MODEL: model, names.INPUTS: texts}
         labels = (names.EMBEDDINGS, model)
-        with self._timed(names.MODEL_TIME, labels, f"{names.EMBEDDINGS} {model}", "client", attributes):
-            yield
+        return self._timed(names.MODEL_TIME, labels, f"{names.EMBEDDINGS} {model}", "client", attributes)
 
-    @contextmanager
     def _timed(
         self, metric: names.Metric, labels: tuple[str, ...], name: str, kind: str, attributes: Mapping[str, Any]
-    ) -> Iterator[None]:
-        start = perf_counter()
-        try:
-            if self.tracer is None:
-                yield
-            else:
-                with self.tracer.span(name, kind, attributes):
-                    yield
-        finally:
-            self.observe(metric, perf_counter() - start, *labels)
+    ) -> _Timed:
+        return _Timed(partial(self.observe, metric), labels, self.tracer and self.tracer.span(name, kind, attributes))
 
     def _child(self, metric: names.Metric, labels: tuple[str, ...]) -> Any:
         if not metric.labels:

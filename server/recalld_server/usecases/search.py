@@ -16,7 +16,7 @@ from recalld_server.domain.filters import Filter, matches
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
-from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, fused, rank, relevance_only
+from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, rank, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
 from recalld_server.domain.vectors import FloatVector, Int64Array, UInt32Array
 from recalld_server.ports.clock import Clock
@@ -141,18 +141,19 @@ class Search:
         self._projector.require(access.project)
         state = self._states.get(_place(access, query)) or await self._state(access, query)
         now, depth = self._clock.now(), DEPTH
-        question, vector, nominated = await self._first(access, query, state, now)
+        question, vector, nominated, by_words = await self._first(access, query, state, now)
         nominations = nominated
 
-        def ordered(pool: Pool) -> tuple[tuple[Pool, Ranking, Int64Array], Sequence[str]]:
+        def ordered(by_meaning: Pool) -> tuple[tuple[Pool, Ranking, Int64Array], Sequence[str]]:
             with span("rank"):
+                pool = by_words.joined(by_meaning)
                 ranking = rank(question, vector, pool, query.mode)
                 head = _passing(ranking, query.threshold)
             return (pool, ranking, head), [pool.ids[i] for i in head[: min(query.limit, LOADED)].tolist()]
 
         with span("ledger"):
             (pool, ranking, head), memories, stands = await self._ledger.chosen(
-                access, query.scope, query.filter, _ids(nominated), state.generation, now, ordered
+                access, query.scope, query.filter, _ids(nominated.vector), state.generation, now, ordered
             )
         self._keep(_place(access, query), stands)
         if not again and (stands.generation, stands.speakers) != (state.generation, state.speakers):
@@ -165,7 +166,7 @@ class Search:
             with span("index"):
                 terms = _terms(question, query.mode)
                 nominations = await self._nominate(access, query, state.generation, terms, vector, now, depth)
-            fresh = [id for id in _ids(nominations) if id not in known]
+            fresh = [id for id in dict.fromkeys(_ids([*nominations.keyword, *nominations.vector])) if id not in known]
             known.update(fresh)
             with span("ledger"):
                 more = await self._ledger.pool(
@@ -215,21 +216,30 @@ class Search:
 
     async def _first(
         self, access: Access, query: SearchQuery, state: SearchState, now: int
-    ) -> tuple[Question, FloatVector | None, Nominations]:
-        """The question, its vector and what both legs nominate: that of words while the model is at work.
+    ) -> tuple[Question, FloatVector | None, Nominations, Pool]:
+        """The question, its vector, what both legs nominate, and the rows of the words' leg.
+
+        That leg needs no vector: it runs, and its rows are read, while the model is at work.
 
         An index that is known to be away is noticed before the model is asked.
         """
         generation = state.generation
         question = self._features.question(generation, query.text, state.speakers)
         terms = _terms(question, query.mode)
-        async with _meanwhile(self._nominate(access, query, generation, terms, None, now, DEPTH)) as leg:
+        async with _meanwhile(self._words(access, query, generation, terms, now)) as leg:
             vector = None if query.mode is Mode.KEYWORD else await self._features.vector(generation, question)
             with span("index"):
                 meaning = await self._nominate(access, query, generation, terms[:0], vector, now, DEPTH)
-                words = await leg
+                words, pool = await leg
         exhausted = words.exhausted and meaning.exhausted
-        return question, vector, Nominations(words.keyword, meaning.vector, exhausted)
+        return question, vector, Nominations(words.keyword, meaning.vector, exhausted), pool
+
+    async def _words(
+        self, access: Access, query: SearchQuery, generation: Generation, terms: UInt32Array, now: int
+    ) -> tuple[Nominations, Pool]:
+        words = await self._nominate(access, query, generation, terms, None, now, DEPTH)
+        ids = _ids(words.keyword)
+        return words, await self._ledger.pool(access, query.scope, query.filter, ids, generation, now)
 
     async def _nominate(
         self,
@@ -296,8 +306,8 @@ def _terms(question: Question, mode: Mode) -> UInt32Array:
     return question.terms[:0] if mode is Mode.VECTOR else question.terms
 
 
-def _ids(nominations: Nominations) -> list[str]:
-    return fused([[id for id, _ in leg] for leg in (nominations.keyword, nominations.vector)])
+def _ids(leg: Sequence[tuple[str, float]]) -> list[str]:
+    return [id for id, _ in leg]
 
 
 def _passing(ranking: Ranking, threshold: float) -> Int64Array:

@@ -155,12 +155,11 @@ def _assembled(
     # Whole columns at a time: a loop over the rows for each of them would cost more than the statement.
     columns = list(zip(*rows, strict=True)) if rows else [()] * 7
     ids, _, conversations, positions, ordinals, speakers, dates, *eligible = columns
-    codes = {conversation: code for code, conversation in enumerate(dict.fromkeys(conversations))}
     return Pool(
         ids=ids,
         candidate=np.array([id in named for id in ids], np.bool_),
         eligible=np.array(eligible[0], np.bool_) if eligible else np.ones(len(ids), np.bool_),
-        conversation=np.array(list(map(codes.__getitem__, conversations)), np.int64),
+        conversation=np.array(list(map(hash, conversations)), np.int64),
         position=np.array(positions, np.int64),
         ordinal=np.array(ordinals, np.int64),
         speaker=speakers,

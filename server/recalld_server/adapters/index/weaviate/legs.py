@@ -22,6 +22,7 @@ from recalld_server.domain.memory import Scope
 from recalld_server.ports.index import IndexQuery
 
 MOST = 10_000  # objects in one answer; the engine refuses to give more
+VERSION = 14  # where a UUID in its usual form says how it was made
 BARE = 200  # objects up to which names are asked for by themselves: reading them with each costs a third of a search
 DEEPER = 8  # times as many are asked for, while too few of those found fit the filter
 
@@ -96,7 +97,7 @@ async def _leg(
         names = await _names(ask, results) if bare else {}
         found: dict[str, float] = {}
         for one in results:
-            memory_id = names.get(one.metadata.id) or _name(one)
+            memory_id = names.get(one.metadata.id, one.metadata.id) if bare else _name(one)
             if compiled.exact or _fits(query, memory_id, one):
                 found.setdefault(memory_id, score(one))
         more = len(results) >= request.limit
@@ -107,7 +108,7 @@ async def _leg(
 
 async def _names(ask: Ask, results: Sequence[Result]) -> dict[str, str]:
     """The ids of those among the memories whose object is not called as they are: few, and mostly none."""
-    derived = [id for one in results if (id := UUID(one.metadata.id)).version == 5]
+    derived = [UUID(id) for one in results if (id := one.metadata.id)[VERSION] == "5"]
     if not derived:
         return {}
     request = _request(Where.by_id().contains_any(derived))
