@@ -224,15 +224,13 @@ class Pools:
         def choose(pool: Pool) -> tuple[tuple[str, ...], Sequence[str]]:
             return (*sorted(pool.ids), asked.get()), ["m", "x", "nobody"]
 
-        made, memories, state = await ledger.chosen(HERE, ALICE, None, ["m"], GENERATION, START, choose)
+        made, memories = await ledger.chosen(HERE, ALICE, None, ["m"], GENERATION, START, choose)
         assert made == ("m", "n", "by the caller")
-        assert state == await ledger.search_state(HERE, ALICE)
         assert memories == await ledger.memories(HERE, ["m", "x"])
         assert memories["m"].text == "Has m"
         pinned = replace(HERE, pin=Scope(user_id="bob"))
-        made, memories, state = await ledger.chosen(pinned, Scope(), None, ["m", "x"], GENERATION, START, choose)
+        made, memories = await ledger.chosen(pinned, Scope(), None, ["m", "x"], GENERATION, START, choose)
         assert (made, set(memories)) == (("x", "by the caller"), {"x"})
-        assert state == await ledger.search_state(pinned, Scope())
         with pytest.raises(GenerationMoved):
             await ledger.chosen(HERE, ALICE, None, ["gone"], replace(GENERATION, number=2), START, choose)
 

@@ -139,27 +139,15 @@ async def test_a_cancelled_search_takes_its_leg_along(recalld: Recalld, model: M
     assert asyncio.all_tasks() == before
 
 
-async def test_a_search_begins_from_what_the_last_one_saw_and_checks_it(
-    recalld: Recalld, model: Model, monkeypatch: pytest.MonkeyPatch
+async def test_what_is_committed_meanwhile_is_not_counted_as_seen(
+    recalld: Recalld, model: Model, index: Watched
 ) -> None:
-    reads, read = [], recalld.ledger.search_state
-
-    async def counted(access: Access, scope: Scope) -> Any:
-        reads.append(scope)
-        return await read(access, scope)
-
-    monkeypatch.setattr(recalld.ledger, "search_state", counted)
-    ask = SearchQuery("What does Ann drink?", USER)
-    for _ in range(3):
-        ranked = await recalld.search.rank(HERE, ask)
-        assert not any(place.terms["speaker"] for place in ranked.places)
-    assert reads == [USER]
-    tea = Message("user", "Tea, every morning", name="Ann")
-    [told] = (await recalld.add.add(HERE, AddCommand(USER, [tea], infer=False))).results
-    ranked = await recalld.search.rank(HERE, ask)
-    assert [place.id for place in ranked.places if place.terms["speaker"]] == [told.memory.id]
-    assert ranked.seq == (await recalld.ledger.positions(HERE)).head
-    assert reads == [USER]
-    pinned = Access("default", Scope(user_id="v"), "key")
-    assert (await recalld.search.rank(pinned, SearchQuery("What does Ann drink?"))).places == []
-    assert len(reads) == 2
+    model.go.clear()
+    search = asyncio.create_task(recalld.search.rank(HERE, SearchQuery("What does the cat do?", USER)))
+    await model.begun.wait()
+    before = await recalld.ledger.positions(HERE)
+    model.go.set()
+    late = AddCommand(USER, [Message("user", "The cat ate")], infer=False)
+    added, ranked = await asyncio.gather(recalld.add.add(HERE, late), search)
+    assert added.results
+    assert ranked.seq == before.head < (await recalld.ledger.positions(HERE)).head

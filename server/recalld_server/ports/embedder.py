@@ -9,8 +9,8 @@ from recalld_server.domain.vectors import FloatMatrix
 
 
 class Embedder(Protocol):
-    """One model. A text has the same vector in every call and every process, whatever it is embedded together with,
-    but for the last bits of a float.
+    """One model. A text has the same vector in every call and every process, but for roundings: two of them have a
+    cosine of .999 or more. What is urgent has the very same one in every call of a process.
 
     Safe to call from many tasks of one event loop. A cancelled call costs no more than what already runs.
     """

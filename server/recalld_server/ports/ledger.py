@@ -125,12 +125,10 @@ class Ledger(Protocol):
         generation: Generation,
         now: int,
         choose: Callable[[Pool], tuple[T, Sequence[str]]],
-    ) -> tuple[T, Mapping[str, Memory], SearchState]:
-        """What `choose` makes of the pool of `ids`, the memories whose ids it names, and the state of the scope, all as
-        of the same moment.
+    ) -> tuple[T, Mapping[str, Memory]]:
+        """What `choose` makes of the pool of `ids`, and the memories whose ids it names, as of the same moment.
 
-        `choose` runs in the caller's context, but not in its thread, and must not take long. Raises as `pool` and
-        `search_state` do.
+        `choose` runs in the caller's context, but not in its thread, and must not take long. Raises as `pool` does.
         """
         ...
 

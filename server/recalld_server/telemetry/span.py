@@ -42,6 +42,8 @@ def stages() -> Iterator[dict[str, float]]:
 def span(name: str) -> Iterator[None]:
     """Time one stage; see names.py for the names."""
     collected, observer, around = _stages.get(), _observer.get(), _inside.get()
+    if collected is not None:
+        collected.setdefault(name, 0.0)  # in the order they began
     within = [0.0]
     token = _inside.set(within)
     start = perf_counter()
@@ -57,7 +59,7 @@ def span(name: str) -> Iterator[None]:
         if around is not None:
             around[0] += took
         if collected is not None:
-            collected[name] = collected.get(name, 0.0) + took - within[0]
+            collected[name] += took - within[0]
 
 
 def current() -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,7 +28,6 @@ from recalld_server.usecases.read import AsOf, Read
 
 T = TypeVar("T")
 
-STATES = 4096  # of scopes that were searched lately; each is checked when its search reads the ledger
 LOADED = 50  # memories read at a time while they are given out
 STEP = 1e-6  # the least difference of two scores, which ranking rounds
 ROUNDING = 0.002  # of the index's cosines, which are of float16 vectors
@@ -117,7 +115,6 @@ class Search:
         self._projector = projector
         self._read = read
         self._clock = clock
-        self._states: OrderedDict[tuple[str, Scope | None], SearchState] = OrderedDict()
 
     async def rank(self, access: Access, query: SearchQuery) -> Ranked:
         """Order everything the query finds, up to its limit.
@@ -128,36 +125,30 @@ class Search:
         try:
             return await self._rank(access, query)
         except GenerationMoved:
-            self._states.pop(_place(access, query), None)
-        except _Outdated:
-            pass  # what it is now stands there instead
-        return await self._rank(access, query, again=True)
+            return await self._rank(access, query)
 
-    async def _rank(self, access: Access, query: SearchQuery, *, again: bool = False) -> Ranked:
+    async def _rank(self, access: Access, query: SearchQuery) -> Ranked:
         if query.as_of is not None:
             return await self._rank_past(access, query, *await self._read.moment(access, query.as_of))
         if query.fresh_seq:
             await self._projector.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
         self._projector.require(access.project)
-        state = self._states.get(_place(access, query)) or await self._state(access, query)
+        state = await self._state(access, query)
         now, depth = self._clock.now(), DEPTH
         question, vector, nominated, by_words = await self._first(access, query, state, now)
         nominations = nominated
 
         def ordered(by_meaning: Pool) -> tuple[tuple[Pool, Ranking, Int64Array], Sequence[str]]:
             with span("rank"):
-                pool = by_words.joined(by_meaning)
+                pool = by_meaning.joined(by_words)  # what was read later is as it is now
                 ranking = rank(question, vector, pool, query.mode)
                 head = _passing(ranking, query.threshold)
             return (pool, ranking, head), [pool.ids[i] for i in head[: min(query.limit, LOADED)].tolist()]
 
         with span("ledger"):
-            (pool, ranking, head), memories, stands = await self._ledger.chosen(
+            (pool, ranking, head), memories = await self._ledger.chosen(
                 access, query.scope, query.filter, _ids(nominated.vector), state.generation, now, ordered
             )
-        self._keep(_place(access, query), stands)
-        if not again and (stands.generation, stands.speakers) != (state.generation, state.speakers):
-            raise _Outdated
         found = len(head)
         tail: list[tuple[float, str]] = []
         known = set(pool.ids)
@@ -180,13 +171,13 @@ class Search:
             found += len(brought)
         places = _places(pool, ranking, head[: query.limit], dict(nominated.keyword), dict(nominated.vector))
         places += _below(ranking, tail)[: query.limit - len(places)]
-        stand = stands.positions
+        stand = state.positions
         return Ranked(places, len(known), stand.head, (stand.head, stand.applied), memories=memories)
 
     async def hits(
         self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0
     ) -> AsyncIterator[FoundMemory]:
-        """Results in order from place `start`, read as they are given out.
+        """Results in order from place `start`: the first as they were ranked, the others read as they are given out.
 
         What was deleted meanwhile, has expired or no longer fits the filter is left out.
         """
@@ -203,13 +194,6 @@ class Search:
                 if memory and memory.live_at(now) and (query.filter is None or matches(query.filter, memory)):
                     yield FoundMemory(memory, place, at + offset)
 
-    def _keep(self, place: tuple[str, Scope | None], state: SearchState) -> None:
-        """Take a state for what the next search of the scope starts from, until it is seen to be another."""
-        self._states[place] = state
-        self._states.move_to_end(place)
-        while len(self._states) > STATES:
-            self._states.popitem(last=False)
-
     async def _state(self, access: Access, query: SearchQuery) -> SearchState:
         with span("ledger"):
             return await self._ledger.search_state(access, query.scope)
@@ -219,9 +203,8 @@ class Search:
     ) -> tuple[Question, FloatVector | None, Nominations, Pool]:
         """The question, its vector, what both legs nominate, and the rows of the words' leg.
 
-        That leg needs no vector: it runs, and its rows are read, while the model is at work.
-
-        An index that is known to be away is noticed before the model is asked.
+        That leg needs no vector: it runs, and its rows are read, while the model is at work. An index that is known to
+        be away is noticed before the model is asked.
         """
         generation = state.generation
         question = self._features.question(generation, query.text, state.speakers)
@@ -277,15 +260,6 @@ class Search:
             places = _places(pool, ranking, head[: query.limit], {}, {})
             places += _below(ranking, _relevant(question, vector, rest, ranking, query))[: query.limit - len(places)]
         return Ranked(places, len(rows), seq, (seq, seq), now)
-
-
-class _Outdated(Exception):
-    """A search began from a state that is no longer so."""
-
-
-def _place(access: Access, query: SearchQuery) -> tuple[str, Scope | None]:
-    """What a state belongs to."""
-    return access.project, query.scope.narrowed(access.pin)
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
 """The offline default: all-MiniLM-L6-v2 (Wang et al. 2020; Apache-2.0), int8 weights, in this process.
 
 A worker thread for each core runs the model, on small batches: eight short texts run as fast a text as thirty-two. One
-of them serves searches alone, so that no import keeps them waiting, and leaves its core to the rest of the server while
-nobody asks. What is urgent runs text by text: a question has the same vector whoever else asks. In a batch roundings
-differ, and cosines by less than .001.
+of several serves searches alone, so that no import keeps them waiting, and leaves its core to the rest of the server
+while nobody asks. What is urgent runs text by text: a question has the same vector whoever else asks. In a batch
+roundings differ, and cosines by less than .001.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class MiniLm:
         self._urgent: deque[_Piece] = deque()
         self._bulk: deque[_Piece] = deque()
         self._waiting = threading.Condition()
-        self._moving = threading.Lock()  # held by the worker that takes pieces from the queues or adds up what it made
+        # Held by the worker that takes pieces from a queue, and cuts them into tokens, or that adds up what it made.
+        self._taking_urgent, self._taking_bulk, self._adding = threading.Lock(), threading.Lock(), threading.Lock()
         self._closed = False
         count = workers or min(MOST_WORKERS, _cores())
         self._workers = [
@@ -112,9 +113,11 @@ class MiniLm:
         with self._waiting:
             self._closed = True
             self._waiting.notify_all()
-        for worker in self._workers:
-            await asyncio.to_thread(worker.join)
-        self._fail({piece.request for piece in (*self._urgent, *self._bulk)}, None)
+        try:
+            for worker in self._workers:
+                await asyncio.to_thread(worker.join)
+        finally:
+            self._fail({piece.request for piece in (*self._urgent, *self._bulk)}, None)
 
     def _work(self, bulk: bool) -> None:
         """What one worker does: searches, and imports if it may."""
@@ -123,9 +126,10 @@ class MiniLm:
                 self._waiting.wait_for(lambda: self._closed or self._urgent or (bulk and self._bulk))
                 if self._closed:
                     return
-            with self._moving:
+            with self._taking_urgent:
                 batch = self._gather(self._urgent, ONE_BY_ONE)
-                if bulk and not batch:
+            if bulk and not batch:
+                with self._taking_bulk:
                     batch = self._gather(self._bulk, BULK_TOKENS)
             if not batch:
                 continue
@@ -136,7 +140,7 @@ class MiniLm:
             except Exception as error:  # noqa: BLE001 - its callers learn of it, and the worker goes on
                 self._fail({piece.request for piece in batch}, error)
             else:
-                with self._moving:
+                with self._adding:
                     self._add_up(batch, vectors)
 
     def _gather(self, queue: deque[_Piece], budget: int) -> list[_Piece]:
@@ -155,7 +159,8 @@ class MiniLm:
                 except Exception as error:  # noqa: BLE001 - only its own request suffers
                     self._fail([piece.request], error)
                     continue
-                piece.request.left += len(windows) - 1
+                with self._adding:
+                    piece.request.left += len(windows) - 1
                 queue.extendleft(_Piece(piece.request, piece.row, "", tokens) for tokens in reversed(windows))
                 continue
             width = max(width, len(piece.tokens) + 2)
@@ -195,5 +200,5 @@ class MiniLm:
 
 
 def _cores() -> int:
-    """Those this process may use, where Python can tell (3.13 on); else the machine's."""
-    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    """Those this process may use, where the system tells; else the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -78,7 +78,11 @@ class SqlLedger:
         return (await self._engine.read(lambda c: reads.stand(c, Access(project))))[1]
 
     async def search_state(self, access: Access, scope: Scope) -> SearchState:
-        return await self._engine.read(lambda c: _search_state(c, access, scope))
+        def read(connection: Connection) -> SearchState:
+            positions, generation = reads.stand(connection, access)
+            return SearchState(generation, ranking.speakers(connection, access, scope), positions)
+
+        return await self._engine.read(read)
 
     async def commit(self, access: Access, change: Change) -> Commit:
         return await self._engine.write(
@@ -148,14 +152,13 @@ class SqlLedger:
         generation: Generation,
         now: int,
         choose: Callable[[Pool], tuple[T, Sequence[str]]],
-    ) -> tuple[T, Mapping[str, Memory], SearchState]:
+    ) -> tuple[T, Mapping[str, Memory]]:
         context = copy_context()
 
-        def read(connection: Connection) -> tuple[T, Mapping[str, Memory], SearchState]:
-            state = _search_state(connection, access, scope)
+        def read(connection: Connection) -> tuple[T, Mapping[str, Memory]]:
             found = ranking.pool(connection, self._cache, access, scope, filter, ids, generation, now)
             made, named = context.run(choose, found)
-            return made, reads.memories(connection, access, named), state
+            return made, reads.memories(connection, access, named)
 
         return await self._engine.read(read)
 
@@ -312,11 +315,6 @@ class SqlLedger:
 
     async def close(self) -> None:
         await self._engine.close()
-
-
-def _search_state(connection: Connection, access: Access, scope: Scope) -> SearchState:
-    positions, generation = reads.stand(connection, access)
-    return SearchState(generation, ranking.speakers(connection, access, scope), positions)
 
 
 def _micros(seconds: float) -> int:

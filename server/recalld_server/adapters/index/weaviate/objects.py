@@ -4,7 +4,7 @@ property                   holds
 user_id … run_id           the id as "=id=": the engine trims white space, and would take " a" for "a"
 tags                       a digest for each thing a filter may ask (`filters.py`)
 create_time, update_time   moments, held within the years the engine's index can order (`moment`)
-expire_time                the same; the last of them for a memory that never expires
+expire_time                the same, of what expires: all others have none, nor its tag
 terms                      opaque tokens (`tokens.py`)
 memory                     what filters are about, as JSON: for the ones the engine can't decide
 revision, name             of the memory; `name` is its id where that is no UUID
