@@ -80,7 +80,7 @@ def memory_of(row: Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
 
 
 def _parsed(text: str) -> Any:
-    """What compact JSON says. Most is empty, and parsing that takes as long as all else of a memory."""
+    """What compact JSON says. Most of it is empty, and needs no parser."""
     return {} if text == "{}" else [] if text == "[]" else json.loads(text)
 
 

@@ -106,7 +106,7 @@ class Client:
     ) -> Sequence[search_get_pb2.SearchResult]:
         """Ask without the driver, whose layers take as long as the engine. Raises as `call` does."""
         async with self._reaching(seconds) as channel:
-            if self._stub is None:  # made once: it takes a tenth of what a search does; the link has one channel
+            if self._stub is None:  # made once, with all its calls: the link has one channel
                 self._stub = weaviate_pb2_grpc.WeaviateStub(channel)  # type: ignore[no-untyped-call]
             reply = await self._stub.Search(request, metadata=self._credentials)
             return cast(Sequence[search_get_pb2.SearchResult], reply.results)
