@@ -121,7 +121,7 @@ async def test_a_unary_call_is_retried_by_the_callers_library() -> None:
         call = get(channel, "third time", metadata=((HEADER, "mine"),))
         await call
         assert calls.attempts == 3
-        assert (await call.initial_metadata()).get(HEADER) == "mine"
+        assert (await call.trailing_metadata()).get(HEADER) == "mine"
 
 
 async def test_a_call_that_fails_for_good_names_its_correlation_id() -> None:

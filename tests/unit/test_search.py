@@ -36,6 +36,7 @@ class Model:
     async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
         self.asked += texts
         self.begun.set()
+        await asyncio.sleep(0)  # as one does that works elsewhere
         await self.go.wait()
         if self.broken:
             raise EmbedderUnavailable
@@ -56,10 +57,12 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    async def nominate(self, access: Any, generation: Any, query: Any, depth: int) -> Any:
-        self.legs.append("words" * bool(len(query.terms)) + "meaning" * (query.vector is not None))
+    def require(self) -> None:
         if self.away:
             raise IndexUnavailable
+
+    async def nominate(self, access: Any, generation: Any, query: Any, depth: int) -> Any:
+        self.legs.append("words" * bool(len(query.terms)) + "meaning" * (query.vector is not None))
         return await self._index.nominate(access, generation, query, depth)
 
 

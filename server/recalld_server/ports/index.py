@@ -72,6 +72,10 @@ class Index(Protocol):
         """
         ...
 
+    def require(self) -> None:
+        """Raise IndexUnavailable if the engine is known to be away. Asks nobody: it may be away all the same."""
+        ...
+
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Up to `depth` candidates from each leg inside project, pin, scope and filter, none expired at `query.now`.
 

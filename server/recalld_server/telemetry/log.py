@@ -19,7 +19,7 @@ def setup(level: str, *, json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for talkative in ("opentelemetry", "uvicorn"):
+    for talkative in ("opentelemetry", "uvicorn", "httpx"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # tells every start what it always does
 

@@ -206,6 +206,7 @@ class Search:
         That leg needs no vector: it runs, and its rows are read, while the model is at work. An index that is known to
         be away is noticed before the model is asked.
         """
+        self._index.require()
         generation = state.generation
         question = self._features.question(generation, query.text, state.speakers)
         terms = _terms(question, query.mode)
@@ -264,12 +265,9 @@ class Search:
 
 @asynccontextmanager
 async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
-    """`work` as a task that has begun, and raises here if it failed at once; it ends with what is inside."""
+    """`work` as a task, which begins when what is inside first waits and ends with it at the latest."""
     task = asyncio.create_task(work)
     try:
-        await asyncio.sleep(0)
-        if task.done():
-            task.result()
         yield task
     finally:
         task.cancel()
@@ -293,17 +291,20 @@ def _places(
     pool: Pool, ranking: Ranking, rows: Int64Array, keyword: Mapping[str, float], vector: Mapping[str, float]
 ) -> list[Place]:
     """The results at these rows of the pool: making one costs more than ranking it, so not all are made."""
+    columns = [getattr(ranking, name)[rows].tolist() for name in ("score", "relevance", *TERMS)]
     return [
         Place(
             id=pool.ids[i],
-            score=float(ranking.score[i]),
-            relevance=float(ranking.relevance[i]),
-            terms={name: float(getattr(ranking, name)[i]) for name in TERMS},
-            neighbour=not pool.candidate[i],
+            score=score,
+            relevance=relevance,
+            terms=dict(zip(TERMS, terms, strict=True)),
+            neighbour=not candidate,
             keyword_raw=keyword.get(pool.ids[i]),
             vector_raw=vector.get(pool.ids[i]),
         )
-        for i in rows.tolist()
+        for i, candidate, score, relevance, *terms in zip(
+            rows.tolist(), pool.candidate[rows].tolist(), *columns, strict=True
+        )
     ]
 
 

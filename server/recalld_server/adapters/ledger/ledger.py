@@ -17,6 +17,7 @@ from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
 from recalld_server.adapters.ledger.rows import inside
+from recalld_server.adapters.ledger.states import States
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
@@ -50,6 +51,7 @@ class SqlLedger:
         self._engine = engine
         self._clock = clock
         self._cache = FeatureCache()
+        self._states = States(engine)
 
     async def identity(self) -> tuple[str, bytes]:
         """The ledger's id and the secret its tokens are signed with."""
@@ -78,11 +80,7 @@ class SqlLedger:
         return (await self._engine.read(lambda c: reads.stand(c, Access(project))))[1]
 
     async def search_state(self, access: Access, scope: Scope) -> SearchState:
-        def read(connection: Connection) -> SearchState:
-            positions, generation = reads.stand(connection, access)
-            return SearchState(generation, ranking.speakers(connection, access, scope), positions)
-
-        return await self._engine.read(read)
+        return await self._states.get(access, scope)
 
     async def commit(self, access: Access, change: Change) -> Commit:
         return await self._engine.write(

@@ -7,7 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, bindparam, case, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    union_all,
+)
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
@@ -38,31 +51,45 @@ def _columns(source: FromClause, filter: Filter | None = None) -> list[ColumnEle
 
 # Built once: making the columns of an alias takes longer than running the statement.
 _CANDIDATE, _NEAR = t.revisions.alias("candidate"), t.revisions.alias("near")
-# How far a candidate's neighbours come along.
-_REACH = case((listed(_CANDIDATE.c.memory_id, "around"), bindparam("window")), else_=0)
-_AROUND = (
-    select(*_columns(_NEAR))
-    .select_from(
-        _CANDIDATE.join(
-            _NEAR,
-            and_(
-                _NEAR.c.project == _CANDIDATE.c.project,
-                _NEAR.c.conversation == _CANDIDATE.c.conversation,
-                _NEAR.c.position >= _CANDIDATE.c.position - _REACH,
-                _NEAR.c.position <= _CANDIDATE.c.position + _REACH,
-                _NEAR.c.seq_to.is_(None),
-            ),
+
+
+def _beside(candidates: str, place: ColumnElement[bool]) -> Select[Any]:
+    """What stands at a place that each of the candidates bound as `candidates` gives, itself among them."""
+    same = and_(
+        _NEAR.c.project == _CANDIDATE.c.project,
+        _NEAR.c.conversation == _CANDIDATE.c.conversation,
+        place,
+        _NEAR.c.seq_to.is_(None),
+    )
+    return (
+        select(*_columns(_NEAR))
+        .select_from(_CANDIDATE.join(_NEAR, same))
+        .where(
+            pinned(_CANDIDATE),
+            pinned(_NEAR),
+            listed(_CANDIDATE.c.memory_id, candidates),
+            _CANDIDATE.c.seq_to.is_(None),
+            or_(_CANDIDATE.c.expire_time.is_(None), _CANDIDATE.c.expire_time > bindparam("now")),
+            or_(_NEAR.c.expire_time.is_(None), _NEAR.c.expire_time > bindparam("now")),
         )
     )
-    .where(
-        pinned(_CANDIDATE),
-        pinned(_NEAR),
-        listed(_CANDIDATE.c.memory_id, "ids"),
-        _CANDIDATE.c.seq_to.is_(None),
-        or_(_CANDIDATE.c.expire_time.is_(None), _CANDIDATE.c.expire_time > bindparam("now")),
-        or_(_NEAR.c.expire_time.is_(None), _NEAR.c.expire_time > bindparam("now")),
-    )
+
+
+# Two halves: bounds that are another for each candidate take the engines half as long again.
+_SURROUNDED = _beside(
+    "around",
+    and_(
+        _NEAR.c.position >= _CANDIDATE.c.position - bindparam("window"),
+        _NEAR.c.position <= _CANDIDATE.c.position + bindparam("window"),
+    ),
 )
+_ALONE = _beside("alone", _NEAR.c.position == _CANDIDATE.c.position)
+_POOL = union_all(_SURROUNDED, _ALONE)
+
+
+def _filtered(filter: Filter) -> CompoundSelect[Any]:
+    columns = _columns(_NEAR, filter)
+    return union_all(_SURROUNDED.with_only_columns(*columns), _ALONE.with_only_columns(*columns))
 
 
 def pool(
@@ -80,10 +107,10 @@ def pool(
     named = set(ids)
     rows: Sequence[Row[Any]] = ()
     if narrowed is not None and ids:
-        statement = _AROUND if filter is None else _AROUND.with_only_columns(*_columns(_NEAR, filter))
+        statement = _POOL if filter is None else _filtered(filter)
         limits = {
-            "ids": list(ids),
             "around": list(ids[:SURROUNDED]),
+            "alone": list(ids[SURROUNDED:]),
             "now": now,
             "window": window,
             **who(replace(access, pin=narrowed)),
@@ -169,9 +196,10 @@ def _assembled(
     )
 
 
-_SPEAKERS = select(t.speakers.c.name, t.speakers.c.type).where(
+_SPEAKERS = select(t.speakers.c.name).where(
     t.speakers.c.project == bindparam("p"),
-    tuple_(t.speakers.c.type, t.speakers.c.id).in_(bindparam("ids", expanding=True)),
+    t.speakers.c.type == bindparam("type"),
+    t.speakers.c.id == bindparam("id"),
     t.speakers.c.live > 0,
 )
 
@@ -180,8 +208,8 @@ def speakers(connection: Connection, access: Access, scope: Scope) -> frozenset[
     narrowed = scope.narrowed(access.pin)
     if not narrowed:
         return frozenset()
-    ids = narrowed.items()
-    of: dict[str, set[str]] = {name: set() for name, _ in ids}
-    for name, type in connection.execute(_SPEAKERS, {"p": access.project, "ids": list(ids)}).all():
-        of[type].add(name)
-    return frozenset(set.intersection(*of.values()))
+    of = [  # of each id by itself: mostly there is one
+        set(connection.execute(_SPEAKERS, {"p": access.project, "type": type, "id": id}).scalars())
+        for type, id in narrowed.items()
+    ]
+    return frozenset(set.intersection(*of))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, and_, bindparam, literal_column, or_, select
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
@@ -137,13 +137,17 @@ def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisi
     return and_(*terms)
 
 
+EMPTY = literal_column("''")  # in the text, as a dozen parameters that are always empty take their time
+
+
 def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:
     """`inside` with the access as bound parameters, for statements that are built once and look rows up by id.
 
     A planner can't use an index on an id it does not know to be given; rows found by another index are only checked.
     """
     admitted = (
-        or_(bindparam(f"pin_{name}") == "", source.c[name] == bindparam(f"pin_{name}")) for name in SCOPE_FIELDS
+        or_(bindparam(f"pin_{name}", type_=Text) == EMPTY, source.c[name] == bindparam(f"pin_{name}", type_=Text))
+        for name in SCOPE_FIELDS
     )
     return and_(source.c.project == bindparam("p"), *admitted)
 

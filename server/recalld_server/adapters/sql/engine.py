@@ -56,6 +56,11 @@ class SqlEngine(Protocol):
         """Changes that wait for the writer."""
         ...
 
+    @property
+    def version(self) -> int | None:
+        """Another number after each write, before it is answered; None where other processes write as well."""
+        ...
+
     async def migrate(self, work: Work[None]) -> None:
         """As `write`, for work that may change the schema: no other process is at it, and it may take its time."""
         ...
@@ -84,10 +89,19 @@ class SqliteEngine:
         self._unavailable = unavailable
         synchronous = "FULL" if durable else "NORMAL"
         self.writer_engine = _sqlite(path, synchronous, "BEGIN IMMEDIATE", poolclass=StaticPool)
-        self.reader_engine = _sqlite(path, synchronous, "BEGIN", poolclass=QueuePool, pool_size=READERS, max_overflow=0)
+        self.reader_engine = _sqlite(
+            path,
+            synchronous,
+            "BEGIN",
+            poolclass=QueuePool,
+            pool_size=READERS,
+            max_overflow=0,
+            pool_use_lifo=True,  # the connection used last has the pages of late in its cache
+        )
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read-{path.stem}")
         self._closed = False
+        self._version = 0
         self._thread = threading.Thread(target=self._serve, name=f"write-{path.stem}", daemon=True)
         self._thread.start()
 
@@ -108,6 +122,10 @@ class SqliteEngine:
     @property
     def queued(self) -> int:
         return self._queue.qsize()
+
+    @property
+    def version(self) -> int | None:
+        return self._version
 
     async def migrate(self, work: Work[None]) -> None:
         await self.write(work)  # BEGIN IMMEDIATE keeps every other writer out
@@ -188,6 +206,7 @@ class SqliteEngine:
                             raise  # a full disk, for one, undoes the whole transaction and not just this change
         except Exception as error:  # noqa: BLE001 - nobody's change is stored
             failures = {place: failures.get(place, error) for place in range(len(group))}
+        self._version += 1  # whatever became of the group
         for place, (_, future) in enumerate(group):
             if failure := failures.get(place):
                 future.set_exception(self._translated(failure) if isinstance(failure, DBAPIError) else failure)
@@ -213,6 +232,7 @@ def _sqlite(path: Path, synchronous: str, begin: str, **pool: Any) -> Engine:
         module=sqlean.dbapi2,
         connect_args={"isolation_level": None, "check_same_thread": False, "timeout": 30.0},
         hide_parameters=True,
+        paramstyle="named",  # a parameter is bound once, however often a statement names it
         **pool,
     )
 

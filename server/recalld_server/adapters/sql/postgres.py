@@ -157,6 +157,10 @@ class PostgresEngine:
         return {**given, **_limits(self.engine.url)}
 
     @property
+    def version(self) -> int | None:
+        return None
+
+    @property
     def queued(self) -> int:
         return max(0, len(self._accepted) - WRITERS)
 

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import copy_context
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -35,13 +37,11 @@ class Log(Interceptor):
             quiet = details.method.startswith(QUIET)
             code = context.code()
             name = code.name if isinstance(code, grpc.StatusCode) else "OK"
-            log.log(
-                logging.DEBUG if quiet else logging.INFO,
-                "call",
-                extra={
-                    "rpc": details.method,
-                    "code": gone or name,
-                    "ms": round((perf_counter() - start) * 1000, 2),
-                    "correlation_id": correlation_id(),
-                },
-            )
+            extra = {
+                "rpc": details.method,
+                "code": gone or name,
+                "ms": round((perf_counter() - start) * 1000, 2),
+                "correlation_id": correlation_id(),
+            }
+            write = partial(copy_context().run, log.log, logging.DEBUG if quiet else logging.INFO, "call", extra=extra)
+            context.add_done_callback(lambda _: write())  # when the answer has left: it does not wait for a line

@@ -93,6 +93,9 @@ class EmbeddedIndex:
         found = await self._read(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar())
         return found or 0
 
+    def require(self) -> None:
+        """It is a file here: whatever is wrong with it shows when it is read."""
+
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Both legs in one pass over one snapshot. Cosines are of float16 vectors: right to 0.001."""
         scope = query.scope.narrowed(access.pin)

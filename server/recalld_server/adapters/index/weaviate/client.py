@@ -96,6 +96,11 @@ class Client:
         """How often the connection was lost so far."""
         return self._link.breaks
 
+    @property
+    def away(self) -> bool:
+        """Whether there is no connection, as far as is known."""
+        return self._link.away
+
     async def call(self, work: Callable[[WeaviateAsyncClient], Awaitable[T]], seconds: float) -> T:
         """Do `work` with the driver, within so many seconds. Raises IndexUnavailable and Absent, nothing else."""
         async with self._reaching(seconds):

@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 from weaviate.classes.query import Filter as Where
 from weaviate.collections.classes.filters import FilterReturn
+from weaviate.collections.filters import _FilterToGRPC
+from weaviate.proto.v1 import base_pb2
 
 from recalld_server.adapters.index.weaviate.objects import element, key, moment, orderly, wrapped
 from recalld_server.domain.filters import (
@@ -36,10 +38,16 @@ Condition: TypeAlias = FilterReturn | bool  # True admits every object, False no
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A condition that admits all that the filter does; `exact` if it admits nothing else."""
+    """A condition that admits all that the filter does; `exact` if it admits nothing else. `message` says it."""
 
     condition: Condition
     exact: bool
+    message: base_pb2.Filters | None = None
+
+    @classmethod
+    def of(cls, condition: Condition, *, exact: bool = True) -> Compiled:
+        """With the message that says it; one that admits every object, or none, is said by leaving it out."""
+        return cls(condition, exact, None if isinstance(condition, bool) else _FilterToGRPC.convert(condition))
 
 
 _EXPIRES = Where.by_property("tags").contains_any([digest("expire_time")])
@@ -53,7 +61,7 @@ def compiled(condition: Filter | None, scope: Scope, now: int) -> Compiled:
         inside.append(_any([_not(_EXPIRES), Where.by_property("expire_time").greater_than(moment(now))]))
     compiler = _Compiler()
     wanted = True if condition is None else compiler.bound(condition, above=True)
-    return Compiled(_all([*inside, wanted]), compiler.exact and orderly(now))
+    return Compiled.of(_all([*inside, wanted]), exact=compiler.exact and orderly(now))
 
 
 class _Compiler:

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from weaviate.classes.query import Filter as Where
-from weaviate.collections.filters import _FilterToGRPC
 from weaviate.proto.v1 import base_pb2, base_search_pb2, search_get_pb2
 
 from recalld_server.adapters.index.weaviate.filters import Compiled
@@ -28,6 +27,7 @@ DEEPER = 8  # times as many are asked for, while too few of those found fit the 
 
 Request: TypeAlias = search_get_pb2.SearchRequest
 Result: TypeAlias = search_get_pb2.SearchResult
+About: TypeAlias = search_get_pb2.MetadataResult
 Ask: TypeAlias = Callable[[Request], Awaitable[Sequence[Result]]]  # sends it to a tenant, with a deadline
 
 
@@ -48,8 +48,8 @@ async def keyword(ask: Ask, compiled: Compiled, query: IndexQuery, scope: Scope,
     if not len(query.terms):
         return Leg((), more=False)
     words = base_search_pb2.BM25(query=" ".join(question(scope, query.terms)), properties=["terms"])
-    request = _request(compiled.condition, bm25_search=words, score=True)
-    return await _leg(ask, request, lambda found: found.metadata.score, compiled, query, depth)
+    request = _request(compiled, bm25_search=words, score=True)
+    return await _leg(ask, request, lambda about: about.score, compiled, query, depth)
 
 
 async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) -> Leg:
@@ -59,15 +59,15 @@ async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) ->
     packed = base_pb2.Vectors(
         vector_bytes=query.vector.astype("<f4").tobytes(), type=base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32
     )
-    request = _request(compiled.condition, near_vector=base_search_pb2.NearVector(vectors=[packed]), distance=True)
-    return await _leg(ask, request, lambda found: 1.0 - found.metadata.distance, compiled, query, depth)
+    request = _request(compiled, near_vector=base_search_pb2.NearVector(vectors=[packed]), distance=True)
+    return await _leg(ask, request, lambda about: 1.0 - about.distance, compiled, query, depth)
 
 
-def _request(condition: Any, *, score: bool = False, distance: bool = False, **leg: Any) -> Request:
-    """What is asked of the objects that a condition admits; the tenant and the number are still to come."""
+def _request(inside: Compiled, *, score: bool = False, distance: bool = False, **leg: Any) -> Request:
+    """What is asked of the objects inside; the tenant and the number are still to come."""
     return Request(
         **leg,
-        filters=None if isinstance(condition, bool) else _FilterToGRPC.convert(condition),
+        filters=inside.message,
         metadata=search_get_pb2.MetadataRequest(uuid=True, score=score, distance=distance),
         properties=search_get_pb2.PropertiesRequest(),
         uses_123_api=True,  # how properties, metadata and filters are written; the engine keeps older ways for others
@@ -79,7 +79,7 @@ def _request(condition: Any, *, score: bool = False, distance: bool = False, **l
 async def _leg(
     ask: Ask,
     request: Request,
-    score: Callable[[Result], float],
+    score: Callable[[About], float],
     compiled: Compiled,
     query: IndexQuery,
     depth: int,
@@ -94,24 +94,29 @@ async def _leg(
     request.limit = min(depth, MOST)
     while True:
         results = await ask(request)
-        names = await _names(ask, results) if bare else {}
+        scored = [(about.id, score(about)) for about in (one.metadata for one in results)]
         found: dict[str, float] = {}
-        for one in results:
-            memory_id = names.get(one.metadata.id, one.metadata.id) if bare else _name(one)
-            if compiled.exact or _fits(query, memory_id, one):
-                found.setdefault(memory_id, score(one))
+        if bare:
+            names = await _names(ask, [id for id, _ in scored])
+            for id, value in scored:
+                found.setdefault(names.get(id, id), value)
+        else:
+            for one, (_, value) in zip(results, scored, strict=True):
+                memory_id = _name(one)
+                if compiled.exact or _fits(query, memory_id, one):
+                    found.setdefault(memory_id, value)
         more = len(results) >= request.limit
         if compiled.exact or len(found) >= depth or not more or request.limit == MOST:
             return Leg(list(found.items())[:depth], more or len(found) > depth)
         request.limit = min(request.limit * DEEPER, MOST)
 
 
-async def _names(ask: Ask, results: Sequence[Result]) -> dict[str, str]:
+async def _names(ask: Ask, ids: Sequence[str]) -> dict[str, str]:
     """The ids of those among the memories whose object is not called as they are: few, and mostly none."""
-    derived = [UUID(id) for one in results if (id := one.metadata.id)[VERSION] == "5"]
+    derived = [UUID(id) for id in ids if id[VERSION] == "5"]
     if not derived:
         return {}
-    request = _request(Where.by_id().contains_any(derived))
+    request = _request(Compiled.of(Where.by_id().contains_any(derived)))
     request.properties.non_ref_properties.append("name")
     request.limit = len(derived)
     return {one.metadata.id: _name(one) for one in await ask(request)}

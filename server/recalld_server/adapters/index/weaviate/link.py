@@ -33,6 +33,11 @@ class Link:
         self._watching: asyncio.Task[None] | None = None
         self.breaks = 0
 
+    @property
+    def away(self) -> bool:
+        """Whether the last attempt failed, or the connection broke since."""
+        return self._known.is_set() and not self._up
+
     async def up(self) -> grpc.aio.Channel | None:
         """The channel, if there is a connection. Waits only for the outcome of the very first attempt."""
         if self._channel is None:

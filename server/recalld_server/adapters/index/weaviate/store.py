@@ -13,13 +13,13 @@ from weaviate.classes.config import ConsistencyLevel
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Absent, Address, Client
-from recalld_server.adapters.index.weaviate.filters import compiled
+from recalld_server.adapters.index.weaviate.filters import Compiled, compiled
 from recalld_server.adapters.index.weaviate.idle import Idle
 from recalld_server.adapters.index.weaviate.legs import Request, Result, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
 from recalld_server.adapters.index.weaviate.writes import DELETES, PAGE, Tenant, batches, check, delete, put, remaining
 from recalld_server.domain.errors import IndexUnavailable
-from recalld_server.domain.memory import Access
+from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
 
@@ -53,6 +53,7 @@ class WeaviateIndex:
         self._putting: dict[asyncio.Task[None], tuple[str, str]] = {}
         self._seen = 0
         self._healthy: set[str] | None = None
+        self._compiled: tuple[IndexQuery, Scope, Compiled] | None = None
 
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
@@ -93,12 +94,16 @@ class WeaviateIndex:
         self._marks[project, generation.name] = kept
         return kept
 
+    def require(self) -> None:
+        if self._client.away:
+            raise IndexUnavailable
+
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Both legs at once, each with the whole filter; what the engine can't decide is decided on what it found."""
         scope = query.scope.narrowed(access.pin)
         if scope is None or depth < 1:
             return Nominations((), (), exhausted=scope is None)
-        asked = compiled(query.filter, scope, query.now)
+        asked = self._inside(query, scope)
         if asked.condition is False:
             return NOTHING
 
@@ -111,13 +116,26 @@ class WeaviateIndex:
 
         try:
             async with asyncio.timeout(WHOLE):
-                words, meaning = await asyncio.gather(
-                    keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
-                )
+                legs = keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
+                if len(query.terms) and query.vector is not None:
+                    words, meaning = await asyncio.gather(*legs)
+                else:  # one of them asks nothing
+                    words, meaning = await legs[0], await legs[1]
         except TimeoutError:
             log.warning("weaviate answered too late", extra={"project": access.project})
             raise IndexUnavailable from None
         return Nominations(words.found, meaning.found, not words.more and not meaning.more)
+
+    def _inside(self, query: IndexQuery, scope: Scope) -> Compiled:
+        """The filter of a query. The legs of a search, asked for one after the other, share it."""
+        if self._compiled is not None:
+            before, within, made = self._compiled
+            # Not whether the filters are equal: one that asks for 1 equals one that asks for true.
+            if before.filter is query.filter and before.now == query.now and within == scope:
+                return made
+        made = compiled(query.filter, scope, query.now)
+        self._compiled = (query, scope, made)
+        return made
 
     async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
         after = START

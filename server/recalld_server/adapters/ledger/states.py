@@ -1,0 +1,43 @@
+"""What searches begin from, kept for as long as nothing is written to a ledger that one process writes to."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from recalld_server.adapters.ledger import pool, reads
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.revision import SearchState
+
+KEPT = 4096  # states; each is some hundred bytes, and more for every speaker of its scope
+Key = tuple[str, Scope, Scope]  # project, pin, scope
+
+
+class States:
+    """The state of any scope. It is read anew after every write, whatever was written: so it never lags behind.
+
+    Reading one takes a twentieth of a search, nearly all of it for the way to a reader and back.
+    """
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+        self._version: int | None = None
+        self._kept: dict[Key, SearchState] = {}
+
+    async def get(self, access: Access, scope: Scope) -> SearchState:
+        """The state as of this call or later. Raises ProjectNotFound, LedgerUnavailable."""
+        key = (access.project, access.pin, scope)
+        version = self._engine.version
+        if version != self._version or len(self._kept) >= KEPT:
+            self._version, self._kept = version, {}
+        if found := self._kept.get(key):
+            return found
+
+        def read(connection: Connection) -> SearchState:
+            positions, generation = reads.stand(connection, access)
+            return SearchState(generation, pool.speakers(connection, access, scope), positions)
+
+        found = await self._engine.read(read)
+        if version is not None and version == self._version:  # else somebody has seen a write since
+            self._kept[key] = found
+        return found
