@@ -14,7 +14,7 @@ from recalld_server.adapters.ledger import states
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.states import States
 from recalld_server.adapters.ledger.store import open_sqlite
-from recalld_server.domain.errors import ProjectNotFound
+from recalld_server.domain.errors import LedgerUnavailable, ProjectNotFound
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Generation
 
@@ -68,6 +68,25 @@ async def test_a_state_is_read_once_until_something_is_written(engine: Engine) -
         await rise(engine, head)
         assert {(await kept.get(P, Scope())).positions.head for _ in range(3)} == {head}
         assert engine.reads == head + 1
+
+
+async def test_what_another_process_writes_is_seen(engine: Engine, tmp_path: Path) -> None:
+    """As `recalld projects reembed` does beside a server."""
+    kept, beside = States(engine), await open_sqlite(tmp_path / "ledger.db")
+    assert (await kept.get(P, Scope())).positions.head == 0
+    await beside.write(lambda c: c.execute(update(t.projects).values(head=7)))
+    assert (await kept.get(P, Scope())).positions.head == 7
+    await beside.close()
+    assert (await kept.get(P, Scope())).positions.head == 7
+
+
+async def test_without_a_file_to_look_at_nothing_is_kept(engine: Engine, tmp_path: Path) -> None:
+    kept = States(engine)
+    await kept.get(P, Scope())
+    await engine.real.close()
+    assert engine.version is None
+    with pytest.raises(LedgerUnavailable):
+        await kept.get(P, Scope())
 
 
 async def test_scopes_and_pins_are_kept_apart(engine: Engine) -> None:

@@ -137,7 +137,9 @@ def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisi
     return and_(*terms)
 
 
-EMPTY = literal_column("''")  # in the text, as a dozen parameters that are always empty take their time
+EMPTY: ColumnElement[str] = literal_column(
+    "''", Text
+)  # in the text, as a dozen parameters that are always empty take their time
 
 
 def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:

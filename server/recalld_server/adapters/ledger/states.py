@@ -1,4 +1,4 @@
-"""What searches begin from, kept for as long as nothing is written to a ledger that one process writes to."""
+"""What searches begin from, kept for as long as nobody writes to the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Key = tuple[str, Scope, Scope]  # project, pin, scope
 
 
 class States:
-    """The state of any scope. It is read anew after every write, whatever was written: so it never lags behind.
+    """The state of any scope, read anew after every commit, whatever was written and by whom: it never lags behind.
 
     Reading one takes a twentieth of a search, nearly all of it for the way to a reader and back.
     """

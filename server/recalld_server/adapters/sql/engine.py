@@ -58,7 +58,7 @@ class SqlEngine(Protocol):
 
     @property
     def version(self) -> int | None:
-        """Another number after each write, before it is answered; None where other processes write as well."""
+        """Equal numbers: nobody has committed anything in between. None: who knows. Asked in place, without waiting."""
         ...
 
     async def migrate(self, work: Work[None]) -> None:
@@ -101,7 +101,7 @@ class SqliteEngine:
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read-{path.stem}")
         self._closed = False
-        self._version = 0
+        self._onlooker: sqlean.Connection | None = None  # it never writes, so it sees every commit as another's
         self._thread = threading.Thread(target=self._serve, name=f"write-{path.stem}", daemon=True)
         self._thread.start()
 
@@ -125,7 +125,12 @@ class SqliteEngine:
 
     @property
     def version(self) -> int | None:
-        return self._version
+        try:
+            if self._onlooker is None:
+                self._onlooker = sqlean.connect(self.path, timeout=0, isolation_level=None)
+            return int(self._onlooker.execute("PRAGMA data_version").fetchone()[0])
+        except sqlean.Error:
+            return None  # whoever reads next is told what is wrong
 
     async def migrate(self, work: Work[None]) -> None:
         await self.write(work)  # BEGIN IMMEDIATE keeps every other writer out
@@ -167,6 +172,8 @@ class SqliteEngine:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown()
+        if self._onlooker is not None:
+            self._onlooker.close()
         self.reader_engine.dispose()
         self.writer_engine.dispose()
 
@@ -206,7 +213,6 @@ class SqliteEngine:
                             raise  # a full disk, for one, undoes the whole transaction and not just this change
         except Exception as error:  # noqa: BLE001 - nobody's change is stored
             failures = {place: failures.get(place, error) for place in range(len(group))}
-        self._version += 1  # whatever became of the group
         for place, (_, future) in enumerate(group):
             if failure := failures.get(place):
                 future.set_exception(self._translated(failure) if isinstance(failure, DBAPIError) else failure)

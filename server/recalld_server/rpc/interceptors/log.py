@@ -43,5 +43,6 @@ class Log(Interceptor):
                 "ms": round((perf_counter() - start) * 1000, 2),
                 "correlation_id": correlation_id(),
             }
-            write = partial(copy_context().run, log.log, logging.DEBUG if quiet else logging.INFO, "call", extra=extra)
-            context.add_done_callback(lambda _: write())  # when the answer has left: it does not wait for a line
+            write = partial(log.log, logging.DEBUG if quiet else logging.INFO, "call", extra=extra)
+            ids = copy_context()  # of the correlation and the trace, which the formatter adds
+            context.add_done_callback(lambda _: ids.run(write))  # when the answer has left: it does not wait for a line
