@@ -96,7 +96,6 @@ class SqliteEngine:
             poolclass=QueuePool,
             pool_size=READERS,
             max_overflow=0,
-            pool_use_lifo=True,  # the connection used last has the pages of late in its cache
             paramstyle="named",  # one that is named a dozen times is bound once; rows to write bind faster by place
         )
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
