@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from tests.contract.index_suite import FIRST, HERE, IndexSuite, both, entry, found, ids, kept, unit
+from tests.contract.index_suite import FIRST, HERE, IndexSuite, both, entry, found, ids, kept, query, unit
 from tests.weaviate_node import Node, free_ports
 from weaviate import WeaviateAsyncClient
 from weaviate.collections.query import _FetchObjectByIDQueryAsync
@@ -272,8 +272,11 @@ async def test_an_engine_that_is_not_there_is_said_at_once() -> None:
     index = WeaviateIndex(Address("127.0.0.1", ports.http, ports.grpc))
     try:
         started = time.monotonic()
+        index.require()  # nobody knows yet
         for call in (
             index.nominate(HERE, FIRST, both(), 10),
+            index.nominate(HERE, FIRST, query(1), 10),
+            index.nominate(HERE, FIRST, query(vector=unit(1)), 10),
             index.mark("project", FIRST),
             index.apply("project", FIRST, [entry("m", 1)], [], 1),
             index.breaks(),
@@ -284,6 +287,8 @@ async def test_an_engine_that_is_not_there_is_said_at_once() -> None:
             with pytest.raises(IndexUnavailable):
                 await call
         assert time.monotonic() - started < 1.5
+        with pytest.raises(IndexUnavailable):
+            index.require()
     finally:
         await index.close()
 

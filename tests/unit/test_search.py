@@ -52,7 +52,7 @@ class Watched:
     def __init__(self, index: Any) -> None:
         self._index = index
         self.legs: list[str] = []
-        self.away = False
+        self.away = self.breaks_off = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
@@ -63,6 +63,8 @@ class Watched:
 
     async def nominate(self, access: Any, generation: Any, query: Any, depth: int) -> Any:
         self.legs.append("words" * bool(len(query.terms)) + "meaning" * (query.vector is not None))
+        if self.breaks_off:
+            raise IndexUnavailable
         return await self._index.nominate(access, generation, query, depth)
 
 
@@ -129,6 +131,31 @@ async def test_when_the_model_fails_nothing_is_left_running(recalld: Recalld, mo
         await found(recalld)
     assert asyncio.all_tasks() == before
     assert index.legs == ["words"]
+
+
+async def test_a_leg_that_fails_while_the_model_works_fails_the_search(
+    recalld: Recalld, model: Model, index: Watched
+) -> None:
+    index.breaks_off = True
+    before = asyncio.all_tasks()
+    with pytest.raises(IndexUnavailable):
+        await found(recalld)
+    assert asyncio.all_tasks() == before
+    assert "words" in index.legs
+
+
+async def test_a_model_that_fails_at_once_leaves_no_leg_behind(
+    recalld: Recalld, model: Model, index: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def embed(*_: object, **__: object) -> FloatMatrix:
+        raise EmbedderUnavailable
+
+    monkeypatch.setattr(model, "embed", embed)
+    before = asyncio.all_tasks()
+    with pytest.raises(EmbedderUnavailable):
+        await found(recalld)
+    assert asyncio.all_tasks() == before
+    assert index.legs == []
 
 
 async def test_a_cancelled_search_takes_its_leg_along(recalld: Recalld, model: Model, index: Watched) -> None:

@@ -1,4 +1,4 @@
-"""The states of scopes that a ledger keeps: never older than the last write, and never kept where others write."""
+"""The states of scopes that a ledger keeps: never older than the last commit, and not kept where nobody can tell."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ FIRST = Generation(1, "m", 8, 1)
 
 
 class Engine:
-    """An engine in front of a real one: counts reads, holds them up when told, and may have others write as well."""
+    """An engine in front of a real one: counts reads, holds them up when told, and may not tell of commits."""
 
     def __init__(self, engine: Any) -> None:
         self.real = engine
         self.reads = 0
-        self.shared = False
+        self.blind = False
         self.begun, self.go = asyncio.Event(), asyncio.Event()
         self.go.set()
 
     @property
     def version(self) -> int | None:
-        return None if self.shared else self.real.version
+        return None if self.blind else self.real.version
 
     async def read(self, work: Callable[..., Any]) -> Any:
         self.reads += 1
@@ -125,8 +125,8 @@ async def test_a_write_that_nobody_saw_yet_keeps_a_state_from_later_calls(engine
     assert (await kept.get(P, Scope())).positions.head == 1
 
 
-async def test_nothing_is_kept_where_others_write(engine: Engine) -> None:
-    kept, engine.shared = States(engine), True
+async def test_nothing_is_kept_where_nobody_can_tell(engine: Engine) -> None:
+    kept, engine.blind = States(engine), True
     for _ in range(3):
         await kept.get(P, Scope())
     assert engine.reads == 3

@@ -73,7 +73,10 @@ class Index(Protocol):
         ...
 
     def require(self) -> None:
-        """Raise IndexUnavailable if the engine is known to be away. Asks nobody: it may be away all the same."""
+        """Raise IndexUnavailable if the engine is known to be away. Asks nobody: it may be away all the same.
+
+        Searches are then refused whatever they would have asked it, be it nothing.
+        """
         ...
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:

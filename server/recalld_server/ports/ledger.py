@@ -153,7 +153,10 @@ class Ledger(Protocol):
         ...
 
     async def search_state(self, access: Access, scope: Scope) -> SearchState:
-        """What a search of the scope starts from. Speakers are empty without a scope id. Raises ProjectNotFound."""
+        """What a search of the scope starts from: all that was answered before the call is in it.
+
+        Speakers are empty without a scope id. Raises ProjectNotFound.
+        """
         ...
 
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:

@@ -137,9 +137,8 @@ def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisi
     return and_(*terms)
 
 
-EMPTY: ColumnElement[str] = literal_column(
-    "''", Text
-)  # in the text, as a dozen parameters that are always empty take their time
+# In the statement's text: a dozen parameters that are always empty take their time.
+EMPTY_TEXT: ColumnElement[str] = literal_column("''", Text)
 
 
 def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:
@@ -148,7 +147,7 @@ def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:
     A planner can't use an index on an id it does not know to be given; rows found by another index are only checked.
     """
     admitted = (
-        or_(bindparam(f"pin_{name}", type_=Text) == EMPTY, source.c[name] == bindparam(f"pin_{name}", type_=Text))
+        or_(bindparam(f"pin_{name}", type_=Text) == EMPTY_TEXT, source.c[name] == bindparam(f"pin_{name}", type_=Text))
         for name in SCOPE_FIELDS
     )
     return and_(source.c.project == bindparam("p"), *admitted)

@@ -16,6 +16,7 @@ Key = tuple[str, Scope, Scope]  # project, pin, scope
 class States:
     """The state of any scope, read anew after every commit, whatever was written and by whom: it never lags behind.
 
+    Where the engine can't tell of commits, as PostgreSQL, it is read each time.
     Reading one takes a twentieth of a search, nearly all of it for the way to a reader and back.
     """
 

@@ -125,9 +125,11 @@ class SqliteEngine:
 
     @property
     def version(self) -> int | None:
+        if self._closed:
+            return None
         try:
             if self._onlooker is None:
-                self._onlooker = sqlean.connect(self.path, timeout=0, isolation_level=None)
+                self._onlooker = sqlean.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
             return int(self._onlooker.execute("PRAGMA data_version").fetchone()[0])
         except sqlean.Error:
             return None  # whoever reads next is told what is wrong

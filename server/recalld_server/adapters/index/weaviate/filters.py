@@ -42,7 +42,7 @@ class Compiled:
 
     condition: Condition
     exact: bool
-    message: base_pb2.Filters | None = None
+    message: base_pb2.Filters | None
 
     @classmethod
     def of(cls, condition: Condition, *, exact: bool = True) -> Compiled:

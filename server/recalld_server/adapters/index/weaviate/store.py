@@ -19,6 +19,7 @@ from recalld_server.adapters.index.weaviate.legs import Request, Result, keyword
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
 from recalld_server.adapters.index.weaviate.writes import DELETES, PAGE, Tenant, batches, check, delete, put, remaining
 from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
@@ -53,7 +54,7 @@ class WeaviateIndex:
         self._putting: dict[asyncio.Task[None], tuple[str, str]] = {}
         self._seen = 0
         self._healthy: set[str] | None = None
-        self._compiled: tuple[IndexQuery, Scope, Compiled] | None = None
+        self._compiled: tuple[Filter | None, Scope, int, Compiled] | None = None
 
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
@@ -116,25 +117,27 @@ class WeaviateIndex:
 
         try:
             async with asyncio.timeout(WHOLE):
-                legs = keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
                 if len(query.terms) and query.vector is not None:
-                    words, meaning = await asyncio.gather(*legs)
+                    words, meaning = await asyncio.gather(
+                        keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
+                    )
                 else:  # one of them asks nothing
-                    words, meaning = await legs[0], await legs[1]
+                    words = await keyword(ask, asked, query, scope, depth)
+                    meaning = await vector(ask, asked, query, depth)
         except TimeoutError:
             log.warning("weaviate answered too late", extra={"project": access.project})
             raise IndexUnavailable from None
         return Nominations(words.found, meaning.found, not words.more and not meaning.more)
 
     def _inside(self, query: IndexQuery, scope: Scope) -> Compiled:
-        """The filter of a query. The legs of a search, asked for one after the other, share it."""
+        """The filter of a query. The legs of a search share it, unless another search came in between."""
         if self._compiled is not None:
-            before, within, made = self._compiled
+            filter, within, now, made = self._compiled
             # Not whether the filters are equal: one that asks for 1 equals one that asks for true.
-            if before.filter is query.filter and before.now == query.now and within == scope:
+            if filter is query.filter and within == scope and now == query.now:
                 return made
         made = compiled(query.filter, scope, query.now)
-        self._compiled = (query, scope, made)
+        self._compiled = (query.filter, scope, query.now, made)
         return made
 
     async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
