@@ -125,6 +125,21 @@ async def test_a_write_that_nobody_saw_yet_keeps_a_state_from_later_calls(engine
     assert (await kept.get(P, Scope())).positions.head == 1
 
 
+async def test_what_was_read_before_it_was_cleared_is_gone(engine: Engine) -> None:
+    kept = States(engine)
+    await kept.get(P, Scope())
+    kept.clear()
+    engine.begun.clear()
+    engine.go.clear()
+    slow = asyncio.create_task(kept.get(P, Scope()))
+    await engine.begun.wait()
+    kept.clear()
+    engine.go.set()
+    await slow
+    await kept.get(P, Scope())
+    assert engine.reads == 3
+
+
 async def test_nothing_is_kept_where_nobody_can_tell(engine: Engine) -> None:
     kept, engine.blind = States(engine), True
     for _ in range(3):

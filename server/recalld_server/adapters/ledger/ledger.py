@@ -292,6 +292,7 @@ class SqlLedger:
 
     async def scrub(self) -> Sequence[Leg]:
         self._cache.clear()
+        self._states.clear()
         return await self._engine.scrub()
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:

@@ -25,6 +25,10 @@ class States:
         self._version: int | None = None
         self._kept: dict[Key, SearchState] = {}
 
+    def clear(self) -> None:
+        """Keep nothing of what was read so far: the names of speakers may have been forgotten."""
+        self._version, self._kept = None, {}
+
     async def get(self, access: Access, scope: Scope) -> SearchState:
         """The state as of this call or later. Raises ProjectNotFound, LedgerUnavailable."""
         key = (access.project, access.pin, scope)
