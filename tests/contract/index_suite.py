@@ -24,7 +24,6 @@ SECOND = replace(FIRST, number=2)
 HERE = Access("project")
 USER = Scope(user_id="alice")
 NOW = 1_000_000
-ONES: dict[str, Any] = {"number": 1, "truth": True, "text": "1"}
 
 
 def unit(*values: float) -> FloatVector:
@@ -313,14 +312,6 @@ class IndexSuite:
             assert await found(index, both(scope, condition), depth=200) == expected, condition
             outcomes.add((bool(expected), expected == inside))
         assert {(False, False), (True, False), (True, True)} <= outcomes
-
-    async def test_filters_that_python_takes_for_equal_are_not(self, index: Index) -> None:
-        """1 == True; the second question must not be answered with what was made of the first."""
-        await index.apply(
-            "project", FIRST, [entry(name, 1, metadata={"n": value}) for name, value in ONES.items()], [], 1
-        )
-        for name, value in [*ONES.items(), *ONES.items()]:
-            assert await found(index, both(condition=Comparison("metadata.n", Operator.EQ, value))) == {name}
 
     async def test_changes_and_searches_at_once(self, index: Index) -> None:
         """No search is torn: what stays is found by each of them, what is gone before it began by none."""

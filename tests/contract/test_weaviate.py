@@ -267,6 +267,14 @@ async def test_texts_and_ids_are_nowhere_to_search(index: Index, client: Client)
     assert await client.call(asked, 5) == 0
 
 
+async def test_filters_that_python_takes_for_equal_are_not(index: Index) -> None:
+    """1 == True; the second question must not be answered with what was made of the first."""
+    ones = {"number": 1, "truth": True, "text": "1"}
+    await index.apply("project", FIRST, [entry(name, 1, metadata={"n": one}) for name, one in ones.items()], [], 1)
+    for name, one in 2 * list(ones.items()):
+        assert await found(index, both(condition=Comparison("metadata.n", Operator.EQ, one))) == {name}
+
+
 async def test_an_engine_that_is_not_there_is_said_at_once() -> None:
     ports = free_ports()
     index = WeaviateIndex(Address("127.0.0.1", ports.http, ports.grpc))
