@@ -26,7 +26,7 @@ from recalld_server.rpc.interceptors.gate import Gate
 from recalld_server.rpc.server import start
 from recalld_server.settings import Settings
 from recalld_server.telemetry.setup import Telemetry
-from recalld_server.usecases.readiness import Readiness
+from recalld_server.usecases.readiness import Readiness, Ready
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -95,6 +95,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     telemetry = Telemetry({})
     server = await start(app._services(recalld), "127.0.0.1", 0, authenticator=Gate(recalld.keys))
     http = await app._http(settings, recalld, server, Gauges(recalld, server, telemetry.instruments), telemetry)
+    await app._tell(server, Ready(ledger=True))  # as a server begins: searches wait for the first look
     background = [
         asyncio.create_task(recalld.projector.run()),
         asyncio.create_task(recalld.readiness.run(lambda found: app._tell(server, found))),
@@ -138,6 +139,18 @@ async def test_each_service_follows_the_stores_it_needs(world: World) -> None:
 
 
 PARTS = ("ledger", "index", "model", "caught_up")
+
+
+async def test_searches_are_not_said_to_be_served_before_the_first_look(tmp_path: Path) -> None:
+    own = await app.App.start(Settings(data_dir=tmp_path, grpc_port=0, http_port=0))
+    try:
+        found = [
+            (await own.server.health.Check(health_pb2.HealthCheckRequest(service=name), None)).status
+            for name in (SEARCH, MEMORY)
+        ]
+        assert found == [NOT_SERVING, SERVING]
+    finally:
+        await own.stop()
 
 
 async def test_a_server_that_stops_says_so_while_its_calls_end() -> None:
