@@ -88,6 +88,7 @@ class App:
         except BaseException:
             await recalld.close()
             raise
+        await _tell(server, Ready(ledger=True))  # it was opened; whether searches can be answered the first look tells
         gauges = Gauges(recalld, server, telemetry.instruments)
         try:
             http = await _http(settings, recalld, server, gauges, telemetry)
@@ -95,7 +96,6 @@ class App:
             await server.stop(0)
             await recalld.close()
             raise
-        await _tell(server, Ready(ledger=True))  # it was opened; whether searches can be answered the first look tells
         telemetry.start(gauges.sample)
         observe(telemetry.instruments)  # the background's work counts as well
         projecting = asyncio.create_task(recalld.projector.run())

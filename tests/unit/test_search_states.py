@@ -16,7 +16,7 @@ from recalld_server.adapters.ledger.states import States
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.domain.errors import LedgerUnavailable, ProjectNotFound
 from recalld_server.domain.memory import Access, Scope
-from recalld_server.domain.revision import Generation
+from recalld_server.domain.revision import Generation, SearchState
 
 P = Access("p")
 FIRST = Generation(1, "m", 8, 1)
@@ -62,6 +62,15 @@ async def speak(engine: Engine, user: str, name: str) -> None:
     await engine.real.write(lambda c: c.execute(insert(t.speakers).values(row)))
 
 
+async def held_up(engine: Engine, kept: States) -> asyncio.Task[SearchState]:
+    """A call that has read its state and does not have it yet, until the engine may go on."""
+    engine.begun.clear()
+    engine.go.clear()
+    slow = asyncio.create_task(kept.get(P, Scope()))
+    await engine.begun.wait()
+    return slow
+
+
 async def test_a_state_is_read_once_until_something_is_written(engine: Engine) -> None:
     kept = States(engine)
     for head in (0, 1, 2):
@@ -103,9 +112,7 @@ async def test_scopes_and_pins_are_kept_apart(engine: Engine) -> None:
 
 async def test_a_write_during_a_read_keeps_its_state_from_others(engine: Engine) -> None:
     kept = States(engine)
-    engine.go.clear()
-    slow = asyncio.create_task(kept.get(P, Scope()))
-    await engine.begun.wait()
+    slow = await held_up(engine, kept)
     await rise(engine, 1)
     after = asyncio.create_task(kept.get(P, Scope()))
     await asyncio.sleep(0)
@@ -116,9 +123,7 @@ async def test_a_write_during_a_read_keeps_its_state_from_others(engine: Engine)
 
 async def test_a_write_that_nobody_saw_yet_keeps_a_state_from_later_calls(engine: Engine) -> None:
     kept = States(engine)
-    engine.go.clear()
-    slow = asyncio.create_task(kept.get(P, Scope()))
-    await engine.begun.wait()
+    slow = await held_up(engine, kept)
     await rise(engine, 1)
     engine.go.set()
     assert (await slow).positions.head == 0
@@ -129,10 +134,7 @@ async def test_what_was_read_before_it_was_cleared_is_gone(engine: Engine) -> No
     kept = States(engine)
     await kept.get(P, Scope())
     kept.clear()
-    engine.begun.clear()
-    engine.go.clear()
-    slow = asyncio.create_task(kept.get(P, Scope()))
-    await engine.begun.wait()
+    slow = await held_up(engine, kept)
     kept.clear()
     engine.go.set()
     await slow

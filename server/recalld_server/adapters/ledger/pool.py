@@ -75,7 +75,7 @@ def _beside(candidates: str, place: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-# Two halves: bounds that are another for each candidate take the engines half as long again.
+# Two halves: bounds that are another for each candidate take SQLite half as long again.
 _SURROUNDED = _beside(
     "around",
     and_(

@@ -33,7 +33,7 @@ class States:
         """The state as of this call or later. Raises ProjectNotFound, LedgerUnavailable."""
         key = (access.project, access.pin, scope)
         version = self._engine.version
-        if version != self._version or len(self._kept) >= KEPT:
+        if version != self._version:
             self._version, self._kept = version, {}
         if found := self._kept.get(key):
             return found
@@ -44,5 +44,7 @@ class States:
 
         found = await self._engine.read(read)
         if version is not None and version == self._version:  # else somebody has seen a write since
+            if len(self._kept) >= KEPT:
+                self._kept = {}
             self._kept[key] = found
         return found

@@ -24,7 +24,7 @@ class Correlation(Interceptor):
 
     A stream echoes it in its initial metadata, a unary call in the trailing, as a failed one of either does (see
     Errors): once a caller has initial metadata its library does not retry the call any more (gRFC A6), and it would be
-    a message of its own, which a get would take a sixth longer for.
+    a message of its own, which took .16 ms of each call.
     """
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
