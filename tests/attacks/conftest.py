@@ -1,0 +1,103 @@
+"""Attacks on a server: what is refused, how long others wait, what memory is held, and what is there afterwards.
+
+Every attack is bounded in count and time, and goes to loopback only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+from recalld import testing
+from recalld.v1 import memory_service_pb2 as pb
+from recalld.v1 import memory_service_pb2_grpc
+
+EVERY = 0.02  # seconds between two calls of a bystander
+MIB = 1024 * 1024
+OPTIONS = [("grpc.max_receive_message_length", 64 * MIB), ("grpc.max_send_message_length", 64 * MIB)]
+
+
+@dataclass
+class Bystander:
+    """Somebody else's GetMemory, again and again while an attack runs, and the memory that the server holds.
+
+    `waits` are seconds of each call that was answered, `failures` the codes of those that were not; `resident` is the
+    highest resident size in bytes.
+    """
+
+    target: str
+    pid: int
+    metadata: Sequence[tuple[str, str]] = ()
+    patience: float = 30.0  # seconds for one call
+    waits: list[float] = field(default_factory=list)
+    failures: list[grpc.StatusCode] = field(default_factory=list)
+    resident: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest wait."""
+        assert self.waits, "the bystander was never answered"
+        return max(self.waits)
+
+    @property
+    def megabytes(self) -> float:
+        """The highest resident size in MiB."""
+        return self.resident / MIB
+
+    def run(self) -> None:
+        process = psutil.Process(self.pid)
+        with grpc.insecure_channel(self.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            memory = memory_service_pb2_grpc.MemoryServiceStub(channel)
+            request = pb.GetMemoryRequest(memory_id="nobody-has-this")
+            while not self._ended.is_set():
+                begun = time.monotonic()
+                try:
+                    memory.GetMemory(request, timeout=self.patience, metadata=list(self.metadata))
+                except grpc.RpcError as error:
+                    if error.code() is not grpc.StatusCode.NOT_FOUND:
+                        self.failures.append(error.code())
+                self.waits.append(time.monotonic() - begun)
+                try:
+                    self.resident = max(self.resident, process.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    return
+                self._ended.wait(EVERY)
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+@contextmanager
+def bystanding(target: str, pid: int, metadata: Sequence[tuple[str, str]] = ()) -> Iterator[Bystander]:
+    """A bystander for as long as the block runs; its figures are complete after it."""
+    bystander = Bystander(target, pid, metadata)
+    thread = threading.Thread(target=bystander.run, name="bystander")
+    thread.start()
+    try:
+        time.sleep(3 * EVERY)  # it has been answered before the attack begins
+        yield bystander
+    finally:
+        bystander.end()
+        thread.join(bystander.patience + 5)
+
+
+@pytest.fixture
+def bystander() -> Callable[..., Any]:
+    """`with bystander(target, pid) as seen`."""
+    return bystanding
+
+
+@pytest.fixture
+def server() -> Iterator[testing.LocalServer]:
+    """A server of the test's own on the embedded engines."""
+    with testing.start_local() as running:
+        yield running
