@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, or_, update
+from sqlalchemy import Connection, and_, bindparam, case, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
+from recalld_server.adapters.ledger import speakers
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.guards import guarded
 from recalld_server.adapters.ledger.reads import OUTCOMES_KEPT
@@ -58,12 +59,6 @@ _REACH = _CONVERSE.on_conflict_do_update(
     set_={"next_position": _CONVERSE.excluded.next_position},
     where=t.conversations.c.next_position < _CONVERSE.excluded.next_position,
 )
-_SPEAK = insert(t.speakers)
-_SPEAK = _SPEAK.on_conflict_do_update(
-    index_elements=["project", "type", "id", "name"], set_={"live": t.speakers.c.live + _SPEAK.excluded.live}
-)
-
-
 _OUTCOME = insert(t.outcomes)
 _ANSWER = _OUTCOME.on_conflict_do_update(
     index_elements=["project", "principal", "rpc", "request_id"],
@@ -305,20 +300,16 @@ def _write_derived(
 
 
 def _count_speakers(connection: Connection, project: str, ended: Iterable[Memory], stored: Iterable[Memory]) -> None:
-    delta: Counter[tuple[str, str, str]] = Counter()
-    for memories, step in ((ended, -1), (stored, 1)):
-        for memory in memories:
-            for type, id in memory.scope.items():
-                delta[type, id, memory.speaker] += step
-    rows: list[dict[str, Any]] = [
-        {"project": project, "type": type, "id": id, "name": name, "live": n}
-        for (type, id, name), n in sorted(delta.items())
-        if n and name
-    ]
-    if rows:
-        connection.execute(_SPEAK, rows)
-    if any(row["live"] < 0 for row in rows):
-        connection.execute(delete(t.speakers).where(t.speakers.c.project == project, t.speakers.c.live <= 0))
+    more: Counter[speakers.Key] = Counter()
+    seen: dict[speakers.Key, int] = {}
+    for memory in ended:
+        more.subtract((type, id, memory.speaker) for type, id in memory.scope.items())
+    for memory in stored:
+        for type, id in memory.scope.items():
+            key = (type, id, memory.speaker)
+            more[key] += 1
+            seen[key] = max(seen.get(key, 0), memory.update_time)
+    speakers.count(connection, project, more, seen)
 
 
 def _sourced(stored: Sequence[Memory], conversations: Sequence[Conversation]) -> list[Memory]:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, delete, func, or_, select, update
 
 from recalld_server.adapters.ledger import commit as writing
+from recalld_server.adapters.ledger import speakers
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import inside, satisfying
 from recalld_server.domain.errors import CountMismatch
@@ -201,22 +202,11 @@ def _needed(connection: Connection, project: str, adds: Sequence[str]) -> set[tu
 
 
 def _drop_speakers(connection: Connection, project: str, rows: Sequence[Row[Any]]) -> None:
-    fewer: Counter[tuple[str, str, str]] = Counter()
+    fewer: Counter[speakers.Key] = Counter()
     for row in rows:
         if row.seq_to is None:
-            fewer.update((name, id, row.speaker) for name in SCOPE_FIELDS if (id := getattr(row, name)))
-    counted = update(t.speakers).where(
-        t.speakers.c.project == project,
-        t.speakers.c.type == bindparam("of"),
-        t.speakers.c.id == bindparam("whom"),
-        t.speakers.c.name == bindparam("who"),
-    )
-    if fewer:
-        connection.execute(
-            counted.values(live=t.speakers.c.live - bindparam("n")),
-            [{"of": of, "whom": whom, "who": who, "n": n} for (of, whom, who), n in fewer.items()],
-        )
-    connection.execute(delete(t.speakers).where(t.speakers.c.project == project, t.speakers.c.live <= 0))
+            fewer.subtract((name, id, row.speaker) for name in SCOPE_FIELDS if (id := getattr(row, name)))
+    speakers.count(connection, project, fewer, {})
 
 
 def remains(connection: Connection, project: str, after: int, since: int) -> Remains:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import commit as writing
-from recalld_server.adapters.ledger import forget, projection, reads, trim
+from recalld_server.adapters.ledger import entities, forget, projection, reads, trim
 from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
@@ -195,10 +195,10 @@ class SqlLedger:
     async def entities(
         self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
     ) -> Sequence[Entity]:
-        return await self._engine.read(lambda c: reads.entities(c, access, types, after, limit))
+        return await self._engine.read(lambda c: entities.entities(c, access, types, after, limit))
 
     async def count_entities(self, access: Access, types: Sequence[str]) -> int:
-        return await self._engine.read(lambda c: reads.count_entities(c, access, types))
+        return await self._engine.read(lambda c: entities.count_entities(c, access, types))
 
     async def known(self, access: Access, scope: Scope) -> bool:
         statement = select(t.revisions.c.memory_id).where(inside(access, scope)).limit(1)

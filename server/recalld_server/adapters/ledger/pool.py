@@ -25,6 +25,7 @@ from sqlalchemy import (
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
 from recalld_server.adapters.ledger.rows import (
+    EMPTY_TEXT,
     inside,
     live_at,
     pinned,
@@ -200,6 +201,7 @@ _SPEAKERS = select(t.speakers.c.name).where(
     t.speakers.c.project == bindparam("p"),
     t.speakers.c.type == bindparam("type"),
     t.speakers.c.id == bindparam("id"),
+    t.speakers.c.name != EMPTY_TEXT,
     t.speakers.c.live > 0,
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from recalld_server.adapters.ledger import entities as counted
 from recalld_server.adapters.ledger import reads
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.keys import answered
@@ -135,7 +136,7 @@ class SqlProjects:
             kept = select(func.count()).select_from(t.revisions).where(r.project == project)
             said = select(func.count()).select_from(t.messages).where(t.messages.c.project == project)
             memories, revisions, messages = (connection.execute(s).scalar_one() for s in (live, kept, said))
-            entities = reads.count_entities(connection, access, SCOPE_FIELDS)
+            entities = counted.count_entities(connection, access, SCOPE_FIELDS)
             out = select(func.coalesce(func.sum(t.exports.c.size), 0)).where(t.exports.c.project == project)
             return Usage(memories, revisions, entities, messages, stand.head, int(connection.execute(out).scalar_one()))
 

@@ -18,11 +18,11 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
-    union_all,
 )
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import (
+    given,
     inside,
     live_at,
     memory_columns,
@@ -38,7 +38,7 @@ from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import masked
 from recalld_server.domain.memory import Access, Cause, Kind, Memory, Scope
-from recalld_server.domain.revision import Entity, Event, EventQuery, Generation, ListQuery, Outcome, Page, Positions
+from recalld_server.domain.revision import Event, EventQuery, Generation, ListQuery, Outcome, Page, Positions
 
 OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
 
@@ -123,10 +123,10 @@ def repeats(
 
 def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
     found: set[str] = set()
-    for column, given in ((t.revisions.c.memory_id, ids), (t.revisions.c.add_id, add_ids)):
-        if given:
+    for column, named in ((t.revisions.c.memory_id, ids), (t.revisions.c.add_id, add_ids)):
+        if named:
             statement = select(column).distinct().where(t.revisions.c.project == access.project, ~inside(access))
-            found.update(connection.execute(statement.where(column.in_(list(given)))).scalars())
+            found.update(connection.execute(statement.where(column.in_(list(named)))).scalars())
     return frozenset(found)
 
 
@@ -153,15 +153,9 @@ def _listed(access: Access, query: ListQuery) -> list[ColumnElement[bool]]:
         inside(access, query.scope),
         live_at(query.as_of),
         unexpired(query.now),
-        *_indexed(query.scope),
-        *_indexed(access.pin),
+        *given(query.scope, access.pin),
         *satisfying(query.filter),
     ]
-
-
-def _indexed(scope: Scope) -> list[ColumnElement[bool]]:
-    """What lets the planner use the partial index of an id: it can't see that a bound id is not empty."""
-    return [t.revisions.c[name] != literal_column("''") for name, _ in scope.items()]
 
 
 def _matched(access: Access, scope: Scope, filter: Filter | None, as_of: int) -> list[ColumnElement[bool]]:
@@ -251,41 +245,6 @@ def _event(row: Sequence[Any], memory: Memory, before: Memory | None) -> Event:
     kind = Kind(row[1])
     after = None if kind is Kind.DELETED or memory.forgotten else memory
     return Event(row[0], kind, Cause(row[2]), memory.id, before, after, row[3], row[4], row[5])
-
-
-def entities(
-    connection: Connection, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
-) -> list[Entity]:
-    legs = []
-    for type in types:
-        column = t.revisions.c[type]
-        legs.append(
-            select(
-                literal(type).label("type"),
-                column.label("id"),
-                func.count().label("count"),
-                func.min(t.revisions.c.create_time).label("first_seen"),
-                func.max(t.revisions.c.update_time).label("last_seen"),
-            )
-            .where(inside(access), t.revisions.c.seq_to.is_(None), column != literal_column("''"))
-            .group_by(column)
-        )
-    found = union_all(*legs).subquery()
-    statement = select(found).order_by(found.c.type, found.c.id).limit(limit)
-    if after is not None:
-        statement = statement.where(tuple_(found.c.type, found.c.id) > tuple_(literal(after[0]), literal(after[1])))
-    return [Entity(*row) for row in connection.execute(statement)]
-
-
-def count_entities(connection: Connection, access: Access, types: Sequence[str]) -> int:
-    total = 0
-    for type in types:
-        column = t.revisions.c[type]
-        statement = select(func.count(column.distinct())).where(
-            inside(access), t.revisions.c.seq_to.is_(None), column != literal_column("''")
-        )
-        total += connection.execute(statement).scalar_one()
-    return total
 
 
 _STAND = select(

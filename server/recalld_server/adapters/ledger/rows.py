@@ -141,6 +141,11 @@ def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisi
 EMPTY_TEXT: ColumnElement[str] = literal_column("''", Text)
 
 
+def given(*scopes: Scope, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
+    """What lets a planner use the partial index of an id: it can't see that a bound id is not empty."""
+    return [source.c[name] != EMPTY_TEXT for name in {name: None for scope in scopes for name, _ in scope.items()}]
+
+
 def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:
     """`inside` with the access as bound parameters, for statements that are built once and look rows up by id.
 

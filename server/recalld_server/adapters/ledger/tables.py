@@ -50,7 +50,7 @@ projects = Table(
     Column("next_generation", Text, nullable=False, server_default=text("''")),  # empty: none is being built
 )
 
-LIVE = text("seq_to IS NULL")
+LIVE = "seq_to IS NULL"
 
 revisions = Table(
     "revisions",
@@ -94,23 +94,30 @@ revisions = Table(
 )
 
 
-def _live(name: str, *columns: str, unique: bool = False, where: str = "") -> Index:
-    condition = text(f"seq_to IS NULL{where}")
+def _partial(name: str, where: str, *columns: str, unique: bool = False) -> Index:
+    """An index of the revisions for which `where` holds. A statement uses it only if it says the same in its text."""
+    condition = text(where)
     return Index(
         name, *(revisions.c[c] for c in columns), unique=unique, sqlite_where=condition, postgresql_where=condition
     )
 
 
+ENDED = "seq_to IS NOT NULL"
 Index("revisions_seq", revisions.c.project, revisions.c.seq_from, unique=True)
-_live("revisions_live", "project", "memory_id", unique=True)
-_live("revisions_created", "project", "create_time", "memory_id")
-_live("revisions_updated", "project", "update_time", "memory_id")
-_live("revisions_text", "project", "scope_key", "text_key")
-_live("revisions_conversation", "project", "conversation", "position")
-_live("revisions_user", "project", "user_id", "create_time", "memory_id", where=" AND user_id <> ''")
-_live("revisions_agent", "project", "agent_id", "create_time", "memory_id", where=" AND agent_id <> ''")
-_live("revisions_app", "project", "app_id", "create_time", "memory_id", where=" AND app_id <> ''")
-_live("revisions_run", "project", "run_id", "create_time", "memory_id", where=" AND run_id <> ''")
+Index("revisions_add", revisions.c.project, revisions.c.add_id)
+_partial("revisions_live", LIVE, "project", "memory_id", unique=True)
+_partial("revisions_created", LIVE, "project", "create_time", "memory_id")
+_partial("revisions_updated", LIVE, "project", "update_time", "memory_id")
+_partial("revisions_text", LIVE, "project", "scope_key", "text_key")
+_partial("revisions_conversation", LIVE, "project", "conversation", "position")
+_partial("revisions_expiring", f"{LIVE} AND expire_time IS NOT NULL", "expire_time", "project", "memory_id")
+_partial("revisions_ended", ENDED, "project", "seq_to")
+_partial("revisions_ended_conversation", ENDED, "project", "conversation")
+_partial("revisions_forgotten", "kind = 'FORGOTTEN'", "project", "seq_from")
+for _name in ("user", "agent", "app", "run"):
+    _given = f"{_name}_id <> ''"
+    _partial(f"revisions_{_name}", f"{LIVE} AND {_given}", "project", f"{_name}_id", "create_time", "memory_id")
+    _partial(f"revisions_ended_{_name}", f"{ENDED} AND {_given}", "project", f"{_name}_id", "memory_id")
 
 # Metadata and categories, one row an element: what filters ask about.
 facets = Table(
@@ -147,7 +154,8 @@ conversations = Table(
     Column("next_position", Integer, nullable=False),
 )
 
-# How many live memories of each user, agent, app and run each speaker said.
+# How many live memories of each user, agent, app and run each speaker said, those without a speaker's name included:
+# together they are all that an entity has. `last_seen`: when one of them was last stored or changed.
 speakers = Table(
     "speakers",
     metadata,
@@ -156,6 +164,7 @@ speakers = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("live", Integer, nullable=False),
+    Column("last_seen", BigInteger, nullable=False, server_default=text("0")),
 )
 
 # Derived from texts: uint32 term hashes and a float16 vector, for one generation.
@@ -193,6 +202,7 @@ outcomes = Table(
     Column("seq", BigInteger, nullable=False),
     Column("partial", Boolean, nullable=False),
     Column("time", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),  # grows with each part of a partial answer
 )
 Index("outcomes_time", outcomes.c.time)
 
