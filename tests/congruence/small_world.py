@@ -35,7 +35,7 @@ class HashEmbedder:
 
     model, dimension = "hash", 8
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], **_: object) -> np.ndarray:
         """(n, 8) float32."""
         found = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)[:8] - 127.5 for text in texts]
         vectors = np.array(found, np.float32).reshape(len(texts), 8)

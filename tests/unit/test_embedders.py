@@ -17,9 +17,9 @@ from recalld_server.adapters.embedders import minilm
 from recalld_server.adapters.embedders.cached import Cached
 from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.adapters.embedders.minilm_model import VOCABULARY, WINDOW, MiniLmModel
-from recalld_server.domain.errors import EmbedderUnavailable
+from recalld_server.domain.errors import EmbedderUnavailable, Overloaded
 from recalld_server.domain.vectors import FloatMatrix
-from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.embedder import Embedder, Priority
 
 # The model itself
 
@@ -56,15 +56,15 @@ async def test_a_vector_is_that_of_the_reference_implementation(offline: MiniLm)
 
 async def test_what_is_urgent_has_the_same_vector_whoever_else_asks(offline: MiniLm) -> None:
     texts = [f"{'word ' * (i % 40)}{i}" for i in range(70)]
-    crowd = np.concatenate(await asyncio.gather(*(offline.embed([text], urgent=True) for text in texts)))
-    assert (await offline.embed(texts, urgent=True) == crowd).all()
+    crowd = np.concatenate(await asyncio.gather(*(offline.embed([text], priority=Priority.SEARCH) for text in texts)))
+    assert (await offline.embed(texts, priority=Priority.SEARCH) == crowd).all()
     alone = [(await offline.embed([text]))[0] for text in texts]
     assert (np.array(alone) == crowd).all()
 
 
 async def test_a_batch_moves_a_vector_by_no_more_than_roundings(offline: MiniLm) -> None:
     texts = [f"{'word ' * (i % 40)}{i}" for i in range(70)]
-    together, apart = await offline.embed(texts), await offline.embed(texts, urgent=True)
+    together, apart = await offline.embed(texts), await offline.embed(texts, priority=Priority.SEARCH)
     assert (together * apart).sum(axis=1).min() > 0.999
 
 
@@ -81,7 +81,9 @@ async def test_a_long_text_is_the_mean_of_its_windows(offline: MiniLm, model: Mi
     assert max(sizes) <= WINDOW
     assert max(sizes) - min(sizes) < len(windows)
     mean = np.concatenate([model.run([window]) for window in windows]).mean(axis=0)
-    assert (await offline.embed([text], urgent=True))[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+    assert (await offline.embed([text], priority=Priority.SEARCH))[0] == pytest.approx(
+        mean / np.linalg.norm(mean), abs=1e-5
+    )
     tail = await offline.embed([text + " submarine" * 200, text])
     assert tail[0] @ tail[1] < 0.999
 
@@ -119,13 +121,88 @@ async def test_searches_go_first_and_bulk_goes_in_small_batches_by_length() -> N
     embedder = MiniLm(slow, workers=1)
     bulk = asyncio.create_task(embedder.embed(["x" * n for n in (200, 3, 60, 4, 201)]))
     await until(lambda: slow.runs)
-    urgent = [asyncio.create_task(embedder.embed(["x" * n], urgent=True)) for n in (7, 8)]
+    urgent = [asyncio.create_task(embedder.embed(["x" * n], priority=Priority.SEARCH)) for n in (7, 8)]
     await asyncio.sleep(0.01)
     slow.permits.release(10)
     await asyncio.gather(bulk, *urgent)
     await embedder.close()
     assert slow.runs == [[3, 4, 60], [7], [8], [200], [201]]
     assert (60 + 2) * 3 <= minilm.BULK_TOKENS < 2 * (200 + 2)
+
+
+async def test_writes_go_before_imports_yet_let_an_eighth_through() -> None:
+    slow = SlowModel()
+    embedder = MiniLm(slow, workers=1)
+    imported = asyncio.create_task(embedder.embed(["x" * 191] * 4, priority=Priority.BACKGROUND))
+    await until(lambda: slow.runs)
+    writes = [asyncio.create_task(embedder.embed(["x" * 180])) for _ in range(9)]
+    await asyncio.sleep(0.01)
+    slow.permits.release(20)
+    await asyncio.gather(imported, *writes)
+    await embedder.close()
+    row = minilm.WRITES_IN_A_ROW
+    assert [run[0] for run in slow.runs] == [191, *[180] * row, 191, *[180] * (9 - row), 191, 191]
+
+
+async def test_projects_take_turns_and_so_do_the_requests_of_one() -> None:
+    """What a request asks for is told by its length: 190 to 193, too long for two in a batch."""
+    slow = SlowModel()
+    embedder = MiniLm(slow, workers=1)
+    first = asyncio.create_task(embedder.embed(["x" * 100]))
+    await until(lambda: slow.runs)
+    asked = [("flood", 190, 5), ("flood", 191, 2), ("other", 192, 3), ("third", 193, 1)]
+    tasks = []
+    for project, length, count in asked:
+        tasks.append(asyncio.create_task(embedder.embed(["x" * length] * count, project=project)))
+        await asyncio.sleep(0.005)
+    slow.permits.release(20)
+    await asyncio.gather(first, *tasks)
+    await embedder.close()
+    assert [run[0] for run in slow.runs[1:]] == [190, 192, 193, 191, 192, 190, 192, 191, 190, 190, 190]
+
+
+async def test_what_a_turn_leaves_of_a_batch_goes_to_the_next_requests() -> None:
+    slow = SlowModel()
+    embedder = MiniLm(slow, workers=1)
+    first = asyncio.create_task(embedder.embed(["x" * 190]))
+    await until(lambda: slow.runs)
+    texts = [["x" * (20 + number)] for number in range(4)]
+    tasks = [asyncio.create_task(embedder.embed(text, project=f"p{n}")) for n, text in enumerate(texts)]
+    await asyncio.sleep(0.01)
+    slow.permits.release(10)
+    await asyncio.gather(first, *tasks)
+    await embedder.close()
+    assert slow.runs[1:] == [[20, 21, 22, 23]]
+
+
+async def test_a_project_has_a_bound_for_what_waits_and_imports_wait_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "PROJECT_TEXTS", 5)
+    monkeypatch.setattr(minilm, "MOST_TEXTS", 12)
+    slow = SlowModel()
+    embedder = MiniLm(slow, workers=1)
+    running = [asyncio.create_task(embedder.embed(["x"], project="flood"))]
+    await until(lambda: slow.runs)
+    running.append(asyncio.create_task(embedder.embed(["x"] * 9, project="flood")))  # one request may go beyond it
+    await asyncio.sleep(0.01)
+    for priority in (Priority.WRITE, Priority.SEARCH):
+        with pytest.raises(Overloaded, match="this project") as refused:
+            await embedder.embed(["x"], project="flood", priority=priority)
+        assert refused.value.subject == "project"
+    running.append(asyncio.create_task(embedder.embed(["x"] * 4, project="other")))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Overloaded, match="this server"):
+        await embedder.embed(["x"], project="third")
+    running.append(asyncio.create_task(embedder.embed(["x"] * 20, project="flood", priority=Priority.BACKGROUND)))
+    await asyncio.sleep(0.01)
+    assert embedder.queued == 9 + 4 + 20
+    running[1].cancel()
+    await asyncio.sleep(0.01)
+    assert embedder.queued == 4 + 20
+    running.append(asyncio.create_task(embedder.embed(["x"], project="flood")))  # there is room again
+    slow.permits.release(40)
+    await asyncio.gather(*running, return_exceptions=True)
+    await embedder.close()
+    assert embedder.queued == 0
 
 
 async def test_an_import_takes_all_workers_but_the_one_for_searches() -> None:
@@ -135,7 +212,7 @@ async def test_an_import_takes_all_workers_but_the_one_for_searches() -> None:
     await until(lambda: len(slow.runs) == 2)
     await asyncio.sleep(0.01)
     assert sorted(slow.runs) == [[190], [191]]  # each of the two has a batch of its own, the third worker none
-    search = asyncio.create_task(embedder.embed(["xx"], urgent=True))
+    search = asyncio.create_task(embedder.embed(["xx"], priority=Priority.SEARCH))
     await until(lambda: len(slow.runs) == 3)
     assert slow.runs[2] == [2]
     slow.permits.release(10)
@@ -225,8 +302,10 @@ class Counting:
         self.asked: list[tuple[list[str], bool]] = []
         self.closed = False
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
-        self.asked.append((list(texts), urgent))
+    async def embed(
+        self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
+    ) -> FloatMatrix:
+        self.asked.append((list(texts), priority is Priority.SEARCH))
         if "bad" in texts:
             raise EmbedderUnavailable
         return np.array([[len(text), 1] for text in texts], dtype=np.float32).reshape(-1, 2)
@@ -239,14 +318,17 @@ async def test_the_cache_keeps_the_last_questions_asked() -> None:
     behind = Counting()
     cached = Cached(behind, size=2)
     assert (cached.model, cached.dimension) == ("counting", 2)
-    assert (await cached.embed(["aa", "b", "aa"], urgent=True)).tolist() == [[2, 1], [1, 1], [2, 1]]
-    first = await cached.embed(["aa"], urgent=True)
+    assert (await cached.embed(["aa", "b", "aa"], priority=Priority.SEARCH)).tolist() == [[2, 1], [1, 1], [2, 1]]
+    first = await cached.embed(["aa"], priority=Priority.SEARCH)
     first[:] = 0  # a caller's array is its own
-    assert (await cached.embed(["aa", "ccc"], urgent=True)).tolist() == [[2, 1], [3, 1]]  # b was asked least lately
-    await cached.embed(["aa"], urgent=True)
-    await cached.embed(["b"], urgent=True)
+    assert (await cached.embed(["aa", "ccc"], priority=Priority.SEARCH)).tolist() == [
+        [2, 1],
+        [3, 1],
+    ]  # b was asked least lately
+    await cached.embed(["aa"], priority=Priority.SEARCH)
+    await cached.embed(["b"], priority=Priority.SEARCH)
     assert behind.asked == [(["aa", "b"], True), (["ccc"], True), (["b"], True)]
-    assert (await cached.embed([], urgent=True)).shape == (0, 2)
+    assert (await cached.embed([], priority=Priority.SEARCH)).shape == (0, 2)
     await cached.close()
     assert behind.closed
 
@@ -257,10 +339,10 @@ async def test_the_cache_keeps_neither_bulk_nor_failures() -> None:
     for _ in range(2):
         await cached.embed(["a"])
         with pytest.raises(EmbedderUnavailable):
-            await cached.embed(["bad"], urgent=True)
+            await cached.embed(["bad"], priority=Priority.SEARCH)
     assert behind.asked == [(["a"], False), (["bad"], True)] * 2
 
 
 async def test_more_questions_than_the_cache_holds_in_one_call() -> None:
     cached = Cached(Counting(), size=1)
-    assert (await cached.embed(["a", "bb", "ccc"], urgent=True))[:, 0].tolist() == [1, 2, 3]
+    assert (await cached.embed(["a", "bb", "ccc"], priority=Priority.SEARCH))[:, 0].tolist() == [1, 2, 3]

@@ -35,7 +35,7 @@ class Hashed:
 
     model, dimension = "test/hashed", 32
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
+    async def embed(self, texts: Sequence[str], **_: object) -> FloatMatrix:
         await asyncio.sleep(0.002)
         seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in texts]
         rows = [np.random.default_rng(seed).standard_normal(self.dimension) for seed in seeds]

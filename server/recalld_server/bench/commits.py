@@ -35,7 +35,7 @@ class NoModel:
 
     model, dimension = "bench/commits", DIMENSION
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], **_: object) -> np.ndarray:
         """(n, 384) zeros."""
         return np.zeros((len(texts), DIMENSION), np.float32)
 

@@ -54,6 +54,6 @@ class _Embedder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._embedder, name)
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> Any:
+    async def embed(self, texts: Sequence[str], **options: Any) -> Any:
         with self._instruments.model(self._embedder.model, len(texts)):
-            return await self._embedder.embed(texts, urgent=urgent)
+            return await self._embedder.embed(texts, **options)

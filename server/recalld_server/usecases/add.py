@@ -131,7 +131,7 @@ class Add:
         async def decide() -> Change:
             generation = await self._ledger.generation(access.project)
             decision = await self._decide(access, command, messages, extraction.facts, add_id)
-            await self._embed(generation, decision, made)
+            await self._embed(access, generation, decision, made)
             puts = [
                 replace(put, features=made.get((generation.number, put.memory.spoken))) if not put.expected else put
                 for put in decision.puts
@@ -234,10 +234,12 @@ class Add:
         decision.changes[known.id] = ChangeType.UPDATE
         return merged_now
 
-    async def _embed(self, generation: Generation, decision: _Decision, made: dict[tuple[int, str], Features]) -> None:
+    async def _embed(
+        self, access: Access, generation: Generation, decision: _Decision, made: dict[tuple[int, str], Features]
+    ) -> None:
         g = generation.number
         wanted = [put.memory for put in decision.puts if not put.expected and (g, put.memory.spoken) not in made]
-        found = await self._features.of(generation, wanted)
+        found = await self._features.of(generation, wanted, project=access.project)
         made |= {(g, memory.spoken): features for memory, features in zip(wanted, found, strict=True)}
 
     async def _with_unchanged(self, access: Access, written: Written) -> Written:

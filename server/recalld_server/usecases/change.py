@@ -228,7 +228,7 @@ class Modify:
         """Only a new text needs new features."""
         said = [memory for memory in wanted if memory.text != current[memory.id].text]
         generation = await self._ledger.generation(access.project) if said else None
-        made = await self._features.of(generation, said) if generation else []
+        made = await self._features.of(generation, said, project=access.project) if generation else []
         features = {memory.id: found for memory, found in zip(said, made, strict=True)}
         return [Put(m, kind, expected=current[m.id].revision, features=features.get(m.id)) for m in wanted]
 

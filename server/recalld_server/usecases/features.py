@@ -11,7 +11,7 @@ from recalld_server.domain.memory import Memory
 from recalld_server.domain.question import Question, ask
 from recalld_server.domain.revision import Features, Generation
 from recalld_server.domain.vectors import FloatVector
-from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.embedder import Embedder, Priority
 from recalld_server.telemetry.span import span
 
 analyser = lru_cache(maxsize=64)(Analyser)  # one for each language: it caches stems
@@ -23,12 +23,16 @@ class FeatureMaker:
     def __init__(self, embedders: Mapping[str, Embedder]) -> None:
         self._embedders = embedders
 
-    async def of(self, generation: Generation, memories: Sequence[Memory], *, urgent: bool = False) -> list[Features]:
-        """Features in the order of the memories, all embedded in one call. Raises EmbedderUnavailable."""
+    async def of(
+        self, generation: Generation, memories: Sequence[Memory], *, project: str, priority: Priority = Priority.WRITE
+    ) -> list[Features]:
+        """Features in the order of the memories, all embedded in one call. Raises EmbedderUnavailable, Overloaded."""
         if not memories:
             return []
         with span("embed"):
-            vectors = await self.embedder(generation).embed([m.spoken for m in memories], urgent=urgent)
+            vectors = await self.embedder(generation).embed(
+                [m.spoken for m in memories], priority=priority, project=project
+            )
         terms = analyser(generation.language).terms
         return [
             Features(terms(memory.text), vector, generation.number)
@@ -39,10 +43,12 @@ class FeatureMaker:
         """What a question asks for, in the terms of a generation."""
         return ask(text, speakers, analyser(generation.language))
 
-    async def vector(self, generation: Generation, question: Question) -> FloatVector:
-        """The vector of a question, (d,) of unit length. Raises EmbedderUnavailable."""
+    async def vector(self, generation: Generation, question: Question, *, project: str) -> FloatVector:
+        """The vector of a question, (d,) of unit length. Raises EmbedderUnavailable, Overloaded."""
         with span("embed"):
-            vector: FloatVector = (await self.embedder(generation).embed([question.embed_text], urgent=True))[0]
+            embedder = self.embedder(generation)
+            vectors = await embedder.embed([question.embed_text], priority=Priority.SEARCH, project=project)
+        vector: FloatVector = vectors[0]
         return vector
 
     def embedder(self, generation: Generation) -> Embedder:

@@ -11,7 +11,7 @@ from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.operations import Operation, OperationKind
 from recalld_server.domain.revision import DEFAULT_LANGUAGE, Features, Generation, Positions
-from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.embedder import Embedder, Priority
 from recalld_server.ports.generations import Generations
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
@@ -141,7 +141,9 @@ class Build:
         if memories and held.kind is OperationKind.REBUILD_INDEX:
             kept = await self._generations.known(held.access.project, current, memories)
         missing = [memory for memory, found in zip(memories, kept, strict=True) if found is None]
-        made = iter(await self._features.of(following, missing))
+        made = iter(
+            await self._features.of(following, missing, project=held.access.project, priority=Priority.BACKGROUND)
+        )
         features = [
             _again(memory, found, following) if found else next(made)
             for memory, found in zip(memories, kept, strict=True)

@@ -25,6 +25,7 @@ from recalld_server.domain.memory import Access, Kind, Memory, Message, conversa
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
+from recalld_server.ports.embedder import Priority
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.features import FeatureMaker, analyser
@@ -128,7 +129,7 @@ class Import:
             bare = [put.memory for put in plan.puts if _unmade(put)]
             bare += [past.memory for history in plan.histories for past in history if wanting(past)]
             wanted = [memory for memory in bare if (g, memory.spoken) not in made]
-            found = await self._features.of(generation, wanted)
+            found = await self._features.of(generation, wanted, project=access.project, priority=Priority.BACKGROUND)
             made.update(((g, memory.spoken), features) for memory, features in zip(wanted, found, strict=True))
             puts = [replace(put, features=made[g, put.memory.spoken]) if _unmade(put) else put for put in plan.puts]
             if after is not None:

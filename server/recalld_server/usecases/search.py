@@ -211,12 +211,19 @@ class Search:
         question = self._features.question(generation, query.text, state.speakers)
         terms = _terms(question, query.mode)
         async with _meanwhile(self._words(access, query, generation, terms, now)) as leg:
-            vector = None if query.mode is Mode.KEYWORD else await self._features.vector(generation, question)
+            vector = await self._vector(access, query, generation, question)
             with span("index"):
                 meaning = await self._nominate(access, query, generation, terms[:0], vector, now, DEPTH)
                 words, pool = await leg
         exhausted = words.exhausted and meaning.exhausted
         return question, vector, Nominations(words.keyword, meaning.vector, exhausted), pool
+
+    async def _vector(
+        self, access: Access, query: SearchQuery, generation: Generation, question: Question
+    ) -> FloatVector | None:
+        if query.mode is Mode.KEYWORD:
+            return None
+        return await self._features.vector(generation, question, project=access.project)
 
     async def _words(
         self, access: Access, query: SearchQuery, generation: Generation, terms: UInt32Array, now: int
@@ -246,7 +253,7 @@ class Search:
             raise AsOfNeedsScope
         state = await self._state(access, query)
         question = self._features.question(state.generation, query.text, state.speakers)
-        vector = None if query.mode is Mode.KEYWORD else await self._features.vector(state.generation, question)
+        vector = await self._vector(access, query, state.generation, question)
         with span("ledger"):
             rows = await self._ledger.snapshot(
                 access, query.scope, query.filter, state.generation, seq, now, SEARCH_LIMIT

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from recalld_server.domain.vectors import FloatMatrix, FloatVector
-from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.embedder import Embedder, Priority
 
 SIZE: Final = 2048  # questions; at 384 dimensions 3 MB of vectors and at most 16 MB of text
 
@@ -17,8 +17,8 @@ SIZE: Final = 2048  # questions; at 384 dimensions 3 MB of vectors and at most 1
 class Cached:
     """The embedder port over another embedder.
 
-    Urgent texts, those of searches, are kept, the least lately asked going first: pages and resumed streams ask the
-    same question again. Texts to be stored are not: they seldom return.
+    Texts of searches are kept, the least lately asked going first: pages and resumed streams ask the same question
+    again. Texts to be stored are not: they seldom return.
     """
 
     def __init__(self, embedder: Embedder, size: int = SIZE) -> None:
@@ -41,14 +41,17 @@ class Cached:
         """Questions whose vectors are held."""
         return len(self._vectors)
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
+    async def embed(
+        self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
+    ) -> FloatMatrix:
         """See the port. What fails is not kept."""
-        if not urgent:
-            return await self._embedder.embed(texts)
+        if priority is not Priority.SEARCH:
+            return await self._embedder.embed(texts, priority=priority, project=project)
         found = {text: self._vectors[text] for text in texts if text in self._vectors}
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         if missing:
-            found.update(zip(missing, await self._embedder.embed(missing, urgent=True), strict=True))
+            made = await self._embedder.embed(missing, priority=priority, project=project)
+            found.update(zip(missing, made, strict=True))
         for text, vector in found.items():
             self._vectors[text] = vector
             self._vectors.move_to_end(text)

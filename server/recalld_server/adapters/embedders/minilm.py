@@ -2,8 +2,11 @@
 
 A worker thread for each core runs the model, on small batches: eight short texts run as fast a text as thirty-two. One
 of several serves searches alone, so that no import keeps them waiting, and leaves its core to the rest of the server
-while nobody asks. What is urgent runs text by text: a question has the same vector whoever else asks. In a batch
-roundings differ, and cosines by less than .001.
+while nobody asks. Searches run text by text: a question has the same vector whoever else asks. In a batch roundings
+differ, and cosines by less than .001.
+
+The other workers take writes before imports, and each batch begins with the project and the request whose turn it is:
+nobody waits for more than a few batches of others, however much they bring.
 """
 
 from __future__ import annotations
@@ -14,20 +17,26 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from recalld_server.adapters.embedders.fair_queue import FairQueue
 from recalld_server.adapters.embedders.minilm_model import MiniLmModel, unit_rows
-from recalld_server.domain.errors import EmbedderUnavailable
+from recalld_server.domain.errors import EmbedderUnavailable, Overloaded
 from recalld_server.domain.vectors import FloatMatrix
+from recalld_server.ports.embedder import Priority
 
 BATCH_TEXTS: Final = 32
 BULK_TOKENS: Final = 192  # with padding, a batch: 30 to 40 ms, the longest that a search waits on a single core
 ONE_BY_ONE: Final = 0  # tokens: a batch has one text at least
+WRITES_IN_A_ROW: Final = 7  # batches, while imports wait: they get an eighth, so that writers can't stop them for good
 MOST_WORKERS: Final = 8  # more than the rest of a server can keep busy
-MOST_WAITING: Final = 100_000  # texts: some minutes of work; 64 imports bring 32,000 at most
+# What may wait before more searches and writes are refused, in all and of one project: a minute of work at some 400
+# short texts a second. One request may go beyond it. Imports are bounded by their streams.
+MOST_TEXTS, PROJECT_TEXTS = 50_000, 25_000
+MOST_CHARACTERS, PROJECT_CHARACTERS = 32 * 1024 * 1024, 16 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -36,8 +45,11 @@ class _Request:
 
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[FloatMatrix]
+    project: str
     sums: FloatMatrix
     left: int
+    characters: int
+    pieces: deque[_Piece] = field(default_factory=deque)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,11 +74,11 @@ class MiniLm:
         """`ran` is told from a worker thread how many texts each run had. `workers`: one for each core if not given."""
         self._model = model
         self._ran = ran
-        self._urgent: deque[_Piece] = deque()
-        self._bulk: deque[_Piece] = deque()
-        self._waiting = threading.Condition()
-        # Held by the worker that takes pieces from a queue, and cuts them into tokens, or that adds up what it made.
-        self._taking_urgent, self._taking_bulk, self._adding = threading.Lock(), threading.Lock(), threading.Lock()
+        self._queues: dict[Priority, FairQueue[_Request]] = {priority: FairQueue() for priority in Priority}
+        self._waiting = threading.Condition()  # its lock guards the queues
+        # Held by the worker that takes pieces from requests, and cuts them into tokens, or that adds up what it made.
+        self._taking_searches, self._taking_bulk, self._adding = threading.Lock(), threading.Lock(), threading.Lock()
+        self._writes = 0  # batches of writes since the last one of imports; guarded by _taking_bulk
         self._closed = False
         count = workers or min(MOST_WORKERS, _cores())
         self._workers = [
@@ -86,27 +98,47 @@ class MiniLm:
     @property
     def queued(self) -> int:
         """Texts that wait."""
-        return len(self._urgent) + len(self._bulk)
+        with self._waiting:
+            return sum(len(request.pieces) for queue in self._queues.values() for request in queue)
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
+    async def embed(
+        self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
+    ) -> FloatMatrix:
         """See the port. Texts beyond the model's window have the mean of their windows' vectors, at unit length."""
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return sums
         loop = asyncio.get_running_loop()
-        request = _Request(loop, loop.create_future(), sums, len(texts))
+        request = _Request(loop, loop.create_future(), project, sums, len(texts), sum(map(len, texts)))
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # neighbours in a batch need no padding
-        pieces = [_Piece(request, row, texts[row]) for row in by_length]
+        request.pieces.extend(_Piece(request, row, texts[row]) for row in by_length)
         with self._waiting:
             if self._closed:
                 raise EmbedderUnavailable("The embedding model has been closed.", model=self.model)
-            if self.queued + len(pieces) > MOST_WAITING:
-                raise EmbedderUnavailable(
-                    "The embedding model has too much to do; try again shortly.", model=self.model
-                )
-            (self._urgent if urgent else self._bulk).extend(pieces)
+            if priority is not Priority.BACKGROUND:
+                self._check_room(project)
+            self._queues[priority].add(project, request)
             self._waiting.notify_all()  # not each worker may take each piece
-        return await request.future
+        try:
+            return await request.future
+        finally:  # a caller that has gone leaves nothing behind
+            with self._waiting:
+                self._queues[priority].remove(project, request)
+
+    def _check_room(self, project: str) -> None:
+        queues = [self._queues[Priority.SEARCH], self._queues[Priority.WRITE]]
+        mine = [request for queue in queues for request in queue.of(project)]
+        everyone = [request for queue in queues for request in queue]
+        for requests, texts, characters, subject in (
+            (mine, PROJECT_TEXTS, PROJECT_CHARACTERS, "project"),
+            (everyone, MOST_TEXTS, MOST_CHARACTERS, "server"),
+        ):
+            if sum(len(r.pieces) for r in requests) >= texts or sum(r.characters for r in requests) >= characters:
+                raise Overloaded(
+                    f"The embedding model has as many texts of this {subject} waiting as it takes; try again later.",
+                    subject=subject,
+                    limit=texts,
+                )
 
     async def close(self) -> None:
         """End the workers after the batches that run; requests still waiting fail with EmbedderUnavailable."""
@@ -117,20 +149,23 @@ class MiniLm:
             for worker in self._workers:
                 await asyncio.to_thread(worker.join)
         finally:
-            self._fail({piece.request for piece in (*self._urgent, *self._bulk)}, None)
+            with self._waiting:
+                left = [request for queue in self._queues.values() for request in queue]
+            self._fail(left, None)
 
     def _work(self, bulk: bool) -> None:
-        """What one worker does: searches, and imports if it may."""
+        """What one worker does: searches, and writes and imports if it may."""
+        mine = [queue for priority, queue in self._queues.items() if bulk or priority is Priority.SEARCH]
         while True:
             with self._waiting:
-                self._waiting.wait_for(lambda: self._closed or self._urgent or (bulk and self._bulk))
+                self._waiting.wait_for(lambda: self._closed or any(mine))
                 if self._closed:
                     return
-            with self._taking_urgent:
-                batch = self._gather(self._urgent, ONE_BY_ONE)
+            with self._taking_searches:
+                batch = self._gather(self._queues[Priority.SEARCH], ONE_BY_ONE)
             if bulk and not batch:
                 with self._taking_bulk:
-                    batch = self._gather(self._bulk, BULK_TOKENS)
+                    batch = self._gather(self._bulk(), BULK_TOKENS)
             if not batch:
                 continue
             try:
@@ -143,31 +178,64 @@ class MiniLm:
                 with self._adding:
                     self._add_up(batch, vectors)
 
-    def _gather(self, queue: deque[_Piece], budget: int) -> list[_Piece]:
-        """Take the next pieces of a queue: as many as fit the budget of padded tokens, one at least if any waits."""
+    def _bulk(self) -> FairQueue[_Request]:
+        """The queue of the next batch: writes, but for the share of the imports."""
+        writes, background = self._queues[Priority.WRITE], self._queues[Priority.BACKGROUND]
+        if writes and (not background or self._writes < WRITES_IN_A_ROW):
+            self._writes += 1
+            return writes
+        self._writes = 0
+        return background
+
+    def _gather(self, queue: FairQueue[_Request], budget: int) -> list[_Piece]:
+        """The next batch of a queue: as many pieces as fit the budget of padded tokens, one at least if any waits.
+
+        It begins with the request whose turn it is, and what room that leaves goes to the next ones.
+        """
         batch: list[_Piece] = []
-        width = 0
-        while queue and len(batch) < BATCH_TEXTS:
-            piece = queue[0]
-            if piece.request.future.done():  # cancelled, or failed with an earlier piece
-                queue.popleft()
-                continue
+        full = False
+        while not full:
+            with self._waiting:
+                request = queue.first()
+            if request is None:
+                break
+            before = len(batch)
+            full = self._fill(batch, request, budget)
+            with self._waiting:
+                if not request.pieces:
+                    queue.remove(request.project, request)
+                elif len(batch) > before:
+                    queue.served(request.project, request)
+        return batch
+
+    def _fill(self, batch: list[_Piece], request: _Request, budget: int) -> bool:
+        """Move pieces of a request into the batch; whether the batch is full."""
+        pieces = request.pieces
+        width = max((len(piece.tokens or ()) + 2 for piece in batch), default=0)
+        while pieces:
+            if request.future.done():  # cancelled, or failed with an earlier piece
+                pieces.clear()
+                break
+            piece = pieces.popleft()
             if piece.tokens is None:
-                queue.popleft()
                 try:
                     windows = self._model.windows(piece.text)
                 except Exception as error:  # noqa: BLE001 - only its own request suffers
-                    self._fail([piece.request], error)
-                    continue
+                    self._fail([request], error)
+                    pieces.clear()
+                    break
                 with self._adding:
-                    piece.request.left += len(windows) - 1
-                queue.extendleft(_Piece(piece.request, piece.row, "", tokens) for tokens in reversed(windows))
+                    request.left += len(windows) - 1
+                pieces.extendleft(_Piece(request, piece.row, "", tokens) for tokens in reversed(windows))
                 continue
             width = max(width, len(piece.tokens) + 2)
             if batch and width * (len(batch) + 1) > budget:
-                break
-            batch.append(queue.popleft())
-        return batch
+                pieces.appendleft(piece)
+                return True
+            batch.append(piece)
+            if len(batch) == BATCH_TEXTS:
+                return True
+        return False
 
     def _add_up(self, batch: list[_Piece], vectors: FloatMatrix) -> None:
         for piece, vector in zip(batch, vectors, strict=True):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from recalld_server.adapters.embedders.slots import Slots
 from recalld_server.domain.errors import EmbedderUnavailable
 from recalld_server.domain.vectors import FloatMatrix
+from recalld_server.ports.embedder import Priority
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -25,6 +27,7 @@ class OpenAiEmbedder:
         self._client = client
         self.model = model
         self.dimension = dimension
+        self._slots = Slots()
 
     @classmethod
     async def start(
@@ -46,9 +49,14 @@ class OpenAiEmbedder:
                 raise
         return embedder
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> FloatMatrix:
-        """See the port. Batches go one after the other; nothing queues here, so urgent requests overtake nothing."""
-        parts = [await self._request(batch) for batch in _batches(texts)]
+    async def embed(
+        self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
+    ) -> FloatMatrix:
+        """See the port. Batches go one after the other, each in a slot of its priority. Nothing is refused here."""
+        parts = []
+        for batch in _batches(texts):
+            async with self._slots.one(priority, project):
+                parts.append(await self._request(batch))
         return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *parts])
 
     async def close(self) -> None:
