@@ -201,7 +201,7 @@ def refuse_open(settings: Settings, *, keys: bool) -> None:
     if not keys:
         raise SettingMissing(
             f"--host {settings.host} answers other machines, and there is no API key yet, so anyone could do anything. "
-            "Make one first: recalld keys create --role admin. Or listen on 127.0.0.1."
+            "Make one first: recalld keys create --new --role admin. Or listen on 127.0.0.1."
         )
     if not (settings.tls_cert or settings.insecure_no_tls):
         raise SettingMissing(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from recalld_server.adapters.ledger.keys import SqlKeyRing
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
+from recalld_server.adapters.ledger.state import ledger_state
 from recalld_server.adapters.system import SystemClock, SystemIds
-from recalld_server.domain.errors import SettingMissing
-from recalld_server.engines import ledger_file, open_ledger
+from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
+from recalld_server.engines import ledger_file, ledger_server, open_ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.rpc.maintenance import build_of
 from recalld_server.settings import Settings
@@ -21,12 +23,15 @@ __all__ = ["build_of", "open_builds", "open_keys", "open_projects"]
 
 
 @asynccontextmanager
-async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
-    """The keys of a ledger alone, whether a server runs on it or not; a ledger is made where there is none.
+async def open_keys(settings: Settings, *, new: bool = False) -> AsyncIterator[Keys]:
+    """The keys of a ledger alone, whether a server runs on it or not. `new`: one is made where there is none.
 
     Raises LedgerUnavailable, SettingMissing.
     """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if new:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    else:
+        await _require_ledger(settings, ", or --new makes one for the server to be started there")
     engine, clock = await open_ledger(settings), SystemClock()
     try:
         yield Keys(SqlKeyRing(engine, clock), clock, SystemIds())
@@ -37,9 +42,7 @@ async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
 @asynccontextmanager
 async def open_builds(settings: Settings) -> AsyncIterator[Builds]:
     """Work for the servers of a ledger, whether one runs or not. Raises LedgerUnavailable, SettingMissing."""
-    file = ledger_file(settings)
-    if file and not file.exists():
-        raise SettingMissing(f"There is no ledger {file.name} in that folder; --data-dir or --ledger says where it is.")
+    await _require_ledger(settings)
     engine, clock = await open_ledger(settings), SystemClock()
     try:
         yield Builds(SqlProjects(engine, clock), SqlOperations(engine, clock), clock, SystemIds())
@@ -52,8 +55,21 @@ async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
     """The projects of a ledger that several processes may write to. Raises LedgerUnavailable, SettingMissing."""
     if ledger_file(settings):
         raise SettingMissing("A ledger in a file is its server's alone: ask that server, with --target.")
+    await _require_ledger(settings)
     engine = await open_ledger(settings)
     try:
         yield SqlProjects(engine, SystemClock())
     finally:
         await engine.close()
+
+
+async def _require_ledger(settings: Settings, more: str = "") -> None:
+    """Make no ledger by mistake: a misspelt place would get one that no server uses. Raises SettingMissing."""
+    file = ledger_file(settings)
+    place = str(file) if file else f"postgresql://{ledger_server(settings.ledger)}"
+    try:
+        found = await asyncio.to_thread(ledger_state, file or settings.ledger)
+    except LedgerUnavailable:
+        return  # whoever opens it says what is wrong with it
+    if found.version is None:
+        raise SettingMissing(f"There is no ledger at {place}. --data-dir or --ledger says where it is{more}.")

@@ -129,8 +129,7 @@ async def build(
     clock = clock or SystemClock()
     instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
-        lock = hold(settings)
-        opened.callback(lock.release)
+        opened.enter_context(hold(settings))
         model = model or await open_embedder(settings, instruments)
         embedder = Cached(observed_embedder(model, instruments))
         opened.push_async_callback(embedder.close)

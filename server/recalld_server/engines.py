@@ -20,6 +20,7 @@ from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.file_lock import FileTaken, held
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 from recalld_server.ports.embedder import Embedder
@@ -38,44 +39,46 @@ class DataFolderBusy(SettingMissing):
     """Another recalld holds this data folder."""
 
 
-def hold(settings: Settings) -> FileLock:
-    """Take the data folder for this process. Raises DataFolderBusy, or SettingMissing when there can be none."""
-    try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _locked(settings.data_dir / "lock")
-    except Timeout:
-        raise DataFolderBusy(
-            f"Another recalld uses {settings.data_dir}. Stop it, or choose another folder with --data-dir."
-        ) from None
-    except OSError as error:
-        raise SettingMissing(f"The data folder {settings.data_dir} can't be used: {error.strerror}.") from None
-
-
 @contextmanager
-def hold_ledger(settings: Settings) -> Iterator[None]:
-    """Keep servers of this machine off a ledger in a file, and off the data folder. Raises as `hold`."""
-    with ExitStack() as held:
-        held.callback(hold(settings).release)
-        if lock := _hold_file(settings):
-            held.callback(lock.release)
+def hold(settings: Settings) -> Iterator[None]:
+    """Keep every other server of this machine off the data folder and off ledger and index where they are files.
+
+    Before they are opened, until after they are closed. Raises DataFolderBusy, or SettingMissing for a folder or a file
+    that can't be used.
+    """
+    with ExitStack() as locks:
+        locks.callback(_folder(settings.data_dir).release)
+        if path := ledger_file(settings):
+            locks.enter_context(_file(path, "--ledger"))
+        if settings.index == EMBEDDED:
+            locks.enter_context(_file(index_file(settings), "--data-dir"))
         yield
 
 
-def _hold_file(settings: Settings) -> FileLock | None:
-    """Take a ledger in a file that the data folder's lock does not stand for. Raises DataFolderBusy."""
-    path = ledger_file(settings)
-    if path is None or settings.ledger == EMBEDDED:
-        return None
+def _folder(path: Path) -> FileLock:
     try:
-        return _locked(path.with_name(path.name + ".lock"))
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(path / "lock")
+        lock.acquire(timeout=0)
     except Timeout:
-        raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another --ledger.") from None
-
-
-def _locked(path: Path) -> FileLock:
-    lock = FileLock(path)
-    lock.acquire(timeout=0)
+        raise DataFolderBusy(
+            f"Another recalld uses {path}. Stop it, or choose another folder with --data-dir."
+        ) from None
+    except OSError as error:
+        raise SettingMissing(f"The data folder {path} can't be used: {error.strerror}.") from None
     return lock
+
+
+@contextmanager
+def _file(path: Path, option: str) -> Iterator[None]:
+    with ExitStack() as locks:
+        try:
+            locks.enter_context(held(path))
+        except FileTaken:
+            raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another with {option}.") from None
+        except OSError as error:
+            raise SettingMissing(f"{path} can't be used: {error.strerror}.") from None
+        yield
 
 
 def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
@@ -85,7 +88,7 @@ def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
     """
     if settings.index == EMBEDDED:
         cache_bytes = settings.cache_mib * 1024 * 1024
-        path = settings.data_dir / "index.db"  # the ledger's, as the folder is
+        path = index_file(settings)
 
         async def beside(_: str) -> Index:
             return await asyncio.to_thread(EmbeddedIndex, path, cache_bytes)
@@ -96,13 +99,18 @@ def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
         from recalld_server.adapters.index.weaviate.client import Address
         from recalld_server.adapters.index.weaviate.store import WeaviateIndex
     except ModuleNotFoundError as error:
-        raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install 'recalld[fleet]'.") from None
+        raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install '.[fleet]'.") from None
     address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
 
     async def opened(ledger: str) -> Index:
         return WeaviateIndex(address, ledger)
 
     return opened
+
+
+def index_file(settings: Settings) -> Path:
+    """Where the embedded index is: beside no ledger but this folder's."""
+    return settings.data_dir / "index.db"
 
 
 def ledger_file(settings: Settings) -> Path | None:
@@ -152,7 +160,7 @@ def ledger_server(url: str) -> str:
 async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
     place = ledger_server(url)
     if importlib.util.find_spec("psycopg") is None:
-        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'.")
+        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install '.[fleet]'.")
     try:
         return await open_postgres(url, unfinished=unfinished)
     except ArgumentError:
@@ -167,12 +175,11 @@ async def placed(
 ) -> tuple[Committed, Callable[[], Awaitable[object]]]:
     """This server's place at the ledger, given up with `opened`, and what makes commits known.
 
-    A ledger in a file is for one server. One in PostgreSQL is shared by servers that share an index, too.
+    A ledger in a file is one server's, which `hold` sees to. One in PostgreSQL is shared by servers that share an
+    index, too.
     Raises SettingMissing when there is no place, LedgerUnavailable.
     """
     if not isinstance(engine, PostgresEngine):
-        if lock := _hold_file(settings):
-            opened.callback(lock.release)
         return Committed(), asyncio.Event().wait
     from recalld_server.adapters.sql.courier import Courier  # psycopg is there, as the engine is
 

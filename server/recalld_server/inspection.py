@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from recalld_server.adapters.ledger.state import LedgerState, ledger_state
+from recalld_server.adapters.sql.file_lock import taken
 from recalld_server.app import refuse_open
 from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
 from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
@@ -75,8 +76,8 @@ class Inspection:
     async def _ledger(self) -> str:
         file, url = ledger_file(self.settings), self.settings.ledger
         name = str(file) if file else f"postgresql://{ledger_server(url)}"
-        if file and url != EMBEDDED:
-            _refuse_taken(file.with_name(file.name + ".lock"), name)
+        if file and taken(file):
+            raise SettingMissing(f"{name} is in use by another recalld")
         try:
             self._state = await asyncio.to_thread(ledger_state, file or url)
         except RecalldError as error:

@@ -10,7 +10,7 @@ from recalld_server.adapters.ledger import copying
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import SettingMissing
-from recalld_server.engines import hold_ledger, ledger_file, open_ledger
+from recalld_server.engines import hold, ledger_file, open_ledger
 from recalld_server.settings import Settings
 from recalld_server.usecases.examiner import Report
 
@@ -37,7 +37,7 @@ async def move(settings: Settings, to: str, say: Say) -> Moved:
     target = replace(settings, ledger=to)
     if (path := ledger_file(settings)) and not path.exists():
         raise SettingMissing(f"There is no ledger in {path.parent}.")
-    with hold_ledger(settings):
+    with hold(settings):
         original = await open_ledger(settings)
         try:
             copy = await open_ledger(target, unfinished=True)

@@ -46,7 +46,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 # "Its own driver": what each adapter is the only one to know, and which other adapters it stands on.
 DRIVERS: dict[str, tuple[str, ...]] = {
-    "adapters.sql": ("sqlalchemy", "sqlean", "psycopg"),
+    "adapters.sql": ("sqlalchemy", "sqlean", "psycopg", "filelock"),
     "adapters.ledger": ("sqlalchemy", "alembic"),
     "adapters.index.embedded": ("sqlalchemy", "sqlean"),
     "adapters.index.weaviate": ("weaviate", "grpc", "httpx"),  # and what its driver raises and connects with

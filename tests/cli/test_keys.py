@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.postgres import PostgresServer
 from typer.testing import CliRunner
 
 import recalld
@@ -21,7 +22,7 @@ def run(*arguments: str, key: str = "", code: int = 0) -> str:
 
 def test_keys_in_a_data_folder_that_has_no_ledger_yet(tmp_path: Path) -> None:
     folder = f"--data-dir={tmp_path}"
-    key = run("keys", "create", folder, "--role=admin", "--name=ops").strip()
+    key = run("keys", "create", "--new", folder, "--role=admin", "--name=ops").strip()
     pinned = run("keys", "create", folder, "--user=alice", "--days=30").strip()
     rows = run("keys", "list", folder).splitlines()[1:]
     assert [row.split()[0] for row in rows] == [pinned.split("_")[1], key.split("_")[1]]
@@ -35,6 +36,31 @@ def test_keys_in_a_data_folder_that_has_no_ledger_yet(tmp_path: Path) -> None:
         with pytest.raises(recalld.Unauthenticated):
             server.client(key).get_all(user_id="alice")
         assert server.client(pinned).get_all(user_id="alice") == []
+
+
+def test_a_place_without_a_ledger_gets_none_unless_that_is_asked_for(tmp_path: Path) -> None:
+    """A misspelt folder would get a ledger with a key that no server knows."""
+    typo = tmp_path / "tpyo"
+    for command in (("keys", "create"), ("keys", "list"), ("keys", "revoke", "0" * 16)):
+        said = run(*command, f"--data-dir={typo}", code=1)
+        assert f"There is no ledger at {typo / 'ledger.db'}" in said
+        assert "--new" in said
+    file = tmp_path / "other.db"
+    assert f"no ledger at {file}" in run("keys", "list", f"--data-dir={tmp_path}", f"--ledger={file}", code=1)
+    assert list(tmp_path.iterdir()) == []
+    run("keys", "create", "--new", f"--data-dir={typo}")
+    run("keys", "create", "--new", f"--data-dir={typo}")  # it adds to a ledger that is there
+    assert run("keys", "list", f"--data-dir={typo}").count("\n") == 3
+
+
+@pytest.mark.needs_postgres
+def test_a_database_without_a_ledger_gets_none_unless_that_is_asked_for(postgres: PostgresServer) -> None:
+    with postgres.database("template1") as url:
+        place = f"--ledger={url}"
+        for command in (("keys", "create"), ("keys", "list"), ("projects", "list"), ("projects", "rebuild-index")):
+            assert "There is no ledger at postgresql://127.0.0.1" in run(*command, place, code=1)
+        assert "rk_" in run("keys", "create", "--new", place)
+        assert run("keys", "list", place).count("\n") == 2
 
 
 def test_operators_and_their_projects() -> None:
@@ -87,6 +113,7 @@ def test_keys_of_a_project_through_its_server() -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     folder = f"--data-dir={tmp_path}"
+    run("keys", "create", "--new", folder)
     assert "--role" in run("keys", "create", folder, "--role=root", code=2)
     assert "PROJECT" in run("keys", "create", folder, "--project=nowhere", code=1).upper()
     assert "operator" in run("keys", "create", folder, "--role=operator", "--user=alice", code=2)
@@ -94,4 +121,4 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "future" in run("keys", "create", folder, "--days=0", code=1)
     assert "256" in run("keys", "create", folder, f"--user={'x' * 257}", code=1)
     assert "API key" in run("keys", "revoke", "0" * 16, folder, code=1)
-    assert run("keys", "list", folder).count("\n") == 1
+    assert run("keys", "list", folder).count("\n") == 2

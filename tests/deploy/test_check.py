@@ -87,7 +87,7 @@ def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose ledger has a key."""
     folder = tmp_path_factory.mktemp("keyed")
-    assert recalld("keys", "create", "--data-dir", folder).returncode == 0
+    assert recalld("keys", "create", "--new", "--data-dir", folder).returncode == 0
     return folder
 
 
@@ -127,7 +127,7 @@ def test_what_it_finds_fine_starts(keyed: Path, pems: Path) -> None:
 def test_a_running_server_is_in_the_way() -> None:
     with testing.start_local() as server:
         status, found = printed("--data-dir", server.data_dir, f"--grpc-port={server.target.rpartition(':')[2]}")
-        assert (status, wrong(found)) == (1, {"data folder", "ports"})
+        assert (status, wrong(found)) == (1, {"data folder", "ledger", "ports"})
         assert found["data folder"][1] == f"{server.data_dir} is in use by another recalld"
         assert server.client().get_all(user_id="alex") == []  # and it took no harm
 

@@ -98,7 +98,7 @@ def test_other_machines_are_answered_only_with_keys_and_tls(tmp_path: Path, pems
     folder, anywhere = f"--data-dir={tmp_path}", "--host=0.0.0.0"
     tls = (f"--tls-cert={pems / 'server.pem'}", f"--tls-key={pems / 'server.key'}")
     assert "recalld keys create" in refused(folder, anywhere, *tls, "--insecure-no-tls")
-    subprocess.run([sys.executable, "-m", "recalld_server", "keys", "create", folder], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "recalld_server", "keys", "create", "--new", folder], check=True, timeout=60)
     assert "--tls-cert" in refused(folder, anywhere)
     assert "both" in refused(folder, anywhere, tls[0])
     assert "server.pem" in refused(folder, anywhere, tls[0], f"--tls-key={pems / 'client.key'}")

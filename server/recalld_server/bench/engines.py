@@ -59,7 +59,7 @@ async def _ledger(url: str) -> AsyncIterator[str]:
     try:
         import psycopg
     except ModuleNotFoundError:
-        raise BenchError("a ledger in PostgreSQL needs more than is installed: pip install 'recalld[fleet]'") from None
+        raise BenchError("a ledger in PostgreSQL needs more than is installed: pip install '.[fleet]'") from None
     schema = SCHEMA + uuid.uuid4().hex[:12]
     try:
         own = _in_schema(url, schema)

@@ -42,6 +42,9 @@ def create(
     run: Run = None,
     name: Annotated[str, typer.Option(help="For people.")] = "",
     days: Annotated[float | None, typer.Option(min=0.0, help="It expires after so many days; default never.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make the ledger where there is none: before a server's first start.")
+    ] = False,
     data_dir: DataDir = None,
     ledger: Ledger = None,
     target: Server = None,
@@ -69,7 +72,7 @@ def create(
         for field, value in (*pin.items(), ("name", name)):
             if len(value.encode()) > 256 or "\0" in value:
                 raise FieldInvalid(f"{field} must be at most 256 bytes without NUL.")
-        async with _keys(data_dir, ledger) as keys:
+        async with _keys(data_dir, ledger, new=new) as keys:
             return (await keys.create(Access(owner), wanted))[1]
 
     def remote() -> str:
@@ -167,11 +170,11 @@ def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> An
 
 
 @asynccontextmanager
-async def _keys(data_dir: Path | None, ledger: str | None) -> AsyncIterator[Keys]:
+async def _keys(data_dir: Path | None, ledger: str | None, *, new: bool = False) -> AsyncIterator[Keys]:
     from recalld_server.beside import open_keys
     from recalld_server.settings import Settings
 
-    async with open_keys(Settings.read({"data_dir": data_dir, "ledger": ledger})) as keys:
+    async with open_keys(Settings.read({"data_dir": data_dir, "ledger": ledger}), new=new) as keys:
         yield keys
 
 

@@ -36,7 +36,7 @@ def glance(place: Path | str, work: Callable[[Connection], T]) -> T:
             options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True, **options)
     except ModuleNotFoundError:
-        raise SettingMissing("its driver is not installed: pip install 'recalld[fleet]'") from None
+        raise SettingMissing("its driver is not installed: pip install '.[fleet]'") from None
     except (ArgumentError, ValueError):
         raise SettingMissing("not a URL like postgresql://user@host:5432/database") from None
     try:
