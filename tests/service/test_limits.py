@@ -180,6 +180,42 @@ async def test_one_level_or_leaf_more_is_refused_with_its_place(
     assert await head(api) == before
 
 
+def lines(facts: int) -> list[dict[str, Any]]:
+    said = [f"I like number {n}." for n in range(facts)]
+    return [{"role": "user", "content": "\n".join(said[at : at + 1000])} for at in range(0, facts, 1000)]
+
+
+async def test_one_add_gives_so_many_facts_and_no_more(api: Any) -> None:
+    asked = add(text="", messages=lines(limits.FACTS), dry_run=True)
+    assert len((await api.memory.Add(asked)).results) == limits.FACTS
+    asked.messages.add(role="user", content="I like one more.")
+    refused = await api.refused(api.memory.Add(asked))
+    assert (refused.reason, refused.metadata["limit"]) == ("LIMIT_EXCEEDED", str(limits.FACTS))
+    assert "again" not in refused.message
+
+
+async def test_what_stands_on_every_memory_of_an_add_counts_for_each(api: Any) -> None:
+    asked = add(text="", messages=lines(2000), metadata={"k": "x" * 16_000}, dry_run=True)
+    refused = await api.refused(api.memory.Add(asked))
+    assert (refused.reason, refused.metadata["limit"]) == ("LIMIT_EXCEEDED", str(limits.WRITE_BYTES))
+    del asked.messages[1:]
+    assert len((await api.memory.Add(asked)).results) == 1000
+    asked.metadata.update({"k": "", "n": list(range(100))})
+    refused = await api.refused(api.memory.Add(asked))
+    assert (refused.reason, refused.metadata["limit"]) == ("LIMIT_EXCEEDED", str(limits.WRITE_VALUES))
+
+
+async def test_what_a_batch_of_updates_writes_is_counted_with_what_stays(api: Any) -> None:
+    user = api.user()
+    added = [await api.remember(user, f"Likes {n}", metadata={"k": list(range(3000))}) for n in range(17)]
+    updates = [{"memory": {"id": memory.id, "text": f"{memory.text} best"}} for [memory] in added]
+    refused = await api.refused(api.memory.BatchUpdateMemories(pb.BatchUpdateMemoriesRequest(updates=updates)))
+    assert (refused.reason, refused.metadata["limit"]) == ("LIMIT_EXCEEDED", str(limits.WRITE_VALUES))
+    assert refused.fields == ("updates",)
+    changed = await api.memory.BatchUpdateMemories(pb.BatchUpdateMemoriesRequest(updates=updates[:16]))
+    assert len(changed.memories) == 16
+
+
 async def test_a_call_of_sixteen_mebibytes_is_taken_and_a_byte_more_is_not(api: Any) -> None:
     filler = [memory_pb2.Message(role="system", content="x" * 65_200) for _ in range(257)]
     request = add(text="", messages=[*filler, memory_pb2.Message(role="system", content="x" * 16_400)])

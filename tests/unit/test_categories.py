@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recalld_server.domain.categories import analyser_for, categorise, categorise_custom
+from recalld_server.domain.categories import CustomCategories, analyser_for, categorise
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,13 @@ def test_the_order_is_fixed() -> None:
     assert categorise("pasta and pizza are what she likes")[:2] == ("likes", "food_preferences")
 
 
+def chosen(text: str, custom: list[tuple[str, str]], language: str) -> tuple[str, ...]:
+    categories = CustomCategories(analyser_for(language))
+    for name, description in custom:
+        categories.define(name, description)
+    return categories.of(analyser_for(language).tokens(text), categorise(text))
+
+
 @pytest.mark.parametrize(
     ("text", "categories"),
     [
@@ -62,12 +69,17 @@ def test_the_order_is_fixed() -> None:
 )
 def test_custom_categories_fit_by_their_words_or_by_a_built_in_category(text: str, categories: tuple[str, ...]) -> None:
     custom = [("kitchen", "Cooking, recipes and food"), ("pets", "Cats, dogs and other animals")]
-    assert categorise_custom(text, custom, analyser_for("english")) == categories
+    assert chosen(text, custom, "english") == categories
 
 
 def test_custom_categories_follow_the_language() -> None:
     custom = [("haustiere", "Katzen und Hunde")]
-    assert categorise_custom("Hat eine Katze", custom, analyser_for("german")) == ("haustiere",)
+    assert chosen("Hat eine Katze", custom, "german") == ("haustiere",)
+
+
+def test_custom_categories_are_told_once_and_in_the_order_they_were_defined() -> None:
+    custom = [("pets", "dogs"), ("kitchen", "garlic"), ("pets", "cats")]
+    assert chosen("Feeds garlic to the cat", custom, "english") == ("pets", "kitchen")
 
 
 def test_an_unknown_language_reads_as_english() -> None:

@@ -174,18 +174,6 @@ def test_groups() -> None:
     assert convert.filter_of(there) == expected
 
 
-def test_a_fingerprint_is_of_everything_but_the_request_id() -> None:
-    def add(**fields: Any) -> pb.AddRequest:
-        return pb.AddRequest(**{"text": "x", "metadata": {"a": 1, "b": 2}} | fields)
-
-    same = {convert.fingerprint(add(request_id=id)) for id in ("", "one", "two")}
-    assert same == {convert.fingerprint(add(metadata={"b": 2, "a": 1}))}
-    others = [add(text="y"), add(infer=False), add(infer=True), add(metadata={"a": "1", "b": 2}), add(scope={})]
-    assert len({convert.fingerprint(other) for other in others} | same) == 6
-    nameless = pb.BatchUpdateMemoriesRequest(updates=[{"memory": {"id": "x", "text": "request_id"}}])
-    assert len(convert.fingerprint(nameless)) == 64
-
-
 @pytest.mark.parametrize(
     ("memory", "paths", "values"),
     [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from recalld_server.adapters.extractors.rules import INLINE_CHARACTERS, RulesExtractor
+from recalld_server.adapters.extractors.rules import RulesExtractor
 from recalld_server.domain.extraction import extract
 from recalld_server.domain.memory import Message, Scope
 from recalld_server.ports.extractor import Extraction, ExtractRequest, VerdictReason
+from recalld_server.time_slices import LARGE
 
 USER = Scope(user_id="u")
 AGENT = Scope(agent_id="a")
@@ -232,5 +233,5 @@ def test_custom_categories_replace_the_list() -> None:
 
 async def test_the_extractor_reads_the_same_inline_and_in_a_thread() -> None:
     short = ExtractRequest((Message("user", "I like tea. "),), USER)
-    long = ExtractRequest((Message("user", "I like tea. " * INLINE_CHARACTERS),), USER)
+    long = ExtractRequest((Message("user", "I like tea. " * LARGE),), USER)
     assert (await RulesExtractor().extract(short)).facts == (await RulesExtractor().extract(long)).facts

@@ -6,7 +6,7 @@ The names are those the Mem0 Platform documents, and its guide's `food_preferenc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -147,18 +147,31 @@ def categorise(text: str) -> tuple[str, ...]:
     return tuple(name for name in _LEXICON if name in found) or (MISC,)
 
 
-def categorise_custom(text: str, categories: Sequence[tuple[str, str]], analyser: Analyser) -> tuple[str, ...]:
-    """Those of `categories` (name, description) that fit: by a word they share with the text or with one of its
-    built-in categories. () when none fits.
-    """
-    tokens = set(analyser.tokens(text))
-    tokens.update(analyser.tokens(" ".join(categorise(text)).replace("_", " ").replace(MISC, "")))
-    fitting = []
-    for name, description in categories:
-        words = analyser.tokens(f"{name} {description}".replace("_", " "))
-        if not tokens.isdisjoint(words):
-            fitting.append(name)
-    return tuple(dict.fromkeys(fitting))
+class CustomCategories:
+    """Categories that a caller defines, found by the words of their names and descriptions."""
+
+    def __init__(self, analyser: Analyser) -> None:
+        self._analyser = analyser
+        self._names: dict[str, int] = {}
+        self._named: dict[str, list[str]] = {}  # token → names
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def define(self, name: str, description: str) -> None:
+        """Add one. They are told in the order they were first defined in."""
+        self._names.setdefault(name, len(self._names))
+        for token in set(self._analyser.tokens(f"{name} {description}".replace("_", " "))):
+            self._named.setdefault(token, []).append(name)
+
+    def of(self, tokens: Collection[str], builtin: Collection[str]) -> tuple[str, ...]:
+        """Those that fit a text of these tokens: by a word they share with it or with one of its built-in categories.
+
+        () when none fits.
+        """
+        spelled = self._analyser.tokens(" ".join(builtin).replace("_", " ").replace(MISC, ""))
+        fitting = {name for token in (*tokens, *spelled) for name in self._named.get(token, ())}
+        return tuple(sorted(fitting, key=self._names.__getitem__))
 
 
 def analyser_for(language: str) -> Analyser:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recalld_server.domain.adoption import adopt, last_question
 from recalld_server.domain.analysis import Analyser
-from recalld_server.domain.categories import analyser_for, categorise, categorise_custom
+from recalld_server.domain.categories import CustomCategories, analyser_for, categorise
+from recalld_server.domain.errors import LimitExceeded
 from recalld_server.domain.event_times import event_time
 from recalld_server.domain.facts import MAX_FACT_CHARACTERS, Extraction, ExtractRequest, Fact, VerdictReason
+from recalld_server.domain.limits import FACTS, SOURCE_BYTES, SOURCES
 from recalld_server.domain.memory import Message, fold
 from recalld_server.domain.readings import read
 from recalld_server.domain.sentences import Sentence, sentences
+from recalld_server.domain.steps import Steps, completed
 from recalld_server.domain.topics import Topics
 
 # What a message without facts is said to be when its sentences differ: the first of these that occurs.
@@ -26,9 +29,18 @@ _PRECEDENCE = (
 
 
 def extract(request: ExtractRequest) -> Extraction:
-    """The facts of a conversation. Deterministic, never raises on any text, time linear in its length."""
+    """The facts of a conversation, computed at once; see `extracting`."""
+    return completed(extracting(request))
+
+
+def extracting(request: ExtractRequest) -> Steps[Extraction]:
+    """The facts of a conversation. Deterministic, and time is linear in the length of the request.
+
+    Raises LimitExceeded, and nothing else on any text, for a conversation with more than FACTS facts.
+    """
     roles = remembered_roles(request)
     collection = _Collection(request)
+    yield from collection.prepare()
     verdicts = []
     for place, message in enumerate(request.messages):
         if message.role not in roles:
@@ -36,7 +48,7 @@ def extract(request: ExtractRequest) -> Extraction:
         elif not message.content.strip():
             verdicts.append(VerdictReason.EMPTY)
         else:
-            verdicts.append(collection.take(place, message))
+            verdicts.append((yield from collection.take(place, message)))
     return Extraction(tuple(collection.facts), tuple(verdicts))
 
 
@@ -63,18 +75,29 @@ class _Collection:
     analyser: Analyser = field(init=False)
     included: Topics = field(init=False)
     excluded: Topics = field(init=False)
+    custom: CustomCategories = field(init=False)
+    sizes: list[int] = field(init=False)  # bytes of each message
 
     def __post_init__(self) -> None:
         self.analyser = analyser_for(self.request.language)
-        self.included = Topics.named(self.request.includes, self.analyser)
-        self.excluded = Topics.named(self.request.excludes, self.analyser)
+        self.custom = CustomCategories(self.analyser)
+        self.sizes = [len(message.content.encode()) for message in self.request.messages]
 
-    def take(self, place: int, message: Message) -> VerdictReason:
+    def prepare(self) -> Steps[None]:
+        """Analyse once what every fact is compared with."""
+        self.included = Topics.named(self.request.includes, self.analyser)
+        yield
+        self.excluded = Topics.named(self.request.excludes, self.analyser)
+        for name, description in self.request.custom_categories:
+            yield
+            self.custom.define(name, description)
+
+    def take(self, place: int, message: Message) -> Steps[VerdictReason]:
         """Adds the facts of one message and says what became of it."""
-        outcomes = [
-            self._add(text, sources, message) if text else reason
-            for text, reason, sources in self._readings(place, message)
-        ]
+        outcomes = set()
+        for text, reason, sources in self._readings(place, message):
+            yield
+            outcomes.add(self._add(text, sources, message) if text else reason)
         if VerdictReason.STORED in outcomes:
             return VerdictReason.STORED
         if VerdictReason.REPEATED in outcomes:
@@ -86,7 +109,8 @@ class _Collection:
         question = self._question_before(place, message)
         adoption = adopt(question, said) if question and said else None
         if adoption:
-            yield adoption.text, VerdictReason.STORED, (place, place - 1)
+            for piece in _pieces(adoption.text):
+                yield piece, VerdictReason.STORED, (place, place - 1)
         for sentence in said[adoption.used if adoption else 0 :]:
             for text, reason in read(sentence):
                 for piece in _pieces(text):
@@ -104,23 +128,32 @@ class _Collection:
         known = self.places.get(key)
         if known is not None:
             fact = self.facts[known]
-            merged = tuple(dict.fromkeys((*fact.sources, *sources)))
-            self.facts[known] = Fact(fact.text, merged, fact.speaker, fact.named, fact.categories, fact.event_time)
+            self.facts[known] = replace(fact, sources=self._fitting(fact.sources, sources))
             return VerdictReason.STORED if fact.sources[0] == sources[0] else VerdictReason.REPEATED
-        builtin = categorise(text)
-        custom = self.request.custom_categories
-        categories = categorise_custom(text, custom, self.analyser) if custom else builtin
-        if self._is_excluded(text, {*builtin, *categories}):
-            return VerdictReason.EXCLUDED
+        categories = builtin = categorise(text)
+        if self.custom or self.included or self.excluded:
+            tokens = frozenset(self.analyser.tokens(text))
+            categories = self.custom.of(tokens, builtin) if self.custom else builtin
+            if self._is_excluded(tokens, {*builtin, *categories}):
+                return VerdictReason.EXCLUDED
+        if len(self.facts) == FACTS:
+            text = f"must give at most {FACTS} facts; split the conversation into several adds"
+            raise LimitExceeded.at("messages", text, limit=FACTS)
         self.places[key] = len(self.facts)
         when = event_time(text, message.time)
         self.facts.append(Fact(text, tuple(sources), message.speaker, bool(message.name), categories, when))
         return VerdictReason.STORED
 
-    def _is_excluded(self, text: str, categories: set[str]) -> bool:
-        if self.excluded and self.excluded.match(text, categories, self.analyser):
+    def _fitting(self, sources: Sequence[int], more: Sequence[int]) -> tuple[int, ...]:
+        """The sources of a fact that is said again: the first messages that say it, as many as a memory may have."""
+        merged = list(dict.fromkeys((*sources, *more)))
+        fits = len(merged) <= SOURCES and sum(self.sizes[place] for place in merged) <= SOURCE_BYTES
+        return tuple(merged if fits else sources)
+
+    def _is_excluded(self, tokens: frozenset[str], categories: set[str]) -> bool:
+        if self.excluded and self.excluded.match(tokens, categories, self.analyser):
             return True
-        return bool(self.included) and not self.included.match(text, categories, self.analyser)
+        return bool(self.included) and not self.included.match(tokens, categories, self.analyser)
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from recalld_server.domain.limits import SOURCE_BYTES, SOURCES
 
 SCOPE_FIELDS = ("user_id", "agent_id", "app_id", "run_id")
 
@@ -135,7 +137,7 @@ class Memory:
     @property
     def date(self) -> int:
         """When it happened, else when it was said, else when it was stored."""
-        return self.event_time or self.said_time or self.create_time
+        return next((time for time in (self.event_time, self.said_time) if time is not None), self.create_time)
 
     @property
     def spoken(self) -> str:
@@ -150,6 +152,17 @@ class Memory:
     def live_at(self, now: int) -> bool:
         """False from the moment the memory expires."""
         return self.expire_time is None or self.expire_time > now
+
+
+def kept_sources(sources: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages that a memory is shown, exported and imported with: the first, and as many after it as fit."""
+    kept = sources[:SOURCES]
+    room = SOURCE_BYTES
+    for place, message in enumerate(kept):
+        room -= len(message.content.encode())
+        if room < 0 and place:
+            return tuple(kept[:place])
+    return tuple(kept)
 
 
 def spoken(text: str, speaker: str, named: bool) -> str:

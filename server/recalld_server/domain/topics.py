@@ -18,30 +18,37 @@ _COMMON_STEM = 5
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What a text names: stems of its content words, and the categories it spells out."""
+    """What a text names: stems of its content words, their beginnings, and the categories it spells out."""
 
     stems: frozenset[str]
+    beginnings: frozenset[str]
     words: frozenset[str]
 
     @classmethod
     def named(cls, text: str, analyser: Analyser) -> Topics:
         """The topics of `text`. Empty for a text without content words."""
         words = frozenset(analyser.tokens(text.replace("_", " ")))
-        return cls(words - frozenset(analyser.tokens(_GENERIC)), words)
+        stems = words - frozenset(analyser.tokens(_GENERIC))
+        return cls(stems, frozenset(short for stem in stems for short in _beginnings(stem)), words)
 
     def __bool__(self) -> bool:
         return bool(self.words)
 
-    def match(self, text: str, categories: Collection[str], analyser: Analyser) -> bool:
-        """True when `text` shares a content word with the topics, or one of its categories is among them."""
+    def match(self, tokens: Collection[str], categories: Collection[str], analyser: Analyser) -> bool:
+        """True when a text of these tokens shares a content word with the topics, or one of its categories is among
+        them. Time is linear in the number of tokens.
+        """
         for category in categories:
             spelled = analyser.tokens(category.replace("_", " "))
             if spelled and self.words.issuperset(spelled):
                 return True
-        tokens = frozenset(analyser.tokens(text))
-        return not self.stems.isdisjoint(tokens) or any(_related(a, b) for a in self.stems for b in tokens)
+        return any(map(self._names, tokens))
+
+    def _names(self, token: str) -> bool:
+        longer = len(token) >= _COMMON_STEM and token in self.beginnings
+        return longer or token in self.stems or any(short in self.stems for short in _beginnings(token))
 
 
-def _related(one: str, other: str) -> bool:
-    short, long = sorted((one, other), key=len)
-    return len(short) >= _COMMON_STEM and long.startswith(short) and len(long) - len(short) <= 2
+def _beginnings(stem: str) -> tuple[str, ...]:
+    """A stem without its last letter and without its last two, where that is long enough to share a topic."""
+    return tuple(stem[:-cut] for cut in (1, 2) if len(stem) - cut >= _COMMON_STEM)

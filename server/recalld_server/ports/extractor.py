@@ -16,7 +16,9 @@ class Extractor(Protocol):
         """The facts of `request` and one verdict per message.
 
         Facts come in the order of the messages they belong to. A message whose verdict is STORED gave a fact or is
-        among the sources of one; no other message is the first source of a fact. An extractor that asks a model
-        raises Unavailable when the model cannot be reached or its answer stays invalid, and then gives no facts at all.
+        among the sources of one; no other message is the first source of a fact. A fact has at most SOURCES messages,
+        of SOURCE_BYTES together. Raises LimitExceeded when there are more than FACTS facts. An extractor that asks a
+        model raises Unavailable when the model cannot be reached or its answer stays invalid, and then gives no facts
+        at all.
         """
         ...

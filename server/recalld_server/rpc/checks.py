@@ -27,6 +27,8 @@ HINT_BYTES = 8 * 1024
 STRUCT_DEPTH = 16
 STRUCT_BYTES = 8 * limits.METADATA_BYTES  # a Struct takes at most 5.5 times its JSON: more is not worth converting
 
+LONGEST_ESCAPE = 6  # bytes of JSON that one byte of a Struct makes at most: \u0001
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -76,6 +78,8 @@ def check_metadata(struct: Struct, path: str) -> Iterator[Violation]:
     if problem:
         yield problem
         return
+    if struct.ByteSize() * LONGEST_ESCAPE <= limits.METADATA_BYTES:
+        return
     size = len(json.dumps(metadata_of(struct), ensure_ascii=False, separators=(",", ":")).encode())
     if size > limits.METADATA_BYTES:
         text = f"must be at most {limits.METADATA_BYTES} bytes as JSON, not {size}"
@@ -123,6 +127,13 @@ def check_request_id(request: Any, prefix: str) -> Iterator[Violation]:
         yield Violation(f"{prefix}request_id", "must be printable ASCII characters")
 
 
+def check_custom_category(category: memory_pb2.CustomCategory, prefix: str) -> Iterator[Violation]:
+    if category.name and not category.name.strip():
+        yield Violation(f"{prefix}name", "must not be empty")
+    yield from too_long(category.name, limits.ID_BYTES, f"{prefix}name")
+    yield from too_long(category.description, HINT_BYTES, f"{prefix}description")
+
+
 def check_message(message: memory_pb2.Message, prefix: str) -> Iterator[Violation]:
     if message.role and message.role not in ROLES:
         yield Violation(f"{prefix}role", f"must be one of {', '.join(ROLES)}")
@@ -135,7 +146,7 @@ def check_memory(memory: memory_pb2.Memory, prefix: str) -> Iterator[Violation]:
     for name in ("id", "user_id", "agent_id", "app_id", "run_id", "speaker", "add_id", "etag"):
         yield from too_long(getattr(memory, name), limits.ID_BYTES, prefix + name)
     yield from check_categories(memory, prefix)
-    yield from too_many(len(memory.sources), limits.SOURCES, f"{prefix}sources")
+    yield from too_many(len(memory.sources), limits.MESSAGES, f"{prefix}sources")
 
 
 def check_add(request: memory_service_pb2.AddRequest, prefix: str) -> Iterator[Violation]:
@@ -149,9 +160,6 @@ def check_add(request: memory_service_pb2.AddRequest, prefix: str) -> Iterator[V
     for name in ("includes", "excludes", "custom_instructions"):
         yield from too_long(getattr(request, name), HINT_BYTES, prefix + name)
     yield from too_many(len(request.custom_categories), MAX_CATEGORIES, f"{prefix}custom_categories")
-    for number, category in enumerate(request.custom_categories):
-        yield from too_long(category.name, limits.ID_BYTES, f"{prefix}custom_categories[{number}].name")
-        yield from too_long(category.description, HINT_BYTES, f"{prefix}custom_categories[{number}].description")
     yield from check_categories(request, prefix)
     yield from check_request_id(request, prefix)
 
@@ -365,6 +373,7 @@ CHECKS: dict[str, Check] = {
     f"{_SERVICE}Scope": check_scope,
     f"{_SERVICE}Message": check_message,
     f"{_SERVICE}Memory": check_memory,
+    f"{_SERVICE}CustomCategory": check_custom_category,
     f"{_SERVICE}AddRequest": check_add,
     f"{_SERVICE}ImportItem": check_import_item,
     f"{_SERVICE}ImportText": check_import_text,

@@ -9,7 +9,7 @@ import numpy as np
 
 from recalld.v1 import memory_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.domain.memory import Cause, Kind, Memory, Message, Scope
+from recalld_server.domain.memory import Cause, Kind, Memory, Message, Scope, kept_sources
 from recalld_server.domain.revision import RequestKey
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.rpc import convert
@@ -142,7 +142,7 @@ def _text(item: pb.ImportText) -> ImportedText:
 
 
 def _memory(memory: memory_pb2.Memory) -> Memory:
-    sources = tuple(convert.message_of(source) for source in memory.sources)
+    sources = kept_sources([convert.message_of(source) for source in memory.sources])
     said = sources[0] if sources else None
     return Memory(
         id=memory.id,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from recalld.v1 import memory_pb2 as pb
@@ -16,6 +13,7 @@ from recalld.v1 import memory_service_pb2
 from recalld_server.domain.memory import Cause, Memory, Message, Scope, digest
 from recalld_server.domain.revision import Entity, Event, RequestKey
 from recalld_server.rpc.convert_filter import filter_of
+from recalld_server.rpc.fingerprint import fingerprint
 from recalld_server.usecases.add import Result, Verdict
 from recalld_server.usecases.forget import Receipt
 from recalld_server.usecases.search import FoundMemory
@@ -175,8 +173,7 @@ def index_state(applied: bool) -> pb.IndexState:
 
 def metadata_of(struct: Struct) -> dict[str, Any]:
     """Metadata as JSON values; whole numbers are integers again."""
-    value: dict[str, Any] = _whole(MessageToDict(struct))
-    return value
+    return {key: _value(item) for key, item in struct.fields.items()}
 
 
 def metadata_pb(metadata: Mapping[str, Any]) -> Struct | None:
@@ -199,13 +196,6 @@ def timestamp_pb(micros: int) -> Timestamp:
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
-def fingerprint(request: Any) -> str:
-    """SHA-256 of the canonical JSON of a request without its request id, hexadecimal."""
-    fields = MessageToDict(request, preserving_proto_field_name=True)
-    fields.pop("request_id", None)
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
 def request_key(rpc: str, request: Any) -> RequestKey | None:
     """Under which the answer of a write is kept; None without a request id."""
     return operation_key(rpc, request) if request.request_id else None
@@ -220,9 +210,13 @@ def _time_pb(micros: int | None) -> Timestamp | None:
     return None if micros is None else timestamp_pb(micros)
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    return [_whole(item) for item in value] if isinstance(value, list) else value
+def _value(value: Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return metadata_of(value.struct_value)
+    if kind == "list_value":
+        return [_value(item) for item in value.list_value.values]
+    if kind == "number_value":
+        number: float = value.number_value
+        return int(number) if number.is_integer() else number
+    return getattr(value, kind) if kind in ("string_value", "bool_value") else None

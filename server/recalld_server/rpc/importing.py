@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.domain.bounds import values_of
 from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.limits import WRITE_VALUES
 from recalld_server.domain.memory import Access
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert
@@ -18,7 +20,7 @@ from recalld_server.rpc.commands import import_item
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.correlation import correlation_id
 from recalld_server.rpc.validate import check
-from recalld_server.usecases.imports import TRANSACTION, Import, Imported, ImportItem
+from recalld_server.usecases.imports import TRANSACTION, Import, Imported, ImportItem, memories_of
 
 BATCH_BYTES = 8 * 1024 * 1024
 AT_ONCE = 2  # batches in memory besides the one that is being read
@@ -33,18 +35,22 @@ class _Batch:
     last: int = -1
     held: int = 0  # bytes
     revisions: int = 0
+    values: int = 0
 
     def take(self, at: int, request: pb.ImportItem) -> bool:
         """Add an item; whether the batch is full."""
         try:
             check(request)
-            self.items.append((at, import_item(request)))
+            item = import_item(request)
+            self.items.append((at, item))
             self.held += request.ByteSize()
+            self.values += sum(map(values_of, memories_of(item)))
             self.revisions += max(1, len(request.history.revisions))
         except RecalldError as error:
             self.failed.append((at, error))
         self.last = at
-        return self.revisions + len(self.failed) >= TRANSACTION or self.held >= BATCH_BYTES
+        full = self.held >= BATCH_BYTES or self.values >= WRITE_VALUES
+        return full or self.revisions + len(self.failed) >= TRANSACTION
 
 
 class Importing:

@@ -11,8 +11,8 @@ from google.longrunning import operations_pb2
 
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.domain.errors import NotYetAvailable, WatchTooSlow
-from recalld_server.domain.memory import Access
+from recalld_server.domain.errors import MemoryNotFound, NotYetAvailable, WatchTooSlow
+from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import EventQuery, ListQuery
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
@@ -120,7 +120,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         who = access()
         update = update_of(request.memory, request.update_mask, request.etag)
         changed = await self._modify.update(who, [update], request_key("UpdateMemory", request))
-        return pb.UpdateMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
+        memory = convert.memory_pb(_only(changed, update.memory_id))
+        return pb.UpdateMemoryResponse(memory=memory, **self._stand(who, changed))
 
     async def DeleteMemory(self, request: pb.DeleteMemoryRequest, context: Any) -> pb.DeleteMemoryResponse:
         check(request)
@@ -164,7 +165,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         who = access()
         revision = request.revision if request.HasField("revision") else None
         changed = await self._modify.restore(who, request.memory_id, revision, request_key("RestoreMemory", request))
-        return pb.RestoreMemoryResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
+        memory = convert.memory_pb(_only(changed, request.memory_id))
+        return pb.RestoreMemoryResponse(memory=memory, **self._stand(who, changed))
 
     async def ForgetMemories(self, request: pb.ForgetMemoriesRequest, context: Any) -> pb.ForgetReceipt:
         check(request)
@@ -218,7 +220,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         who = access()
         key = request_key("SetFeedback", request)
         changed = await self._modify.judge(who, request.memory_id, feedback_of(request), request.reason, key)
-        return pb.SetFeedbackResponse(memory=convert.memory_pb(changed.memories[0]), **self._stand(who, changed))
+        memory = convert.memory_pb(_only(changed, request.memory_id))
+        return pb.SetFeedbackResponse(memory=memory, **self._stand(who, changed))
 
     def _stand(self, who: Access, changed: Changed) -> dict[str, Any]:
         """The two fields every write answers with."""
@@ -226,3 +229,11 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
             "consistency_token": self._tokens.consistency(who.project, changed.seq),
             "index_state": convert.index_state(changed.applied),
         }
+
+
+def _only(changed: Changed, memory_id: str) -> Memory:
+    """The memory a change was about. Raises MemoryNotFound where a repeated request has nothing left to show."""
+    if not changed.memories:
+        text = "The request was carried out before; since then the memory was forgotten or this revision of it trimmed."
+        raise MemoryNotFound(text, memory_id=memory_id)
+    return changed.memories[0]

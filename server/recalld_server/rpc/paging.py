@@ -10,7 +10,7 @@ from google.protobuf.message import Message as ProtoMessage
 from recalld.v1 import memory_pb2
 from recalld_server.domain.limits import PAGE_BYTES, PAGE_SIZE
 from recalld_server.domain.memory import Access
-from recalld_server.rpc.convert import fingerprint
+from recalld_server.rpc.fingerprint import fingerprint
 
 P = TypeVar("P", bound=ProtoMessage)
 T = TypeVar("T")
@@ -26,14 +26,9 @@ def size(asked: int) -> int:
 
 def binding(rpc: str, access: Access, request: Any) -> list[str]:
     """What the tokens of a call belong to: the call, the caller and every other argument."""
-    bare = type(request)()
-    bare.CopyFrom(request)
-    for name in _NOT_BOUND:
-        if name in bare.DESCRIPTOR.fields_by_name:
-            bare.ClearField(name)
-    if "start" in bare.DESCRIPTOR.oneofs_by_name:  # a resumed watch starts elsewhere by its very nature
-        bare.ClearField("start")
-    return [rpc, access.project, access.principal, fingerprint(bare)]
+    start = request.DESCRIPTOR.oneofs_by_name.get("start")  # a resumed watch starts elsewhere by its very nature
+    without = {*_NOT_BOUND, *(field.name for field in (start.fields if start else ()))}
+    return [rpc, access.project, access.principal, fingerprint(request, without)]
 
 
 def fitting(messages: Sequence[P]) -> Sequence[P]:

@@ -8,7 +8,6 @@ from recalld.v1 import project_service_pb2 as pb
 from recalld_server.domain import limits
 from recalld_server.domain.projects import DAY, MINUTE, PROJECT_ID, languages
 from recalld_server.rpc.checks import (
-    HINT_BYTES,
     MAX_CATEGORIES,
     Check,
     Violation,
@@ -50,9 +49,6 @@ def check_update(request: pb.UpdateProjectRequest, prefix: str) -> Iterator[Viol
 def check_settings(settings: pb.ProjectSettings, prefix: str) -> Iterator[Violation]:
     yield from too_long(settings.custom_instructions, LONG, f"{prefix}custom_instructions")
     yield from too_many(len(settings.custom_categories), MAX_CATEGORIES, f"{prefix}custom_categories")
-    for number, category in enumerate(settings.custom_categories):
-        yield from too_long(category.name, limits.ID_BYTES, f"{prefix}custom_categories[{number}].name")
-        yield from too_long(category.description, HINT_BYTES, f"{prefix}custom_categories[{number}].description")
     if settings.language and settings.language not in languages():
         yield Violation(f"{prefix}language", f"must be one of {', '.join(sorted(languages()))}")
     if settings.HasField("history_retention") and settings.history_retention.ToMicroseconds() < DAY:

@@ -21,6 +21,7 @@ from recalld_server.domain.errors import FieldInvalid, FilterInvalid, LimitExcee
 from recalld_server.domain.limits import BATCH
 from recalld_server.rpc.checks import CHECKS, Violation
 from recalld_server.rpc.convert_filter import filter_of
+from recalld_server.rpc.descriptors import repeated
 from recalld_server.rpc.operation_checks import OPERATION_CHECKS
 from recalld_server.rpc.project_checks import PROJECT_CHECKS
 
@@ -28,6 +29,7 @@ _ALL = {**CHECKS, **OPERATION_CHECKS, **PROJECT_CHECKS}
 MAX_NESTING = 40  # of messages in a request; far above what any valid one has
 MAX_FOUND = 100  # violations looked for: the work for a hostile request stays bounded
 MAX_ITEMS = 2 * BATCH  # in one list before nobody looks at what it holds
+_LOOKED_AT = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_ENUM)
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 
 
@@ -69,11 +71,12 @@ def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation]:
         yield Violation(path, f"must be nested at most {MAX_NESTING} deep")
         return
     for field, value in message.ListFields():
-        yield from _field(field, value, prefix + field.name, depth)
+        if field.type in _LOOKED_AT:  # millions of numbers would take seconds, and there is nothing to find
+            yield from _field(field, value, prefix + field.name, depth)
 
 
 def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterator[Violation]:
-    for number, item in enumerate(value) if _repeated(field) else [(None, value)]:
+    for number, item in enumerate(value) if repeated(field) else [(None, value)]:
         at = path if number is None else f"{path}[{number}]"
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             yield from _walk(item, at, depth + 1)
@@ -85,18 +88,11 @@ def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterato
 
 
 def _crowded(message: Any, prefix: str) -> Iterator[Violation]:
-    """Lists of messages or texts far beyond every limit of the API: to look at their items could take seconds."""
+    """Lists far beyond every limit of the API: to look at their items could take seconds."""
     for field, value in message.ListFields():
-        looked_at = field.type in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING)
-        if looked_at and _repeated(field) and len(value) > MAX_ITEMS:
+        if field.type in _LOOKED_AT and repeated(field) and len(value) > MAX_ITEMS:
             counts = {"limit": BATCH, "actual": len(value)}
             yield Violation(prefix + field.name, f"must be at most {BATCH}, not {len(value)}", LimitExceeded, counts)
-
-
-def _repeated(field: FieldDescriptor) -> bool:
-    """`is_repeated` came with protobuf 6; the label before it warns from then on."""
-    repeated = getattr(field, "is_repeated", None)
-    return bool(field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else repeated)
 
 
 @cache
@@ -113,7 +109,7 @@ def _required(descriptor: Descriptor) -> tuple[str, ...]:
 
 def _given(message: Any, name: str) -> bool:
     field = message.DESCRIPTOR.fields_by_name[name]
-    if _repeated(field) or field.type != FieldDescriptor.TYPE_MESSAGE:
+    if repeated(field) or field.type != FieldDescriptor.TYPE_MESSAGE:
         return bool(getattr(message, name))
     return bool(message.HasField(name))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from recalld_server.domain.bounds import check_written, metadata_size
 from recalld_server.domain.categories import categorise
 from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
 from recalld_server.domain.expiry import refuse_past
@@ -195,6 +195,7 @@ class Add:
             elif known[key].id not in decision.changes:
                 known[key] = self._merged(decision, command, known[key], fact)
             decision.memories.append(known[key])
+        check_written([put.memory for put in decision.puts], "messages", "split the conversation into several adds")
         return decision
 
     def _fresh(self, command: AddCommand, messages: Sequence[Message], fact: Fact, add_id: str, ordinal: int) -> Memory:
@@ -264,9 +265,8 @@ def _too_short_lived(known: Memory, command: AddCommand) -> bool:
 
 def _check_merged(memory: Memory) -> None:
     """What many adds bring together must still be a memory that an update or an import may carry."""
-    size = len(json.dumps(memory.metadata, ensure_ascii=False, separators=(",", ":")).encode())
     for name, most, actual in (
-        ("metadata", METADATA_BYTES, size),
+        ("metadata", METADATA_BYTES, metadata_size(memory.metadata)),
         ("categories", CATEGORIES, len(memory.categories)),
     ):
         if actual > most:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from recalld_server.domain.bounds import check_written
 from recalld_server.domain.errors import (
     CountMismatch,
     EntityNotFound,
@@ -92,6 +93,7 @@ class Modify:
             ]:
                 raise MemoryImmutable(**_named(frozen))
             wanted = [replace(current[u.memory_id], **u.values, update_time=0) for u in updates]
+            check_written(wanted, "updates", "update fewer memories at a time")
             puts = await self._puts(access, current, wanted, Kind.UPDATED)
             answer = stored_answer([(m.id, m.revision + 1) for m in wanted])
             return Change(puts=puts, request=request, answer=answer)

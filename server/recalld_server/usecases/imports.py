@@ -55,6 +55,11 @@ class ImportedMemory:
 ImportItem = ImportedText | ImportedMemory | ImportedHistory
 
 
+def memories_of(item: ImportItem) -> Sequence[Memory]:
+    """What an item writes: one memory, or each revision of its history."""
+    return [each.memory for each in item.revisions] if isinstance(item, ImportedHistory) else [item.memory]
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What became of one batch. `failed` pairs an item's place in the batch with its error."""
@@ -313,4 +318,4 @@ def _same(stored: Memory, given: Memory) -> bool:
         dict(given.metadata),
         given.categories,
     )
-    return alike and (not given.expire_time or given.expire_time == stored.expire_time)
+    return alike and (given.expire_time is None or given.expire_time == stored.expire_time)

@@ -34,7 +34,9 @@ class MemoryServiceStub(object):
     INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
 
     A request_id (at most 64 printable ASCII characters) makes a retry safe: the same request with the same id, key and
-    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept.
+    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept. A field
+    that is given with its default is as one that is left out. Memories that were forgotten since then are no longer in
+    the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and says that it was carried out.
 
     Every write answers with a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
     """
@@ -135,7 +137,9 @@ class MemoryServiceServicer(object):
     INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
 
     A request_id (at most 64 printable ASCII characters) makes a retry safe: the same request with the same id, key and
-    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept.
+    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept. A field
+    that is given with its default is as one that is left out. Memories that were forgotten since then are no longer in
+    the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and says that it was carried out.
 
     Every write answers with a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
     """
@@ -146,7 +150,9 @@ class MemoryServiceServicer(object):
         INVALID_ARGUMENT (SCOPE_MISSING): the scope names no id.
         INVALID_ARGUMENT (FIELD_INVALID): neither or both of messages and text, an unknown role, an expire_time in the
         past.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 500 messages, or a message, text, id or metadata is too large.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 500 messages, or a message, text, id or metadata is too large;
+        the messages give more than 5,000 facts, or memories of more than 16 MiB or 50,000 values of metadata and
+        categories together. Split the conversation then.
         INVALID_ARGUMENT (TEXT_INVALID): a string contains NUL.
         ABORTED (WRITE_CONFLICT): other writes to the same memories won three times over.
         UNAVAILABLE (INDEX_UNAVAILABLE): related memories could not be looked up; nothing was stored.
@@ -235,7 +241,8 @@ class MemoryServiceServicer(object):
         """Changes up to 1,000 memories, all or none.
 
         NOT_FOUND (MEMORY_NOT_FOUND): some do not exist; the metadata names each.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 updates.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 updates, or memories of more than 16 MiB or 50,000 values of
+        metadata and categories together, what stays as it is included.
         All errors of UpdateMemory, with the path of the update they are about.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -448,7 +455,9 @@ class MemoryService(object):
     INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
 
     A request_id (at most 64 printable ASCII characters) makes a retry safe: the same request with the same id, key and
-    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept.
+    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept. A field
+    that is given with its default is as one that is left out. Memories that were forgotten since then are no longer in
+    the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and says that it was carried out.
 
     Every write answers with a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
     """

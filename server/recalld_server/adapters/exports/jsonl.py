@@ -70,7 +70,7 @@ def numbers(vector: list[float]) -> str:
 
 def time(micros: int | None) -> str | None:
     """ISO 8601 in UTC, to the microsecond."""
-    if not micros:
+    if micros is None:
         return None
     return (EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 

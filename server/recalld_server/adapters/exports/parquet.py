@@ -81,7 +81,7 @@ class Parquet:
         for name in ("metadata", "input"):
             if name in found:
                 found[name] = json.dumps(found[name], ensure_ascii=False)
-        found |= {name: getattr(row.memory, field) or None for name, field in _TIMES.items()}
+        found |= {name: getattr(row.memory, field) for name, field in _TIMES.items()}
         found["immutable"] = row.memory.immutable
         if self._history:
             found["superseded"] = row.seq_to is not None

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from recalld_server.domain.extraction import extract
+from recalld_server.domain.extraction import extracting
 from recalld_server.domain.facts import Extraction, ExtractRequest
-
-# Reading costs about a millisecond per thousand characters: beyond this the event loop would stall for too long.
-INLINE_CHARACTERS = 4_000
+from recalld_server.time_slices import sliced
 
 
 class RulesExtractor:
-    """Implements the Extractor port by rules. Never raises on any text; long input is read in a worker thread."""
+    """Implements the Extractor port by rules; long input is read away from the event loop."""
 
     async def extract(self, request: ExtractRequest) -> Extraction:
         """See Extractor.extract. `custom_instructions` have no effect."""
-        if sum(len(message.content) for message in request.messages) <= INLINE_CHARACTERS:
-            return extract(request)
-        return await asyncio.to_thread(extract, request)
+        size = sum(len(message.content) for message in request.messages) + len(request.includes) + len(request.excludes)
+        size += sum(len(name) + len(description) for name, description in request.custom_categories)
+        return await sliced(extracting(request), size)

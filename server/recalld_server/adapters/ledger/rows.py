@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, and_
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.adapters.sql.lists import listed, paired
+from recalld_server.domain import limits
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, kept_sources
 from recalld_server.domain.revision import Features
 
 MEMORY_COLUMNS = (
@@ -221,9 +222,10 @@ def messages(
 
 def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
     """Memories of the rows, each with the messages it was taken from."""
-    said = [[(row[16], position) for position in _parsed(row[17])] for row in rows]
+    said = [[(row[16], position) for position in _parsed(row[17])[: limits.SOURCES]] for row in rows]
     wanted = list(dict.fromkeys(at for places in said for at in places))
     found = dict(messages(connection, SOURCES, {"p": project, "at": wanted})) if wanted else {}
     return [
-        memory_of(row, tuple(found[at] for at in places if at in found)) for row, places in zip(rows, said, strict=True)
+        memory_of(row, kept_sources([found[at] for at in places if at in found]))
+        for row, places in zip(rows, said, strict=True)
     ]

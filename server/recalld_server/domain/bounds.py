@@ -1,0 +1,44 @@
+"""How much one transaction may write: beyond it the engine would be at it for longer than others can wait."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recalld_server.domain.errors import LimitExceeded
+from recalld_server.domain.limits import CATEGORIES, ID_BYTES, METADATA_BYTES, TEXT_BYTES, WRITE_BYTES, WRITE_VALUES
+from recalld_server.domain.memory import Memory
+
+_LARGEST = TEXT_BYTES + METADATA_BYTES + CATEGORIES * ID_BYTES  # bytes of one memory
+_MOST_VALUES = METADATA_BYTES // 2 + CATEGORIES  # of one memory: each takes a digit and a comma
+
+
+def check_written(memories: Sequence[Memory], field: str, remedy: str) -> None:
+    """Raise LimitExceeded, about `field`, if these are too much to write at once. `remedy` says what to do then."""
+    if len(memories) * max(_LARGEST / WRITE_BYTES, _MOST_VALUES / WRITE_VALUES) <= 1:
+        return
+    sizes: dict[int, int] = {}  # of metadata: many memories share one
+    values = size = 0
+    for memory in memories:
+        values += values_of(memory)
+        key = id(memory.metadata)
+        sizes[key] = sizes.get(key) or metadata_size(memory.metadata)
+        size += sizes[key] + len(memory.text.encode()) + sum(len(name.encode()) for name in memory.categories)
+    for what, actual, most in (
+        ("bytes", size, WRITE_BYTES),
+        ("values of metadata and categories", values, WRITE_VALUES),
+    ):
+        if actual > most:
+            text = f"must write at most {most} {what} in {len(memories)} memories together, not {actual}; {remedy}"
+            raise LimitExceeded.at(field, text, limit=most, actual=actual)
+
+
+def values_of(memory: Memory) -> int:
+    """How many values of a memory filters can compare: its categories, and each item of a list in its metadata."""
+    return len(memory.categories) + sum(len(v) if isinstance(v, list | tuple) else 1 for v in memory.metadata.values())
+
+
+def metadata_size(metadata: Mapping[str, Any]) -> int:
+    """Bytes as compact JSON."""
+    return len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
