@@ -7,7 +7,8 @@ import gc
 import logging
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -38,9 +39,11 @@ from recalld_server.rpc.search_service import SearchService
 from recalld_server.rpc.server import GrpcServer, Service, start
 from recalld_server.rpc.tls import credentials
 from recalld_server.settings import Settings
+from recalld_server.telemetry import names
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.telemetry.span import observe
 from recalld_server.usecases.readiness import Ready
+from recalld_server.usecases.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +58,7 @@ class App:
     recalld: Recalld
     server: GrpcServer
     http: HttpServer
-    telemetry: Telemetry
-    projecting: asyncio.Task[None]
-    probing: asyncio.Task[None]
-    clearing: asyncio.Task[None]
-    working: asyncio.Task[None]
-    reconciling: asyncio.Task[None] | None
+    stack: AsyncExitStack  # stops all that was started, in the reverse order
 
     @property
     def port(self) -> int:
@@ -69,11 +67,12 @@ class App:
 
     @classmethod
     async def start(cls, settings: Settings) -> App:
-        """Engines, then the calls, then the background: nobody is answered before there is something to answer with."""
+        """Engines, then the background, then the calls: nobody is answered before there is something to answer with."""
         tls = credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         telemetry = Telemetry(os.environ)
-        recalld = await build(settings, instruments=telemetry.instruments)
-        try:
+        async with AsyncExitStack() as stack:
+            recalld = await build(settings, instruments=telemetry.instruments)
+            stack.push_async_callback(recalld.close)
             refuse_open(settings, keys=await recalld.keys.begun())
             server = await start(
                 _services(recalld),
@@ -85,48 +84,39 @@ class App:
                 calls=settings.max_calls,
                 rate=settings.rate_limit,
             )
-        except BaseException:
-            await recalld.close()
-            raise
-        await _tell(server, Ready(ledger=True))  # it was opened; whether searches can be answered the first look tells
-        gauges = Gauges(recalld, server, telemetry.instruments)
-        try:
+            stack.push_async_callback(server.stop, 0)  # only if HTTP can't start: else it has stopped by then
+            await _tell(server, Ready(ledger=True))  # it was opened; of searches the first look tells
+            gauges = Gauges(recalld, server, telemetry.instruments)
             http = await _http(settings, recalld, server, gauges, telemetry)
-        except BaseException:
-            await server.stop(0)
-            await recalld.close()
-            raise
-        telemetry.start(gauges.sample)
-        observe(telemetry.instruments)  # the background's work counts as well
-        projecting = asyncio.create_task(recalld.projector.run())
-        probing = asyncio.create_task(recalld.readiness.run(lambda ready: _tell(server, ready)))
-        clearing = asyncio.create_task(recalld.janitor.run())
-        working = asyncio.create_task(recalld.worker.run())
-        reconciling = asyncio.create_task(recalld.reconciler.run()) if recalld.reconciler else None
-        return cls(recalld, server, http, telemetry, projecting, probing, clearing, working, reconciling)
+            telemetry.start(gauges.sample)
+            stack.push_async_callback(telemetry.close)
+            observe(telemetry.instruments)  # the background's work counts as well
+            supervisor = Supervisor(lambda name: telemetry.instruments.count(names.FAILED, name))
+            for name, run in _background(recalld, gauges):
+                stack.push_async_callback(supervisor.start(name, run))
+            stack.push_async_callback(http.stop)  # it answers probes until the calls have ended
+            stack.push_async_callback(server.stop, GRACE)
+            stack.callback(recalld.follow.stop)
+            stack.callback(recalld.watch.stop)
+            stack.push_async_callback(
+                supervisor.start("readiness", lambda: recalld.readiness.run(lambda ready: _tell(server, ready)))
+            )  # the first to stop, or it would say SERVING again
+            return cls(recalld, server, http, stack.pop_all())
 
     async def stop(self) -> None:
-        """The reverse: no new calls, the running ones end, accepted writes are finished, engines let go."""
-        await _ended(self.probing)  # or it would say SERVING again
-        self.recalld.watch.stop()
-        self.recalld.follow.stop()
-        await self.server.stop(GRACE)
-        try:
-            await self.http.stop()
-            await _ended(self.working)  # work under way is given back while the ledger still answers
-            await _ended(self.projecting)
-            await _ended(self.clearing)
-            if self.reconciling:
-                await _ended(self.reconciling)
-            await self.telemetry.close()
-        finally:
-            await self.recalld.close()
+        """No new calls, the running ones end, accepted writes are finished, engines let go."""
+        await self.stack.aclose()
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+def _background(recalld: Recalld, gauges: Gauges) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+    """The tasks of the background, in the order they start. What is under way at the worker is given back first."""
+    return [
+        ("gauges", gauges.run),
+        *([("reconciler", recalld.reconciler.run)] if recalld.reconciler else []),
+        ("janitor", recalld.janitor.run),
+        ("projector", recalld.projector.run),
+        ("worker", recalld.worker.run),
+    ]
 
 
 async def _tell(server: GrpcServer, ready: Ready) -> None:
@@ -139,7 +129,7 @@ async def _http(
     settings: Settings, recalld: Recalld, server: GrpcServer, gauges: Gauges, telemetry: Telemetry
 ) -> HttpServer:
     async def ready() -> dict[str, bool]:
-        found = Ready() if server.running.stopping.is_set() else await recalld.readiness.look()
+        found = Ready() if server.running.stopping.is_set() else recalld.readiness.current
         return {name: getattr(found, name) for name in Ready.__slots__}
 
     async def figures() -> bytes:
@@ -183,9 +173,7 @@ async def serve(settings: Settings) -> None:
         scheme = "https://" if settings.tls_cert else ""
         print(f"recalld ready grpc={settings.host}:{app.port} http={scheme}{settings.host}:{app.http.port}", flush=True)  # noqa: T201 - scripts wait for this line
         ends = [asyncio.ensure_future(end) for end in (stopping.wait(), app.recalld.lost())]
-        background = [app.projecting, app.probing, app.clearing, app.working]
-        background += [app.reconciling] if app.reconciling else []
-        await asyncio.wait([*ends, *background], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await app.stop()
 

@@ -22,6 +22,7 @@ from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.tokens import Tokens
 from recalld_server.settings import Settings
 from recalld_server.usecases import search as searching
+from recalld_server.usecases import visits
 from recalld_server.usecases.add import AddCommand
 
 ACCESS = Access("default", Scope(), "anonymous")
@@ -194,7 +195,10 @@ async def test_a_search_without_a_deadline_waits_its_own_time(
     assert 0.3 <= time.monotonic() - start < 2
 
 
-async def test_the_projector_catches_up_by_itself(tmp_path: Path, index: type[Index]) -> None:
+async def test_the_projector_catches_up_by_itself(
+    tmp_path: Path, index: type[Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visits, "FIRST_PAUSE", 0.0)  # of the loop's own clock
     clock = Clock()
     recalld = await bootstrap.build(Settings(data_dir=tmp_path), clock)
     projecting = asyncio.create_task(recalld.projector.run())

@@ -180,6 +180,14 @@ class Positions:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexLag:
+    """How far an index is behind: head minus applied sequence number, and the changes pending in all generations."""
+
+    changes: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchState:
     """What a search must know first: the index version, who speaks in the scope, where the project stands."""
 

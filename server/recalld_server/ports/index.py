@@ -79,6 +79,10 @@ class Index(Protocol):
         """
         ...
 
+    async def ping(self) -> None:
+        """Ask the engine for an answer that depends on no project. Raises IndexUnavailable."""
+        ...
+
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Up to `depth` candidates from each leg inside project, pin, scope and filter, none expired at `query.now`.
 

@@ -22,6 +22,7 @@ from recalld_server.domain.revision import (
     Features,
     Generation,
     IndexEntry,
+    IndexLag,
     ListQuery,
     Outcome,
     Page,
@@ -219,6 +220,10 @@ class Ledger(Protocol):
 
     async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
         """Let others claim at once what is still pending of these memories."""
+        ...
+
+    async def lags(self) -> Mapping[str, IndexLag]:
+        """How far the index is behind in every project that has anything pending."""
         ...
 
     async def backlog(self, project: str) -> int:

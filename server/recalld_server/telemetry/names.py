@@ -31,6 +31,8 @@ MODEL = "gen_ai.request.model"
 AI_OPERATION = "gen_ai.operation.name"
 INPUTS = "recalld.embeddings.texts"  # texts in one call of the embedder
 PROJECT = "recalld.project"
+WORK = "recalld.work"  # of the background for a project: projection, expiry or repair
+TASK = "recalld.task"  # of the background
 QUEUE = "recalld.queue"
 CACHE = "recalld.cache"
 KIND = "recalld.call.class"  # read, search or write
@@ -80,6 +82,15 @@ OPEN = Metric("recalld.calls.open", "gauge", "{call}", "All calls under way, str
 STREAMS = Metric("recalld.streams.open", "gauge", "{stream}", "Streams under way.")
 LAG = Metric("recalld.index.lag", "gauge", "{change}", "Head minus applied sequence number.", (PROJECT,))
 PENDING = Metric("recalld.index.pending", "gauge", "{change}", "Changes the index has not confirmed.", (PROJECT,))
+STALLED = Metric(
+    "recalld.project.stalled",
+    "gauge",
+    "{project}",
+    "1 for each of up to 100 projects whose background work fails and is tried again.",
+    (PROJECT, WORK),
+)
+STALLS = Metric("recalld.projects.stalled", "gauge", "{project}", "Projects whose background work fails.", (WORK,))
+FAILED = Metric("recalld.background.failures", "counter", "{failure}", "Failures of a background task.", (TASK,))
 DEPTH = Metric("recalld.queue.depth", "gauge", "{item}", "What waits in a queue.", (QUEUE,))
 CACHED = Metric("recalld.cache.size", "gauge", "{entry}", "Entries of a cache.", (CACHE,))
 VECTORS = Metric("recalld.cache.memory", "gauge", "By", "Memory of a cache.", (CACHE,))
@@ -98,6 +109,9 @@ METRICS = (
     STREAMS,
     LAG,
     PENDING,
+    STALLED,
+    STALLS,
+    FAILED,
     DEPTH,
     CACHED,
     VECTORS,

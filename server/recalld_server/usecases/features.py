@@ -52,11 +52,16 @@ class FeatureMaker:
         return vector
 
     def embedder(self, generation: Generation) -> Embedder:
-        """The embedder of the generation's model. Raises SettingMissing."""
+        """The embedder of the generation's model and dimension. Raises SettingMissing."""
         found = self._embedders.get(generation.model)
         if found is None:
             known = ", ".join(sorted(self._embedders))
             raise SettingMissing(
                 f"No embedder is configured for the model {generation.model!r} that the ledger names.", configured=known
+            )
+        if found.dimension != generation.dimension:
+            raise SettingMissing(
+                f"The embedder for the model {generation.model!r} makes vectors of {found.dimension} dimensions, but "
+                f"those of the ledger have {generation.dimension}. Configure it with {generation.dimension} dimensions."
             )
         return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
-from recalld_server.domain.errors import RecalldError, RevisionConflict
+from recalld_server.domain.errors import RevisionConflict
 from recalld_server.domain.memory import Access, Cause
 from recalld_server.domain.revision import Change, Delete
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
+from recalld_server.usecases.visits import ProjectVisits
 from recalld_server.usecases.writing import Writer
 
 log = logging.getLogger(__name__)
@@ -26,25 +28,35 @@ class Janitor:
         self._ledger = ledger
         self._writer = writer
         self._clock = clock
+        self._visits = ProjectVisits("expiry")
         self._trimmed: dict[str, int] = {}
 
+    @property
+    def stalled(self) -> Sequence[str]:
+        """The projects in which clearing up failed when it was last tried."""
+        return self._visits.stalled
+
     async def run(self) -> None:
-        """Until cancelled. What fails is tried again in the next round."""
-        while True:
-            try:
+        """Until cancelled. Raises LedgerUnavailable."""
+        try:
+            while True:
                 await self.round()
-            except RecalldError as error:
-                log.warning("clearing up failed", extra={"error": type(error).__name__})
-            await self._clock.sleep(PAUSE)
+                await self._clock.sleep(PAUSE)
+        finally:
+            await self._visits.close()
 
     async def round(self) -> None:
         """Everything that is due now. Raises LedgerUnavailable."""
-        for project in await self._ledger.projects():
-            await self._expire(project)
-            if self._clock.now() - self._trimmed.get(project, 0) >= TRIM_EVERY:
-                await self._trim(project)
-                self._trimmed[project] = self._clock.now()
+        projects = await self._ledger.projects()
+        self._visits.keep(projects)
+        await self._visits.visit(projects, self._clear)
         await self._ledger.purge_outcomes(self._clock.now() - OUTCOMES_KEPT)
+
+    async def _clear(self, project: str) -> None:
+        await self._expire(project)
+        if self._clock.now() - self._trimmed.get(project, 0) >= TRIM_EVERY:
+            await self._trim(project)
+            self._trimmed[project] = self._clock.now()
 
     async def _expire(self, project: str) -> None:
         more = True

@@ -13,7 +13,7 @@ from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.rounds import forever
+from recalld_server.usecases.visits import ProjectVisits
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ class Projector:
         self._index = index
         self._clock = clock
         self._caught_up: set[str] = set()
+        self._visits = ProjectVisits("projection")
+        self._first_round = False
         self._applying: set[asyncio.Task[bool]] = set()
 
     async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
@@ -73,6 +75,19 @@ class Projector:
                 await self._index.drop(project, generation)
                 return True
         return not todo
+
+    @property
+    def begun(self) -> bool:
+        """Whether every project was visited once since this start, and the index of one of them at least is whole.
+
+        It stays so: a project whose index is behind later on is refused on its own, by `require`.
+        """
+        return self._first_round
+
+    @property
+    def stalled(self) -> Sequence[str]:
+        """The projects whose changes could not be applied when that was last tried."""
+        return self._visits.stalled
 
     def caught_up(self, project: str) -> bool:
         """Whether everything from before this start is in the index."""
@@ -128,15 +143,31 @@ class Projector:
         await self._follow(project, generation, 0)
 
     async def run(self) -> None:
-        """Until cancelled: apply what its writer left pending, here or at another server, for whatever reason."""
-        await forever(self._round, self._clock, PAUSE, log, "projection broken off")
+        """Until cancelled: apply what its writer left pending, here or at another server, for whatever reason.
+
+        Raises LedgerUnavailable, IndexUnavailable.
+        """
+        try:
+            while True:
+                await self._round()
+                await self._clock.sleep(PAUSE)
+        finally:
+            await self._visits.close()
 
     async def _round(self) -> None:
-        for project in await self._ledger.projects():
-            if project not in self._caught_up:
-                await self.catch_up(project)
-        for project in await self._ledger.behind(AGE):
-            await self._finish(project)
+        """Two statements, however many projects have nothing to apply."""
+        projects = await self._ledger.projects()
+        self._visits.keep(projects)
+        self._caught_up.intersection_update(projects)
+        self._index.require()  # or every project would find out for itself
+        behind = await self._ledger.behind(AGE)
+        await self._visits.visit([*(p for p in projects if p not in self._caught_up), *behind], self._visit)
+        self._first_round = self._first_round or bool(self._caught_up)
+
+    async def _visit(self, project: str) -> None:
+        if project not in self._caught_up:
+            await self.catch_up(project)
+        await self._finish(project)
 
     async def _finish(self, project: str) -> None:
         """Claim and apply until nothing is left. Servers that share a ledger share the work."""

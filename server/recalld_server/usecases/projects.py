@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +28,8 @@ from recalld_server.ports.projects import Projects
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.repeats import repeatable
 from recalld_server.usecases.worker import Worker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,11 @@ class Administration:
         answer = await repeatable(
             self._projects, access, request, lambda: self._projects.create(access, project, settings, first, request)
         )
-        await self._projector.catch_up(project.id)  # there is nothing yet, so it is searched at once
+        try:
+            await self._projector.catch_up(project.id)  # there is nothing yet, so it is searched at once
+        except Exception as error:  # it is there all the same, and the projector comes to it
+            extra = {"project": project.id, "error": type(error).__name__}
+            log.warning("index of a new project waits", extra=extra, exc_info=not isinstance(error, RecalldError))
         return Project(**answer)
 
     async def get(self, project: str) -> Project:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.errors import ProjectNotFound, RecalldError, SettingMissing
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.projector import Projector
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 WITHIN = 2.0  # seconds for each store to answer
 PAUSE = 1.0  # seconds between looks
+STALE = 15.0  # seconds after which a look says nothing any more
 HURRY = 0.1  # while something is missing
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What was found: each store answers, an embedder is there for every project, no index is being rebuilt."""
+    """What was found of the server as a whole; no single project changes any of it.
+
+    Each store answers, there is an embedder for a project at least, and the projector has been through all projects
+    once since the start. A project whose index is behind is refused on its own, with IndexBehind.
+    """
 
     ledger: bool = False
     index: bool = False
@@ -49,20 +52,20 @@ class Readiness:
         self._features = features
         self._projector = projector
         self._clock = clock
-        self._models: set[str] = set()
+        self._models: dict[str, bool] = {}  # by project, whether its embedder is there
         self.last = Ready()
+        self._looked = float("-inf")
+
+    @property
+    def current(self) -> Ready:
+        """What the last look found; nothing if that is long ago, as the looks have stopped then."""
+        return self.last if asyncio.get_running_loop().time() - self._looked < STALE else Ready()
 
     async def look(self) -> Ready:
         """Ask now. Takes a few seconds at most; never raises for a store that fails."""
-        projects = await _answer(self._ledger.projects(), [])
-        reached = bool(projects)
-        index = reached and await _answer(self._marked(projects[0]), False)
-        self.last = Ready(
-            ledger=reached,
-            index=index,
-            model=reached and await _answer(self._modelled(projects), False),
-            caught_up=reached and all(self._projector.caught_up(project) for project in projects),
-        )
+        ledger, index = await asyncio.gather(_answers(self._models_of_projects()), _answers(self._index.ping()))
+        self.last = Ready(ledger=ledger, index=index, model=any(self._models.values()), caught_up=self._projector.begun)
+        self._looked = asyncio.get_running_loop().time()
         return self.last
 
     async def run(self, told: Callable[[Ready], Awaitable[None]]) -> None:
@@ -74,22 +77,31 @@ class Readiness:
                 await told(found)
             await self._clock.sleep(PAUSE if found.searches else HURRY)
 
-    async def _marked(self, project: str) -> bool:
-        await self._index.mark(project, await self._ledger.generation(project))
-        return True
-
-    async def _modelled(self, projects: Sequence[str]) -> bool:
+    async def _models_of_projects(self) -> None:
+        """One statement where no project is new."""
+        projects = await self._ledger.projects()
+        for project in self._models.keys() - set(projects):
+            del self._models[project]
         for project in projects:
-            if project not in self._models:  # a project takes another model only through a server that has it
-                self._features.embedder(await self._ledger.generation(project))
-                self._models.add(project)
+            if project not in self._models:  # one takes another model only through a server that has it
+                self._models[project] = await self._modelled(project)
+
+    async def _modelled(self, project: str) -> bool:
+        try:
+            self._features.embedder(await self._ledger.generation(project))
+        except ProjectNotFound:  # deleted since the projects were read
+            return False
+        except SettingMissing as error:
+            log.error("project needs an embedder that this server lacks: %s", error, extra={"project": project})
+            return False
         return True
 
 
-async def _answer(asked: Awaitable[T], otherwise: T) -> T:
+async def _answers(asked: Awaitable[None]) -> bool:
     try:
         async with asyncio.timeout(WITHIN):
-            return await asked
+            await asked
     except (RecalldError, TimeoutError) as error:
         log.debug("not ready", extra={"error": type(error).__name__})
-        return otherwise
+        return False
+    return True

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
+from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
@@ -21,7 +23,7 @@ from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.turns import Turns
 from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.projector import BATCH, Projector
-from recalld_server.usecases.rounds import forever
+from recalld_server.usecases.visits import ProjectVisits
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,12 @@ MARGIN = 60 * 1_000_000  # µs before the engine was last seen whole from which 
 ROUNDS = 3  # of a project in one look
 LEASE = 15.0  # seconds after which others take over from a server that shows no sign of life
 BEAT = 4.0
+AT_ONCE = 2  # projects compared at the same time: it reads all of both sides
+LONGEST_PAUSE = 600.0  # seconds between attempts at a project that can't be repaired
+
+
+class IndexDiffers(RecalldError):
+    """The index of a project differs from the ledger although it was repaired."""
 
 
 class Reconciler:
@@ -46,12 +54,21 @@ class Reconciler:
         self._clock = clock
         self._whole: int | None = None  # when the engine was last seen whole, and nothing was left to repair
         self._breaks = 0
+        self._visits = ProjectVisits("repair", AT_ONCE, LONGEST_PAUSE)
+        self._repaired: tuple[int, set[str]] = (0, set())  # breaks, and the projects repaired after them
         # Breaks not mended yet, and the last turn taken before they were seen.
         self._seen: tuple[int, int] | None = None
 
+    @property
+    def stalled(self) -> Sequence[str]:
+        """The projects that could not be repaired when that was last tried."""
+        return self._visits.stalled
+
     async def run(self) -> None:
-        """Until cancelled: look, and repair what an outage may have cost."""
-        await forever(self.look, self._clock, PAUSE, log, "index can't be reconciled yet")
+        """Until cancelled: look, and repair what an outage may have cost. Raises as `look` does."""
+        while True:
+            await self.look()
+            await self._clock.sleep(PAUSE)
 
     async def look(self) -> None:
         """See whether the engine broke off since the last look, and if so repair. Raises IndexUnavailable.
@@ -92,10 +109,25 @@ class Reconciler:
     async def _mend(self, turn: int, breaks: int) -> bool:
         """Repair every project; False if something stays wrong or the engine broke off again.
 
-        What was repaired is then as suspect as before.
+        What was repaired is then as suspect as before. Without a new break the next call repairs only the rest.
         """
-        mended = [await self._mended(project, turn) for project in await self._ledger.projects()]
-        return all(mended) and await self._index.breaks() == breaks
+        if self._repaired[0] != breaks:
+            self._repaired = (breaks, set())
+        repaired = self._repaired[1]
+
+        async def repair(project: str) -> None:
+            if not await self._mended(project, turn):
+                raise IndexDiffers
+            repaired.add(project)
+
+        left = [project for project in await self._ledger.projects() if project not in repaired]
+        try:
+            await self._visits.visit(left, repair, to_the_end=True)
+        finally:
+            await self._visits.close()
+        there = set(await self._ledger.projects())
+        self._visits.keep(there)
+        return there.intersection(left) <= repaired and await self._index.breaks() == breaks
 
     async def _mended(self, project: str, turn: int) -> bool:
         """Repair a project; False if something stays wrong. What is wrong once only was being written meanwhile."""

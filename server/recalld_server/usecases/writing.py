@@ -185,14 +185,19 @@ class Writer:
         return Written(change.answer, commit.seq, await self.apply(access, commit), memories)
 
     async def apply(self, access: Access, commit: Commit) -> bool:
-        """Tell the index of a commit; False when that must wait."""
+        """Tell the index of a commit; False when that must wait.
+
+        Raises nothing: the change is durable, so its caller gets the answer whatever the index makes of it.
+        """
         if not commit.touched:
             return True
         try:
             async with asyncio.timeout(LIMIT):
                 return await self._projector.apply(access.project, commit.generation, commit.touched)
-        except (RecalldError, TimeoutError) as error:
-            log.warning("change is pending for the index", extra={"seq": commit.seq, "error": type(error).__name__})
+        except Exception as error:  # whatever it is, the change stays pending and the projector comes to it
+            foreseen = isinstance(error, (RecalldError, TimeoutError))
+            extra = {"project": access.project, "seq": commit.seq, "error": type(error).__name__}
+            log.warning("change is pending for the index", extra=extra, exc_info=not foreseen)
             return False
 
 

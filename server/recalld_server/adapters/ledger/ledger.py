@@ -32,6 +32,7 @@ from recalld_server.domain.revision import (
     Features,
     Generation,
     IndexEntry,
+    IndexLag,
     ListQuery,
     Outcome,
     Page,
@@ -234,6 +235,9 @@ class SqlLedger:
 
     async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
         await self._engine.write(lambda c: projection.release(c, project, generation, ids))
+
+    async def lags(self) -> Mapping[str, IndexLag]:
+        return await self._engine.read(projection.lags)
 
     async def backlog(self, project: str) -> int:
         return await self._engine.read(lambda c: projection.backlog(c, project))

@@ -14,7 +14,7 @@ from recalld_server.adapters.ledger.rows import features_of, memory_columns, mem
 from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.memory import Access, Memory
-from recalld_server.domain.revision import Generation, IndexEntry, Positions
+from recalld_server.domain.revision import Generation, IndexEntry, IndexLag, Positions
 
 _WIDTH = len(memory_columns())
 
@@ -171,6 +171,23 @@ def live(connection: Connection, project: str, after: str, limit: int) -> list[t
         .limit(limit)
     )
     return [(row[0], row[1]) for row in connection.execute(statement).all()]
+
+
+_IN_USE = t.pending.c.generation == t.projects.c.generation_number
+_LAGS = (
+    select(
+        t.pending.c.project,
+        # Nothing pending in the generation in use: it has everything.
+        func.coalesce(t.projects.c.head + 1 - func.min(t.pending.c.seq).filter(_IN_USE), 0),
+        func.count(),
+    )
+    .select_from(t.pending.join(t.projects, t.projects.c.project == t.pending.c.project))
+    .group_by(t.pending.c.project, t.projects.c.head)
+)
+
+
+def lags(connection: Connection) -> dict[str, IndexLag]:
+    return {project: IndexLag(changes, pending) for project, changes, pending in connection.execute(_LAGS)}
 
 
 def backlog(connection: Connection, project: str) -> int:

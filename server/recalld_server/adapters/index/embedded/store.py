@@ -96,6 +96,9 @@ class EmbeddedIndex:
     def require(self) -> None:
         """It is a file here: whatever is wrong with it shows when it is read."""
 
+    async def ping(self) -> None:
+        await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first())
+
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Both legs in one pass over one snapshot. Cosines are of float16 vectors: right to 0.001."""
         scope = query.scope.narrowed(access.pin)

@@ -99,6 +99,10 @@ class WeaviateIndex:
         if self._client.away:
             raise IndexUnavailable
 
+    async def ping(self) -> None:
+        if not await self._client.call(lambda driver: driver.is_ready(), SEARCH):
+            raise IndexUnavailable
+
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Both legs at once, each with the whole filter; what the engine can't decide is decided on what it found."""
         scope = query.scope.narrowed(access.pin)
