@@ -23,6 +23,7 @@ from tests.contract.ledger_world import (
     memory,
     write,
 )
+from tests.contract.reads_suite import ReadsSuite
 from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger.ledger import SqlLedger
@@ -53,6 +54,10 @@ async def test_a_read_sees_one_moment_and_writes_nothing(engine: PostgresEngine)
     with pytest.raises(LedgerUnavailable):
         await engine.read(lambda c: c.exec_driver_sql("DELETE FROM keys"))
     assert await engine.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM keys").scalar_one()) == 1
+
+
+class TestReads(ReadsSuite):
+    SLOW = "SELECT pg_sleep(60)"
 
 
 async def test_the_planner_learns_of_the_first_rows_without_waiting_for_autovacuum(
@@ -195,6 +200,18 @@ async def test_of_a_transaction_that_broke_each_goes_by_itself(
     assert [commit.seq for commit in await asyncio.gather(*before, *after)] == [1, 2, 3, 4, 5, 6]
     await broken
     assert killed
+
+
+async def test_a_fault_after_a_change_leaves_its_line_open(
+    engine: PostgresEngine, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("the statistics are broken")
+
+    monkeypatch.setattr(engine._statistics, "look", broken)
+    for n in range(3):
+        assert (await asyncio.wait_for(write(ledger, added(f"m{n}")), 5)).seq == n + 1
+    assert "changes failed" in caplog.text
 
 
 async def test_a_busy_line_leaves_room_for_others(engine: PostgresEngine, ledger: SqlLedger) -> None:

@@ -36,9 +36,9 @@ class Engine:
     def version(self) -> int | None:
         return None if self.blind else self.real.version
 
-    async def read(self, work: Callable[..., Any]) -> Any:
+    async def read(self, work: Callable[..., Any], line: str = "") -> Any:
         self.reads += 1
-        found = await self.real.read(work)
+        found = await self.real.read(work, line)
         self.begun.set()
         await self.go.wait()
         return found

@@ -249,6 +249,10 @@ class StreamLimit(TooMuch):
     """The key has as many streams open as it may; end one first."""
 
 
+class ReadTooCostly(RecalldError):
+    """The request takes more time than a read may; narrow its scope or its filter."""
+
+
 # The surroundings
 
 

@@ -59,6 +59,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_DEADLINE_EXCEEDED: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
     ERROR_REASON_PROJECT_EXISTS: _ClassVar[ErrorReason]
+    ERROR_REASON_READ_TOO_COSTLY: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_SCOPE_MISSING: ErrorReason
 ERROR_REASON_FIELD_INVALID: ErrorReason
@@ -112,3 +113,4 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_PROJECT_EXISTS: ErrorReason
+ERROR_REASON_READ_TOO_COSTLY: ErrorReason

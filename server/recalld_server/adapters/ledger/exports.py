@@ -71,19 +71,19 @@ class SqlExports:
         return await self._engine.write(work)
 
     async def get(self, access: Access, id: str) -> Export:
-        return await self._engine.read(lambda c: self._one(c, access, _E.id == id))
+        return await self._engine.read(lambda c: self._one(c, access, _E.id == id), access.project)
 
     async def latest(self, access: Access, scope: Scope) -> Export:
         exactly = [_E[name] == getattr(scope, name) for name in SCOPE_FIELDS]
         ready = and_(_E.state == ExportState.READY.value, *exactly)
-        return await self._engine.read(lambda c: self._one(c, access, ready))
+        return await self._engine.read(lambda c: self._one(c, access, ready), access.project)
 
     async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> Sequence[Export]:
         statement = select(t.exports).where(inside(access, source=t.exports), self._kept())
         if after is not None:
             statement = statement.where(tuple_(_E.create_time, _E.id) < tuple_(literal(after[0]), literal(after[1])))
         statement = statement.order_by(_E.create_time.desc(), _E.id.desc()).limit(limit)
-        return await self._engine.read(lambda c: [_export(row) for row in c.execute(statement)])
+        return await self._engine.read(lambda c: [_export(row) for row in c.execute(statement)], access.project)
 
     async def chunk(self, access: Access, id: str, number: int) -> tuple[Export, Chunk | None]:
         def work(connection: Connection) -> tuple[Export, Chunk | None]:
@@ -96,7 +96,7 @@ class SqlExports:
             row = connection.execute(select(_K.number, _K.data, _K.sha256).where(named)).one_or_none()
             return export, row and Chunk(*row)
 
-        return await self._engine.read(work)
+        return await self._engine.read(work, access.project)
 
     async def delete(self, access: Access, id: str, request: RequestKey | None) -> None:
         def work(connection: Connection) -> None:
@@ -122,10 +122,10 @@ class SqlExports:
     async def withdrawn(self, project: str) -> int:
         gone = select(_E.id).where(_E.project == project, _E.state == ExportState.WITHDRAWN.value)
         left = select(func.count()).where(_K.project == project, _K.export_id.in_(gone))
-        return await self._engine.read(lambda c: c.execute(left).scalar_one())
+        return await self._engine.read(lambda c: c.execute(left).scalar_one(), project)
 
     async def rows(self, project: str, selection: Selection, after: tuple[str, int], limit: int) -> Sequence[Row]:
-        return await self._engine.read(lambda c: _rows(c, project, selection, after, limit))
+        return await self._engine.read(lambda c: _rows(c, project, selection, after, limit), project)
 
     async def restart(self, held: Operation) -> None:
         def work(connection: Connection) -> None:
@@ -146,7 +146,7 @@ class SqlExports:
 
     async def written(self, held: Operation, number: int) -> bytes | None:
         statement = select(_K.data).where(_chunks(held), _K.number == number)
-        return await self._engine.read(lambda c: c.execute(statement).scalar_one_or_none())
+        return await self._engine.read(lambda c: c.execute(statement).scalar_one_or_none(), held.access.project)
 
     async def complete(
         self, held: Operation, chunks: Sequence[Chunk], *, memories: int, size: int, sha256: str, seconds: float

@@ -43,7 +43,7 @@ class SqlGenerations:
     async def ids(self, project: str, after: str, last: str, limit: int) -> Sequence[str]:
         within = and_(_R.project == project, _R.memory_id > after, _R.memory_id <= last)
         statement = select(_R.memory_id).where(within).distinct().order_by(_R.memory_id).limit(limit)
-        return await self._engine.read(lambda c: list(c.execute(statement).scalars()))
+        return await self._engine.read(lambda c: list(c.execute(statement).scalars()), project)
 
     async def unfeatured(self, project: str, generation: Generation, ids: Sequence[str]) -> Sequence[Memory]:
         has = exists().where(
@@ -55,7 +55,7 @@ class SqlGenerations:
         # Any revision that says a text stands for all that do: the one that brought it may have been trimmed.
         said = and_(_R.text != "", _R.kind != Kind.DELETED.value)  # of what was forgotten no text is left
         statement = select(*memory_columns()).where(_R.project == project, _R.memory_id.in_(list(ids)), said, ~has)
-        rows = await self._engine.read(lambda c: [memory_of(row) for row in c.execute(statement)])
+        rows = await self._engine.read(lambda c: [memory_of(row) for row in c.execute(statement)], project)
         return list({(memory.id, memory.text_revision): memory for memory in rows}.values())
 
     async def known(
@@ -67,7 +67,7 @@ class SqlGenerations:
             _F.generation == generation.number,
             tuple_(_F.memory_id, _F.text_revision).in_(keys),
         )
-        rows = await self._engine.read(lambda c: c.execute(statement).all())
+        rows = await self._engine.read(lambda c: c.execute(statement).all(), project)
         found = {(row[0], row[1]): features_of(row[2], row[3]) for row in rows}
         return [found.get(key) for key in keys]
 
@@ -127,5 +127,5 @@ class SqlGenerations:
 
     async def extent(self, project: str) -> tuple[int, str]:
         statement = select(func.count(_R.memory_id.distinct()), func.max(_R.memory_id)).where(_R.project == project)
-        total, last = await self._engine.read(lambda c: c.execute(statement).one())
+        total, last = await self._engine.read(lambda c: c.execute(statement).one(), project)
         return total, last or ""

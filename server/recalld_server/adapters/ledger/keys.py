@@ -85,10 +85,12 @@ class SqlKeyRing:
             statement = statement.where(t.keys.c.project == project)
         if after is not None:
             statement = statement.where(tuple_(*at) < after)
-        return await self._engine.read(lambda c: [_key(row) for row in c.execute(statement)])
+        return await self._engine.read(lambda c: [_key(row) for row in c.execute(statement)], project or "")
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
-        return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
+        return await self._engine.read(
+            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+        )
 
 
 def require_project(connection: Connection, project: str) -> None:

@@ -78,7 +78,7 @@ class SqlLedger:
         await self._engine.write(lambda c: c.execute(insert(t.projects).values(row).on_conflict_do_nothing()))
 
     async def generation(self, project: str) -> Generation:
-        return (await self._engine.read(lambda c: reads.stand(c, Access(project))))[1]
+        return (await self._engine.read(lambda c: reads.stand(c, Access(project)), project))[1]
 
     async def search_state(self, access: Access, scope: Scope) -> SearchState:
         return await self._states.get(access, scope)
@@ -89,35 +89,37 @@ class SqlLedger:
         )
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
-        return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
+        return await self._engine.read(
+            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+        )
 
     async def memories(self, access: Access, ids: Sequence[str], as_of: int | None = None) -> Mapping[str, Memory]:
-        return await self._engine.read(lambda c: reads.memories(c, access, ids, as_of))
+        return await self._engine.read(lambda c: reads.memories(c, access, ids, as_of), access.project)
 
     async def revisions(self, access: Access, named: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], Memory]:
-        return await self._engine.read(lambda c: reads.revisions(c, access, named))
+        return await self._engine.read(lambda c: reads.revisions(c, access, named), access.project)
 
     async def latest(self, access: Access, ids: Sequence[str]) -> Mapping[str, tuple[Memory, bool]]:
-        return await self._engine.read(lambda c: reads.latest(c, access, ids))
+        return await self._engine.read(lambda c: reads.latest(c, access, ids), access.project)
 
     async def repeats(self, access: Access, scope: Scope, text_keys: Sequence[str], now: int) -> Mapping[str, Memory]:
-        return await self._engine.read(lambda c: reads.repeats(c, access, scope, text_keys, now))
+        return await self._engine.read(lambda c: reads.repeats(c, access, scope, text_keys, now), access.project)
 
     async def outside(self, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
         if not access.pin:
             return frozenset()
-        return await self._engine.read(lambda c: reads.outside(c, access, ids, add_ids))
+        return await self._engine.read(lambda c: reads.outside(c, access, ids, add_ids), access.project)
 
     async def page(self, access: Access, query: ListQuery) -> Page:
-        return await self._engine.read(lambda c: reads.page(c, access, query))
+        return await self._engine.read(lambda c: reads.page(c, access, query), access.project)
 
     async def matching(
         self, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
     ) -> Sequence[tuple[str, int]]:
-        return await self._engine.read(lambda c: reads.matching(c, access, scope, filter, as_of, limit))
+        return await self._engine.read(lambda c: reads.matching(c, access, scope, filter, as_of, limit), access.project)
 
     async def count(self, access: Access, scope: Scope, filter: Filter | None, as_of: int) -> int:
-        return await self._engine.read(lambda c: reads.count(c, access, scope, filter, as_of))
+        return await self._engine.read(lambda c: reads.count(c, access, scope, filter, as_of), access.project)
 
     async def pool(
         self,
@@ -140,7 +142,7 @@ class SqlLedger:
             now=now,
             window=window,
         )
-        return await self._engine.read(work)
+        return await self._engine.read(work, access.project)
 
     async def chosen(
         self,
@@ -159,7 +161,7 @@ class SqlLedger:
             made, named = context.run(choose, found)
             return made, reads.memories(connection, access, named)
 
-        return await self._engine.read(read)
+        return await self._engine.read(read, access.project)
 
     async def snapshot(
         self,
@@ -182,44 +184,48 @@ class SqlLedger:
             now=now,
             limit=limit,
         )
-        return await self._engine.read(work)
+        return await self._engine.read(work, access.project)
 
     async def features(self, access: Access, ids: Sequence[str], generation: Generation) -> Mapping[str, Features]:
-        return await self._engine.read(lambda c: ranking.features(c, self._cache, access, ids, generation))
+        return await self._engine.read(
+            lambda c: ranking.features(c, self._cache, access, ids, generation), access.project
+        )
 
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
-        return await self._engine.read(lambda c: reads.events(c, access, query))
+        return await self._engine.read(lambda c: reads.events(c, access, query), access.project)
 
     async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], Positions]:
-        return await self._engine.read(lambda c: (reads.events(c, access, query), reads.stand(c, access)[0]))
+        return await self._engine.read(
+            lambda c: (reads.events(c, access, query), reads.stand(c, access)[0]), access.project
+        )
 
     async def entities(
         self, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
     ) -> Sequence[Entity]:
-        return await self._engine.read(lambda c: entities.entities(c, access, types, after, limit))
+        return await self._engine.read(lambda c: entities.entities(c, access, types, after, limit), access.project)
 
     async def count_entities(self, access: Access, types: Sequence[str]) -> int:
-        return await self._engine.read(lambda c: entities.count_entities(c, access, types))
+        return await self._engine.read(lambda c: entities.count_entities(c, access, types), access.project)
 
     async def known(self, access: Access, scope: Scope) -> bool:
         statement = select(t.revisions.c.memory_id).where(inside(access, scope)).limit(1)
-        return await self._engine.read(lambda c: c.execute(statement).first() is not None)
+        return await self._engine.read(lambda c: c.execute(statement).first() is not None, access.project)
 
     async def positions(self, access: Access) -> Positions:
-        return (await self._engine.read(lambda c: reads.stand(c, access)))[0]
+        return (await self._engine.read(lambda c: reads.stand(c, access), access.project))[0]
 
     async def sequence_at(self, access: Access, time: int) -> int:
-        return await self._engine.read(lambda c: reads.sequence_at(c, access, time))
+        return await self._engine.read(lambda c: reads.sequence_at(c, access, time), access.project)
 
     async def time_of(self, access: Access, seq: int) -> int:
-        return await self._engine.read(lambda c: reads.time_of(c, access, seq))
+        return await self._engine.read(lambda c: reads.time_of(c, access, seq), access.project)
 
     async def projects(self) -> Sequence[str]:
         statement = select(t.projects.c.project).order_by(t.projects.c.project)
         return await self._engine.read(lambda c: list(c.execute(statement).scalars()))
 
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
-        return await self._engine.read(lambda c: projection.pending(c, project, generation, limit))
+        return await self._engine.read(lambda c: projection.pending(c, project, generation, limit), project)
 
     async def behind(self, age: float) -> Sequence[str]:
         now = self._clock.now()
@@ -240,7 +246,7 @@ class SqlLedger:
         return await self._engine.read(projection.lags)
 
     async def backlog(self, project: str) -> int:
-        return await self._engine.read(lambda c: projection.backlog(c, project))
+        return await self._engine.read(lambda c: projection.backlog(c, project), project)
 
     @property
     def queued(self) -> int:
@@ -253,19 +259,19 @@ class SqlLedger:
         return len(self._cache)
 
     async def expired(self, project: str, now: int, limit: int) -> Sequence[tuple[str, int]]:
-        return await self._engine.read(lambda c: trim.expired(c, project, now, limit))
+        return await self._engine.read(lambda c: trim.expired(c, project, now, limit), project)
 
     async def purge_outcomes(self, before: int) -> int:
         return await self._engine.write(lambda c: trim.purge_outcomes(c, before))
 
     async def retention(self, project: str) -> int | None:
-        return await self._engine.read(lambda c: trim.retention(c, project))
+        return await self._engine.read(lambda c: trim.retention(c, project), project)
 
     async def trim(self, project: str, before: int, limit: int) -> bool:
         return await self._engine.write(lambda c: trim.trim(c, project, before, limit))
 
     async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
-        return await self._engine.read(lambda c: forget.extent(c, access, scope, filter))
+        return await self._engine.read(lambda c: forget.extent(c, access, scope, filter), access.project)
 
     async def forget(
         self,
@@ -292,7 +298,7 @@ class SqlLedger:
 
     async def remains(self, project: str, after: int) -> Remains:
         since = self._clock.now() - reads.OUTCOMES_KEPT
-        return await self._engine.read(lambda c: forget.remains(c, project, after, since))
+        return await self._engine.read(lambda c: forget.remains(c, project, after, since), project)
 
     async def scrub(self) -> Sequence[Leg]:
         self._cache.clear()
@@ -305,16 +311,16 @@ class SqlLedger:
     async def entries(
         self, project: str, generation: Generation, ids: Sequence[str]
     ) -> tuple[Mapping[str, IndexEntry], Positions]:
-        return await self._engine.read(lambda c: projection.entries(c, project, generation, ids))
+        return await self._engine.read(lambda c: projection.entries(c, project, generation, ids), project)
 
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
         return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq), line=project)
 
     async def unfeatured(self, project: str, generation: Generation, limit: int) -> Sequence[Memory]:
-        return await self._engine.read(lambda c: projection.unfeatured(c, project, generation, limit))
+        return await self._engine.read(lambda c: projection.unfeatured(c, project, generation, limit), project)
 
     async def live(self, project: str, after: str, limit: int) -> Sequence[tuple[str, int]]:
-        return await self._engine.read(lambda c: projection.live(c, project, after, limit))
+        return await self._engine.read(lambda c: projection.live(c, project, after, limit), project)
 
     async def close(self) -> None:
         await self._engine.close()

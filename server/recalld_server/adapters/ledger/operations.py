@@ -34,14 +34,14 @@ class SqlOperations:
         return await self._engine.write(lambda c: created(c, access, new, self._clock.now())[0])
 
     async def get(self, access: Access, id: str) -> Operation:
-        return await self._engine.read(lambda c: _one(c, access, id))
+        return await self._engine.read(lambda c: _one(c, access, id), access.project)
 
     async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> Sequence[Operation]:
         statement = select(t.operations).where(inside(access, source=t.operations), _C.hidden.is_(False))
         if after is not None:
             statement = statement.where(tuple_(_C.create_time, _C.id) < tuple_(literal(after[0]), literal(after[1])))
         statement = statement.order_by(_C.create_time.desc(), _C.id.desc()).limit(limit)
-        return await self._engine.read(lambda c: [_operation(row) for row in c.execute(statement)])
+        return await self._engine.read(lambda c: [_operation(row) for row in c.execute(statement)], access.project)
 
     async def cancel(self, access: Access, id: str) -> Operation:
         return await self._engine.write(lambda c: cancelled(c, access, id, self._clock.now()))

@@ -73,7 +73,7 @@ class SqlProjects:
         return await self._engine.write(write)
 
     async def get(self, project: str) -> Project:
-        return await self._engine.read(lambda c: _project(_row(c, project)))
+        return await self._engine.read(lambda c: _project(_row(c, project)), project)
 
     async def page(self, after: str, limit: int) -> Sequence[Project]:
         statement = select(*_COLUMNS).where(t.projects.c.project > after).order_by(t.projects.c.project).limit(limit)
@@ -98,7 +98,7 @@ class SqlProjects:
             row = _row(connection, project)
             return ProjectSettings.parse(json.loads(row.settings)), Generation.parse(row.generation)
 
-        return await self._engine.read(read)
+        return await self._engine.read(read, project)
 
     async def change_settings(
         self,
@@ -140,7 +140,7 @@ class SqlProjects:
             out = select(func.coalesce(func.sum(t.exports.c.size), 0)).where(t.exports.c.project == project)
             return Usage(memories, revisions, entities, messages, stand.head, int(connection.execute(out).scalar_one()))
 
-        return await self._engine.read(read)
+        return await self._engine.read(read, project)
 
     async def backlog(self, project: str, generation: Generation) -> Backlog:
         mine = (t.pending.c.project == project, t.pending.c.generation == generation.number)
@@ -154,10 +154,12 @@ class SqlProjects:
             oldest_time = connection.execute(oldest).scalar_one_or_none() if pending else None
             return Backlog(pending, oldest_time, building(connection, project))
 
-        return await self._engine.read(read)
+        return await self._engine.read(read, project)
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
-        return await self._engine.read(lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()))
+        return await self._engine.read(
+            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+        )
 
 
 def _row(connection: Connection, project: str, statement: Select[Any] = _GET) -> Any:

@@ -56,7 +56,7 @@ class SqlRemovals:
 
     async def generations(self, project: str) -> Sequence[Generation]:
         statement = select(_D.generations).where(_D.project == project)
-        names = await self._engine.read(lambda c: c.execute(statement).scalar_one())
+        names = await self._engine.read(lambda c: c.execute(statement).scalar_one(), project)
         return [Generation.parse(name) for name in json.loads(names)]
 
     async def clear(self, project: str, limit: int) -> int:

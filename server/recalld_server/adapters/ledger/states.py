@@ -42,7 +42,7 @@ class States:
             positions, generation = reads.stand(connection, access)
             return SearchState(generation, pool.speakers(connection, access, scope), positions)
 
-        found = await self._engine.read(read)
+        found = await self._engine.read(read, access.project)
         if version is not None and version == self._version:  # else somebody has seen a write since
             if len(self._kept) >= KEPT:
                 self._kept = {}

@@ -1,19 +1,16 @@
 """SQL engines behind two verbs: `read` and `write`. Each runs one function in one transaction, off the event loop.
 
-SQLite: one writer thread owns the only write connection and takes all changes that wait, up to 64, into one fsync, each
-under its own savepoint; readers have connections of their own and see a snapshot (WAL).
+SQLite: one writer thread owns the only write connection (`sqlite_writer`); readers have connections of their own and
+see a snapshot (WAL).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +19,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
+from recalld_server.adapters.sql.sqlite_writer import SqliteWriter
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.forgetting import Leg, LegState
 
@@ -29,9 +28,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
 WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
-READERS = 4
+READERS = 8  # threads, of which one project gets four
 REWRITE_WAIT = 5.0  # seconds for the writer, and then for readers, to end
 LATER = "It could not be rewritten now, being read or the disk full; the next ForgetMemories of anything does it."
 CACHE_KIB = 16 * 1024  # page cache of each connection
@@ -40,14 +38,18 @@ CACHE_KIB = 16 * 1024  # page cache of each connection
 class SqlEngine(Protocol):
     """Where statements run. Errors of the driver become the error type given at start, with the detail in the log."""
 
-    async def read(self, work: Work[T]) -> T:
-        """Run `work` on a snapshot. It must not write."""
+    async def read(self, work: Work[T], line: str = "") -> T:
+        """Run `work` on a snapshot. It must not write. `line` is the project it is for, if it is for one.
+
+        When the caller is cancelled the work is stopped. Raises ReadTooCostly when it takes longer than 30 s.
+        """
         ...
 
     async def write(self, work: Work[T], line: str = "") -> T:
         """Run `work` in a transaction that is durable on return; whatever it raises undoes it.
 
-        `line` names what it will lock first, if anything: those of one line may share a transaction.
+        `line` is the project whose row it will lock first, if any: those of one line may share a transaction, and lines
+        take turns.
         """
         ...
 
@@ -98,30 +100,26 @@ class SqliteEngine:
             max_overflow=0,
             paramstyle="named",  # one that is named a dozen times is bound once; rows to write bind faster by place
         )
-        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read-{path.stem}")
+        self._readers = Readers(READERS, path.stem)
+        self._writer = SqliteWriter(self.writer_engine, path.stem, self._translated)
         self._closed = False
         self._onlooker: sqlean.Connection | None = None  # it never writes, so it sees every commit as another's
-        self._thread = threading.Thread(target=self._serve, name=f"write-{path.stem}", daemon=True)
-        self._thread.start()
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], line: str = "", *, limited: bool = True) -> T:
         if self._closed:
             raise self._unavailable()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+        return await self._readers.run(partial(self._read, work), line, limited=limited)
 
     async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
             raise self._unavailable()  # nobody would ever answer
-        if self._queue.qsize() >= WAITING:
+        if self.queued >= WAITING:
             raise self._unavailable("Too many changes wait to be written; try again shortly.")
-        future: Future[T] = Future()
-        self._queue.put((work, future))
-        return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(self._writer.put(work, line))
 
     @property
     def queued(self) -> int:
-        return self._queue.qsize()
+        return self._writer.queued
 
     @property
     def version(self) -> int | None:
@@ -138,7 +136,8 @@ class SqliteEngine:
         await self.write(work)  # BEGIN IMMEDIATE keeps every other writer out
 
     async def sound(self) -> bool | None:
-        return await self.read(lambda c: c.exec_driver_sql("PRAGMA quick_check").scalar_one() == "ok")
+        check = "PRAGMA quick_check"  # takes as long as the file is large
+        return await self.read(lambda c: c.exec_driver_sql(check).scalar_one() == "ok", limited=False)
 
     async def scrub(self) -> Sequence[Leg]:
         if await self.rewrite():
@@ -171,67 +170,31 @@ class SqliteEngine:
 
     async def close(self) -> None:
         self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        self._readers.shutdown()
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._readers.close)
         if self._onlooker is not None:
             self._onlooker.close()
         self.reader_engine.dispose()
         self.writer_engine.dispose()
 
-    def _read(self, work: Work[T]) -> T:
+    def _read(self, work: Work[T], read: Read[T]) -> T:
         try:
             with self.reader_engine.connect() as connection, connection.begin():
-                return work(connection)
+                interrupt = connection.connection.driver_connection.interrupt  # type: ignore[union-attr]
+                with read.using(interrupt):
+                    return work(connection)
         except DBAPIError as error:
+            if read.stopped:
+                raise ReadStopped from None
             raise self._translated(error) from None
 
-    def _serve(self) -> None:
-        closing = False
-        while not closing:
-            group = [self._queue.get()]
-            while len(group) < GROUP and not self._queue.empty():
-                group.append(self._queue.get())
-            closing = None in group
-            waiting = [item for item in group if item and item[1].set_running_or_notify_cancel()]
-            if waiting:
-                self._transact(waiting)
-
-    def _transact(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
-        """One transaction for the group. Answers go out after the commit; a failed commit fails every one of them."""
-        answers: list[Any] = []
-        failures: dict[int, BaseException] = {}  # by place in the group
-        try:
-            with self.writer_engine.connect() as connection, connection.begin():
-                for place, (work, _) in enumerate(group):
-                    try:
-                        with connection.begin_nested() if len(group) > 1 else nullcontext():
-                            answer = work(connection)
-                        answers.append(answer)
-                    except Exception as error:  # goes to the caller it belongs to
-                        answers.append(None)
-                        failures[place] = error
-                        if len(group) == 1 or not _in_transaction(connection):
-                            raise  # a full disk, for one, undoes the whole transaction and not just this change
-        except Exception as error:  # noqa: BLE001 - nobody's change is stored
-            failures = {place: failures.get(place, error) for place in range(len(group))}
-        for place, (_, future) in enumerate(group):
-            if failure := failures.get(place):
-                future.set_exception(self._translated(failure) if isinstance(failure, DBAPIError) else failure)
-            else:
-                future.set_result(answers[place])
-
-    def _translated(self, error: DBAPIError) -> BaseException:
-        if isinstance(error, IntegrityError):
+    def _translated(self, error: BaseException) -> BaseException:
+        if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
             return error
         log.error(
             "sql failed", extra={"store": self.path.stem, "error": type(error.orig).__name__}, exc_info=error.orig
         )
         return self._unavailable()
-
-
-def _in_transaction(connection: Connection) -> bool:
-    return bool(connection.connection.driver_connection.in_transaction)  # type: ignore[union-attr]
 
 
 def _sqlite(path: Path, synchronous: str, begin: str, **pool: Any) -> Engine:

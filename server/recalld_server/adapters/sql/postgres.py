@@ -12,14 +12,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from recalld_server.adapters.sql.engine import T, Work
+from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
 from recalld_server.adapters.sql.statistics import Statistics
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.forgetting import Leg, LegState
@@ -45,6 +48,7 @@ ADDRESS = {
     "tcp_user_timeout": 20_000,  # ms
     "application_name": "recalld",
 }
+CANCEL = 3.0  # seconds for telling PostgreSQL to end a statement
 AGAIN = 0.05  # seconds before another try: whoever was in the way gets through first
 PASSING = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
@@ -78,17 +82,17 @@ class PostgresEngine:
         self.engine = _engine(url)
         self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._statistics = Statistics(self.engine)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-postgres")
+        self._readers = Readers(READERS, "postgres")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-postgres")
         self._accepted: set[Future[Any]] = set()
         self._lines: dict[str, deque[Waiting]] = {}  # those that wait; one of each line is being served
         self._lock = threading.Lock()
         self._closed = False
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], line: str = "") -> T:
         if self._closed:
             raise self._unavailable()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._snapshots, work)
+        return await self._readers.run(partial(self._run, self._snapshots, work), line)
 
     async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
@@ -115,14 +119,27 @@ class PostgresEngine:
         with self._lock:
             waiting = self._lines[line]
             group = [waiting.popleft() for _ in range(min(GROUP, len(waiting)))]
-        self._transact(group)
-        with self._lock:
-            if not waiting:
-                del self._lines[line]
-                return
-        self._writers.submit(self._serve, line)  # after the other lines that wait
+        try:
+            self._transact(group)
+        finally:  # whatever became of these, the next ones have their turn
+            with self._lock:
+                ended = not waiting
+                if ended:
+                    del self._lines[line]
+            if not ended:
+                self._writers.submit(self._serve, line)  # after the other lines that wait
 
     def _transact(self, group: Sequence[Waiting]) -> None:
+        """Every one of the group is answered, whatever happens."""
+        try:
+            self._write(group)
+        except Exception as error:
+            log.exception("changes failed", extra={"store": "ledger"})
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+
+    def _write(self, group: Sequence[Waiting]) -> None:
         wanted = [(work, future) for work, future in group if future.set_running_or_notify_cancel()]
         if not (len(wanted) > 1 and self._together(wanted)):
             for work, future in wanted:
@@ -201,11 +218,11 @@ class PostgresEngine:
     async def close(self) -> None:
         self._closed = True
         await asyncio.to_thread(wait, list(self._accepted))
-        for threads in (self._writers, self._readers):
-            await asyncio.to_thread(threads.shutdown)
+        for end in (self._writers.shutdown, self._readers.close):
+            await asyncio.to_thread(end)
         self.engine.dispose()
 
-    def _run(self, engine: Engine, work: Work[T]) -> T:
+    def _run(self, engine: Engine, work: Work[T], read: Read[T] | None = None) -> T:
         """One transaction; another try when it failed before its commit for a reason that may be gone.
 
         Where the commit itself fails with the connection nobody knows whether it was made, so it is not repeated.
@@ -214,15 +231,33 @@ class PostgresEngine:
             committing = False
             try:
                 with engine.connect() as connection, connection.begin():
-                    answer = work(connection)
+                    with self._stoppable(connection, read) if read else nullcontext():
+                        answer = work(connection)
                     committing = True
                 return answer
             except DBAPIError as error:
+                if read and read.stopped:
+                    raise ReadStopped from None
                 if not retry or committing or not _passing(error):
                     raise self._translated(error) from None
                 log.info("sql repeated", extra={"store": "ledger", "error": type(error.orig).__name__})
             time.sleep(AGAIN)
         raise AssertionError("the second try answers or raises")
+
+    @contextmanager
+    def _stoppable(self, connection: Connection, read: Read[Any]) -> Iterator[None]:
+        driver = connection.connection.driver_connection
+
+        def cancel() -> None:
+            with suppress(self.engine.dialect.dbapi.Error):  # type: ignore[union-attr]  # it is tried again
+                driver.cancel_safe(timeout=CANCEL)  # type: ignore[union-attr]
+
+        try:
+            with read.using(cancel):
+                yield
+        finally:
+            if read.stopped:
+                connection.invalidate()  # a cancellation that comes too late would end the next one's statement
 
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):

@@ -23,6 +23,7 @@ from recalld_server.adapters.index.embedded.scan import scan
 from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
+from recalld_server.adapters.sql.readers import check
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
@@ -86,11 +87,11 @@ class EmbeddedIndex:
             rows.put(connection, space, list(added.values()))
             return removed
 
-        await self._remove(work)
+        await self._remove(work, project)
 
     async def mark(self, project: str, generation: Generation) -> int:
         sql = "SELECT mark FROM spaces WHERE project = ? AND generation = ?"
-        found = await self._read(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar())
+        found = await self._read(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar(), project)
         return found or 0
 
     def require(self) -> None:
@@ -115,6 +116,7 @@ class EmbeddedIndex:
             extent = Extent(space, scope, query.now, admitted)
             keyword, vector = KeywordLeg(query.terms, depth), VectorLeg(query.vector, depth)
             for block in scan(connection, self._blocks, version, extent):
+                check()
                 meant = extent.meant(block)
                 keyword.offer(block, meant)
                 vector.offer(block, meant)
@@ -122,11 +124,13 @@ class EmbeddedIndex:
             exhausted = len(by_words) < depth and len(by_meaning) < depth
             return Nominations(_distinct(by_words), _distinct(by_meaning), exhausted)
 
-        return await self._read(work)
+        return await self._read(work, access.project)
 
     async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
         after = ""
-        while page := await self._read(partial(self._page, project=project, generation=generation, after=after)):
+        while page := await self._read(
+            partial(self._page, project=project, generation=generation, after=after), project
+        ):
             for memory_id, revision in page:
                 yield memory_id, revision
             after = page[-1][0]
@@ -134,7 +138,7 @@ class EmbeddedIndex:
     async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
         self._blocks.clear()
         clean = await self._engine.rewrite()
-        return Scrubbed(await self._read(lambda c: rows.count(c, project, ids)), clean)
+        return Scrubbed(await self._read(lambda c: rows.count(c, project, ids), project), clean)
 
     async def breaks(self) -> int:
         """Never: what is committed is whole, and its process is ours."""
@@ -143,14 +147,14 @@ class EmbeddedIndex:
     async def drop(self, project: str, generation: Generation) -> None:
         """In transactions of 1,000 entries. The mark goes first: an index dropped by half vouches for nothing."""
         sql = "UPDATE spaces SET mark = 0 WHERE project = ? AND generation = ? RETURNING space"
-        space = await self._write(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar())
-        while space is not None and await self._remove(lambda c: rows.remove_oldest(c, space, PAGE)):
+        space = await self._write(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar(), project)
+        while space is not None and await self._remove(lambda c: rows.remove_oldest(c, space, PAGE), project):
             pass
 
     async def close(self) -> None:
         if not self._failed:
             with suppress(IndexUnavailable):  # the file then stays marked as in use, and is checked at the next start
-                await self._write(lambda c: set_in_use(c, False))
+                await self._write(lambda c: set_in_use(c, False), "")
         await self._engine.close()
 
     def _space(self, connection: Connection, project: str, generation: Generation) -> int | None:
@@ -169,27 +173,27 @@ class EmbeddedIndex:
         found = connection.exec_driver_sql(sql, (self._space(connection, project, generation), after, PAGE))
         return [(memory_id, revision) for memory_id, revision in found]
 
-    async def _remove(self, work: Work[list[rows.Removed]]) -> list[rows.Removed]:
+    async def _remove(self, work: Work[list[rows.Removed]], line: str) -> list[rows.Removed]:
         """Write, then tell the blocks; not to be cancelled between the two, for they would keep what is gone."""
 
         async def both() -> list[rows.Removed]:
-            removed = await self._write(work)
+            removed = await self._write(work, line)
             if removed:
                 self._blocks.discard(removed)
             return removed
 
         return await asyncio.shield(asyncio.ensure_future(both()))
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: Work[T], line: str) -> T:
         try:
-            return await self._engine.read(work)
+            return await self._engine.read(work, line)
         except IndexUnavailable:
             self._failed = True
             raise
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], line: str) -> T:
         try:
-            return await self._engine.write(work)
+            return await self._engine.write(work, line)
         except IndexUnavailable:
             self._failed = True
             raise

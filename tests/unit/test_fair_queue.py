@@ -1,0 +1,27 @@
+"""Lines that take turns."""
+
+from __future__ import annotations
+
+from recalld_server.adapters.sql.fair_queue import FairQueue
+
+
+def test_lines_take_turns_and_keep_their_order() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for n in range(4):
+        queue.put("much", n)
+    queue.put("little", 10)
+    queue.put("", 20)
+    assert len(queue) == 6
+    assert [queue.take() for _ in range(3)] == [("much", 0), ("little", 10), ("", 20)]
+    queue.put("little", 11)  # its turn comes after those that wait
+    assert [queue.take() for _ in range(5)] == [("much", 1), ("little", 11), ("much", 2), ("much", 3), None]
+    assert len(queue) == 0
+
+
+def test_a_line_that_is_not_allowed_keeps_its_turn() -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.put("first", 1)
+    queue.put("second", 2)
+    assert queue.take(lambda line: line == "second") == ("second", 2)
+    assert queue.take(lambda line: line == "second") is None
+    assert queue.take() == ("first", 1)
