@@ -154,7 +154,7 @@ class EmbeddedIndex:
     async def close(self) -> None:
         if not self._failed:
             with suppress(IndexUnavailable):  # the file then stays marked as in use, and is checked at the next start
-                await self._write(lambda c: set_in_use(c, False), "")
+                await self._write(lambda c: set_in_use(c, False))
         await self._engine.close()
 
     def _space(self, connection: Connection, project: str, generation: Generation) -> int | None:
@@ -184,14 +184,14 @@ class EmbeddedIndex:
 
         return await asyncio.shield(asyncio.ensure_future(both()))
 
-    async def _read(self, work: Work[T], line: str) -> T:
+    async def _read(self, work: Work[T], line: str = "") -> T:
         try:
             return await self._engine.read(work, line)
         except IndexUnavailable:
             self._failed = True
             raise
 
-    async def _write(self, work: Work[T], line: str) -> T:
+    async def _write(self, work: Work[T], line: str = "") -> T:
         try:
             return await self._engine.write(work, line)
         except IndexUnavailable:
