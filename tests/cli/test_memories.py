@@ -23,7 +23,7 @@ def test_add_then_search(beside: Callable[..., Any], user: str) -> None:
     assert (added.returncode, added.stderr) == (0, "")
     assert added.stdout.splitlines() == ["ADD    Is a vegetarian", "ADD    Lives in Lisbon"]
     again = beside("add", "I'm a vegetarian and I live in Lisbon.", "-u", user)
-    assert (again.returncode, again.stdout) == (0, "nothing new to remember\n")
+    assert (again.returncode, again.stdout) == (0, "nothing new to remember (REPEATED)\n")
     found = beside("search", "Where do they live?", "--user", user)
     assert found.returncode == 0
     best, second = found.stdout.splitlines()
@@ -90,9 +90,9 @@ def test_import(beside: Callable[..., Any], user: str, tmp_path: Path) -> None:
     file = tmp_path / "all.jsonl"
     file.write_text("\n\n".join(json.dumps(item) for item in [*texts, memory]) + "\n")
     done = beside("import", file)
-    assert (done.returncode, done.stdout) == (0, "61 stored, 0 known already, 0 failed\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "61 stored, 0 known already, 0 refused\n"), done.stderr
     assert "100%" in done.stderr
-    assert beside("import", file).stdout == "0 stored, 61 known already, 0 failed\n"
+    assert beside("import", file).stdout == "0 stored, 61 known already, 0 refused\n"
     found = beside("search", "writes", "--user", user, "--limit", 1, "--json")
     hit = json.loads(found.stdout)
     assert (hit["id"], hit["memory"], hit["created_at"][:19]) == (
@@ -107,18 +107,49 @@ def test_import_names_what_it_could_not_store(beside: Callable[..., Any], user: 
     items = [{"text": "Kept", "user_id": user}, {"text": "Nobody's"}, {"text": "Kept, too", "user_id": user}]
     file.write_text("\n".join(json.dumps(item) for item in items))
     done = beside("import", file)
-    assert (done.returncode, done.stdout) == (1, "2 stored, 0 known already, 1 failed\n")
-    assert "item 2: " in done.stderr
+    assert (done.returncode, done.stdout) == (1, "2 stored, 0 known already, 1 refused\n")
+    assert "line 2: " in done.stderr
     assert "SCOPE_MISSING" in done.stderr
-    file.write_text(f"{json.dumps(items[0])}\nnot JSON\n")
+    assert "To repeat the import is safe" in done.stderr
+
+
+BAD = {
+    "not JSON": "is not JSON",
+    "[" * 100_000: "nested too deep",
+    "null": "must be an object",
+    '"text"': "must be an object",
+    '{"text": "surr \\ud83d", "user_id": "U"}': "TEXT_INVALID",
+    '{"text": "x", "user_id": "U", "colour": "red"}': "colour",
+    '{"text": "x", "user_id": null}': "user_id",
+    '{"text": ' + json.dumps("long " * 4000) + ', "user_id": "U"}': "LIMIT_EXCEEDED",
+    '{"memory": "x", "user_id": "U", "vector": ["a"], "vector_model": "m"}': "vector[0]",
+    '{"text": "x", "user_id": "U", "metadata": ' + '{"a": ' * 500 + "1" + "}" * 500 + "}": "nested",
+    '{"text": "x", "user_id": "U", "timestamp": "soon"}': "timestamp",
+}
+
+
+def test_an_import_goes_on_after_bad_lines(beside: Callable[..., Any], user: str, tmp_path: Path) -> None:
+    file = tmp_path / "mixed.jsonl"
+    lines = [json.dumps({"text": f"Owns hat {number}", "user_id": user}) for number in range(300)]
+    for place, line in enumerate(BAD):
+        lines.insert(100 + 7 * place, line.replace("U", user, 1) if '"U"' in line else line)
+    file.write_text("\n".join(lines))
     done = beside("import", file)
-    assert done.returncode == 2
-    assert "some.jsonl, line 2 is not JSON" in done.stderr
-    file.write_text(json.dumps({"text": "x", "user_id": user, "colour": "red"}))
-    done = beside("import", file)
-    assert done.returncode == 1
-    assert "colour" in done.stderr
     assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (1, f"300 stored, 0 known already, {len(BAD)} refused\n"), done.stderr
+    told = dict(line.split(": ", 1) for line in done.stderr.splitlines() if line.startswith("line "))
+    for (bad, why), place in zip(BAD.items(), range(101, 1000, 7), strict=False):
+        assert why in told[f"line {place}"], bad[:60]
+    again = beside("import", file)
+    assert again.stdout == f"0 stored, 300 known already, {len(BAD)} refused\n"
+
+
+def test_an_id_that_is_empty_is_not_everyone(beside: Callable[..., Any], user: str) -> None:
+    beside("add", "Earns a secret", "--user", user, "--verbatim")
+    for command in (("search", "secret"), ("add", "x"), ("watch",), ("export", "nowhere.jsonl")):
+        done = beside(*command, "--user", "")
+        assert (done.returncode, done.stdout) == (1, ""), command
+        assert "user_id" in done.stderr
 
 
 def test_demo(beside: Callable[..., Any], recalld: Callable[..., Any], server: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import recalld
 from recalld import AsyncMemoryClient, MemoryClient
+from recalld.channel import Connection
 from recalld.v1 import entity_service_pb2, memory_pb2, memory_service_pb2, search_service_pb2
 
 UNAVAILABLE = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="starting")
@@ -159,12 +161,123 @@ def test_users_and_reset(fake: Any, ask: Ask) -> None:
         entity_service_pb2.ListEntitiesResponse(entities=[alex], next_page_token="t"),
         entity_service_pb2.ListEntitiesResponse(entities=[trip]),
     ]
-    fake.answers = {"ListEntities": pages * 3, "DeleteEntity": [entity_service_pb2.DeleteEntityResponse()] * 4}
+    fake.answers = {"ListEntities": pages, "DeleteMemories": [memory_service_pb2.DeleteMemoriesResponse()] * 2}
     assert [(each["name"], each["type"]) for each in ask("users")["results"]] == [("alex", "user"), ("trip", "run")]
     assert ask("delete_users") == {"message": "All users, agents, and runs deleted."}
     assert ask("reset") == {"message": "Client reset successful. All users and memories deleted."}
-    deleted = [(each.request.type, each.request.id) for each in fake.asked if each.rpc == "DeleteEntity"]
-    assert deleted == [(memory_pb2.ENTITY_TYPE_USER, "alex"), (memory_pb2.ENTITY_TYPE_RUN, "trip")] * 2
+    deleted = [each for each in fake.asked if each.rpc == "DeleteMemories"]
+    assert len(deleted) == 2, "one call deletes all, however many there are"
+    for each in deleted:
+        assert each.seconds_left is None or each.seconds_left > 1e6
+        assert not each.request.scope.ByteSize()
+        assert each.request.filter.comparison.field == "create_time"
+        assert each.request.request_id
+
+
+def test_a_deletion_of_many_ends_at_a_timeout_that_is_given(fake: Any, ask: Ask) -> None:
+    fake.answers = {"DeleteMemories": [memory_service_pb2.DeleteMemoriesResponse()] * 2}
+    ask("reset", timeout=7)
+    ask("delete_all", user_id="alex", timeout=7)
+    assert [0 < each.seconds_left <= 7 for each in fake.asked] == [True, True]
+
+
+@pytest.mark.parametrize("method", ["users", "stream_search", "import_memories", "export", "watch"])
+def test_a_closed_client_says_so(fake: Any, method: str, tmp_path: Path) -> None:
+    arguments: Any = {"stream_search": ["q"], "import_memories": [[]], "export": [tmp_path / "out.jsonl"]}
+    given = arguments.get(method, [])
+    blocking = MemoryClient(fake.target)
+    blocking.close()
+    with pytest.raises(recalld.PreconditionFailed, match="closed"):
+        list(getattr(blocking, method)(*given))
+
+    async def asynchronous() -> None:
+        client = AsyncMemoryClient(fake.target)
+        await client.close()
+        called = getattr(client, method)(*given)
+        _ = await called if method == "users" else [each async for each in called]
+
+    with pytest.raises(recalld.PreconditionFailed, match="closed"):
+        asyncio.run(asynchronous())
+    assert not fake.asked
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "tls", "setting", "expected"),
+    [
+        ("memory.example:7420", "rk_1_s", None, {}, True),
+        ("memory.example:7420", "", None, {}, False),
+        ("localhost:7420", "rk_1_s", None, {}, False),
+        ("127.0.0.2:7420", "rk_1_s", None, {}, False),
+        ("[::1]:7420", "rk_1_s", None, {}, False),
+        ("unix:/tmp/recalld", "rk_1_s", None, {}, False),
+        ("dns:///memory.example:7420", "rk_1_s", None, {}, True),
+        ("10.0.0.7:7420", "rk_1_s", None, {}, True),
+        ("memory.example:7420", "rk_1_s", False, {}, False),
+        ("memory.example:7420", "rk_1_s", None, {"RECALLD_TLS": "no"}, False),
+        ("localhost:7420", "", None, {"RECALLD_TLS": "yes"}, True),
+        ("localhost:7420", "", None, {"RECALLD_TLS_CA": "ca.pem"}, "ca.pem"),
+        ("localhost:7420", "", None, {"RECALLD_TLS_CA": "ca.pem", "RECALLD_TLS": "0"}, False),
+        ("localhost:7420", "", False, {"RECALLD_TLS": "1"}, False),
+    ],
+)
+def test_a_key_does_not_travel_in_the_clear_by_default(
+    target: str, key: str, tls: Any, setting: dict[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RECALLD_TLS", "RECALLD_TLS_CA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    assert Connection.of(target, key, 1.0, tls).tls == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("localhost", "localhost:7420"),
+        ("memory.example", "memory.example:7420"),
+        ("::1", "[::1]:7420"),
+        ("[::1]", "[::1]:7420"),
+        ("[::1]:99", "[::1]:99"),
+        ("unix:/tmp/socket", "unix:/tmp/socket"),
+        ("dns:///memory.example", "dns:///memory.example"),
+    ],
+)
+def test_a_host_alone_has_the_usual_port(given: str, used: str) -> None:
+    assert Connection.of(given, "", None, tls=False).target == used
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"target": "http://localhost:7420"}, "target"),
+        ({"target": "https://memory.example"}, "target"),
+        ({"target": 7420}, "target"),
+        ({"api_key": "rk_1_secret\xa0"}, "api_key"),
+        ({"api_key": "Bearer rk_1_secret"}, "api_key"),
+        ({"timeout": "30"}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"tls": "/nowhere/ca.pem"}, "tls"),
+    ],
+)
+def test_a_connection_that_cannot_be_is_refused_at_once(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(recalld.InvalidRequest) as caught:
+        MemoryClient(**options)
+    assert [each.field for each in caught.value.violations] == [field]
+
+
+def test_a_word_that_means_neither_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECALLD_TLS", "perhaps")
+    with pytest.raises(recalld.InvalidRequest, match="RECALLD_TLS"):
+        MemoryClient()
+
+
+def test_an_infinite_timeout_is_none(fake: Any) -> None:
+    fake.answers["ListEntities"] = [entity_service_pb2.ListEntitiesResponse()] * 2
+    with MemoryClient(fake.target, timeout=float("inf")) as client:
+        client.users()
+        client.users(timeout=float("inf"))
+    assert [each.seconds_left is None or each.seconds_left > 1e6 for each in fake.asked] == [True, True]
 
 
 @pytest.mark.parametrize("method", ["add", "search", "get_all", "update", "delete_all", "delete_users"])
@@ -180,10 +293,7 @@ def test_one_async_client_in_several_loops(fake: Any) -> None:
     client = AsyncMemoryClient(fake.target)  # as the guide does, before any loop runs
 
     async def once() -> Any:
-        try:
-            return await client.users()
-        finally:
-            await client.close()
+        return await client.users()
 
     assert asyncio.run(once()) == asyncio.run(once()) == {"results": []}
 

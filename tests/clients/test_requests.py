@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recalld import InvalidRequest, imports, requests
+from recalld import InvalidRequest, exports, imports, requests, watching
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1.memory_service_pb2 import ImportItem
 
@@ -90,7 +90,28 @@ def test_a_message_alone_with_name_and_time() -> None:
         ("x", {"version": "v9"}, "version"),
         (["x"], {}, "messages[0]"),
         ([{"role": "user"}], {}, "messages[0].content"),
-        ([{"role": "user", "content": [{"type": "text"}]}], {}, "messages[0].content"),
+        ([{"role": "user", "content": [{"type": "text"}]}], {}, "messages[0].content[0].text"),
+        ([{"role": "user", "content": ["a", 7]}], {}, "messages[0].content[1]"),
+        ([{"role": "narrator", "content": "a"}], {}, "messages[0].role"),
+        (None, {}, "messages"),
+        (7, {}, "messages"),
+        ("half of one \ud83d", {}, "messages"),
+        ([{"role": "user", "content": "half \ud83d"}], {}, "messages[0].content"),
+        ([{"role": "user", "content": "a", "name": 5}], {}, "messages[0].name"),
+        ("x", {"user_id": None}, "user_id"),
+        ("x", {"user_id": "u", "agent_id": None}, "agent_id"),
+        ("x", {"run_id": ""}, "run_id"),
+        ("x", {"user_id": "\ud83d"}, "user_id"),
+        ("x", {"infer": "no"}, "infer"),
+        ("x", {"immutable": 1}, "immutable"),
+        ("x", {"includes": ["a"]}, "includes"),
+        ("x", {"categories": 5}, "categories"),
+        ("x", {"categories": ["a", None]}, "categories[1]"),
+        ("x", {"custom_categories": [["a"]]}, "custom_categories[0]"),
+        ("x", {"custom_categories": {"a": 5}}, "custom_categories[0].a"),
+        ("x", {"metadata": {"a": "\udc00"}}, "metadata.a"),
+        ("x", {"request_id": ""}, "request_id"),
+        ("x", {"timestamp": float("nan")}, "timestamp"),
         ([{"role": "user", "content": "a", "tone": "b"}], {}, "messages[0].tone"),
     ],
 )
@@ -98,6 +119,62 @@ def test_add_refuses(messages: Any, options: dict[str, Any], field: str) -> None
     with pytest.raises(InvalidRequest) as caught:
         requests.add(messages, **options)
     assert [each.field for each in caught.value.violations] == [field]
+
+
+def test_everything_wrong_with_a_conversation_is_named_at_once() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        requests.add([{"role": "user", "content": 5, "tone": "b"}, {"role": "x", "content": "a"}], user_id="a")
+    named = [each.field for each in caught.value.violations]
+    assert named == ["messages[0].tone", "messages[0].content", "messages[1].role"]
+
+
+def test_text_that_utf8_cannot_hold_has_a_reason_of_its_own() -> None:
+    for messages in ("half \ud83d", [{"role": "user", "content": "half \ud83d"}]):
+        with pytest.raises(InvalidRequest) as caught:
+            requests.add(messages, user_id="a")
+        assert caught.value.reason == "TEXT_INVALID"
+
+
+def test_one_text_is_a_list_of_one() -> None:
+    request = requests.add("I like tea", user_id="a", categories="food", custom_categories={"food": "What I eat"})
+    assert list(request.categories) == ["food"]
+    assert [(each.name, each.description) for each in request.custom_categories] == [("food", "What I eat")]
+    assert [each.name for each in requests.add("x", user_id="a", custom_categories="food").custom_categories] == [
+        "food"
+    ]
+    assert list(requests.update("m", categories="food").memory.categories) == ["food"]
+    values = requests.search("q", categories="food").filter.comparison.value.list_value.values
+    assert [each.string_value for each in values] == ["food"]
+    item = imports.item({"text": "Likes tea", "user_id": "a", "categories": "food"}, 0)
+    assert list(item.text.categories) == ["food"]
+
+
+AGENT: list[dict[str, Any]] = [
+    {"role": "developer", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "text", "text": "I live in Oslo."}, {"type": "image_url", "image_url": {}}]},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function"}], "refusal": None},
+    {"role": "tool", "tool_call_id": "c1", "content": "{}"},
+    {"role": "function", "name": "lookup", "content": "42"},
+    {"type": "human", "content": "Thanks", "additional_kwargs": {}, "response_metadata": {}, "id": "x"},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "9"}]},
+    {"role": "assistant", "tool_calls": []},
+    {"role": "assistant", "content": [{"type": "output_text", "text": "Hello"}, {"type": "text", "text": "there"}]},
+]
+
+
+def test_conversations_of_agents_go_in_as_they_are() -> None:
+    messages = requests.add(AGENT, user_id="a").messages
+    assert [(each.role, each.content) for each in messages] == [
+        ("system", "Be brief."),
+        ("user", "I live in Oslo."),
+        ("assistant", ""),
+        ("tool", "{}"),
+        ("tool", "42"),
+        ("user", "Thanks"),
+        ("user", ""),
+        ("assistant", ""),
+        ("assistant", "Hello\nthere"),
+    ]
 
 
 @pytest.mark.parametrize("make", [requests.add, requests.search])
@@ -142,12 +219,56 @@ def test_search_with_everything() -> None:
 
 @pytest.mark.parametrize(
     ("options", "field"),
-    [({"limit": 2, "top_k": 3}, "top_k"), ({"mode": "magic"}, "mode"), ({"as_of": "then"}, "as_of")],
+    [
+        ({"limit": 2, "top_k": 3}, "top_k"),
+        ({"mode": "magic"}, "mode"),
+        ({"mode": None}, "mode"),
+        ({"as_of": "then"}, "as_of"),
+        ({"as_of": True}, "as_of"),
+        ({"as_of": -1}, "as_of"),
+        ({"user_id": None}, "user_id"),
+        ({"user_id": "a", "run_id": None}, "run_id"),
+        ({"agent_id": ""}, "agent_id"),
+        ({"categories": []}, "categories"),
+        ({"limit": "5"}, "limit"),
+        ({"limit": 2**31}, "limit"),
+        ({"top_k": 0}, "top_k"),
+        ({"threshold": "0.5"}, "threshold"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"explain": "yes"}, "explain"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"at_least_as_fresh": 5}, "at_least_as_fresh"),
+    ],
 )
 def test_search_refuses(options: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         requests.search("q", **options)
     assert caught.value.violations[0].field == field
+
+
+def test_a_query_must_be_a_text() -> None:
+    for query in (5, None, "\ud83d"):
+        with pytest.raises(InvalidRequest) as caught:
+            requests.search(query)  # type: ignore[arg-type]
+        assert caught.value.violations[0].field == "query"
+
+
+@pytest.mark.parametrize("name", ["user_id", "agent_id", "app_id", "run_id"])
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_id_that_is_nothing_never_means_everyone(name: str, nothing: Any) -> None:
+    for make in (
+        lambda **ids: requests.add("x", **ids),
+        lambda **ids: requests.search("q", **ids),
+        requests.listing,
+        requests.delete_all,
+        watching.request,
+        lambda **ids: exports.request("jsonl", False, False, None, **ids),
+        lambda **ids: imports.item({"text": "x", **ids}, 0),
+        lambda **ids: imports.item({"memory": "x", **ids}, 0),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            make(**{"user_id" if name != "user_id" else "agent_id": "a", name: nothing})
+        assert caught.value.violations[0].field.endswith(name)
 
 
 def test_listing_by_keyword() -> None:
@@ -171,7 +292,7 @@ def test_update_masks_what_is_given() -> None:
 
 def test_delete_all_needs_an_id() -> None:
     assert requests.delete_all(user_id="alex", metadata={"a": 1}).filter.comparison.field == "metadata.a"
-    for options in ({}, {"user_id": None}, {"metadata": {"a": 1}}):
+    for options in ({}, {"metadata": {"a": 1}}):
         with pytest.raises(InvalidRequest, match="must be given"):
             requests.delete_all(**options)  # type: ignore[arg-type]
 
@@ -232,5 +353,25 @@ def test_import_items() -> None:
     assert list(memory.vector) == [0.5, 0.25]
     whole = ImportItem()
     assert imports.item(whole, 2) is whole
+    for wrong, field in (
+        ({"text": 5, "user_id": "a"}, "items[3].text"),
+        ({"text": "x", "user_id": "a", "metadata": [1]}, "items[3].metadata"),
+        ({"memory": "x", "user_id": "a", "vector": ["a"]}, "items[3].vector[0]"),
+        ({"memory": "x", "user_id": "a", "vector": "ab"}, "items[3].vector"),
+        ({"memory": "x", "user_id": "a", "revision": "1"}, "items[3].revision"),
+        ({"memory": "x", "user_id": "a", "input": "said"}, "items[3].input"),
+        ({"memory": "x", "user_id": "a", "immutable": "yes"}, "items[3].immutable"),
+        ({"text": "surr \ud83d", "user_id": "a"}, "items[3].text"),
+        ({"\ud83d": "x"}, "items[3].\\ud83d"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            imports.item(wrong, 3)
+        assert [each.field for each in caught.value.violations] == [field]
+        str(caught.value).encode()
+    nested: Any = {}
+    for _ in range(2000):
+        nested = {"a": nested}
+    with pytest.raises(InvalidRequest, match="nested"):
+        imports.item({"text": "x", "user_id": "a", "metadata": nested}, 3)
     with pytest.raises(InvalidRequest, match=r"items\[3\]\.colour"):
         imports.item({"text": "x", "colour": "red"}, 3)

@@ -94,7 +94,14 @@ def test_added() -> None:
             result(memory_pb2.CHANGE_ADD),
             result(memory_pb2.CHANGE_NONE),
             result(memory_pb2.CHANGE_UPDATE, "Eats fish", "Is a vegetarian"),
-        ]
+        ],
+        verdicts=[
+            memory_pb2.Verdict(message_index=0, reason=memory_pb2.VERDICT_REASON_STORED, memory_ids=["m1"]),
+            memory_pb2.Verdict(message_index=1, reason=memory_pb2.VERDICT_REASON_QUESTION),
+        ],
+        add_id="a1",
+        consistency_token="t",
+        index_state=memory_pb2.INDEX_STATE_APPLIED,
     )
     assert responses.added(answer, "v1.0") == [
         {"id": "m1", "data": {"memory": "Is a vegetarian"}, "event": "ADD"},
@@ -104,16 +111,21 @@ def test_added() -> None:
         "results": [
             {"id": "m1", "memory": "Is a vegetarian", "event": "ADD"},
             {"id": "m1", "memory": "Eats fish", "event": "UPDATE", "previous_memory": "Is a vegetarian"},
-        ]
+        ],
+        "verdicts": [
+            {"index": 0, "reason": "STORED", "memory_ids": ["m1"]},
+            {"index": 1, "reason": "QUESTION", "memory_ids": []},
+        ],
+        "add_id": "a1",
+        "consistency_token": "t",
+        "index_state": "APPLIED",
     }
 
 
 def test_deletion_in_words() -> None:
     answer = AddResponse(results=[result(memory_pb2.CHANGE_DELETE)])
     assert responses.added(answer, "v1.0") == {"message": "ok"}
-    assert responses.added(answer, "v1.1") == {
-        "results": [{"id": "m1", "memory": "Is a vegetarian", "event": "DELETE"}]
-    }
+    assert responses.added(answer, "v1.1")["results"] == [{"id": "m1", "memory": "Is a vegetarian", "event": "DELETE"}]
     assert responses.added(AddResponse(), "v1.0") == []
     assert responses.added(AddResponse(results=[result(memory_pb2.CHANGE_NONE)]), "v1.0") == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -65,3 +66,48 @@ def test_import_of_what_get_all_returns(client: MemoryClient) -> None:
     }
     *_, repeated = client.import_memories(moved)
     assert (repeated.stored, repeated.unchanged) == (0, 3)
+
+
+def test_an_agents_conversation_goes_in_with_a_verdict_on_each_message(client: MemoryClient) -> None:
+    conversation = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "I live in Oslo."}, {"type": "image_url"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function"}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "{}"},
+        {"role": "user", "content": [{"type": "tool_result", "content": "9"}]},
+    ]
+    added: Any = client.add(conversation, user_id="agents", output_format="v1.1")
+    assert [each["memory"] for each in added["results"]] == ["Lives in Oslo"]
+    assert [(each["index"], each["reason"]) for each in added["verdicts"]] == [
+        (0, "ROLE_NOT_REMEMBERED"),
+        (1, "STORED"),
+        (2, "ROLE_NOT_REMEMBERED"),
+        (3, "ROLE_NOT_REMEMBERED"),
+        (4, "EMPTY"),
+    ]
+    assert added["add_id"]
+    hits = client.search("Oslo", user_id="agents", at_least_as_fresh=added["consistency_token"])
+    assert [hit["memory"] for hit in hits] == ["Lives in Oslo"]
+
+
+def test_who_said_it_and_when_come_back(client: MemoryClient) -> None:
+    said = [
+        {"role": "user", "name": "Alice", "content": "I love tea", "timestamp": "2024-05-01T10:00:00Z"},
+        {"role": "user", "name": "Bob", "content": "I hate tea"},
+    ]
+    client.add(said, user_id="family", infer=False)
+    assert {each["speaker"] for each in client.get_all(user_id="family")} == {"Alice", "Bob"}
+    (first, *_) = client.search("love tea", user_id="family", limit=1)
+    assert first["input"] == [{**said[0], "timestamp": "2024-05-01T10:00:00.000000+00:00"}]
+
+
+def test_reset_deletes_however_many_users_there_are(client: MemoryClient) -> None:
+    vector = [1.0] + [0.0] * 383
+    items = [
+        {"memory": f"Owns hat {n}", "user_id": f"u{n}", "vector": vector, "vector_model": "minilm-l6-v2-int8"}
+        for n in range(5_000)
+    ]
+    *_, last = client.import_memories(items)
+    assert last.stored == 5_000
+    client.reset()
+    assert client.users()["results"] == []

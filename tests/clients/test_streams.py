@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 import recalld
-from recalld import AsyncMemoryClient, MemoryClient, imports, resuming
+from recalld import AsyncMemoryClient, MemoryClient, imports, resuming, watching
+from recalld.errors import Details
 from recalld.v1 import memory_pb2, memory_service_pb2
 from recalld.v1.search_service_pb2 import Checkpoint, Done, StreamSearchResponse
 
@@ -188,12 +189,55 @@ def test_import(fake: Any, kind: str) -> None:
 
 
 @QUICK
-def test_a_bad_item_ends_an_import_after_what_came_before(fake: Any, kind: str) -> None:
+def test_bad_items_are_skipped_and_told(fake: Any, kind: str) -> None:
+    def every_second(request: Any, context: grpc.ServicerContext) -> Iterator[memory_service_pb2.ImportProgress]:
+        stored = 0
+        for number, each in enumerate(request):
+            answer = memory_service_pb2.ImportProgress(through_index=number)
+            if each.text.text == "refused by the server":
+                answer.failed.add(index=number, status={"code": 3, "message": "no"})
+            else:
+                stored += 1
+            answer.stored = stored
+            yield answer
+
+    fake.answers["ImportMemories"] = [every_second]
+    good, refused = {"text": "Likes tea", "user_id": "a"}, {"text": "refused by the server", "user_id": "a"}
+    deleted = {"id": "h", "memory": "x", "user_id": "a", "revision": 2, "event": "DELETED"}
+    rows = [{**deleted, "revision": 1, "event": "ADDED"}, deleted]
+    given = [{"colour": "red"}, good, None, *rows, refused, {"text": "\ud83d", "user_id": "a"}, good, {"text": 1}]
+    progress = run_import(kind, fake.target, given)
+    failed = [(each.index, each.row, each.error.reason) for step in progress for each in step.failed]
+    # By the order of the messages; a history is one item and two rows.
+    assert sorted(failed) == [
+        (0, 0, "FIELD_INVALID"),
+        (2, 2, "FIELD_INVALID"),
+        (4, 5, ""),
+        (5, 6, "TEXT_INVALID"),
+        (7, 8, "FIELD_INVALID"),
+    ]
+    assert progress[-1].through_index == 7
+    assert progress[-1].stored == 3
+
+
+@QUICK
+def test_an_import_of_nothing_but_bad_items_says_so(fake: Any, kind: str) -> None:
+    fake.answers["ImportMemories"] = [lambda request, context: iter(())]
+    (only,) = run_import(kind, fake.target, [None, {"text": 7}])
+    assert [each.index for each in only.failed] == [0, 1]
+    assert (only.through_index, only.stored) == (1, 0)
+
+
+@QUICK
+def test_what_the_callers_own_rows_raise_comes_out(fake: Any, kind: str) -> None:
     fake.answers["ImportMemories"] = [settle]
-    progress: list[imports.ImportProgress] = []
-    with pytest.raises(recalld.InvalidRequest, match=r"items\[1\]\.colour"):
-        run_import(kind, fake.target, [{"text": "Likes tea", "user_id": "a"}, {"colour": "red"}], into=progress)
-    assert [each.stored for each in progress] == [1]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"text": "Likes tea", "user_id": "a"}
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        run_import(kind, fake.target, rows())
 
 
 @QUICK
@@ -219,8 +263,47 @@ def test_rows_of_a_history_become_one_item(fake: Any, kind: str) -> None:
     assert told == [[("a", added, 0), ("a", gone, memory_pb2.CAUSE_EXPIRED)], [("b", added, 0)]]
     assert last.text.text == "Likes milk"
     assert [bool(item.request_id) for item in (*sent, last)] == [True, False, False]
-    with pytest.raises(recalld.InvalidRequest, match=r"items\[0\]\.history\[1\]"):
-        run_import(kind, fake.target, [rows[0], {**rows[1], "event": "LOST"}])
+    (lost,) = run_import(kind, fake.target, [rows[0], {**rows[1], "event": "LOST"}])
+    assert [each.error.violations[0].field for each in lost.failed] == ["items[0].history[1]"]
+
+
+@QUICK
+def test_a_stream_that_gets_no_further_gives_up(fake: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(resuming, "LAST_PAUSE", 0.001)
+    fake.answers["StreamSearch"] = [breaks(checkpoint(False)) for _ in range(100)]
+    with pytest.raises(recalld.Unavailable):
+        collect(kind, fake.target, user_id="alex", timeout=None)
+    assert len(fake.asked) < 20
+
+
+def test_a_quiet_watch_that_lasts_is_not_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0.0
+    monkeypatch.setattr(resuming.time, "monotonic", lambda: seconds)
+    progress = watching.WatchProgress("t", "")
+    for _ in range(10 * watching.FAILURES):
+        progress.opened()
+        seconds += resuming.LASTED
+        progress.take(memory_service_pb2.WatchResponse(checkpoint={"sequence": 1}, resume_token="t"))
+        progress.broken(None)
+    for _ in range(watching.FAILURES - 2):
+        progress.opened()
+        progress.broken(None)
+    progress.opened()
+    with pytest.raises(recalld.Unavailable):
+        progress.broken(None)
+
+
+def test_clients_that_are_told_when_to_return_do_not_return_at_once() -> None:
+    delay = Details("OVERLOADED", retry_delay=1.0)
+    error = recalld.Unavailable("later", details=delay)
+    waits = set()
+    for _ in range(20):
+        progress = watching.WatchProgress("t", "")
+        waits.add(progress.pause(error))
+    assert len(waits) > 10
+    assert min(waits) >= 1.0
+    assert max(waits) <= 1.5
 
 
 def run_import(kind: str, target: str, items: Any, into: Any = None, **options: Any) -> list[imports.ImportProgress]:

@@ -62,6 +62,37 @@ def test_tls(pems: Path) -> None:
                 client.get_all(user_id="alex")
 
 
+def test_the_command_line_over_tls(pems: Path, tmp_path: Path) -> None:
+    arguments = [f"--tls-cert={pems / 'server.pem'}", f"--tls-key={pems / 'server.key'}"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
+    out = tmp_path / "out.jsonl"
+
+    def recalld_command(*given: object, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "recalld_server", *map(str, given)]
+        return subprocess.run(command, env=clean | env, capture_output=True, text=True, timeout=60, check=False)
+
+    with testing.start_local(arguments=arguments, tls=pems / "ca.pem") as server:
+        made = recalld_command("keys", "create", "--role", "admin", "--data-dir", server.data_dir)
+        secret = next(word for word in made.stdout.split() if word.startswith("rk_"))
+        env = {"RECALLD_TARGET": server.target, "RECALLD_API_KEY": secret}
+        authority = ("--tls-ca", pems / "ca.pem")
+        commands: list[tuple[object, ...]] = [
+            ("add", "I like tea", "--user", "alex", "--verbatim"),
+            ("search", "tea", "--user", "alex"),
+            ("export", out, "--user", "alex"),
+            ("import", out),
+            ("keys", "list", "--project", "default", "--target", server.target),
+            ("demo", "--target", server.target),
+        ]
+        for command in commands:
+            done = recalld_command(*command, *authority, **env)
+            assert done.returncode == 0, (command, done.stderr)
+        by_name = recalld_command("search", "tea", "--user", "alex", **env, RECALLD_TLS_CA=str(pems / "ca.pem"))
+        assert "I like tea" in by_name.stdout
+        clear = recalld_command("search", "tea", "--user", "alex", "--no-tls", **env)
+        assert (clear.returncode, clear.stdout) == (1, "")
+
+
 def test_mutual_tls(pems: Path) -> None:
     arguments = [f"--tls-{name}={pems / file}" for name, file in (("cert", "server.pem"), ("key", "server.key"))]
     mine = grpc.ssl_channel_credentials(

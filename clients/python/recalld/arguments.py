@@ -8,30 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from recalld import filters as grammar
-from recalld import times
+from recalld import times, validation
 from recalld.errors import invalid
+from recalld.options import UNSET, Id
 from recalld.v1 import memory_pb2
 from recalld.v1.filter_pb2 import Filter
-
-MESSAGE_KEYS = ("role", "content", "name", "timestamp")
-
-
-def conversation(messages: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[memory_pb2.Message]:
-    """Messages with `role` and `content`, and optionally `name` and `timestamp`. A single one may stand for itself."""
-    listed = [messages] if isinstance(messages, Mapping) else list(messages)
-    result = []
-    for number, each in enumerate(listed):
-        path = f"messages[{number}]"
-        if not isinstance(each, Mapping):
-            raise invalid(path, "must be an object with role and content")
-        known_keys(each, MESSAGE_KEYS, path)
-        for key in ("role", "content"):
-            if not isinstance(each.get(key), str):
-                raise invalid(f"{path}.{key}", "must be a string")
-        message = memory_pb2.Message(role=each["role"], content=each["content"], name=each.get("name"))
-        stamp(message.time, each.get("timestamp"), times.moment, f"{path}.timestamp")
-        result.append(message)
-    return result
 
 
 def condition(
@@ -42,24 +23,44 @@ def condition(
 ) -> Filter | None:
     """All conditions in one filter; None without any."""
     parts = []
-    if categories:
-        parts.append(grammar.condition("categories", categories))
+    if categories is not None:
+        if not (named := validation.texts(categories, "categories")):
+            raise invalid("categories", "must name at least one category; leave it out to ask for any")
+        parts.append(grammar.condition("categories", named))
     if metadata:
         parts.append(grammar.metadata(metadata))
     if keywords is not None:
+        validation.text(keywords, "keywords", empty=False)
         parts.append(grammar.condition("keywords", {"icontains": keywords}))
     if filters:
         parts.append(grammar.parse(filters))
     return grammar.all_of(parts) if parts else None
 
 
-def scope(user_id: str | None, agent_id: str | None, app_id: str | None, run_id: str | None) -> memory_pb2.Scope:
-    """The ids that are given."""
-    given = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
+def scope(
+    user_id: Id = UNSET, agent_id: Id = UNSET, app_id: Id = UNSET, run_id: Id = UNSET, *, path: str = ""
+) -> memory_pb2.Scope:
+    """The ids that are given. None and "" are refused: a lookup that found nobody must not turn into everybody."""
+    named = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
+    given = {name: value for name, value in named.items() if value is not UNSET}
     for name, value in given.items():
-        if value is not None and (not isinstance(value, str) or not value):
-            raise invalid(name, "must be a string that is not empty, or None")
+        if value is None or value == "":
+            raise invalid(f"{path}{name}", f"must be an id, not {value!r}; leave it out to set no condition on it")
+        validation.text(value, f"{path}{name}")
     return memory_pb2.Scope(**given)
+
+
+def everything() -> Filter:
+    """Every memory there is: where the API wants the whole project to be asked for."""
+    return grammar.condition("created_at", {"gte": "0001-01-01"})
+
+
+def set_as_of(target: Any, value: times.Time | int | None) -> None:
+    """Writes a point of the past: a sequence number or a time; None leaves it unset."""
+    if isinstance(value, int):
+        target.sequence = validation.whole(value, "as_of", 0, validation.MAX_INT64)
+    elif value is not None:
+        stamp(target.time, value, times.moment, "as_of")
 
 
 def stamp(target: Any, value: Any, convert: Callable[[Any], datetime], path: str) -> None:
@@ -68,14 +69,13 @@ def stamp(target: Any, value: Any, convert: Callable[[Any], datetime], path: str
         return
     try:
         target.FromDatetime(convert(value))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise invalid(path, str(error)) from error
 
 
 def check_version(version: str) -> None:
     """The guide knows two versions of its grammar; here both take everything."""
-    if version not in ("v1", "v2"):
-        raise invalid("version", "must be v1 or v2")
+    validation.choice(version, "version", ("v1", "v2"))
 
 
 def known_keys(given: Iterable[str], known: Sequence[str], path: str) -> None:
@@ -88,3 +88,8 @@ def known_keys(given: Iterable[str], known: Sequence[str], path: str) -> None:
 def new_request_id() -> str:
     """Makes the retries of one call safe."""
     return uuid.uuid4().hex
+
+
+def request_id_of(given: str | None) -> str:
+    """The caller's request id, or a new one."""
+    return validation.text(given, "request_id", empty=False) if given is not None else new_request_id()

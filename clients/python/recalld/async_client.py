@@ -12,10 +12,10 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 import grpc.aio
 
-from recalld import calls, exports, imports, requests, watching
-from recalld.arguments import new_request_id
+from recalld import calls, exports, feeds, imports, requests, watching
+from recalld.arguments import request_id_of
 from recalld.channel import DEFAULT_TIMEOUT, Connection, Deadline, Tls, new_correlation_id, stubs
-from recalld.errors import from_rpc
+from recalld.errors import closed, from_rpc
 from recalld.options import (
     UNSET,
     AddOptions,
@@ -26,6 +26,7 @@ from recalld.options import (
     ScopeOptions,
     SearchOptions,
     Timeout,
+    Unset,
     UpdateOptions,
 )
 from recalld.responses import Item
@@ -48,12 +49,13 @@ class AsyncMemoryClient:
         api_key: str | None = None,
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
-        tls: Tls = False,
+        tls: Tls | None = None,
     ) -> None:
         self._connection = Connection.of(target, api_key, timeout, tls)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stubs: dict[str, Any] = {}
+        self._closed = False
 
     async def add(
         self,
@@ -198,14 +200,14 @@ class AsyncMemoryClient:
         timeout: float | None = None,
     ) -> AsyncIterator[imports.ImportProgress]:
         """As MemoryClient.import_memories, for `async for`."""
-        feed, correlation_id = imports.Feed(request_id or new_request_id()), new_correlation_id()
+        feed, correlation_id = feeds.Feed(request_id_of(request_id)), new_correlation_id()
         metadata = self._connection.metadata(correlation_id)
 
         def open_call() -> Any:
             stub = self._stub("MemoryService")
             return stub.ImportMemories(feed.items_async(items), timeout=timeout, metadata=metadata)
 
-        return imports.run_async(open_call, feed, correlation_id)
+        return feeds.run_async(open_call, feed, correlation_id)
 
     def export(
         self,
@@ -215,14 +217,18 @@ class AsyncMemoryClient:
         with_history: bool = False,
         with_vectors: bool = False,
         filters: Mapping[str, Any] | None = None,
+        resume: bool = False,
         **scope: Unpack[ScopeOptions],
     ) -> AsyncIterator[exports.ExportProgress]:
         """As MemoryClient.export, for `async for`."""
+        if self._closed:
+            raise closed()
         request = exports.request(format, with_history, with_vectors, filters, **scope)
-        return exports.run_async(self._connection, request, Path(path))
+        return exports.run_async(self._connection, request, Path(path), resume=resume)
 
     async def aclose(self) -> None:
-        """Ends all calls and the connection."""
+        """Ends all calls and the connection. Calls after it raise PreconditionFailed."""
+        self._closed = True
         if self._channel is not None and self._loop is asyncio.get_running_loop():
             await self._channel.close()
         self._channel = None
@@ -238,6 +244,8 @@ class AsyncMemoryClient:
         await self.aclose()
 
     def _stub(self, service: str) -> Any:
+        if self._closed:
+            raise closed()
         loop = asyncio.get_running_loop()
         if self._channel is None or self._loop is not loop:  # a channel lives and dies with its loop
             self._loop, self._channel = loop, self._connection.aio_channel()
@@ -253,7 +261,8 @@ class AsyncMemoryClient:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            answer = await self._call(call, deadline)
+            unbounded = call.endless and isinstance(timeout, Unset)
+            answer = await self._call(call, Deadline(None) if unbounded else deadline)
 
     async def _call(self, call: calls.Call, deadline: Deadline) -> Any:
         correlation_id = new_correlation_id()

@@ -9,19 +9,22 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from recalld import requests, responses
-from recalld.errors import invalid
+from recalld import requests, responses, validation
 from recalld.responses import Item
 from recalld.v1 import entity_service_pb2, memory_service_pb2, search_service_pb2
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One unary call: `service` and `rpc` as in the proto."""
+    """One unary call: `service` and `rpc` as in the proto.
+
+    `endless`: it takes as long as there is something to do, so only a timeout that the caller gives ends it.
+    """
 
     service: str
     rpc: str
     request: Any
+    endless: bool = False
 
 
 T = TypeVar("T")
@@ -43,7 +46,7 @@ def search(request: search_service_pb2.SearchRequest, output_format: str) -> Pla
 
 def get(memory_id: str) -> Plan[Item]:
     """GetMemory."""
-    request = memory_service_pb2.GetMemoryRequest(memory_id=memory_id)
+    request = memory_service_pb2.GetMemoryRequest(memory_id=validation.text(memory_id, "memory_id", empty=False))
     answer = yield Call("MemoryService", "GetMemory", request)
     return responses.memory(answer.memory)
 
@@ -57,10 +60,8 @@ def get_all(
         items, _ = yield from _memories(request)
         return responses.listed(items, output_format)
     number, size = 1 if page is None else page, 100 if page_size is None else page_size
-    if number < 1:
-        raise invalid("page", "must be 1 or more")
-    if not 1 <= size <= requests.MAX_PAGE:
-        raise invalid("page_size", f"must be 1 to {requests.MAX_PAGE}")
+    validation.whole(size, "page_size", 1, requests.MAX_PAGE)
+    validation.whole(number, "page", 1, validation.MAX_INT32 // size)
     request.page_size, request.skip, request.with_total_size = size, (number - 1) * size, True
     items, count = yield from _memories(request, size)
     return responses.page(items, count, number, size, output_format)
@@ -81,6 +82,7 @@ def _memories(
 
 def history(memory_id: str) -> Plan[list[Item]]:
     """ListEvents of one memory, all pages, oldest first."""
+    memory_id = validation.text(memory_id, "memory_id", empty=False)
     request = memory_service_pb2.ListEventsRequest(memory_id=memory_id, page_size=requests.MAX_PAGE)
     items: list[Item] = []
     while True:
@@ -105,7 +107,7 @@ def delete(memory_id: str, etag: str | None, request_id: str | None) -> Plan[Ite
 
 def delete_all(request: memory_service_pb2.DeleteMemoriesRequest) -> Plan[Item]:
     """DeleteMemories of a scope."""
-    yield Call("MemoryService", "DeleteMemories", request)
+    yield Call("MemoryService", "DeleteMemories", request, endless=True)
     return {"message": "Memories deleted successfully!"}
 
 
@@ -133,15 +135,13 @@ def users() -> Plan[Item]:
 
 
 def delete_users() -> Plan[Item]:
-    """DeleteEntity of all there are."""
-    for answer in (yield from _entities()):
-        for each in answer.entities:
-            yield Call("EntityService", "DeleteEntity", requests.delete_entity(each.type, each.id))
+    """DeleteMemories of everything: every memory carries an id, and one without a live memory is listed no more."""
+    yield Call("MemoryService", "DeleteMemories", requests.delete_everything(), endless=True)
     return {"message": "All users, agents, and runs deleted."}
 
 
 def reset() -> Plan[Item]:
-    """DeleteEntity of all: every memory carries an id, so nothing is left."""
+    """The same: nothing is left."""
     yield from delete_users()
     return {"message": "Client reset successful. All users and memories deleted."}
 
@@ -159,5 +159,4 @@ def _entities() -> Plan[list[entity_service_pb2.ListEntitiesResponse]]:
 
 def check_format(output_format: str) -> None:
     """The guide has two."""
-    if output_format not in ("v1.0", "v1.1"):
-        raise invalid("output_format", "must be v1.0 or v1.1")
+    validation.choice(output_format, "output_format", ("v1.0", "v1.1"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
 import time
 import uuid
@@ -15,7 +16,8 @@ import grpc
 import grpc.aio
 from google.longrunning import operations_pb2_grpc
 
-from recalld.errors import CORRELATION_KEY
+from recalld import validation
+from recalld.errors import CORRELATION_KEY, invalid
 from recalld.options import Timeout, Unset
 from recalld.v1 import (
     entity_service_pb2,
@@ -27,7 +29,8 @@ from recalld.v1 import (
     search_service_pb2_grpc,
 )
 
-DEFAULT_TARGET = "localhost:7420"
+DEFAULT_PORT = 7420
+DEFAULT_TARGET = f"localhost:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT = 30.0  # seconds
 MAX_MESSAGE = 17 * 1024 * 1024  # the API's 16 MiB, and room to be told so by the server
 RETRY = {
@@ -37,6 +40,7 @@ RETRY = {
     "backoffMultiplier": 3,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 Tls: TypeAlias = bool | str | os.PathLike[str] | grpc.ChannelCredentials
 Metadata = tuple[tuple[str, str], ...]
 
@@ -51,14 +55,21 @@ class Connection:
     tls: Tls
 
     @classmethod
-    def of(cls, target: str | None, api_key: str | None, timeout: float | None, tls: Tls) -> Connection:
-        """What is None comes from RECALLD_TARGET and RECALLD_API_KEY, else there is a default, or no key."""
-        return cls(
-            target or os.environ.get("RECALLD_TARGET") or DEFAULT_TARGET,
-            os.environ.get("RECALLD_API_KEY", "") if api_key is None else api_key,
-            timeout,
-            tls,
-        )
+    def of(cls, target: str | None, api_key: str | None, timeout: float | None, tls: Tls | None) -> Connection:
+        """What is None comes from RECALLD_TARGET, RECALLD_API_KEY, RECALLD_TLS_CA and RECALLD_TLS, else by default.
+
+        Without a word about TLS it is on when there is a key and the host is another machine's: a key must not travel
+        in the clear. Raises InvalidRequest.
+        """
+        place = address(target or os.environ.get("RECALLD_TARGET") or DEFAULT_TARGET)
+        key = os.environ.get("RECALLD_API_KEY", "") if api_key is None else validation.text(api_key, "api_key")
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise invalid("api_key", "must be printable ASCII without spaces")
+        if tls is None:
+            tls = _tls_setting()
+        if tls is None:
+            tls = bool(key) and not is_loopback(place)
+        return cls(place, key, seconds_of(timeout), tls)
 
     def channel(self) -> grpc.Channel:
         """A channel for blocking calls, safe to share between threads. Connects when first used."""
@@ -79,12 +90,15 @@ class Connection:
 
     def deadline(self, timeout: Timeout) -> Deadline:
         """The deadline of a call that starts now; the connection's own timeout when none is given."""
-        seconds = self.timeout if isinstance(timeout, Unset) else timeout
+        seconds = self.timeout if isinstance(timeout, Unset) else seconds_of(timeout)
         return Deadline(None if seconds is None else time.monotonic() + seconds)
 
     def _credentials(self) -> grpc.ChannelCredentials | None:
         if isinstance(self.tls, str | os.PathLike):
-            return grpc.ssl_channel_credentials(Path(self.tls).read_bytes())
+            try:
+                return grpc.ssl_channel_credentials(Path(self.tls).read_bytes())
+            except OSError as error:
+                raise invalid("tls", f"names a file that can't be read: {error.strerror or error}") from None
         if isinstance(self.tls, bool):
             return grpc.ssl_channel_credentials() if self.tls else None
         return self.tls
@@ -150,10 +164,46 @@ def new_correlation_id() -> str:
     return uuid.uuid4().hex
 
 
+def address(target: str) -> str:
+    """A gRPC target with its port; 7420 where there is none. Raises InvalidRequest for the URL of a web page."""
+    validation.text(target, "target", empty=False)
+    scheme, sep, rest = target.partition("://")
+    if sep and scheme in ("http", "https"):
+        raise invalid("target", f"must be host:port without {scheme}://, as in {rest.rstrip('/') or DEFAULT_TARGET}")
+    if sep or target.startswith(("unix:", "dns:", "ipv4:", "ipv6:", "xds:", "vsock:")):
+        return target  # a gRPC name, which says all there is to say
+    try:
+        return f"[{ipaddress.IPv6Address(target.strip('[]'))}]:{DEFAULT_PORT}"
+    except ValueError:
+        return target if target.rpartition(":")[1] else f"{target}:{DEFAULT_PORT}"
+
+
+def seconds_of(timeout: Any) -> float | None:
+    """A timeout in seconds; None for no deadline, which infinity means too. Raises InvalidRequest."""
+    if timeout is None or timeout == math.inf:
+        return None
+    seconds = validation.number(timeout, "timeout")
+    if seconds < 0:
+        raise invalid("timeout", "must not be negative; None means no deadline")
+    return seconds
+
+
 def is_loopback(target: str) -> bool:
     """True for this machine, which no proxy stands in front of."""
-    host = target.rpartition(":")[0].rpartition("/")[2].strip("[]")
+    if target.startswith(("unix:", "vsock:")):
+        return True
+    host = target.rpartition(":")[0].rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _tls_setting() -> Tls | None:
+    """What RECALLD_TLS_CA and RECALLD_TLS say; None if they say nothing."""
+    word = os.environ.get("RECALLD_TLS", "").strip().lower()
+    if word not in ("", *ON, *OFF):
+        raise invalid("RECALLD_TLS", f"must be one of {', '.join((*ON, *OFF))}, not {word}")
+    if word in OFF:
+        return False
+    return os.environ.get("RECALLD_TLS_CA") or (True if word else None)

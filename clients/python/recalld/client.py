@@ -9,10 +9,10 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from recalld import calls, exports, imports, requests, watching
-from recalld.arguments import new_request_id
+from recalld import calls, exports, feeds, imports, requests, watching
+from recalld.arguments import request_id_of
 from recalld.channel import DEFAULT_TIMEOUT, Connection, Deadline, Tls, new_correlation_id, stubs
-from recalld.errors import from_rpc
+from recalld.errors import closed, from_rpc
 from recalld.options import (
     UNSET,
     AddOptions,
@@ -23,6 +23,7 @@ from recalld.options import (
     ScopeOptions,
     SearchOptions,
     Timeout,
+    Unset,
     UpdateOptions,
 )
 from recalld.responses import Item
@@ -37,8 +38,10 @@ class MemoryClient:
     """A client of one server, safe to share between threads. Connects when first used; close it, or use `with`.
 
     `target` is a gRPC target, by default RECALLD_TARGET or localhost:7420; `api_key` by default RECALLD_API_KEY. `tls`
-    is True, the path of a PEM file with the roots to trust, or grpc.ChannelCredentials. `timeout` is in seconds for a
-    whole method, retries included; None means no deadline, and every method takes its own.
+    is True, False, the path of a PEM file with the roots to trust, or grpc.ChannelCredentials; by default it comes from
+    RECALLD_TLS_CA or RECALLD_TLS, else it is on when there is a key and the host is not this machine. `timeout` is in
+    seconds for a whole method, retries included; None means no deadline, and every method takes its own. Deletions of
+    many memories (`delete_all`, `delete_users`, `reset`) have no deadline unless the method is given one.
 
     Keyword arguments are listed in `recalld.options`. Every method raises the family of RecalldError that fits.
     """
@@ -49,11 +52,12 @@ class MemoryClient:
         api_key: str | None = None,
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
-        tls: Tls = False,
+        tls: Tls | None = None,
     ) -> None:
         self._connection = Connection.of(target, api_key, timeout, tls)
         self._channel = self._connection.channel()
         self._stubs = stubs(self._channel)
+        self._closed = False
 
     def add(
         self,
@@ -66,7 +70,9 @@ class MemoryClient:
         """Remembers what is worth it in a text, a message or a conversation.
 
         v1.0: a list of {"id", "data": {"memory"}, "event"}, or {"message": "ok"} when words asked to delete. v1.1:
-        {"results": [{"id", "memory", "event"}]}. Memories that stay as they were are not listed.
+        {"results": [{"id", "memory", "event"}], "verdicts": [{"index", "reason", "memory_ids"}], "add_id",
+        "consistency_token", "index_state"}. Memories that stay as they were are not listed; the verdicts say of every
+        message what became of it.
         """
         return self._run(calls.add(requests.add(messages, **options), output_format), timeout)
 
@@ -91,7 +97,7 @@ class MemoryClient:
 
         def open_call(token: str) -> Any:
             request.resume_token = token
-            stub = self._stubs["SearchService"]
+            stub = self._stub("SearchService")
             return stub.StreamSearch(request, timeout=deadline.left(), metadata=metadata)
 
         return SearchStream(open_call, correlation_id)
@@ -115,7 +121,7 @@ class MemoryClient:
         def open_call(token: str) -> Any:
             if token:
                 request.resume_token = token
-            return self._stubs["MemoryService"].Watch(request, metadata=metadata)
+            return self._stub("MemoryService").Watch(request, metadata=metadata)
 
         return WatchStream(open_call, resume_token, correlation_id)
 
@@ -208,15 +214,19 @@ class MemoryClient:
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> Iterator[imports.ImportProgress]:
-        """Stores texts or whole memories as they are, and yields how far it is. No deadline unless one is given."""
-        feed, correlation_id = imports.Feed(request_id or new_request_id()), new_correlation_id()
+        """Stores texts or whole memories as they are, and yields how far it is. No deadline unless one is given.
+
+        An item that can't be sent is skipped, and stands among the `failed` of the progress. To repeat an import is
+        safe: what is stored already counts as unchanged.
+        """
+        feed, correlation_id = feeds.Feed(request_id_of(request_id)), new_correlation_id()
         metadata = self._connection.metadata(correlation_id)
 
         def open_call() -> Any:
-            stub = self._stubs["MemoryService"]
+            stub = self._stub("MemoryService")
             return stub.ImportMemories(feed.items(items), timeout=timeout, metadata=metadata)
 
-        return imports.run(open_call, feed, correlation_id)
+        return feeds.run(open_call, feed, correlation_id)
 
     def export(
         self,
@@ -226,18 +236,22 @@ class MemoryClient:
         with_history: bool = False,
         with_vectors: bool = False,
         filters: Mapping[str, Any] | None = None,
+        resume: bool = False,
         **scope: Unpack[ScopeOptions],
     ) -> Iterator[exports.ExportProgress]:
-        """Writes memories as they are now to a file, and yields how far it is. Called again it resumes a broken one.
+        """Writes memories as they are now to a file, and yields how far it is.
 
         Without ids and filters it takes everything the API key reaches. The file appears when it is complete and its
-        checksum right; until then it grows beside it as a `.part` file.
+        checksum right; until then it grows beside it as a `.part` file. With `resume` it goes on with a `.part` file
+        that an earlier call for the same left behind, if the server still has that export: the memories are then as
+        they were when that export was made.
         """
         request = exports.request(format, with_history, with_vectors, filters, **scope)
-        return exports.run(self._stubs, self._connection.metadata, request, Path(path))
+        return exports.run(self._stub, self._connection.metadata, request, Path(path), resume=resume)
 
     def close(self) -> None:
-        """Ends all calls and the connection."""
+        """Ends all calls and the connection. Calls after it raise PreconditionFailed."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -248,6 +262,11 @@ class MemoryClient:
     ) -> None:
         self.close()
 
+    def _stub(self, service: str) -> Any:
+        if self._closed:
+            raise closed()
+        return self._stubs[service]
+
     def _run(self, plan: calls.Plan[T], timeout: Timeout) -> T:
         deadline = self._connection.deadline(timeout)
         answer = None
@@ -257,14 +276,14 @@ class MemoryClient:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            answer = self._call(call, deadline)
+            unbounded = call.endless and isinstance(timeout, Unset)
+            answer = self._call(call, Deadline(None) if unbounded else deadline)
 
     def _call(self, call: calls.Call, deadline: Deadline) -> Any:
         correlation_id = new_correlation_id()
         metadata = self._connection.metadata(correlation_id)
         try:
-            return getattr(self._stubs[call.service], call.rpc)(
-                call.request, timeout=deadline.left(), metadata=metadata
-            )
+            rpc = getattr(self._stub(call.service), call.rpc)
+            return rpc(call.request, timeout=deadline.left(), metadata=metadata)
         except grpc.RpcError as error:
             raise from_rpc(error, correlation_id) from error

@@ -6,7 +6,7 @@ keeps the server's status as bytes and decodes its details when they are first a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -200,10 +200,26 @@ def build(code: grpc.StatusCode, message: str, status: bytes = b"", correlation_
     return error
 
 
-def invalid(field: str, description: str) -> InvalidRequest:
-    """The error of an argument that is refused before sending."""
-    details = Details("FIELD_INVALID", {"field": field}, (Violation(field, description),))
-    return InvalidRequest("The request is not as it must be.", details=details)
+def invalid(field: str, description: str, *, reason: str = "FIELD_INVALID") -> InvalidRequest:
+    """The error of an argument that is refused before it is sent."""
+    return all_invalid([Violation(field, description)], reason=reason)
+
+
+def all_invalid(violations: Sequence[Violation], *, reason: str = "FIELD_INVALID") -> InvalidRequest:
+    """The error of everything in a request that is refused before it is sent; at least one violation."""
+    # Names and values come from the caller: what UTF-8 can't encode would make the error itself unprintable.
+    named = tuple(Violation(_printable(each.field), _printable(each.description)) for each in violations)
+    details = Details(reason, {"field": named[0].field}, named)
+    return InvalidRequest("The request has an invalid field.", details=details)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def closed() -> PreconditionFailed:
+    """The error of a call to a client after its `close`."""
+    return PreconditionFailed("This client is closed. Make a new one.")
 
 
 def decode(status: bytes) -> Details:

@@ -1,4 +1,4 @@
-"""Exports to a file: started, waited for, and read in pieces that are checked; what broke off goes on where it was."""
+"""Exports to a file: started, waited for, and read in pieces that are checked. A broken one can be resumed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import grpc
 from google.longrunning import operations_pb2
 
 from recalld import filters as grammar
-from recalld.arguments import new_request_id, scope
+from recalld import validation
+from recalld.arguments import everything, new_request_id, scope
 from recalld.channel import Connection, new_correlation_id, stubs
-from recalld.errors import DeadlineExceeded, NotFound, RecalldError, Unavailable, from_rpc, from_status, invalid
+from recalld.errors import DeadlineExceeded, NotFound, RecalldError, Unavailable, from_rpc, from_status
 from recalld.options import ScopeOptions
 from recalld.v1 import export_service_pb2, operation_pb2
 from recalld.v1.export_service_pb2 import CreateExportRequest, Export
@@ -50,39 +51,44 @@ def request(
     **ids: Unpack[ScopeOptions],
 ) -> CreateExportRequest:
     """A CreateExportRequest. Raises InvalidRequest."""
-    if format not in FORMATS:
-        raise invalid("format", "must be jsonl or parquet")
+    validation.choice(format, "format", tuple(FORMATS))
     asked = CreateExportRequest(
-        format=FORMATS[format], with_history=with_history, with_vectors=with_vectors, request_id=new_request_id()
+        format=FORMATS[format],
+        with_history=validation.flag(with_history, "with_history"),
+        with_vectors=validation.flag(with_vectors, "with_vectors"),
+        request_id=new_request_id(),
     )
-    given = {name: value for name, value in ids.items() if value is not None}
-    if given:
-        owner = scope(ids.get("user_id"), ids.get("agent_id"), ids.get("app_id"), ids.get("run_id"))
-        asked.scope.CopyFrom(owner)
+    if ids:
+        asked.scope.CopyFrom(scope(**ids))
     if filters:
         asked.filter.CopyFrom(grammar.parse(filters))
-    elif not given:  # the server wants the whole project to be asked for
-        asked.filter.CopyFrom(grammar.condition("created_at", {"gte": "0001-01-01"}))
+    elif not ids:
+        asked.filter.CopyFrom(everything())
     return asked
 
 
 def run(
-    services: Mapping[str, Any],
+    stub: Callable[[str], Any],
     metadata: Callable[[str], Any],
     asked: CreateExportRequest,
     path: Path,
+    *,
+    resume: bool = False,
 ) -> Iterator[ExportProgress]:
-    """Writes the export to `path`. Raises a RecalldError, OSError, or ValueError for bytes that are not as promised."""
-    calls = _Calls(services, metadata)
-    part, export = _begun(calls, asked, path)
+    """Writes the export to `path`. Raises a RecalldError, OSError, or ValueError for bytes that are not as promised.
+
+    `stub` gives the stub of a service by its name.
+    """
+    calls = _Calls(stub, metadata)
+    part, export = _begun(calls, asked, path) if resume else (None, Export())
     if part is None:
-        operation = calls.unary(services["ExportService"].CreateExport, asked)
+        operation = calls.unary(stub("ExportService").CreateExport, asked)
         part = path.with_name(f"{path.name}.{_metadata(operation).subject}{_ending(asked)}")
         part.touch()
         while not operation.done:
             yield _writing(operation)
             waiting = operations_pb2.WaitOperationRequest(name=operation.name, timeout={"seconds": WAIT})
-            operation = calls.unary(services["Operations"].WaitOperation, waiting)
+            operation = calls.unary(stub("Operations").WaitOperation, waiting)
         yield _writing(operation)
         if operation.HasField("error"):
             part.unlink()
@@ -97,10 +103,12 @@ def run(
     part.replace(path)
 
 
-async def run_async(connection: Connection, asked: CreateExportRequest, path: Path) -> AsyncIterator[ExportProgress]:
+async def run_async(
+    connection: Connection, asked: CreateExportRequest, path: Path, *, resume: bool = False
+) -> AsyncIterator[ExportProgress]:
     """As `run`, in a thread, as files block. It has a channel of its own, whose end stops it when a caller leaves."""
     channel = connection.channel()
-    steps = run(stubs(channel), connection.metadata, asked, path)
+    steps = run(stubs(channel).__getitem__, connection.metadata, asked, path, resume=resume)
     try:
         while (progress := await asyncio.to_thread(next, steps, None)) is not None:
             yield progress
@@ -128,7 +136,7 @@ def _ending(asked: CreateExportRequest) -> str:
 
 def _read(calls: _Calls, export_id: str) -> Export:
     wanted = export_service_pb2.GetExportRequest(export_id=export_id)
-    found: Export = calls.unary(calls.stubs["ExportService"].GetExport, wanted).export
+    found: Export = calls.unary(calls.stub("ExportService").GetExport, wanted).export
     return found
 
 
@@ -142,7 +150,7 @@ def _fetched(calls: _Calls, export: Export, part: Path) -> Iterator[ExportProgre
         while offset < export.size_bytes:
             wanted = export_service_pb2.ReadExportRequest(export_id=export.export_id, offset=offset)
             correlation_id = new_correlation_id()
-            call = calls.stubs["ExportService"].ReadExport(wanted, metadata=calls.metadata(correlation_id))
+            call = calls.stub("ExportService").ReadExport(wanted, metadata=calls.metadata(correlation_id))
             try:
                 for piece in call:
                     if piece.offset != offset or hashlib.sha256(piece.data).hexdigest() != piece.sha256:
@@ -164,7 +172,7 @@ def _fetched(calls: _Calls, export: Export, part: Path) -> Iterator[ExportProgre
 class _Calls:
     """Calls that outlast a restart of the server."""
 
-    stubs: Mapping[str, Any]
+    stub: Callable[[str], Any]
     metadata: Callable[[str], Any]
 
     def unary(self, rpc: Callable[..., Any], message: Any) -> Any:

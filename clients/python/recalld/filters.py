@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from recalld import times
-from recalld.errors import Details, FilterError, Violation
+from recalld import times, validation
+from recalld.errors import FilterError, invalid
 from recalld.structs import MAX_INTEGER
 from recalld.v1 import filter_pb2 as pb
 
@@ -90,7 +90,8 @@ def metadata(value: Mapping[str, Any], path: str = "metadata") -> pb.Filter:
     if not isinstance(value, Mapping):
         raise _refused(path, "must be an object of key and value")
     return all_of(
-        _test(Field(f"metadata.{key}", METADATA_OPERATORS), each, f"{path}.{key}") for key, each in value.items()
+        _test(Field(f"metadata.{validation.text(key, path)}", METADATA_OPERATORS), each, f"{path}.{key}")
+        for key, each in value.items()
     )
 
 
@@ -172,7 +173,7 @@ def _listed(value: Any, path: str) -> list[Any]:
 
 def _scalar(field: Field, value: Any, path: str) -> pb.Value:
     if isinstance(value, str):
-        return pb.Value(string_value=value)
+        return pb.Value(string_value=validation.text(value, path))
     if not field.name.startswith("metadata."):
         raise _refused(path, f"must be a string, not {type(value).__name__}")
     if isinstance(value, bool):
@@ -195,5 +196,5 @@ def _compare(field: Field, operator: Any, value: pb.Value) -> pb.Filter:
 
 
 def _refused(path: str, description: str) -> FilterError:
-    details = Details("FILTER_INVALID", {"field": path}, (Violation(path, description),))
-    return FilterError("The filter can't be meant this way.", details=details)
+    details = invalid(path, description, reason="FILTER_INVALID").details
+    return FilterError("The filter is invalid.", details=details)

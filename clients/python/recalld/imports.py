@@ -1,30 +1,19 @@
 """Imports: texts or whole memories in bulk, with progress.
 
 An import is not atomic: what a progress message has settled stays stored when the stream breaks. Sending everything
-again is harmless, since what is already there counts as unchanged.
+again is harmless, since what is already there counts as unchanged. `recalld.feeds` sends items and follows progress.
 """
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-
-from recalld import structs, times
-from recalld.arguments import conversation, known_keys, scope, stamp
-from recalld.errors import RecalldError, from_rpc, from_status, invalid
+from recalld import structs, times, validation
+from recalld.arguments import known_keys, scope, stamp
+from recalld.errors import RecalldError, invalid
+from recalld.messages import message
 from recalld.v1 import memory_pb2, memory_service_pb2
 from recalld.v1.memory_service_pb2 import ImportItem
 
@@ -43,10 +32,15 @@ Importable = Mapping[str, Any] | ImportItem
 
 @dataclass(frozen=True, slots=True)
 class ImportFailure:
-    """An item that was not stored: its place among the items, from 0, and why. A memory's history is one item."""
+    """An item that was not stored, and why. The error is the server's, or the client's for what can't be sent.
+
+    `index` is its place among the items, from 0; a memory's history is one item. `row` is the place of its first row
+    among the rows that were given, from 0.
+    """
 
     index: int
     error: RecalldError
+    row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +69,21 @@ def item(given: Importable, index: int) -> ImportItem:
         known_keys(given, TEXT_KEYS, path)
         return ImportItem(text=_text(given, path))
     known_keys(given, MEMORY_KEYS, path)
-    return ImportItem(memory=_memory(given, path), vector=given.get("vector"), vector_model=given.get("vector_model"))
+    return ImportItem(
+        memory=_memory(given, path),
+        vector=_vector(given, path),
+        vector_model=validation.optional_text(given.get("vector_model"), f"{path}.vector_model"),
+    )
 
 
 def history(rows: Sequence[Mapping[str, Any]], index: int) -> ImportItem:
     """One memory from its rows in an export with history, oldest first. Raises InvalidRequest."""
-    made = ImportItem(vector_model=next((row["vector_model"] for row in rows if row.get("vector_model")), ""))
+    model = next((row["vector_model"] for row in rows if row.get("vector_model")), "")
+    made = ImportItem(vector_model=validation.text(model, f"items[{index}].vector_model"))
     for number, row in enumerate(rows):
         path = f"items[{index}].history[{number}]"
         known_keys(row, REVISION_KEYS, path)
-        revision = made.history.revisions.add(memory=_memory(row, path), vector=row.get("vector"))
+        revision = made.history.revisions.add(memory=_memory(row, path), vector=_vector(row, path))
         try:
             revision.kind = memory_pb2.Kind.Value(f"KIND_{row['event']}")
             revision.cause = memory_pb2.Cause.Value(f"CAUSE_{str(row.get('cause') or 'unspecified').upper()}")
@@ -95,10 +94,10 @@ def history(rows: Sequence[Mapping[str, Any]], index: int) -> ImportItem:
 
 def _text(given: Mapping[str, Any], path: str) -> memory_service_pb2.ImportText:
     text = memory_service_pb2.ImportText(
-        text=given["text"],
-        name=given.get("name"),
-        role=given.get("role"),
-        scope=scope(*(given.get(name) for name in SCOPE_KEYS)),
+        text=validation.text(given["text"], f"{path}.text"),
+        name=validation.optional_text(given.get("name"), f"{path}.name"),
+        role=validation.optional_text(given.get("role"), f"{path}.role"),
+        scope=_owner(given, path),
     )
     stamp(text.message_time, given.get("timestamp"), times.moment, f"{path}.timestamp")
     _share(text, given, path)
@@ -107,16 +106,16 @@ def _text(given: Mapping[str, Any], path: str) -> memory_service_pb2.ImportText:
 
 def _memory(given: Mapping[str, Any], path: str) -> memory_pb2.Memory:
     memory = memory_pb2.Memory(
-        id=given.get("id"),
-        text=given.get("memory"),
-        revision=given.get("revision"),
+        id=validation.optional_text(given.get("id"), f"{path}.id"),
+        text=validation.optional_text(given.get("memory"), f"{path}.memory"),
+        revision=validation.optional_whole(given.get("revision"), f"{path}.revision"),
         sources=_sources(given.get("input") or (), f"{path}.input"),
-        speaker=given.get("speaker"),
-        add_id=given.get("add_id"),
+        speaker=validation.optional_text(given.get("speaker"), f"{path}.speaker"),
+        add_id=validation.optional_text(given.get("add_id"), f"{path}.add_id"),
         feedback=_feedback(given.get("feedback"), f"{path}.feedback"),
-        feedback_reason=given.get("feedback_reason"),
+        feedback_reason=validation.optional_text(given.get("feedback_reason"), f"{path}.feedback_reason"),
     )
-    owner = scope(*(given.get(name) for name in SCOPE_KEYS))
+    owner = _owner(given, path)
     for name in SCOPE_KEYS:
         setattr(memory, name, getattr(owner, name))
     stamp(memory.create_time, given.get("created_at"), times.moment, f"{path}.created_at")
@@ -126,16 +125,29 @@ def _memory(given: Mapping[str, Any], path: str) -> memory_pb2.Memory:
     return memory
 
 
+def _owner(given: Mapping[str, Any], path: str) -> memory_pb2.Scope:
+    """The ids of an item. As everywhere, an id that is there must be one."""
+    return scope(**{name: given[name] for name in SCOPE_KEYS if name in given}, path=f"{path}.")
+
+
+def _vector(given: Mapping[str, Any], path: str) -> list[float] | None:
+    vector = given.get("vector")
+    return None if vector is None else validation.numbers(vector, f"{path}.vector")
+
+
 def _sources(given: Sequence[Mapping[str, Any]], path: str) -> list[memory_pb2.Message]:
     """Messages, each at its place in the conversation if it says one."""
-    bare = [{key: value for key, value in each.items() if key != "position"} for each in given]
-    messages = conversation(bare)
-    for message, each in zip(messages, given, strict=True):
-        position = each.get("position", 0)
-        if not isinstance(position, int) or position < 0:
-            raise invalid(path, "positions must be whole numbers from 0")
-        message.position = position
-    return messages
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise invalid(path, f"must be a list of messages, not {type(given).__name__}")
+    made = []
+    for number, each in enumerate(given):
+        at = f"{path}[{number}]"
+        if not isinstance(each, Mapping):
+            raise invalid(at, "must be an object with role and content")
+        said = message({key: value for key, value in each.items() if key != "position"}, at)
+        said.position = validation.whole(each.get("position", 0), f"{at}.position")
+        made.append(said)
+    return made
 
 
 def _feedback(given: Any, path: str) -> memory_pb2.Feedback | None:
@@ -149,101 +161,10 @@ def _feedback(given: Any, path: str) -> memory_pb2.Feedback | None:
 
 
 def _share(target: Any, given: Mapping[str, Any], path: str) -> None:
-    if given.get("metadata"):
+    if given.get("metadata") is not None:
         structs.fill(target.metadata, given["metadata"], f"{path}.metadata")
-    target.categories.extend(given.get("categories") or ())
+    if given.get("categories") is not None:
+        target.categories.extend(validation.texts(given["categories"], f"{path}.categories"))
     stamp(target.expire_time, given.get("expiration_date"), times.expiry, f"{path}.expiration_date")
-    target.immutable = bool(given.get("immutable"))
-
-
-class Feed:
-    """The items as gRPC takes them. A bad one ends the feed, so what came before is settled, and becomes `problem`.
-
-    Rows of a history come one after the other, as an export has them, and become one item.
-    """
-
-    def __init__(self, request_id: str) -> None:
-        self.problem: Exception | None = None
-        self._request_id = request_id
-        self._count = 0  # items so far
-        self._rows: list[Mapping[str, Any]] = []  # of the history under way
-
-    def items(self, given: Iterable[Importable]) -> Iterator[ImportItem]:
-        """Runs in a thread of gRPC, where an exception would only be logged."""
-        try:
-            for each in given:
-                yield from self._complete(each)
-            yield from self._complete(None)
-        except Exception as error:  # noqa: BLE001  raised again where the caller reads progress
-            self.problem = error
-
-    async def items_async(self, given: Iterable[Importable] | AsyncIterable[Importable]) -> AsyncIterator[ImportItem]:
-        """Runs in a task of gRPC, where an exception would only be logged."""
-        try:
-            if isinstance(given, AsyncIterable):
-                async for each in given:
-                    for made in self._complete(each):
-                        yield made
-            else:
-                for each in given:
-                    for made in self._complete(each):
-                        yield made
-            for made in self._complete(None):
-                yield made
-        except Exception as error:  # noqa: BLE001  raised again where the caller reads progress
-            self.problem = error
-
-    def _complete(self, given: Importable | None) -> Iterator[ImportItem]:
-        """The items that are complete now that this comes; None: nothing comes any more."""
-        row = given if isinstance(given, Mapping) and "event" in given else None
-        if self._rows and (row is None or row.get("id") != self._rows[-1].get("id")):
-            yield self._sent(history(self._rows, self._count))
-            self._rows = []
-        if row is not None:
-            self._rows.append(row)
-        elif given is not None:
-            yield self._sent(item(given, self._count))
-
-    def _sent(self, made: ImportItem) -> ImportItem:
-        self._count += 1
-        if self._count == 1 and not made.request_id:
-            first = ImportItem(request_id=self._request_id)
-            first.MergeFrom(made)
-            return first
-        return made
-
-
-def run(open_call: Callable[[], Any], feed: Feed, correlation_id: str) -> Generator[ImportProgress, None, None]:
-    """Yields progress until everything is settled. Raises a RecalldError, or what the caller's own items raised."""
-    call = open_call()
-    try:
-        for answer in call:
-            yield progress(answer)
-    except grpc.RpcError as error:
-        raise from_rpc(error, correlation_id) from error
-    finally:
-        call.cancel()
-    if feed.problem:
-        raise feed.problem
-
-
-async def run_async(
-    open_call: Callable[[], Any], feed: Feed, correlation_id: str
-) -> AsyncGenerator[ImportProgress, None]:
-    """As `run`."""
-    call = open_call()
-    try:
-        async for answer in call:
-            yield progress(answer)
-    except grpc.RpcError as error:
-        raise from_rpc(error, correlation_id) from error
-    finally:
-        call.cancel()
-    if feed.problem:
-        raise feed.problem
-
-
-def progress(answer: memory_service_pb2.ImportProgress) -> ImportProgress:
-    """One progress message."""
-    failed = tuple(ImportFailure(each.index, from_status(each.status)) for each in answer.failed)
-    return ImportProgress(answer.through_index, answer.stored, answer.unchanged, failed, answer.consistency_token)
+    if given.get("immutable") is not None:
+        target.immutable = validation.flag(given["immutable"], f"{path}.immutable")

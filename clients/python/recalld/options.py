@@ -1,6 +1,6 @@
 """The keyword arguments of the clients' larger methods. An argument that is not here raises TypeError.
 
-Ids that are None are not given; an empty id is refused, since it would silently mean everyone.
+An id that is None or empty is refused, since it would silently mean everyone; leave out what is not to be a condition.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ class Unset(Enum):
 
 
 UNSET = Unset.UNSET
+Id = str | Unset
 Timeout = float | None | Unset
 OutputFormat = Literal["v1.0", "v1.1"]
 Version = Literal["v1", "v2"]
+CustomCategories = Mapping[str, str] | str | Sequence[Mapping[str, str] | str]
 Messages = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class ScopeOptions(TypedDict, total=False):
     """Whom it is about. Several ids must all hold."""
 
-    user_id: str | None
-    agent_id: str | None
-    app_id: str | None
-    run_id: str | None
+    user_id: str
+    agent_id: str
+    app_id: str
+    run_id: str
 
 
 class AddOptions(ScopeOptions, total=False):
@@ -41,8 +43,8 @@ class AddOptions(ScopeOptions, total=False):
     infer: bool  # True: extract facts; False: store messages as they stand
     includes: str | None  # remember only this, in words
     excludes: str | None  # do not remember this, in words
-    categories: Sequence[str] | None  # instead of those the server would choose
-    custom_categories: Sequence[Mapping[str, str] | str] | None  # choose among these: {name: description} or names
+    categories: Sequence[str] | str | None  # instead of those the server would choose
+    custom_categories: CustomCategories | None  # choose among these: {name: description}, names, or a list of both
     custom_instructions: str | None  # for extractors that read them
     expiration_date: Time | None  # a day is the last on which the memories are found, UTC
     timestamp: Time | float | None  # when it was said; numbers are Unix seconds
@@ -85,7 +87,7 @@ class UpdateOptions(TypedDict, total=False):
 
     data: str | None  # another name of text
     metadata: Mapping[str, Any]  # {} clears it
-    categories: Sequence[str]  # [] clears them
+    categories: Sequence[str] | str  # [] clears them
     expiration_date: Time | None  # None clears it
     immutable: bool
     etag: str | None  # only if the memory is at this revision

@@ -5,30 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recalld import structs, times
-from recalld.arguments import check_version, condition, conversation, known_keys, new_request_id, scope, stamp
+from recalld import structs, times, validation
+from recalld.arguments import (
+    check_version,
+    condition,
+    everything,
+    known_keys,
+    new_request_id,
+    request_id_of,
+    scope,
+    set_as_of,
+    stamp,
+)
 from recalld.errors import invalid
-from recalld.options import UNSET, Messages, Unset
-from recalld.v1 import entity_service_pb2, memory_pb2, memory_service_pb2, search_service_pb2
+from recalld.messages import conversation
+from recalld.options import UNSET, CustomCategories, Id, Messages, Unset
+from recalld.v1 import memory_pb2, memory_service_pb2, search_service_pb2
 
 MAX_BATCH = 1000
 MAX_PAGE = 1000
+MAX_LIMIT = 10_000  # hits of one search
 UPDATE_KEYS = ("memory_id", "text", "metadata", "categories", "expiration_date", "immutable", "etag")
 
 
 def add(
     messages: Messages,
     *,
-    user_id: str | None = None,
-    agent_id: str | None = None,
-    app_id: str | None = None,
-    run_id: str | None = None,
+    user_id: Id = UNSET,
+    agent_id: Id = UNSET,
+    app_id: Id = UNSET,
+    run_id: Id = UNSET,
     metadata: Mapping[str, Any] | None = None,
     infer: bool = True,
     includes: str | None = None,
     excludes: str | None = None,
-    categories: Sequence[str] | None = None,
-    custom_categories: Sequence[Mapping[str, str] | str] | None = None,
+    categories: Sequence[str] | str | None = None,
+    custom_categories: CustomCategories | None = None,
     custom_instructions: str | None = None,
     expiration_date: times.Time | None = None,
     timestamp: times.Time | float | None = None,
@@ -39,27 +51,23 @@ def add(
 ) -> memory_service_pb2.AddRequest:
     """Arguments as in `AddOptions`."""
     check_version(version)
-    if async_mode:
+    if validation.flag(async_mode, "async_mode"):
         raise invalid("async_mode", "must be False: add answers when the memories are stored")
     request = memory_service_pb2.AddRequest(
         scope=scope(user_id, agent_id, app_id, run_id),
-        infer=infer,
-        includes=includes,
-        excludes=excludes,
-        categories=categories or (),
-        custom_instructions=custom_instructions,
-        immutable=immutable,
-        request_id=request_id or new_request_id(),
+        infer=validation.flag(infer, "infer"),
+        includes=validation.optional_text(includes, "includes"),
+        excludes=validation.optional_text(excludes, "excludes"),
+        categories=() if categories is None else validation.texts(categories, "categories"),
+        custom_categories=_custom_categories(custom_categories),
+        custom_instructions=validation.optional_text(custom_instructions, "custom_instructions"),
+        immutable=validation.flag(immutable, "immutable"),
+        request_id=request_id_of(request_id),
     )
     if isinstance(messages, str):
-        request.text = messages
+        request.text = validation.text(messages, "messages")
     else:
         request.messages.extend(conversation(messages))
-    for each in custom_categories or ():
-        named = {each: ""} if isinstance(each, str) else each
-        request.custom_categories.extend(
-            memory_pb2.CustomCategory(name=name, description=description) for name, description in named.items()
-        )
     if metadata is not None:
         structs.fill(request.metadata, metadata)
     stamp(request.expire_time, expiration_date, times.expiry, "expiration_date")
@@ -67,13 +75,29 @@ def add(
     return request
 
 
+def _custom_categories(given: CustomCategories | None) -> list[memory_pb2.CustomCategory]:
+    """{name: description}, a name, or a list of both."""
+    listed = [given] if isinstance(given, Mapping | str) else given or ()
+    made = []
+    for number, each in enumerate(listed):
+        path = f"custom_categories[{number}]"
+        named = {each: ""} if isinstance(each, str) else each
+        if not isinstance(named, Mapping):
+            raise invalid(path, "must be a name, or an object of names and descriptions")
+        for name, description in named.items():
+            validation.text(name, path, empty=False)
+            described = validation.optional_text(description, f"{path}.{name}")
+            made.append(memory_pb2.CustomCategory(name=name, description=described))
+    return made
+
+
 def search(
     query: str,
     *,
-    user_id: str | None = None,
-    agent_id: str | None = None,
-    app_id: str | None = None,
-    run_id: str | None = None,
+    user_id: Id = UNSET,
+    agent_id: Id = UNSET,
+    app_id: Id = UNSET,
+    run_id: Id = UNSET,
     categories: Sequence[str] | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     filters: Mapping[str, Any] | None = None,
@@ -91,32 +115,29 @@ def search(
     check_version(version)
     if limit is not None and top_k is not None and limit != top_k:
         raise invalid("top_k", "must equal limit, or only one may be given")
-    if mode not in ("hybrid", "keyword", "vector"):
-        raise invalid("mode", "must be hybrid, keyword or vector")
+    validation.choice(mode, "mode", ("hybrid", "keyword", "vector"))
+    most, name = (top_k, "top_k") if limit is None else (limit, "limit")
     request = search_service_pb2.SearchRequest(
-        query=query,
+        query=validation.text(query, "query"),
         scope=scope(user_id, agent_id, app_id, run_id),
         filter=condition(categories, metadata, filters),
-        limit=top_k if limit is None else limit,
-        threshold=threshold,
+        limit=validation.optional_whole(most, name, 1, MAX_LIMIT),
+        threshold=validation.optional_number(threshold, "threshold"),
         mode=f"SEARCH_MODE_{mode.upper()}",
-        explain=explain,
-        at_least_as_fresh=at_least_as_fresh,
-        max_tokens=max_tokens,
+        explain=validation.flag(explain, "explain"),
+        at_least_as_fresh=validation.optional_text(at_least_as_fresh, "at_least_as_fresh"),
+        max_tokens=validation.optional_whole(max_tokens, "max_tokens"),
     )
-    if isinstance(as_of, int):
-        request.as_of.sequence = as_of
-    elif as_of is not None:
-        stamp(request.as_of.time, as_of, times.moment, "as_of")
+    set_as_of(request.as_of, as_of)
     return request
 
 
 def listing(
     *,
-    user_id: str | None = None,
-    agent_id: str | None = None,
-    app_id: str | None = None,
-    run_id: str | None = None,
+    user_id: Id = UNSET,
+    agent_id: Id = UNSET,
+    app_id: Id = UNSET,
+    run_id: Id = UNSET,
     categories: Sequence[str] | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     filters: Mapping[str, Any] | None = None,
@@ -134,10 +155,10 @@ def listing(
 
 def delete_all(
     *,
-    user_id: str | None = None,
-    agent_id: str | None = None,
-    app_id: str | None = None,
-    run_id: str | None = None,
+    user_id: Id = UNSET,
+    agent_id: Id = UNSET,
+    app_id: Id = UNSET,
+    run_id: Id = UNSET,
     metadata: Mapping[str, Any] | None = None,
     request_id: str | None = None,
 ) -> memory_service_pb2.DeleteMemoriesRequest:
@@ -146,8 +167,13 @@ def delete_all(
     if not chosen.ByteSize():
         raise invalid("user_id", "or agent_id, app_id or run_id must be given; reset() deletes everything")
     return memory_service_pb2.DeleteMemoriesRequest(
-        scope=chosen, filter=condition(None, metadata, None), request_id=request_id or new_request_id()
+        scope=chosen, filter=condition(None, metadata, None), request_id=request_id_of(request_id)
     )
+
+
+def delete_everything() -> memory_service_pb2.DeleteMemoriesRequest:
+    """Every memory that the API key reaches. The server wants the whole project to be asked for, by a filter."""
+    return memory_service_pb2.DeleteMemoriesRequest(filter=everything(), request_id=new_request_id())
 
 
 def update(
@@ -165,41 +191,58 @@ def update(
     """Arguments as in `UpdateOptions`. At least one change must be given."""
     if text is not None and data is not None and text != data:
         raise invalid("data", "must equal text, or only one may be given")
-    text = data if text is None else text
-    request = memory_service_pb2.UpdateMemoryRequest(etag=etag, request_id=request_id or new_request_id())
-    memory, paths = request.memory, request.update_mask.paths
-    memory.id = memory_id
-    if text is not None:
-        memory.text = text
+    request = memory_service_pb2.UpdateMemoryRequest(
+        etag=validation.optional_text(etag, "etag"), request_id=request_id_of(request_id)
+    )
+    changes = {
+        "memory_id": memory_id,
+        "text": data if text is None else text,
+        "metadata": metadata,
+        "categories": categories,
+        "expiration_date": expiration_date,
+        "immutable": immutable,
+    }
+    _change(request.memory, request.update_mask.paths, changes)
+    return request
+
+
+def _change(memory: memory_pb2.Memory, paths: Any, changes: Mapping[str, Any], path: str = "") -> None:
+    """Writes what changes into a memory, and its names into the paths of an update mask."""
+    memory.id = validation.text(changes["memory_id"], f"{path}memory_id", empty=False)
+    if (text := changes.get("text")) is not None:
+        memory.text = validation.text(text, f"{path}text")
         paths.append("text")
-    if metadata is not None:
-        structs.fill(memory.metadata, metadata)
+    if (metadata := changes.get("metadata")) is not None:
+        structs.fill(memory.metadata, metadata, f"{path}metadata")
         paths.append("metadata")
-    if categories is not None:
-        memory.categories.extend(categories)
+    if (categories := changes.get("categories")) is not None:
+        memory.categories.extend(validation.texts(categories, f"{path}categories"))
         paths.append("categories")
-    if expiration_date is not UNSET:
-        stamp(memory.expire_time, expiration_date, times.expiry, "expiration_date")
+    if (expiration_date := changes.get("expiration_date", UNSET)) is not UNSET:
+        stamp(memory.expire_time, expiration_date, times.expiry, f"{path}expiration_date")
         paths.append("expire_time")
-    if immutable is not None:
-        memory.immutable = immutable
+    if (immutable := changes.get("immutable")) is not None:
+        memory.immutable = validation.flag(immutable, f"{path}immutable")
         paths.append("immutable")
     if not paths:
-        raise invalid("text", "or metadata, categories, expiration_date or immutable must be given")
-    return request
+        raise invalid(f"{path}text", "or metadata, categories, expiration_date or immutable must be given")
 
 
 def delete(memory_id: str, etag: str | None, request_id: str | None) -> memory_service_pb2.DeleteMemoryRequest:
     """One memory, at any revision or the one of `etag`."""
     return memory_service_pb2.DeleteMemoryRequest(
-        memory_id=memory_id, etag=etag, request_id=request_id or new_request_id()
+        memory_id=validation.text(memory_id, "memory_id", empty=False),
+        etag=validation.optional_text(etag, "etag"),
+        request_id=request_id_of(request_id),
     )
 
 
 def restore(memory_id: str, revision: int | None, request_id: str | None) -> memory_service_pb2.RestoreMemoryRequest:
     """A deleted memory as it was last, or as of an earlier revision."""
     return memory_service_pb2.RestoreMemoryRequest(
-        memory_id=memory_id, revision=revision, request_id=request_id or new_request_id()
+        memory_id=validation.text(memory_id, "memory_id", empty=False),
+        revision=validation.optional_whole(revision, "revision"),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -208,13 +251,16 @@ def batch_update(
 ) -> memory_service_pb2.BatchUpdateMemoriesRequest:
     """Each with `memory_id` and what changes, named as for `update`."""
     check_batch(memories, "updated")
-    request = memory_service_pb2.BatchUpdateMemoriesRequest(request_id=request_id or new_request_id())
+    request = memory_service_pb2.BatchUpdateMemoriesRequest(request_id=request_id_of(request_id))
     for number, each in enumerate(memories):
-        known_keys(each, UPDATE_KEYS, f"memories[{number}]")
+        path = f"memories[{number}]"
+        if not isinstance(each, Mapping):
+            raise invalid(path, "must be an object with memory_id and what changes")
+        known_keys(each, UPDATE_KEYS, path)
         if "memory_id" not in each:
-            raise invalid(f"memories[{number}].memory_id", "must be given")
-        one = update(**each)
-        request.updates.add(memory=one.memory, update_mask=one.update_mask, etag=one.etag)
+            raise invalid(f"{path}.memory_id", "must be given")
+        one = request.updates.add(etag=validation.optional_text(each.get("etag"), f"{path}.etag"))
+        _change(one.memory, one.update_mask.paths, each, f"{path}.")
     return request
 
 
@@ -231,16 +277,13 @@ def batch_delete(
             memory_id = each.get("memory_id", "")
         if not isinstance(memory_id, str) or not memory_id:
             raise invalid(f"memories[{number}].memory_id", "must be the id of a memory")
-        ids.append(memory_id)
-    return memory_service_pb2.BatchDeleteMemoriesRequest(memory_ids=ids, request_id=request_id or new_request_id())
-
-
-def delete_entity(entity_type: Any, name: str) -> entity_service_pb2.DeleteEntityRequest:
-    """One entity and its memories, by its type in the API."""
-    return entity_service_pb2.DeleteEntityRequest(type=entity_type, id=name, request_id=new_request_id())
+        ids.append(validation.text(memory_id, f"memories[{number}].memory_id"))
+    return memory_service_pb2.BatchDeleteMemoriesRequest(memory_ids=ids, request_id=request_id_of(request_id))
 
 
 def check_batch(memories: Sequence[Any], done: str) -> None:
     """More would be refused by the server, after they were sent."""
+    if not isinstance(memories, Sequence) or isinstance(memories, str):
+        raise invalid("memories", f"must be a list, not {type(memories).__name__}")
     if len(memories) > MAX_BATCH:
         raise invalid("memories", f"Maximum of {MAX_BATCH} memories can be {done} in a single request")

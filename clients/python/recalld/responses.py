@@ -35,7 +35,10 @@ ENTITY_NAMES = {
 
 
 def memory(source: memory_pb2.Memory) -> Item:
-    """One memory. `hash` is the MD5 of its text, in hexadecimal; `expiration_date` and `immutable` only when set."""
+    """One memory. `hash` is the MD5 of its text, in hexadecimal.
+
+    `speaker`, `event_date` (when it happened), `expiration_date` and `immutable` are there only when they are set.
+    """
     item: Item = {"id": source.id, "memory": source.text}
     item |= {name: value for name in SCOPE_FIELDS if (value := getattr(source, name))}
     item["hash"] = hashlib.md5(source.text.encode(), usedforsecurity=False).hexdigest()
@@ -43,6 +46,10 @@ def memory(source: memory_pb2.Memory) -> Item:
     item["categories"] = list(source.categories) or None
     item["created_at"] = times.text(source.create_time)
     item["updated_at"] = times.text(source.update_time)
+    if source.speaker:
+        item["speaker"] = source.speaker
+    if source.HasField("event_time"):
+        item["event_date"] = times.text(source.event_time)
     if source.HasField("expire_time"):
         item["expiration_date"] = times.expiry_text(source.expire_time)
     if source.immutable:
@@ -68,10 +75,16 @@ def hit(source: memory_pb2.Hit) -> Item:
 
 
 def conversation(messages: Iterable[memory_pb2.Message]) -> list[Item]:
-    """Role and content of each, and the name where there is one."""
-    return [
-        {"role": each.role, "content": each.content} | ({"name": each.name} if each.name else {}) for each in messages
-    ]
+    """Role and content of each, with the name and the `timestamp` (when it was said) where there is one."""
+    items = []
+    for each in messages:
+        item: Item = {"role": each.role, "content": each.content}
+        if each.name:
+            item["name"] = each.name
+        if each.HasField("time"):
+            item["timestamp"] = times.text(each.time)
+        items.append(item)
+    return items
 
 
 def added(answer: memory_service_pb2.AddResponse, output_format: str) -> Any:
@@ -81,10 +94,21 @@ def added(answer: memory_service_pb2.AddResponse, output_format: str) -> Any:
     """
     events = [(EVENTS[each.change], each) for each in answer.results if each.change in EVENTS]
     if output_format == "v1.1":
-        return {"results": [_event(name, each) for name, each in events]}
+        return {
+            "results": [_event(name, each) for name, each in events],
+            "verdicts": [_verdict(each) for each in answer.verdicts],
+            "add_id": answer.add_id,
+            "consistency_token": answer.consistency_token,
+            "index_state": memory_pb2.IndexState.Name(answer.index_state).removeprefix("INDEX_STATE_"),
+        }
     if events and all(name == "DELETE" for name, _ in events):
         return {"message": "ok"}
     return [{"id": each.memory_id, "data": {"memory": each.memory.text}, "event": name} for name, each in events]
+
+
+def _verdict(verdict: memory_pb2.Verdict) -> Item:
+    reason = memory_pb2.VerdictReason.Name(verdict.reason).removeprefix("VERDICT_REASON_")
+    return {"index": verdict.message_index, "reason": reason, "memory_ids": list(verdict.memory_ids)}
 
 
 def _event(name: str, result: memory_service_pb2.AddResult) -> Item:

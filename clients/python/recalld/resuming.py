@@ -20,6 +20,7 @@ from recalld.errors import RecalldError, Unavailable, from_rpc
 from recalld.responses import Item
 
 FIRST_PAUSE, LAST_PAUSE = 0.2, 3.0  # seconds
+LASTED = 10.0  # seconds after which a call that breaks has worked: a quiet watch gets no further and is well
 
 Open = Callable[[str], Any]  # starts a call that goes on after a resume token; "" starts anew
 
@@ -32,13 +33,25 @@ class Progress(ABC):
     def __init__(self, token: str, correlation_id: str) -> None:
         self.token = token
         self._failures = 0
+        self._opened = 0.0
         self._correlation_id = correlation_id
 
+    def opened(self) -> None:
+        """A call begins."""
+        self._opened = time.monotonic()
+
     def take(self, message: Any) -> Item | None:
-        """What a message brings; None when it brings nothing, or what was seen before."""
-        self._failures = 0
+        """What a message brings; None when it brings nothing, or what was seen before.
+
+        Only a call that gets further, or that lasts, ends a row of failures: a server that sends the first checkpoint
+        and dies each time must not be asked for ever.
+        """
+        item = self._read(message)
+        further = bool(message.resume_token) and message.resume_token != self.token
+        if item is not None or further or time.monotonic() - self._opened >= LASTED:
+            self._failures = 0
         self.token = message.resume_token or self.token
-        return self._read(message)
+        return item
 
     def broken(self, error: grpc.RpcError | None) -> float:
         """Seconds to wait before resuming a call that ended before it was complete. Raises when that would not help."""
@@ -50,10 +63,14 @@ class Progress(ABC):
         self._failures += 1
         if not self._resumable(problem) or self._failures >= self._most_failures():
             raise problem from error
-        if problem.retry_delay is not None:
-            return problem.retry_delay
+        return self.pause(problem)
+
+    def pause(self, problem: RecalldError) -> float:
+        """Seconds before the next attempt: what the server asks for, or more after each failure."""
+        if problem.retry_delay is not None:  # not before it, and not all clients at once
+            return problem.retry_delay * random.uniform(1.0, 1.5)  # noqa: S311  spreads clients, hides nothing
         longest: float = min(LAST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
-        return longest * random.uniform(0.8, 1.2)  # noqa: S311  spreads clients, hides nothing
+        return longest * random.uniform(0.8, 1.2)  # noqa: S311  as above
 
     @abstractmethod
     def _read(self, message: Any) -> Item | None: ...
@@ -118,6 +135,7 @@ class AsyncStream(AsyncIterator[Item], Generic[P]):
 def _items(open_call: Open, progress: Progress) -> Generator[Item, None, None]:
     while True:
         call, failure = open_call(progress.token), None
+        progress.opened()
         try:
             for message in call:
                 if (item := progress.take(message)) is not None:
@@ -134,6 +152,7 @@ def _items(open_call: Open, progress: Progress) -> Generator[Item, None, None]:
 async def _items_async(open_call: Open, progress: Progress) -> AsyncGenerator[Item, None]:
     while True:
         call, failure = open_call(progress.token), None
+        progress.opened()
         try:
             async for message in call:
                 if (item := progress.take(message)) is not None:

@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from recalld import validation
 from recalld.errors import invalid
 
 MAX_INTEGER = 2**53  # beyond it a double no longer keeps integers apart
+MAX_DEPTH = 32  # guards the stack; the server's own limit is lower
 
 
 def fill(struct: Any, metadata: Mapping[str, Any], path: str = "metadata") -> None:
     """Writes a mapping into a Struct. Raises InvalidRequest, naming the place, for what JSON or a double can't hold."""
     if not isinstance(metadata, Mapping):
         raise invalid(path, "must be an object")
-    struct.update({key: _checked(value, f"{path}.{key}") for key, value in _items(metadata, path)})
+    struct.update({key: _checked(value, f"{path}.{key}", 2) for key, value in _items(metadata, path)})
 
 
 def read(struct: Any) -> dict[str, Any]:
@@ -27,13 +29,18 @@ def _items(mapping: Mapping[Any, Any], path: str) -> list[tuple[str, Any]]:
     for key in mapping:
         if not isinstance(key, str):
             raise invalid(path, f"must have strings as keys, not {key!r}")
+        validation.text(key, path)
     return list(mapping.items())
 
 
-def _checked(value: Any, path: str) -> Any:
+def _checked(value: Any, path: str, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise invalid(path, f"must be nested at most {MAX_DEPTH} deep")
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return validation.text(value, path)
         case int():
             if abs(value) > MAX_INTEGER:
                 raise invalid(path, "must lie within 2^53; write larger integers as strings")
@@ -43,9 +50,9 @@ def _checked(value: Any, path: str) -> Any:
                 raise invalid(path, "must be finite")
             return value
         case Mapping():
-            return {key: _checked(item, f"{path}.{key}") for key, item in _items(value, path)}
+            return {key: _checked(item, f"{path}.{key}", depth + 1) for key, item in _items(value, path)}
         case list() | tuple():
-            return [_checked(item, f"{path}[{number}]") for number, item in enumerate(value)]
+            return [_checked(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(value)]
     raise invalid(path, f"must be JSON; a {type(value).__name__} is not")
 
 

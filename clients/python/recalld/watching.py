@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recalld import responses, times
-from recalld.arguments import check_version, condition, scope, stamp
+from recalld import responses, times, validation
+from recalld.arguments import check_version, condition, scope, set_as_of
 from recalld.errors import Overloaded, RecalldError, invalid
+from recalld.options import UNSET, Id
 from recalld.responses import Item
 from recalld.resuming import AsyncStream, Open, Progress, Stream
 from recalld.v1 import memory_service_pb2
@@ -25,10 +26,10 @@ def request(
     beginning: bool = False,
     resume_token: str = "",
     as_of: times.Time | int | None = None,
-    user_id: str | None = None,
-    agent_id: str | None = None,
-    app_id: str | None = None,
-    run_id: str | None = None,
+    user_id: Id = UNSET,
+    agent_id: Id = UNSET,
+    app_id: Id = UNSET,
+    run_id: Id = UNSET,
     categories: Sequence[str] | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     filters: Mapping[str, Any] | None = None,
@@ -36,7 +37,9 @@ def request(
 ) -> memory_service_pb2.WatchRequest:
     """Arguments as in `ConditionOptions`, and at most one of the three that say where to start."""
     check_version(version)
-    if (beginning is True) + bool(resume_token) + (as_of is not None) > 1:
+    validation.flag(beginning, "beginning")
+    validation.text(resume_token, "resume_token")
+    if beginning + bool(resume_token) + (as_of is not None) > 1:
         raise invalid("as_of", "beginning and resume_token exclude each other")
     asked = memory_service_pb2.WatchRequest(
         scope=scope(user_id, agent_id, app_id, run_id), filter=condition(categories, metadata, filters)
@@ -45,10 +48,8 @@ def request(
         asked.resume_token = resume_token
     elif beginning:
         asked.beginning = True
-    elif isinstance(as_of, int):
-        asked.as_of.sequence = as_of
-    elif as_of is not None:
-        stamp(asked.as_of.time, as_of, times.moment, "as_of")
+    else:
+        set_as_of(asked.as_of, as_of)
     return asked
 
 

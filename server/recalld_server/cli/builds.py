@@ -8,6 +8,7 @@ import typer
 
 from recalld_server.cli.keys import done
 from recalld_server.cli.serve import DataDir, Ledger
+from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
     from recalld_server.domain.operations import Operation
@@ -57,9 +58,9 @@ async def _begun(request: Any, project: str | None, wait: bool, place: dict[str,
         under_way = [each for each in begun.values() if isinstance(each, Operation)]
         for name, found in begun.items():
             if not isinstance(found, Operation):
-                typer.echo(LINE.format(name, "refused", "another rebuild or re-embedding is under way"))
+                echo(LINE.format(name, "refused", "another rebuild or re-embedding is under way"))
             elif not wait:
-                typer.echo(LINE.format(name, found.state.value.lower(), f"operations/{found.id}"))
+                echo(LINE.format(name, found.state.value.lower(), f"operations/{found.id}"))
         sound = len(under_way) == len(begun)
         if wait:
             async for name, ended in builds.ended(under_way):
@@ -69,8 +70,8 @@ async def _begun(request: Any, project: str | None, wait: bool, place: dict[str,
 
 def _show(project: str, ended: Operation | None) -> bool:
     if ended is None:
-        typer.echo(LINE.format(project, "gone", "its operation was deleted, or the project was"))
+        echo(LINE.format(project, "gone", "its operation was deleted, or the project was"))
         return False
     why = ended.error.get("message") or f"operations/{ended.id}"
-    typer.echo(LINE.format(project, ended.state.value.lower(), why))
+    echo(LINE.format(project, ended.state.value.lower(), why))
     return ended.state.value == "SUCCEEDED"

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Target
+from recalld_server.cli.memories import Authority, Target, UseTls, clear_errors
+from recalld_server.cli.memories import client as connected
+from recalld_server.cli.terminal import echo
 
 CONVERSATION = [
     {"role": "user", "content": "Hi! I'm Mara. I moved to Lisbon last spring and I'm allergic to shellfish."},
@@ -20,16 +22,18 @@ QUESTIONS = ["Which food is dangerous for her?", "Who is visiting, and when?", "
 
 def demo(
     target: Target = None,
+    tls: UseTls = None,
+    tls_ca: Authority = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's memories in place.")] = False,
 ) -> None:
     """Show what the service does, against --target or a server of its own in a temporary folder."""
-    from recalld import MemoryClient, testing
+    from recalld import testing
 
     if target:
-        with MemoryClient(target) as client:
+        with connected(target, tls, tls_ca) as client, clear_errors():
             _show(client, keep)
         return
-    typer.echo("starting a server in a temporary folder …")
+    echo("starting a server in a temporary folder …")
     with testing.start_local() as server, server.client() as client:
         _show(client, keep=True)
 
@@ -38,24 +42,24 @@ def _show(client: object, keep: bool) -> None:
     from recalld import MemoryClient
 
     assert isinstance(client, MemoryClient)  # noqa: S101 - imported late; for the type checker
-    typer.echo("\nA conversation:")
+    echo("\nA conversation:")
     for message in CONVERSATION:
-        typer.echo(f"  {message['role']:>9}  {message['content']}")
+        echo(f"  {message['role']:>9}  {message['content']}")
     added: Any = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
-    typer.echo("\nWhat was kept of it, each with the message it came from:")
+    echo("\nWhat was kept of it, each with the message it came from:")
     for result in added["results"]:
-        typer.echo(f"  {result['event']:6} {result['memory']}")
+        echo(f"  {result['event']:6} {result['memory']}")
     again: Any = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
-    typer.echo(f"\nThe same conversation again changed {len(again['results'])} memories: repeats are merged.")
+    echo(f"\nThe same conversation again changed {len(again['results'])} memories: repeats are merged.")
     for question in QUESTIONS:
-        typer.echo(f"\n{question}")
+        echo(f"\n{question}")
         with client.stream_search(question, user_id="recalld-demo", limit=2) as stream:
             for hit in stream:
-                typer.echo(f"  {hit['score']:.2f}  {hit['memory']}")
+                echo(f"  {hit['score']:.2f}  {hit['memory']}")
             done = stream.done
         if done:
             stages = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in done.stages.items())
-            typer.echo(f"        ms: {stages}")
+            echo(f"        ms: {stages}")
     if not keep:
         client.delete_all(user_id="recalld-demo")
-        typer.echo("\nThe demo's memories were deleted again; --keep leaves them.")
+        echo("\nThe demo's memories were deleted again; --keep leaves them.")

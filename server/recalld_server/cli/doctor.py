@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recalld_server.cli.serve import DataDir, Index, Ledger
+from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
     from recalld_server.bootstrap import Recalld
@@ -31,7 +32,7 @@ def doctor(
         settings = Settings.read({"data_dir": data_dir, "ledger": ledger, "index": index})
         sound = asyncio.run(_examine(settings, rebuild_index))
     except (RecalldError, ValueError) as error:
-        typer.echo(f"recalld: {error}", err=True)
+        echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(0 if sound else 1)
 
@@ -41,15 +42,15 @@ async def _examine(settings: Settings, rebuild: bool) -> bool:
     from recalld_server.engines import ledger_file
 
     if (path := ledger_file(settings)) and not path.exists():
-        typer.echo(f"there is no ledger in {path.parent}")
+        echo(f"there is no ledger in {path.parent}")
         return False
     recalld = await build(settings)
     try:
         found = await recalld.ledger.sound()
         if found is None:
-            typer.echo("ledger: PostgreSQL answers; its files are its own to check, with pg_amcheck")
+            echo("ledger: PostgreSQL answers; its files are its own to check, with pg_amcheck")
         else:
-            typer.echo(f"ledger file: {'sound' if found else 'DAMAGED'}")
+            echo(f"ledger file: {'sound' if found else 'DAMAGED'}")
         sound = found is not False
         for project in await recalld.ledger.projects():
             sound &= await _project(recalld, project, rebuild)
@@ -61,13 +62,13 @@ async def _examine(settings: Settings, rebuild: bool) -> bool:
 async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     if rebuild:
         await recalld.projector.rebuild(project)
-        typer.echo(f"project {project}: index rebuilt")
+        echo(f"project {project}: index rebuilt")
     report = await recalld.examiner.examine(project)
-    typer.echo(
+    echo(
         f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
         f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, "
         f"{report.unfound} not found by vector"
     )
     if report.pending and not report.wrong:
-        typer.echo(f"project {project}: what is pending will be applied when a server starts")
+        echo(f"project {project}: what is pending will be applied when a server starts")
     return not report.wrong

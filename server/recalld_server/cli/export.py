@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Agent, App, Run, Target, User, clear_errors, client, scope_of
+from recalld_server.cli.memories import (
+    Agent,
+    App,
+    Authority,
+    Run,
+    Target,
+    User,
+    UseTls,
+    clear_errors,
+    client,
+    scope_of,
+)
 from recalld_server.cli.rows import json_option
+from recalld_server.cli.terminal import echo, echo_json
 
 
 def export(
@@ -24,9 +36,14 @@ def export(
     history: Annotated[bool, typer.Option("--history", help="Every revision, of deleted memories too.")] = False,
     vectors: Annotated[bool, typer.Option("--vectors", help="Embeddings too.")] = False,
     filters: Annotated[str | None, typer.Option(help="A filter as JSON, as for `recalld search`.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the .part file of an export that broke, as of that export.")
+    ] = False,
     target: Target = None,
+    tls: UseTls = None,
+    tls_ca: Authority = None,
 ) -> None:
-    """Write memories to a file, with progress; without ids all of them. The same command again resumes a broken one."""
+    """Write memories to a file, with progress; without ids all of them."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -36,13 +53,23 @@ def export(
         "format": format or ("parquet" if file.suffix == ".parquet" else "jsonl"),
         "with_history": history,
         "with_vectors": vectors,
+        "resume": resume,
         **scope_of(user, agent, app, run),
     }
     if filters:
         options["filters"] = json_option(filters, "--filters")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with client(target) as connected, clear_errors(), Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks = {stage: bar.add_task(stage, total=None) for stage in ("writing", "reading")}
-        for progress in connected.export(file, **options):
-            bar.update(tasks[progress.stage], completed=progress.completed, total=progress.total or None)
-    typer.echo(json.dumps({"file": str(file), "bytes": file.stat().st_size}))
+    try:
+        with (
+            client(target, tls, tls_ca) as connected,
+            clear_errors(),
+            Progress(*columns, console=Console(stderr=True)) as bar,
+        ):
+            tasks = {stage: bar.add_task(stage, total=None) for stage in ("writing", "reading")}
+            for progress in connected.export(file, **options):
+                bar.update(tasks[progress.stage], completed=progress.completed, total=progress.total or None)
+    except (typer.Exit, KeyboardInterrupt):
+        if any(file.parent.glob(f"{escape(file.name)}.*.part")):
+            echo("The same command with --resume goes on where this one stopped.", err=True)
+        raise
+    echo_json({"file": str(file), "bytes": file.stat().st_size})

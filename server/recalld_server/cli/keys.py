@@ -13,6 +13,7 @@ import typer
 
 from recalld_server.cli.memories import Agent, App, Run, User
 from recalld_server.cli.serve import DataDir, Ledger
+from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
     from recalld.v1 import project_service_pb2 as pb
@@ -84,7 +85,7 @@ def create(
         request = pb.CreateApiKeyRequest(project_id=project, api_key=key)
         return str(asked(target, tls_ca, "CreateApiKey", request).secret)
 
-    typer.echo(remote() if target else done(direct()))
+    echo(remote() if target else done(direct()))
 
 
 @cli.command("list")
@@ -107,7 +108,7 @@ def list_keys(
                 after = (found[-1].create_time, found[-1].id) if found else None
             return found
 
-    typer.echo(COLUMNS.format("KEY", "ROLE", "PROJECT", "PIN", "STATE", "NAME"))
+    echo(COLUMNS.format("KEY", "ROLE", "PROJECT", "PIN", "STATE", "NAME"))
     if target:
         from recalld.v1 import project_service_pb2 as pb
 
@@ -147,7 +148,7 @@ def revoke(
         asked(target, tls_ca, "RevokeApiKey", pb.RevokeApiKeyRequest(key_id=key_id))
     else:
         done(direct())
-    typer.echo(f"{key_id} revoked")
+    echo(f"{key_id} revoked")
 
 
 def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> Any:
@@ -158,14 +159,14 @@ def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> An
     from recalld.errors import from_rpc
     from recalld.v1 import project_service_pb2_grpc
 
-    connection = Connection.of(target, None, 30.0, tls_ca or False)
+    connection = Connection.of(target, None, 30.0, tls_ca)
     with connection.channel() as channel:
         stub: Any = project_service_pb2_grpc.ProjectServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
             metadata = connection.metadata(new_correlation_id())
             return getattr(stub, rpc)(request, timeout=connection.timeout, metadata=metadata)
         except grpc.RpcError as error:
-            typer.echo(f"recalld: {from_rpc(error)}", err=True)
+            echo(f"recalld: {from_rpc(error)}", err=True)
             raise typer.Exit(1) from None
 
 
@@ -185,7 +186,7 @@ def done(work: Any) -> Any:
     try:
         return asyncio.run(work)
     except (RecalldError, OSError) as error:
-        typer.echo(f"recalld: {error}", err=True)
+        echo(f"recalld: {error}", err=True)
         raise typer.Exit(1) from None
 
 
@@ -210,7 +211,7 @@ def _show(
         past = expire <= datetime.now(UTC).timestamp() * 1_000_000
         state = f"{'expired' if past else 'until'} {_day(expire)}"
     pinned = " ".join(f"{field.removesuffix('_id')}={value}" for field, value in pin.items())
-    typer.echo(COLUMNS.format(id, role.lower(), project or "-", pinned or "-", state, name).rstrip())
+    echo(COLUMNS.format(id, role.lower(), project or "-", pinned or "-", state, name).rstrip())
 
 
 def _day(micros: int) -> str:

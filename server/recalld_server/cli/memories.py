@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recalld_server.cli.rows import Rows, json_option
+from recalld_server.cli.terminal import echo, echo_json, inline, visible
 
 if TYPE_CHECKING:
-    from recalld import MemoryClient
+    from recalld import ImportFailure, MemoryClient
 
 Target = Annotated[str | None, typer.Option(help="Server to talk to [RECALLD_TARGET]; default localhost:7420.")]
+UseTls = Annotated[
+    bool | None,
+    typer.Option(
+        "--tls/--no-tls",
+        help="Whether to use TLS [RECALLD_TLS]; default: with a key (RECALLD_API_KEY) to another machine.",
+    ),
+]
+Authority = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", help="PEM file of the authority that signed the server's certificate [RECALLD_TLS_CA]."),
+]
 User = Annotated[str | None, typer.Option("--user", "-u", help="user_id")]
 Agent = Annotated[str | None, typer.Option("--agent", help="agent_id")]
 App = Annotated[str | None, typer.Option("--app", help="app_id")]
 Run = Annotated[str | None, typer.Option("--run", help="run_id")]
+AGAIN = "To repeat the import is safe: what is stored already counts as known."
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
@@ -29,16 +42,19 @@ def add(
     run: Run = None,
     verbatim: Annotated[bool, typer.Option("--verbatim", help="Store the text as it stands.")] = False,
     target: Target = None,
+    tls: UseTls = None,
+    tls_ca: Authority = None,
     as_json: AsJson = False,
 ) -> None:
     """Remember what a text says."""
     said = typer.get_text_stream("stdin").read() if text == "-" else text
-    with client(target) as connected, clear_errors():
+    with client(target, tls, tls_ca) as connected, clear_errors():
         found: Any = connected.add(said, output_format="v1.1", infer=not verbatim, **scope_of(user, agent, app, run))
     for result in found["results"]:
-        typer.echo(json.dumps(result, ensure_ascii=False) if as_json else f"{result['event']:7}{result['memory']}")
+        echo_json(result) if as_json else echo(f"{result['event']:7}{inline(result['memory'])}")
     if not found["results"] and not as_json:
-        typer.echo("nothing new to remember")
+        reasons = sorted({verdict["reason"] for verdict in found["verdicts"]})
+        echo(f"nothing new to remember ({', '.join(reasons)})")
 
 
 def search(
@@ -52,19 +68,21 @@ def search(
         str | None, typer.Option(help='A filter as JSON, such as {"categories": {"in": ["food"]}}.')
     ] = None,
     target: Target = None,
+    tls: UseTls = None,
+    tls_ca: Authority = None,
     as_json: AsJson = False,
 ) -> None:
     """Find memories; results are printed as they come."""
     options: dict[str, Any] = {"limit": limit, **scope_of(user, agent, app, run)}
     if filters:
         options["filters"] = json_option(filters, "--filters")
-    with client(target) as connected, clear_errors(), connected.stream_search(query, **options) as stream:
+    with client(target, tls, tls_ca) as connected, clear_errors(), connected.stream_search(query, **options) as stream:
         for hit in stream:
-            typer.echo(json.dumps(hit, ensure_ascii=False) if as_json else f"{hit['score']:.2f}  {hit['memory']}")
+            echo_json(hit) if as_json else echo(f"{hit['score']:.2f}  {inline(hit['memory'])}")
         done = stream.done
     if done and not as_json:
         total = sum(done.stages.values())
-        typer.echo(f"{done.hit_count} of {done.candidate_count} candidates in {total * 1000:.0f} ms", err=True)
+        echo(f"{done.hit_count} of {done.candidate_count} candidates in {total * 1000:.0f} ms", err=True)
 
 
 def import_memories(
@@ -75,6 +93,8 @@ def import_memories(
         ),
     ],
     target: Target = None,
+    tls: UseTls = None,
+    tls_ca: Authority = None,
 ) -> None:
     """Store a file of texts or memories, with progress. An export with history brings its history back."""
     from rich.console import Console
@@ -83,7 +103,7 @@ def import_memories(
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file")
     rows = Rows(file)
-    console, failures = Console(stderr=True), 0
+    console, refused = Console(stderr=True), 0
     columns = (
         TextColumn("importing"),
         BarColumn(),
@@ -91,29 +111,47 @@ def import_memories(
         TextColumn("{task.fields[items]} items"),
         TimeRemainingColumn(),
     )
-    with client(target) as connected, clear_errors(), Progress(*columns, console=console) as bar:
-        task = bar.add_task("importing", total=rows.total, items=0)
-        progress = None
-        for progress in connected.import_memories(rows):
-            bar.update(task, completed=rows.done, items=progress.through_index + 1)
-            for failure in progress.failed:
-                failures += 1
-                console.print(f"item {failure.index + 1}: {failure.error}", markup=False, highlight=False)
-    stored, unchanged = (progress.stored, progress.unchanged) if progress else (0, 0)
-    typer.echo(f"{stored} stored, {unchanged} known already, {failures} failed")
-    if failures:
+    stored = unchanged = 0
+
+    def tell(failed: Sequence[ImportFailure]) -> None:
+        nonlocal refused
+        found = [*rows.unreadable(), *((rows.line(each.row), str(each.error)) for each in failed)]
+        for line, why in sorted(found):
+            refused += 1
+            console.print(f"line {line}: {visible(why)}", markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        with client(target, tls, tls_ca) as connected, clear_errors(), Progress(*columns, console=console) as bar:
+            task = bar.add_task("importing", total=rows.total, items=0)
+            for progress in connected.import_memories(rows):
+                stored, unchanged = progress.stored, progress.unchanged
+                tell(progress.failed)
+                bar.update(task, completed=rows.done, items=progress.through_index + 1)
+            tell(())
+            bar.update(task, completed=rows.total)
+    except (typer.Exit, KeyboardInterrupt):
+        echo(f"the import stopped: at least {stored} stored, {unchanged} known already, {refused} refused", err=True)
+        echo(AGAIN, err=True)
+        raise
+    echo(f"{stored} stored, {unchanged} known already, {refused} refused")
+    if refused:
+        echo(f"The lines that were refused were skipped. Mend them. {AGAIN}", err=True)
         raise typer.Exit(1)
 
 
 def scope_of(user: str | None, agent: str | None, app: str | None, run: str | None) -> dict[str, Any]:
     given = {"user_id": user, "agent_id": agent, "app_id": app, "run_id": run}
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value is not None}  # an empty one is refused, not ignored
 
 
-def client(target: str | None) -> MemoryClient:
+def client(target: str | None, tls: bool | None = None, tls_ca: Path | None = None) -> MemoryClient:
+    """A client with the options of a command; what they leave open comes from the environment."""
     from recalld import MemoryClient
 
-    return MemoryClient(target)
+    if tls_ca and tls is False:
+        raise typer.BadParameter("--tls-ca and --no-tls exclude each other")
+    with clear_errors():
+        return MemoryClient(target, tls=tls if tls_ca is None else tls_ca)
 
 
 class clear_errors:  # noqa: N801 - reads as a verb where it is used
@@ -126,5 +164,5 @@ class clear_errors:  # noqa: N801 - reads as a verb where it is used
         from recalld import RecalldError
 
         if isinstance(error, RecalldError):
-            typer.echo(f"recalld: {error}", err=True)
+            echo(f"recalld: {error}", err=True)
             raise typer.Exit(1) from None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from recalld_server.cli.serve import DataDir, Index, Ledger
+from recalld_server.cli.terminal import echo
 
 
 def migrate(
@@ -47,11 +48,9 @@ def migrate(
             settings = Settings.read({"data_dir": data_dir, "ledger": ledger, "index": index})
             moved = asyncio.run(move(settings, to, say))
     except (RecalldError, ValueError) as error:
-        typer.echo(f"recalld: {error}", err=True)
+        echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"{moved.rows} rows in {moved.tables} tables are the same in both ledgers, by their SHA-256")
+    echo(f"{moved.rows} rows in {moved.tables} tables are the same in both ledgers, by their SHA-256")
     for project, report in moved.projects.items():
-        typer.echo(f"project {project}: {report.live} memories, {report.entries} in the index, {report.wrong} wrong")
-    typer.echo(
-        "moved: start servers with RECALLD_LEDGER, and RECALLD_INDEX if given, set to the new engines from now on"
-    )
+        echo(f"project {project}: {report.live} memories, {report.entries} in the index, {report.wrong} wrong")
+    echo("moved: start servers with RECALLD_LEDGER, and RECALLD_INDEX if given, set to the new engines from now on")

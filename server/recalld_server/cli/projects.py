@@ -10,6 +10,7 @@ import typer
 from recalld_server.cli.builds import rebuild_index, reembed
 from recalld_server.cli.keys import Authority, asked, done
 from recalld_server.cli.memories import Target
+from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
     from recalld_server.domain.projects import Project
@@ -79,7 +80,7 @@ def usage(project: Id, ledger: Ledger = None, target: Target = None, tls_ca: Aut
         told = asked(target, tls_ca, "GetUsage", pb.GetUsageRequest(project_id=project)).usage
         figures = (told.memory_count, told.revision_count, told.entity_count, told.message_count, told.sequence)
     for name, figure in zip(("memory", "revision", "entity", "message", "sequence"), figures, strict=True):
-        typer.echo(f"{name:<10}{figure}")
+        echo(f"{name:<10}{figure}")
 
 
 def _on(ledger: str, work: Callable[[Projects], Awaitable[Any]]) -> Any:
@@ -104,8 +105,8 @@ def _line(project: Project) -> None:
     from datetime import UTC, datetime
 
     day = datetime.fromtimestamp(project.create_time / 1_000_000, UTC)
-    typer.echo(f"{project.id:<24}{day:%Y-%m-%d}  {project.name}")
+    echo(f"{project.id:<24}{day:%Y-%m-%d}  {project.name}")
 
 
 def _show(project: Any) -> None:
-    typer.echo(f"{project.project_id:<24}{project.create_time.ToDatetime():%Y-%m-%d}  {project.display_name}")
+    echo(f"{project.project_id:<24}{project.create_time.ToDatetime():%Y-%m-%d}  {project.display_name}")

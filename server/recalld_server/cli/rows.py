@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,23 +16,46 @@ JSON_COLUMNS = ("metadata", "input")
 
 
 class Rows:
-    """The rows of a file in their order. Raises typer.BadParameter for a file that is neither."""
+    """The rows of a file in their order. Lines that are not JSON are left out, and told by `unreadable`.
+
+    Raises typer.BadParameter for a Parquet file that is none.
+    """
 
     def __init__(self, file: Path) -> None:
         self.done = 0  # of `total`
         self._file = file
         self._parquet = file.suffix == ".parquet"
+        self._lines_of_rows = array("Q")
+        self._unreadable: list[tuple[int, str]] = []
         self.total = self._table().metadata.num_rows if self._parquet else file.stat().st_size
 
     def __iter__(self) -> Iterator[Any]:
         return self._records() if self._parquet else self._lines()
 
+    def line(self, row: int) -> int:
+        """The line, from 1, of a row that was given."""
+        return row + 1 if self._parquet else self._lines_of_rows[row]
+
+    def unreadable(self) -> list[tuple[int, str]]:
+        """Lines that hold no JSON, from 1, and why; each is told once."""
+        found, self._unreadable = self._unreadable, []
+        return found
+
     def _lines(self) -> Iterator[Any]:
         with self._file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 self.done += len(line)
-                if line.strip():
-                    yield json_option(line, f"{self._file.name}, line {number}")
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    self._unreadable.append((number, f"is not JSON: {error}"))
+                except RecursionError:
+                    self._unreadable.append((number, "is not JSON that can be read: it is nested too deep"))
+                else:
+                    self._lines_of_rows.append(number)
+                    yield row
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for batch in self._table().iter_batches(PAGE):
@@ -53,7 +77,7 @@ def json_option(text: str | bytes, where: str) -> Any:
     """JSON that a user gave. Raises typer.BadParameter."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{where} is not JSON: {error}") from None
 
 

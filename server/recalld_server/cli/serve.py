@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from recalld_server.cli.terminal import echo
+
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the ledger and the index [RECALLD_DATA_DIR]; default: the platform's.")
 ]
@@ -76,13 +78,13 @@ def serve(
     try:
         settings = Settings.read(given)
         setup(settings.log_level, json=not sys.stderr.isatty())
-        typer.echo(f"data folder {settings.data_dir}")
+        echo(f"data folder {settings.data_dir}")
         if not ledger_file(settings) and settings.index == "embedded":
-            typer.echo("the index is in the data folder, so no other server can use this ledger meanwhile")
+            echo("the index is in the data folder, so no other server can use this ledger meanwhile")
         with asyncio.Runner(loop_factory=_loop()) as runner:
             runner.run(app.serve(settings))
     except (RecalldError, ValueError) as error:
-        typer.echo(f"recalld: {error}", err=True)
+        echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
 
 
@@ -92,7 +94,7 @@ async def _inspected(given: dict[str, Any]) -> int:
     from recalld_server.telemetry.log import setup
 
     def show(finding: Finding) -> int:
-        typer.echo(f"{'ok' if finding.good else 'WRONG':<7}{finding.subject:<13}{finding.words}")
+        echo(f"{'ok' if finding.good else 'WRONG':<7}{finding.subject:<13}{finding.words}")
         return 0 if finding.good else 1
 
     try:

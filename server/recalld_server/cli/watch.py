@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -12,14 +11,17 @@ from recalld_server.cli.memories import (
     Agent,
     App,
     AsJson,
+    Authority,
     Run,
     Target,
     User,
+    UseTls,
     clear_errors,
     client,
     scope_of,
 )
 from recalld_server.cli.rows import json_option
+from recalld_server.cli.terminal import echo, echo_json, inline
 
 SHOWN = 100  # characters of a text in a line
 
@@ -35,22 +37,24 @@ def watch(
     beginning: Annotated[bool, typer.Option("--beginning", help="Begin with the oldest change kept.")] = False,
     resume: Annotated[str, typer.Option(help="Go on after the token of an earlier watch.")] = "",
     target: Target = None,
+    tls: UseTls = None,
+    tls_ca: Authority = None,
     as_json: AsJson = False,
 ) -> None:
     """Print changes as they are committed, until interrupted."""
     options: dict[str, Any] = {"beginning": beginning, "resume_token": resume, **scope_of(user, agent, app, run)}
     if filters:
         options["filters"] = json_option(filters, "--filters")
-    with client(target) as connected, clear_errors(), connected.watch(**options) as changes:
+    with client(target, tls, tls_ca) as connected, clear_errors(), connected.watch(**options) as changes:
         with suppress(KeyboardInterrupt):
             for change in changes:
-                typer.echo(json.dumps(change, ensure_ascii=False) if as_json else _line(change))
+                echo_json(change) if as_json else echo(_line(change))
         if changes.resume_token:
-            typer.echo(f"go on with --resume {changes.resume_token}", err=True)
+            echo(f"go on with --resume {changes.resume_token}", err=True)
 
 
 def _line(change: dict[str, Any]) -> str:
     text = change["new_memory"] if change["new_memory"] is not None else change["old_memory"] or ""
-    short = " ".join(text.split())
+    short = inline(text)
     short = short if len(short) <= SHOWN else short[: SHOWN - 1] + "…"
     return f"{change['sequence']:>8}  {change['event']:8}{change['memory_id']}  {short}"
