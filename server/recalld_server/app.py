@@ -83,6 +83,8 @@ class App:
                 instruments=telemetry.instruments,
                 calls=settings.max_calls,
                 rate=settings.rate_limit,
+                idle=settings.connection_idle,
+                age=settings.connection_age,
             )
             stack.push_async_callback(server.stop, 0)  # only if HTTP can't start: else it has stopped by then
             await _tell(server, Ready(ledger=True))  # it was opened; of searches the first look tells

@@ -21,6 +21,8 @@ class Settings:
     "embedded" or weaviate://host:port?grpc_port=port, `index_key` its API key and `index_tls` whether to speak TLS with
     it; `cache_mib` bounds the vectors kept in memory;
     `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make (0: any number);
+    `connection_idle` is after how many seconds without a call a gRPC connection is closed, `connection_age` after how
+    many it takes no new calls, so that callers connect again and reach servers that were added (0: never);
     `embedder` is "minilm" or "openai", the latter with the four settings after it; `export_hours` is how long finished
     exports are kept. `tls_cert`, `tls_key` and `tls_client_ca` are PEM files; the last makes callers show a certificate
     of it.
@@ -37,6 +39,8 @@ class Settings:
     cache_mib: int = 96
     max_calls: int = 1024
     rate_limit: int = 0
+    connection_idle: int = 300
+    connection_age: int = 600
     embedder: str = "minilm"
     embedder_url: str = ""
     embedder_key: str = field(default="", repr=False)
@@ -91,7 +95,17 @@ _TEXTS = (
     "tls_key",
     "tls_client_ca",
 )
-_NUMBERS = ("grpc_port", "http_port", "cache_mib", "max_calls", "rate_limit", "embedder_dimension", "export_hours")
+_NUMBERS = (
+    "grpc_port",
+    "http_port",
+    "cache_mib",
+    "max_calls",
+    "rate_limit",
+    "connection_idle",
+    "connection_age",
+    "embedder_dimension",
+    "export_hours",
+)
 _KINDS: dict[str, Any] = {
     "data_dir": Path,
     **dict.fromkeys(_TEXTS, str),

@@ -48,6 +48,8 @@ def test_tls(pems: Path) -> None:
             assert len(client.get_all(user_id="alex")) == 1
         assert server.http_url.startswith("https://127.0.0.1:")
         trusted = ssl.create_default_context(cafile=pems / "ca.pem")
+        with server.client() as client:
+            client.search("tea", user_id="alex")  # answered once the server is ready
         with urllib.request.urlopen(f"{server.http_url}/readyz", timeout=10, context=trusted) as answer:  # noqa: S310
             assert answer.status == 200
         port = {"RECALLD_HTTP_PORT": server.http_url.rpartition(":")[2]}

@@ -68,6 +68,8 @@ def test_a_healthy_server_is_alive_and_ready(plain: testing.LocalServer) -> None
         ("Host", "evil.example", 403),
         ("Origin", "https://evil.example", 403),
         ("Origin", "null", 403),
+        ("Origin", "http://[", 403),
+        ("Host", "[", 403),
         ("Forwarded", "for=10.0.0.1", 403),
         ("X_Forwarded_For", "10.0.0.1", 403),
         ("Content_Type", "text/plain", 415),

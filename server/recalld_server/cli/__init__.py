@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from recalld_server.cli import demo, doctor, export, keys, memories, migrate, projects, serve, watch
@@ -29,6 +31,9 @@ cli.add_typer(projects.cli, name="projects", help="Create and list projects, bui
 
 def main() -> None:
     """The entry point `recalld`."""
+    # gRPC's core reads this once, at its import. Its lines go to standard error past our log, one for each call that it
+    # refuses, with what the caller sent, and before every error of ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from recalld_server.bench import bench
 
     cli.add_typer(bench, name="bench", help="Measure retrieval quality and speed.")

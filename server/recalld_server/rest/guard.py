@@ -37,9 +37,9 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     headers = [(key.decode("latin-1").lower(), value.decode("latin-1")) for key, value in scope["headers"]]
     hosts = [value for key, value in headers if key == "host"]
     origins = [value for key, value in headers if key == "origin"]
-    if len(hosts) != 1 or not local(_name(hosts[0])):
+    if len(hosts) != 1 or not local(_name(f"//{hosts[0]}")):
         return PlainTextResponse("Without API keys this server answers to localhost only.\n", 403)
-    if any(not local(urlsplit(origin).hostname or "") for origin in origins):
+    if any(not local(_name(origin)) for origin in origins):
         return PlainTextResponse("Without API keys this server answers no web page of another origin.\n", 403)
     if any(key in ("forwarded", "via") or key.startswith("x-forwarded-") for key, _ in headers):
         return PlainTextResponse("Without API keys this server does not answer through a proxy.\n", 403)
@@ -48,10 +48,10 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     return None
 
 
-def _name(host: str) -> str:
-    """The host of a Host header without its port; empty if it is none."""
+def _name(url: str) -> str:
+    """The host of a URL without its port; empty if it has none or is no URL."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(url).hostname or ""
     except ValueError:
         return ""
 

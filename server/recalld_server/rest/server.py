@@ -12,9 +12,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
+from recalld_server.rest.connection import CONNECTIONS, Connection
 from recalld_server.rest.guard import Guard, Keyed
 
-CONNECTIONS = 256  # beyond, uvicorn answers 503
 GRACE = 2  # seconds for answers under way
 
 
@@ -54,6 +54,7 @@ class HttpServer:
         app: Any = Guard(Starlette(routes=list(routes)), keyed)
         config = uvicorn.Config(
             app,
+            http=Connection,
             access_log=False,
             log_config=None,
             lifespan="off",
@@ -62,7 +63,7 @@ class HttpServer:
             ws="none",
             ssl_certfile=cert or None,
             ssl_keyfile=key or None,
-            limit_concurrency=CONNECTIONS,
+            limit_concurrency=CONNECTIONS + 1,  # beyond, uvicorn answers 503: only if all have requests under way
             timeout_graceful_shutdown=GRACE,
         )
         server = _Quiet(config)

@@ -27,10 +27,22 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
     ("grpc.max_receive_message_length", CALL_BYTES + SLACK),
     ("grpc.max_send_message_length", CALL_BYTES + SLACK),
+    # A request is never inflated: 17 MB can become 17 GB, and grpcio 1.78 looks at the size only afterwards, before
+    # anybody has seen the key. A compressed call ends UNIMPLEMENTED, "Compression algorithm 'gzip' is disabled."
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # bit 0: identity
     ("grpc.max_metadata_size", 64 * 1024),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),  # clients ping once a minute in long calls
+    ("grpc.keepalive_time_ms", 60_000),  # a caller that is gone without a word leaves its streams' places
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # for TLS and the first HTTP/2 frames
+    # Together these bound what callers pile up that begin calls and cancel them at once, without a key ("rapid reset").
+    ("grpc.max_concurrent_streams", 256),  # of one connection; four times what one key may hold
+    ("grpc.http2.max_requests_per_read", 2),  # then other connections have their turn
 )
 LIBRARY_CALLS = 8 * CALLS  # refused by the library without a reason: only to bound what a flood can pile up
+IDLE = 300.0  # seconds without a call after which a connection is closed
+AGE = 600.0  # seconds after which a connection takes no new calls; the library varies it by a tenth
+AGE_GRACE = 3600  # seconds that calls of such a connection may go on: every stream can be resumed
 
 
 class Service(NamedTuple):
@@ -76,18 +88,22 @@ async def start(
     instruments: Instruments | None = None,
     calls: int = CALLS,
     rate: float = 0.0,
+    idle: float = IDLE,
+    age: float = AGE,
     credentials: grpc.ServerCredentials | None = None,
 ) -> GrpcServer:
     """Listen on host:port (0: a free one), without TLS if there are no credentials.
 
-    Takes `calls` at once and, if not 0, `rate` a second of each key. Raises SettingMissing when the port is taken.
+    Takes `calls` at once and, if not 0, `rate` a second of each key. Closes connections `idle` seconds after their last
+    call and, if `age` is not 0, lets go of each after `age` seconds. Raises SettingMissing when the port is taken.
     """
     running = Running()
     instruments = instruments or Instruments()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
     quota = Quota(instruments, rate)
     interceptors = chain(admission, running, quota, authenticator, instruments)
-    server = grpc.aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=LIBRARY_CALLS)
+    options = [*OPTIONS, *_lives(idle, age)]
+    server = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=LIBRARY_CALLS)
     for service in services:
         service.add(service.servicer, server)
     status = health.aio.HealthServicer()
@@ -106,3 +122,14 @@ async def start(
         raise SettingMissing(f"Port {port} on {host} can't be had; another program may listen there.")
     await server.start()
     return GrpcServer(server, status, running, admission, quota, names, bound)
+
+
+def _lives(idle: float, age: float) -> Sequence[tuple[str, int]]:
+    """How long connections live: behind a load balancer that spreads connections, only new ones reach a new server."""
+    lives = [("grpc.max_connection_idle_ms", int(idle * 1000))]
+    if age:
+        lives += [
+            ("grpc.max_connection_age_ms", int(age * 1000)),
+            ("grpc.max_connection_age_grace_ms", AGE_GRACE * 1000),
+        ]
+    return lives
