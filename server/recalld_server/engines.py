@@ -49,9 +49,9 @@ def hold(settings: Settings) -> Iterator[None]:
     with ExitStack() as locks:
         locks.callback(_folder(settings.data_dir).release)
         if path := ledger_file(settings):
-            locks.enter_context(_file(path, "--ledger"))
+            locks.enter_context(_file(path, "--ledger", make=True))
         if settings.index == EMBEDDED:
-            locks.enter_context(_file(index_file(settings), "--data-dir"))
+            locks.enter_context(_file(index_file(settings), "--data-dir", make=False))
         yield
 
 
@@ -70,10 +70,10 @@ def _folder(path: Path) -> FileLock:
 
 
 @contextmanager
-def _file(path: Path, option: str) -> Iterator[None]:
+def _file(path: Path, option: str, *, make: bool) -> Iterator[None]:
     with ExitStack() as locks:
         try:
-            locks.enter_context(held(path))
+            locks.enter_context(held(path, make=make))
         except FileTaken:
             raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another with {option}.") from None
         except OSError as error:

@@ -6,10 +6,14 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +24,16 @@ from recalld.v1 import memory_pb2, memory_service_pb2_grpc
 from recalld.v1 import memory_service_pb2 as pb
 
 ADDS = 100
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # HTTP/2's first words, with empty SETTINGS
 
 
 class Serve:
     """`recalld serve` as a shell starts it."""
 
-    def __init__(self, folder: Path) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
-        command = [sys.executable, "-m", "recalld_server", "serve", "--data-dir", str(folder), "--grpc-port", "0"]
+    def __init__(self, folder: Path, **more: str) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("RECALLD_", "OTEL_"))} | more
+        ports = ("--grpc-port", "0", "--http-port", "0")
+        command = [sys.executable, "-m", "recalld_server", "serve", "--data-dir", str(folder), *ports]
         self.log = folder.with_suffix(".log")
         with self.log.open("a") as log:
             self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -52,12 +58,12 @@ class Serve:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[], Serve]]:
-    """Starts servers on one folder."""
+def serve(tmp_path: Path) -> Iterator[Callable[..., Serve]]:
+    """Starts servers on one folder, with variables of the environment."""
     started: list[Serve] = []
 
-    def start() -> Serve:
-        started.append(Serve(tmp_path / "data"))
+    def start(**env: str) -> Serve:
+        started.append(Serve(tmp_path / "data", **env))
         return started[-1]
 
     yield start
@@ -113,6 +119,67 @@ def test_it_ends_with_0_though_callers_are_connected(
         start = time.monotonic()
         assert server.end(number) == 0
         assert time.monotonic() - start < 4  # an idle caller is not waited for
+    assert "Traceback" not in server.log.read_text()
+
+
+def refusing(stack: ExitStack) -> int:
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def silent(stack: ExitStack) -> int:
+    """Connections are taken and nothing is ever said on them."""
+    return int(stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+
+
+def unreachable(stack: ExitStack) -> int:
+    """Connections are not even taken: the queue of those that wait is full, and more are dropped."""
+    listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    for _ in range(4):
+        filling = stack.enter_context(socket.socket())
+        filling.setblocking(False)
+        filling.connect_ex(listening.getsockname())
+    return int(listening.getsockname()[1])
+
+
+def slow(stack: ExitStack) -> int:
+    """Every call is taken and not answered."""
+    ended = threading.Event()
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, _: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(lambda request, context: ended.wait(60))
+
+    collector = grpc.server(ThreadPoolExecutor(4), handlers=[Handler()])
+    port = int(collector.add_insecure_port("127.0.0.1:0"))
+    collector.start()
+    stack.callback(lambda: (ended.set(), collector.stop(0).wait()))
+    return port
+
+
+@pytest.mark.parametrize("collector", [refusing, silent, unreachable, slow])
+def test_a_collector_that_is_away_does_not_hold_it_up(
+    collector: Callable[[ExitStack], int], serve: Callable[..., Serve], call: Callable[[str], Any]
+) -> None:
+    """With a watch and idle connections open, too. Alone it takes 1.5 s; the rest is for a busy machine."""
+    with ExitStack() as stack:
+        endpoint = f"http://127.0.0.1:{collector(stack)}"
+        server = serve(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_METRIC_EXPORT_INTERVAL="500")
+        caller = stack.enter_context(call(server.target))
+        caller.fill("ann", 3)
+        watch = caller.memory.Watch(pb.WatchRequest(scope={"user_id": "ann"}))
+        next(watch)
+        host, port = server.target.split(":")
+        for _ in range(5):
+            idle = stack.enter_context(socket.create_connection((host, int(port))))
+            idle.sendall(PREFACE)
+        time.sleep(1)  # so that an export is under way
+        start = time.monotonic()
+        assert server.end() == 0, server.log.read_text()
+        assert time.monotonic() - start < 5
+        with pytest.raises(grpc.RpcError):
+            list(watch)
     assert "Traceback" not in server.log.read_text()
 
 

@@ -27,6 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from recalld_server.telemetry import names
+from recalld_server.telemetry.detached import detached
 from recalld_server.telemetry.instruments import Instruments
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
@@ -54,18 +55,23 @@ class Sender:
         self._start = time.time_ns()
 
     async def run(self, interval: float) -> None:
-        """Until cancelled. A receiver that is away is the exporter's to log; the next round sends the same sums."""
+        """Until cancelled, and then once more. A receiver that is away is the exporter's to log; the next round sends
+        the same sums."""
         try:
             while True:
                 await asyncio.sleep(interval)
                 await self._send()
         finally:
             await self._send()
-            await asyncio.to_thread(self._exporter.shutdown)
+
+    def shutdown(self) -> None:
+        """End an export that is under way, and the connection."""
+        self._exporter.shutdown()
 
     async def _send(self) -> None:
         await self._sample()
-        await asyncio.to_thread(self._exporter.export, self.collected())
+        figures = self.collected()
+        await detached(lambda: self._exporter.export(figures))
 
     def collected(self) -> MetricsData:
         """All metrics as they stand."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
+from recalld_server.telemetry.detached import detached
 from recalld_server.telemetry.instruments import Instruments
 
 Sample = Callable[[], Awaitable[None]]  # brings the gauges up to date
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SECONDS = 60.0  # between exports of metrics, as the specification has it
+LEFT = 1.0  # seconds for sending what is left when the server ends
+
+log = logging.getLogger(__name__)
 
 
 def wanted(environ: Mapping[str, str], signal: str) -> bool:
@@ -34,6 +38,8 @@ class Telemetry:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._provider: Any = None
+        self._spans: Any = None  # the exporter of traces
+        self._sender: Any = None
         self._sending: asyncio.Task[None] | None = None
         self._interval = float(environ.get("OTEL_METRIC_EXPORT_INTERVAL", SECONDS * 1000)) / 1000
         self._metrics = wanted(environ, "METRICS")
@@ -47,16 +53,32 @@ class Telemetry:
         if self._metrics:
             from recalld_server.telemetry.otlp import Sender
 
-            self._sending = asyncio.create_task(Sender(self.instruments, sample).run(self._interval))
+            self._sender = Sender(self.instruments, sample)
+            self._sending = asyncio.create_task(self._sender.run(self._interval))
 
     async def close(self) -> None:
-        """Send what is left. Takes at most the exporter's own timeout (OTEL_EXPORTER_OTLP_TIMEOUT, 10 s)."""
-        if self._sending:
+        """Send what is left, for LEFT seconds at most: a collector that is away does not hold up the end."""
+        ending: list[asyncio.Task[None]] = []
+        if self._sender and self._sending:
             self._sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sending
+            ending.append(self._sending)
         if self._provider:
-            await asyncio.to_thread(self._provider.shutdown)
+            ending.append(asyncio.create_task(detached(self._provider.shutdown)))
+        if not ending:
+            return
+        _, late = await asyncio.wait(ending, timeout=LEFT)
+        if late:
+            log.warning("the last telemetry was not sent: the collector did not take it within %g s", LEFT)
+        if self._sender:
+            ending.append(asyncio.create_task(detached(self._sender.shutdown)))
+        if late and self._spans:  # its processor would wait for it
+            ending.append(asyncio.create_task(detached(self._spans.shutdown)))
+        _, late = await asyncio.wait(ending, timeout=LEFT)
+        for task in late:
+            task.cancel()
+        for task in ending:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                log.warning("telemetry did not end in order", exc_info=error)
 
     def _tracer(self) -> Any:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -67,7 +89,8 @@ class Telemetry:
         from recalld_server.telemetry.tracing import Tracer
 
         self._provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._spans = OTLPSpanExporter()
+        self._provider.add_span_processor(BatchSpanProcessor(self._spans))
         return Tracer(self._provider)
 
 

@@ -19,8 +19,8 @@ class FileTaken(Exception):
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold a database file, which is made empty where there is none. Raises FileTaken, OSError.
+def held(path: Path, *, make: bool) -> Iterator[None]:
+    """Hold a database file, which may have to be made, empty, to be held whole. Raises FileTaken, OSError.
 
     Two locks, as neither is enough. One is a file beside the database, named by its real path, so a symbolic link or a
     relative path leads to the same lock on every system. The other is a byte of the database itself, which also keeps
@@ -35,9 +35,10 @@ def held(path: Path) -> Iterator[None]:
         except Timeout:
             raise FileTaken from None
         locks.callback(lock.release)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        locks.callback(os.close, file)
-        _lock_byte(file)
+        if make or path.exists():
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            locks.callback(os.close, file)
+            _lock_byte(file)
         yield
 
 
