@@ -5,11 +5,13 @@ Every attack is bounded in count and time, and goes to loopback only.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +21,10 @@ import pytest
 from recalld import testing
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
+from recalld_server.beside import open_keys
+from recalld_server.domain.keys import ApiKey, Role
+from recalld_server.domain.memory import Access
+from recalld_server.settings import Settings
 
 EVERY = 0.02  # seconds between two calls of a bystander
 MIB = 1024 * 1024
@@ -101,3 +107,39 @@ def server() -> Iterator[testing.LocalServer]:
     """A server of the test's own on the embedded engines."""
     with testing.start_local() as running:
         yield running
+
+
+@dataclass(frozen=True)
+class KeyedServer:
+    """A server and keys of it by name: reader, writer and admin of the project `default`, and operator."""
+
+    server: testing.LocalServer
+    keys: dict[str, str]
+
+    @property
+    def port(self) -> int:
+        return int(self.server.target.rpartition(":")[2])
+
+    def metadata(self, name: str) -> list[tuple[str, str]]:
+        """What a caller sends who has the key of this name, or this key."""
+        return [("authorization", f"Bearer {self.keys.get(name, name)}")]
+
+
+def keys_of(data_dir: Path, wanted: dict[str, ApiKey]) -> dict[str, str]:
+    """New keys, made beside a running server as an operator does it."""
+
+    async def made() -> dict[str, str]:
+        async with open_keys(Settings(data_dir=data_dir)) as keys:
+            return {name: (await keys.create(Access(key.project), key))[1] for name, key in wanted.items()}
+
+    return asyncio.run(made())
+
+
+@pytest.fixture
+def keyed() -> Iterator[KeyedServer]:
+    """A server that asks for keys."""
+    with testing.start_local() as running:
+        wanted = {role.name.lower(): ApiKey("", "default", role) for role in (Role.READER, Role.WRITER, Role.ADMIN)}
+        keys = keys_of(running.data_dir, {**wanted, "operator": ApiKey("", "", Role.OPERATOR)})
+        time.sleep(0.6)  # until the server knows that there are keys
+        yield KeyedServer(running, keys)

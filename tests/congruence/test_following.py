@@ -15,7 +15,7 @@ from tests.congruence.small_world import DAY, SECOND, OwnClock, opened
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.bootstrap import Recalld
-from recalld_server.domain.errors import HistoryTrimmed, KeyInvalid, MemoryNotFound
+from recalld_server.domain.errors import HistoryTrimmed, MemoryNotFound
 from recalld_server.domain.memory import Access, Cause, Kind, Message, Scope
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.usecases.add import AddCommand
@@ -45,15 +45,9 @@ async def keep(recalld: Recalld, *texts: str, **fields: Any) -> list[str]:
     return [result.memory.id for result in added.results]
 
 
-async def again() -> Access:
-    return HERE
-
-
-def watch(
-    recalld: Recalld, query: WatchQuery, recheck: Any = again, every: float = 60.0
-) -> AsyncGenerator[Sight, None]:
+def watch(recalld: Recalld, query: WatchQuery, every: float = 60.0) -> AsyncGenerator[Sight, None]:
     made = Watch(recalld.ledger, recalld.read, recalld.writer.committed, OwnClock(), every)
-    return made.run(HERE, query, recheck)
+    return made.run(HERE, query)
 
 
 async def soon(sights: AsyncGenerator[Sight, None]) -> Sight:
@@ -69,23 +63,11 @@ async def rows(recalld: Recalld, table: Any) -> int:
     return await recalld.ledger._engine.read(lambda c: c.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-async def test_checkpoints_come_without_changes_and_ask_for_the_key_again(recalld: Recalld) -> None:
-    asked = 0
-
-    async def recheck() -> Access:
-        nonlocal asked
-        asked += 1
-        if asked == 3:
-            raise KeyInvalid
-        return HERE
-
-    async with aclosing(watch(recalld, WatchQuery(), recheck, every=0.05)) as sights:
+async def test_checkpoints_come_without_changes(recalld: Recalld) -> None:
+    async with aclosing(watch(recalld, WatchQuery(), every=0.05)) as sights:
         for _ in range(3):
             sight = await soon(sights)
             assert (sight.event, sight.position.seq) == (None, 0)
-        with pytest.raises(KeyInvalid):
-            await soon(sights)
-    assert asked == 3
 
 
 async def test_checkpoints_come_between_changes_too(recalld: Recalld) -> None:

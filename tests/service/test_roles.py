@@ -15,7 +15,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import message_factory
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from recalld.v1 import memory_service_pb2, project_service_pb2
+from recalld.v1 import export_service_pb2, memory_service_pb2, project_service_pb2
 from recalld_server.beside import open_keys
 from recalld_server.domain.errors import RoleInsufficient
 from recalld_server.domain.keys import ApiKey, Role
@@ -163,11 +163,11 @@ async def test_an_rpc_without_a_row_is_nobodys(monkeypatch: pytest.MonkeyPatch) 
             return ApiKey("k", "default", Role[given])
 
     gate: Any = Gate(Ring())  # type: ignore[arg-type]
-    assert await gate(path, {"authorization": "Bearer ADMIN"}, "")
+    assert await gate(path, {"authorization": "Bearer ADMIN"})
     monkeypatch.delitem(RULES, path)
     for role in Role:
         with pytest.raises(RoleInsufficient):
-            await gate(path, {"authorization": f"Bearer {role.name}"}, "")
+            await gate(path, {"authorization": f"Bearer {role.name}"})
 
 
 @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.rpartition(".")[2])
@@ -293,3 +293,19 @@ async def test_the_first_key_ends_development_mode_at_once(connect: Any) -> None
         async with connect(server.target) as api:  # nobody has a key any more, and still nobody gets in without one
             found = await api.refused(api.memory.ListMemories(memory_service_pb2.ListMemoriesRequest()))
             assert found.reason == "KEY_MISSING"
+
+
+async def test_only_who_may_start_an_operation_may_end_it(keyed_api: Any) -> None:
+    async with keyed_api("admin") as admin, keyed_api("writer") as writer, keyed_api("alice") as pinned:
+        started = await admin.project.RebuildIndex(project_service_pb2.RebuildIndexRequest(project_id="default"))
+        cancel = operations_pb2.CancelOperationRequest(name=started.name)
+        delete = operations_pb2.DeleteOperationRequest(name=started.name)
+        for call in (writer.operations.CancelOperation(cancel), writer.operations.DeleteOperation(delete)):
+            found = await writer.refused(call)
+            assert (found.reason, found.metadata["needed"]) == ("ROLE_INSUFFICIENT", "ADMIN without a pin")
+        assert (await pinned.refused(pinned.operations.DeleteOperation(delete))).reason == "OPERATION_NOT_FOUND"
+        await admin.operations.CancelOperation(cancel)
+        await admin.operations.DeleteOperation(delete)
+        export = export_service_pb2.CreateExportRequest(scope={"user_id": "carol"}, format="EXPORT_FORMAT_JSONL")
+        exported = await admin.export.CreateExport(export)
+        await writer.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=exported.name))

@@ -5,8 +5,10 @@ How calls end on a real server stands in test_call_endings.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -16,9 +18,18 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from recalld_server.domain.errors import KeyMissing, MemoryNotFound
+from recalld_server.domain.errors import (
+    KeyMissing,
+    KeyRevoked,
+    LedgerUnavailable,
+    MemoryNotFound,
+    OriginRefused,
+    RecalldError,
+)
+from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Scope
-from recalld_server.rpc.interceptors.auth import access, development
+from recalld_server.rpc.interceptors import auth
+from recalld_server.rpc.interceptors.auth import Auth, access, development
 from recalld_server.rpc.interceptors.correlation import HEADER, correlation_id
 from recalld_server.rpc.server import Service, start
 from recalld_server.telemetry.span import span
@@ -36,20 +47,31 @@ def answer(text: str) -> StringValue:
         return StringValue(value=f"{text} {access().principal} {correlation_id()}")
 
 
+async def waiting(text: str) -> None:
+    """A while, if it is asked for."""
+    if text == "wait":
+        await asyncio.sleep(0.5)
+
+
 class Echo:
     """One handler of each shape."""
 
     async def unary_unary(self, request: StringValue, context: Any) -> StringValue:
+        await waiting(request.value)
         return answer(request.value)
 
     async def unary_stream(self, request: StringValue, context: Any) -> AsyncIterator[StringValue]:
+        await waiting(request.value)
         yield answer(request.value)
 
     async def stream_unary(self, requests: AsyncIterator[StringValue], context: Any) -> StringValue:
-        return answer("".join([request.value async for request in requests]))
+        text = "".join([request.value async for request in requests])
+        await waiting(text)
+        return answer(text)
 
     async def stream_stream(self, requests: AsyncIterator[StringValue], context: Any) -> AsyncIterator[StringValue]:
         async for request in requests:
+            await waiting(request.value)
             yield answer(request.value)
 
     def add_to(self, _: Any, server: grpc.aio.Server) -> None:
@@ -60,11 +82,11 @@ class Echo:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
 
 
-async def asked(method: str, metadata: Mapping[str, str], peer: str) -> Access:
+async def asked(method: str, metadata: Mapping[str, str]) -> ApiKey:
     """An authenticator that knows everybody but who has no name."""
     if not (name := metadata.get("name")):
         raise KeyMissing
-    return Access("default", Scope(), name)
+    return ApiKey(name, "default", Role.ADMIN)
 
 
 @asynccontextmanager
@@ -161,6 +183,7 @@ async def test_calls_without_a_correlation_id_get_different_ones() -> None:
         {"x-forwarded-for": "127.0.0.1"},
         {"x-forwarded-host": "localhost"},
         {"via": "1.1 proxy"},
+        {"origin": "http://localhost:1,http://evil.example"},  # what two headers are taken for
     ],
 )
 async def test_without_keys_no_page_and_no_proxy_is_answered(header: dict[str, str]) -> None:
@@ -191,8 +214,43 @@ async def test_without_keys_pages_of_this_machine_are_answered(origin: str) -> N
     ],
 )
 async def test_without_keys_only_this_machine_is_admitted(peer: str, admitted: bool) -> None:
+    async def continuation(_: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(answered)
+
+    async def answered(request: Any, context: Any) -> Access:
+        return access()
+
+    details = SimpleNamespace(method="/x", invocation_metadata=())
+    handler = await Auth(development).intercept_service(continuation, details)
+    called = handler.unary_unary(None, SimpleNamespace(peer=lambda: peer))
     if admitted:
-        assert await development("/x", {}, peer) == Access("default", Scope(), "")
+        assert await called == Access("default", Scope(), "")
         return
-    with pytest.raises(Exception, match="machine"):
-        await development("/x", {}, peer)
+    with pytest.raises(OriginRefused, match="machine"):
+        await called
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("ending", [KeyRevoked(), LedgerUnavailable()])
+async def test_a_call_that_goes_on_ends_with_its_key(
+    shape: str, ending: RecalldError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it waits for; a ledger that does not answer ends none."""
+    monkeypatch.setattr(auth, "RECHECK", 0.05)
+    times = 0
+
+    async def once(method: str, metadata: Mapping[str, str]) -> ApiKey:
+        nonlocal times
+        times += 1
+        if times > 1:
+            raise ending
+        return ApiKey("ann", "default", Role.ADMIN)
+
+    async with serving(once) as channel:
+        call = sent(channel, shape, StringValue(value="wait").SerializeToString(), {})
+        if isinstance(ending, KeyRevoked):
+            found, info = await refused(call, shape)
+            assert (found, info.reason) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_REVOKED")
+        else:
+            assert (await value(call, shape)).startswith("wait ann")
+            assert times > 3

@@ -30,7 +30,7 @@ from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.errors import ShuttingDown
 from recalld_server.rpc.importing import Importing
 from recalld_server.rpc.interceptors.around import send
-from recalld_server.rpc.interceptors.auth import access, recheck
+from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.operation import Shown
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.add import Add
@@ -200,7 +200,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         who = access()
         bound, token = paging.binding("Watch", who, request), request.resume_token
         query = watch_query(request, self._tokens.open_resume(token, bound) if token else None)
-        async with aclosing(self._watch.run(who, query, recheck())) as sights:
+        async with aclosing(self._watch.run(who, query)) as sights:
             async for sight in sights:
                 token = self._tokens.resume(bound, [sight.position.seq, sight.position.floor])
                 try:

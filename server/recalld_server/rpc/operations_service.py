@@ -8,11 +8,12 @@ from google.longrunning import operations_pb2 as pb
 from google.longrunning import operations_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
-from recalld_server.domain.errors import OperationNotFound
+from recalld_server.domain.errors import OperationNotFound, RoleInsufficient
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import paging
-from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.interceptors.auth import access, caller
 from recalld_server.rpc.operation import PREFIX, Shown
+from recalld_server.rpc.roles import ENDING
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.operations import Follow
 
@@ -44,12 +45,12 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
 
     async def DeleteOperation(self, request: pb.DeleteOperationRequest, context: Any) -> Empty:
         check(request)
-        await self._follow.delete(access(), _id(request.name))
+        await self._follow.delete(access(), await self._own(request.name))
         return Empty()
 
     async def CancelOperation(self, request: pb.CancelOperationRequest, context: Any) -> Empty:
         check(request)
-        await self._follow.cancel(access(), _id(request.name))
+        await self._follow.cancel(access(), await self._own(request.name))
         return Empty()
 
     async def WaitOperation(self, request: pb.WaitOperationRequest, context: Any) -> pb.Operation:
@@ -61,6 +62,13 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
         if left is not None:
             seconds = min(seconds, max(0.0, left - SPARE))
         return await self._shown.operation(await self._follow.wait(access(), _id(request.name), seconds))
+
+    async def _own(self, name: str) -> str:
+        """The id of an operation that the caller may end. Raises OperationNotFound, RoleInsufficient."""
+        rule, key = ENDING[(await self._follow.get(access(), _id(name))).kind], caller()
+        if key is None or not rule.admits(key):
+            raise RoleInsufficient(role=key.role.name if key else "", needed=rule.needed)
+        return _id(name)
 
 
 def _id(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recalld_server.domain.keys import ApiKey, Role
+from recalld_server.domain.operations import OperationKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +90,12 @@ _TABLE: dict[str, dict[str, Rule]] = {
 }
 RULES: dict[str, Rule] = {
     f"/{service}/{name}": rule for service, methods in _TABLE.items() for name, rule in methods.items()
+}
+# Who may cancel or delete an operation, besides having the call itself: who may start one.
+ENDING: dict[OperationKind, Rule] = {
+    OperationKind.ADD: WRITE,
+    OperationKind.EXPORT: WRITE,
+    OperationKind.REBUILD_INDEX: ADMIN_OF_ALL,
+    OperationKind.REEMBED_PROJECT: ADMIN_OF_ALL,
+    OperationKind.DELETE_PROJECT: OPERATE,
 }

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from recalld_server.domain.errors import (
     KeyExpired,
@@ -25,9 +25,11 @@ from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.keyring import KeyRing
 from recalld_server.usecases.repeats import repeatable
 
+T = TypeVar("T")
+
 FRESH = 2.0  # seconds a look-up is trusted: what another process revokes ends within them
 FRESH_BEGUN = 0.5  # seconds for which no key at all is believed
-CACHED = 4096  # keys, unknown ones too: nobody fills the memory by guessing
+CACHED = 4096  # keys, and as many ids of no key: nobody fills the memory by guessing, or takes a key's place
 PREFIX = "rk_"
 
 
@@ -40,7 +42,8 @@ class Keys:
         self._ids = ids
         self._begun = False
         self._begun_until = 0.0
-        self._known: OrderedDict[str, tuple[tuple[ApiKey, bytes] | None, float]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[tuple[ApiKey, bytes], float]] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
         self._changes = 0  # of this process: a look-up that began before one is not kept
 
     async def begun(self, *, sure: bool = True) -> bool:
@@ -116,17 +119,28 @@ class Keys:
         return found[0]
 
     async def _find(self, id: str) -> tuple[ApiKey, bytes] | None:
+        now = monotonic()
         cached = self._known.get(id)
-        if cached and monotonic() < cached[1]:
+        if cached and now < cached[1]:
             return cached[0]
-        changes, until = self._changes, monotonic() + FRESH
+        if now < self._unknown.get(id, 0.0):
+            return None
+        changes, until = self._changes, now + FRESH
         found = await self._ring.find(id)
-        if changes == self._changes:
-            self._known[id] = (found, until)
-            self._known.move_to_end(id)
-            while len(self._known) > CACHED:
-                self._known.popitem(last=False)
+        if changes != self._changes:
+            return found
+        if found is None:
+            _keep(self._unknown, id, until)
+        else:
+            _keep(self._known, id, (found, until))
         return found
+
+
+def _keep(cache: OrderedDict[str, T], id: str, value: T) -> None:
+    cache[id] = value
+    cache.move_to_end(id)
+    while len(cache) > CACHED:
+        cache.popitem(last=False)
 
 
 def _digest(secret: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 
 from recalld_server.domain.errors import HistoryTrimmed
@@ -18,8 +18,6 @@ from recalld_server.usecases.signal import Committed
 CHECKPOINT = 10.0  # seconds between checkpoints: callers are promised one every 15
 LOOK = 1.0  # seconds between looks at the ledger when nobody tells of a commit
 PAGE = 100  # events read at once, which bounds what a reader that is slow keeps in memory here
-
-Recheck = Callable[[], Awaitable[Access]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +70,10 @@ class Watch:
         self._stopped = True
         self._committed.wake_all()
 
-    async def run(self, access: Access, query: WatchQuery, recheck: Recheck) -> AsyncGenerator[Sight, None]:
+    async def run(self, access: Access, query: WatchQuery) -> AsyncGenerator[Sight, None]:
         """A checkpoint, then changes and checkpoints in order, until the caller leaves or `stop`.
 
-        `recheck` is asked with every checkpoint but the first whether the caller may still watch, and what; it raises
-        if not. Raises HistoryTrimmed naming the oldest sequence number kept, AsOfFuture, LedgerUnavailable.
+        Raises HistoryTrimmed naming the oldest sequence number kept, AsOfFuture, LedgerUnavailable.
         """
         at = await self._start(access, query)
         asked = EventQuery(scope=query.scope, filter=query.filter, limit=PAGE)
@@ -94,14 +91,12 @@ class Watch:
                 if self._stopped:
                     return
                 if loop.time() >= due:
-                    access = await recheck()
                     yield Sight(None, at, self._clock.now())
                     due = loop.time() + self._checkpoint
             if len(events) == PAGE:
                 continue
             at = Position(max(at.seq, stand.head), at.floor)
             if loop.time() >= due:
-                access = await recheck()
                 yield Sight(None, at, self._clock.now())
                 due = loop.time() + self._checkpoint
             await _wait(woken, min(LOOK, max(0.0, due - loop.time())))

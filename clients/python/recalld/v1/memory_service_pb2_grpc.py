@@ -316,8 +316,8 @@ class MemoryServiceServicer(object):
 
     def Watch(self, request, context):
         """Streams changes as they are committed, in order, each at least once, until the caller cancels. A checkpoint comes
-        at least every 15 s; the key and its pin are checked again then. A FORGOTTEN change has no content left to match, so
-        it comes whatever the filter says. UNAVAILABLE (SHUTTING_DOWN) ends a watch with a resume_token in the metadata.
+        at least every 15 s. A FORGOTTEN change has no content left to match, so it comes whatever the filter says. UNAVAILABLE
+        (SHUTTING_DOWN) ends a watch with a resume_token in the metadata.
 
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
         INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is not of this ledger, or of a request with another filter.

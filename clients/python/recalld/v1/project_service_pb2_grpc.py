@@ -223,7 +223,7 @@ class ProjectServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Ends a key, at once for new calls and within 15 s for open streams. Revoking it again changes nothing. Needs a key
+        """Ends a key, at once for new calls and within 15 s for those under way. Revoking it again changes nothing. Needs a key
         of role admin without a pin, or an operator key.
 
         NOT_FOUND (KEY_NOT_FOUND): no such key.

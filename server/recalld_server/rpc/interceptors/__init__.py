@@ -22,12 +22,12 @@ def chain(
 ) -> Sequence[grpc.aio.ServerInterceptor]:
     """The interceptors of a server."""
     return (
-        admission,  # first: a refusal must cost next to nothing, so nothing else is done for it
+        admission,  # first: a refusal must cost next to nothing, so nothing else is done for it but asking who calls
         Correlation(),  # then: everything after it, errors and logs above all, names the call by its id
         Telemetry(instruments),  # before the rest, so that its time is the caller's
         Log(),  # sees the code that goes out, and refused callers too
         Errors(),  # turns whatever comes from further in into a status
         running,  # a server that stops does not ask who calls
-        Auth(authenticator),  # before the work: refuses through Errors, and nothing is done for the refused
+        Auth(authenticator),  # asks before the request is received; within Errors, which tells who is refused why
         quota,  # last: it counts by key
     )

@@ -23,6 +23,7 @@ from grpc_status import rpc_status
 from recalld_server.domain.errors import Overloaded
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, after_each_answer, metadata
+from recalld_server.rpc.interceptors.auth import caller
 from recalld_server.rpc.interceptors.correlation import HEADER
 from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
@@ -137,8 +138,8 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or details.method.startswith(EXEMPT):
-            return handler
+        if handler is None or details.method.startswith(EXEMPT) or caller() is None:
+            return handler  # who is refused for want of a key makes nobody else wait
         name = details.method.rpartition("/")[2]
         kind = "search" if name in SEARCHES else "write" if name in WRITES else "read"
         gate = None if name in LASTING else self.gates[kind]

@@ -95,5 +95,9 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 def metadata(details: Details) -> dict[str, str]:
-    """The text metadata of a call, keys in lower case."""
-    return {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
+    """The text metadata of a call, keys in lower case. Several values of a key are joined by commas (RFC 9110, 5.3)."""
+    found: dict[str, str] = {}
+    for key, value in details.invocation_metadata or ():
+        if isinstance(value, str):
+            found[key] = f"{found[key]},{value}" if key in found else value
+    return found

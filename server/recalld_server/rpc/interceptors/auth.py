@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from recalld_server.domain.errors import OriginRefused
-from recalld_server.domain.memory import Access, Scope
+import grpc
+
+from recalld_server.domain.errors import (
+    KeyExpired,
+    KeyInvalid,
+    KeyMissing,
+    KeyRevoked,
+    OriginRefused,
+    RecalldError,
+    RoleInsufficient,
+)
+from recalld_server.domain.keys import ApiKey, Role
+from recalld_server.domain.memory import Access
 from recalld_server.domain.projects import DEFAULT_PROJECT
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, run, wrapped
+from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, wrapped
 
-Authenticator = Callable[[str, Mapping[str, str], str], Awaitable[Access | None]]  # method, metadata, peer
+# Called with method and metadata of a call; raises why nobody may make it. Who needs no key is given one without an id.
+Authenticator = Callable[[str, Mapping[str, str]], Awaitable[ApiKey]]
 
-RECHECK = 5.0  # seconds after which a stream that goes on asks again: a key ends its streams within 15 s
+RECHECK = 5.0  # seconds after which a call that goes on asks again: a key ends its calls within 15 s
+ENDED = (KeyMissing, KeyInvalid, KeyExpired, KeyRevoked, RoleInsufficient)  # a ledger that is away ends no call
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # what any web page may send
 OPEN = ("/grpc.health.v1.", "/grpc.reflection.")  # answered to anybody: they tell nothing of anybody
+_key: ContextVar[ApiKey | None] = ContextVar("key", default=None)
 _access: ContextVar[Access] = ContextVar("access")
-_again: ContextVar[Callable[[], Awaitable[Access]]] = ContextVar("again")
 
 
 def access() -> Access:
@@ -29,61 +42,95 @@ def access() -> Access:
     return _access.get()
 
 
-def recheck() -> Callable[[], Awaitable[Access]]:
-    """What asks the authenticator again about the running call, for streams that outlive keys."""
-    return _again.get()
+def caller() -> ApiKey | None:
+    """The key of the running call; without an id where no key is needed, None where the call is refused."""
+    return _key.get()
 
 
 class Auth(Interceptor):
-    """Asks the authenticator before the call and keeps its answer; who sends a stream is asked again meanwhile."""
+    """Asks the authenticator before the request is received, and again as long as the call goes on."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
+        """See grpc.aio.ServerInterceptor. It runs in the call's own task, which ends with the call."""
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN):
             return handler
-        return wrapped(self._rechecked(handler, details), lambda context: self.around(details, context))
+        given = metadata(details)
+        try:
+            key = await self._authenticator(details.method, given)
+        except Exception as refusal:  # noqa: BLE001 - Errors decides
+            return _refusing(handler, refusal)
+        _key.set(key)
+        _access.set(Access(key.project, key.pin, key.id))
+        return wrapped(handler, lambda context: self._around(details.method, given, key, context))
 
     @asynccontextmanager
-    async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
-        async def ask() -> Access:
-            return await self._authenticator(details.method, metadata(details), context.peer()) or Access("")
-
-        token, again = _access.set(await ask()), _again.set(ask)
+    async def _around(self, method: str, given: Mapping[str, str], key: ApiKey, context: Any) -> AsyncIterator[None]:
+        if not key.id and not _own(context.peer()):
+            raise OriginRefused
+        standing = _Standing(lambda: self._authenticator(method, given))
         try:
             yield
+        except asyncio.CancelledError:
+            standing.raise_refusal()
+            raise
         finally:
-            _again.reset(again)
-            _access.reset(token)
-
-    def _rechecked(self, handler: Handler, details: Details) -> Handler:
-        """The handler, whose incoming stream ends with the caller's right to it: each message is a chance to ask.
-
-        What goes out for long, a watch, asks by itself at its checkpoints (see `recheck`).
-        """
-        if not handler.request_streaming:
-            return handler
-        inner = handler.stream_unary or handler.stream_stream
-
-        async def checked(messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-            due = monotonic() + RECHECK
-            async for message in messages:
-                if monotonic() >= due:
-                    await self._authenticator(details.method, metadata(details), context.peer())
-                    due = monotonic() + RECHECK
-                yield message
-
-        async def asked(requests: AsyncIterator[Any], context: Any) -> Any:
-            return await run(inner, checked(requests, context), context)
-
-        answered: Handler = handler._replace(**{"stream_unary" if handler.stream_unary else "stream_stream": asked})
-        return answered
+            standing.end()
 
 
-async def development(method: str, given: Mapping[str, str], peer: str) -> Access:
-    """While no key was ever created: anyone on this machine, but no web page and nobody behind a proxy.
+class _Standing:
+    """Whether a call's caller may still make it. Cancels the call when not, whatever it waits for."""
+
+    def __init__(self, ask: Callable[[], Awaitable[ApiKey]]) -> None:
+        self._ask = ask
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(self._loop)
+        self._asking: asyncio.Task[None] | None = None
+        self._refusal: RecalldError | None = None
+        self._timer = self._loop.call_later(RECHECK, self._look)
+
+    def end(self) -> None:
+        """Ask no more."""
+        self._timer.cancel()
+        if self._asking:
+            self._asking.cancel()
+
+    def raise_refusal(self) -> None:
+        """Raise why the call was cancelled from here, unless its caller has cancelled it as well."""
+        if self._refusal is not None and self._task is not None and not self._task.uncancel():
+            raise self._refusal from None
+
+    def _look(self) -> None:
+        self._asking = self._loop.create_task(self._asked())
+
+    async def _asked(self) -> None:
+        try:
+            await self._ask()
+        except ENDED as refusal:
+            self._refusal = refusal
+            if self._task is not None:
+                self._task.cancel()
+            return
+        except RecalldError:
+            pass  # the ledger does not answer; what reads it sees that as well
+        self._timer = self._loop.call_later(RECHECK, self._look)
+
+
+def _refusing(handler: Handler, refusal: Exception) -> Handler:
+    """A handler that raises at once: one for a stream of requests, for the library receives no message before it."""
+
+    async def refuse(requests: Any, context: Any) -> Any:
+        raise refusal
+
+    make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
+    return make(refuse, response_serializer=handler.response_serializer)
+
+
+async def development(method: str, given: Mapping[str, str]) -> ApiKey:
+    """While no key was ever created: anyone on this machine (see Auth), but no web page and nobody behind a proxy.
 
     The library keeps `:authority` to itself, so only a `host` header can be looked at; web pages, against whom it
     matters, can't speak HTTP/2 without TLS.
@@ -98,9 +145,7 @@ async def development(method: str, given: Mapping[str, str], peer: str) -> Acces
         raise OriginRefused("Without API keys this server does not answer through a proxy.", header=proxied[0])
     if given.get("content-type", "").partition(";")[0] in FORMS:
         raise OriginRefused(header="content-type")
-    if not _own(peer):
-        raise OriginRefused
-    return Access(DEFAULT_PROJECT, Scope(), "")
+    return ApiKey("", DEFAULT_PROJECT, Role.ADMIN)
 
 
 def _own(peer: str) -> bool:
@@ -110,6 +155,8 @@ def _own(peer: str) -> bool:
 
 
 def _host(url: str) -> str:
+    if "," in url:  # several headers
+        return ""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
