@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.contract.ledger_world import ALICE, DAY, ELSEWHERE, HERE, FakeClock
 
-from recalld_server.domain.errors import LeaseLost, OperationNotFound, RequestIdReused, WriteConflict
+from recalld_server.adapters.ledger import operations as store
+from recalld_server.domain.errors import LeaseLost, OperationNotFound, Overloaded, RequestIdReused, WriteConflict
 from recalld_server.domain.memory import Access, Scope
-from recalld_server.domain.operations import BUILDS, NewOperation, Operation, OperationKind, OperationState
+from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.operations import Operations
 
 LEASE = 10.0
+ADDS = (OperationKind.ADD,)
 
 
 def new(id: str = "1", kind: OperationKind = OperationKind.ADD, request: RequestKey | None = None) -> NewOperation:
@@ -50,11 +54,93 @@ class OperationsSuite:
             clock.time += 1
         assert [(await claimed(operations)).id for _ in range(2)] == ["b", "a"]
 
+    async def test_projects_take_turns(self, operations: Operations, clock: FakeClock) -> None:
+        for project, count in (("b", 4), ("a", 1), ("c", 2)):
+            for number in range(count):
+                await operations.create(Access(project), new(f"{project}{number}"))
+                clock.time += 1
+        order: list[str] = []
+        after = None
+        while held := await operations.claim(LEASE, ADDS, after):
+            order.append(held.id)
+            after = held.access.project
+        assert order == ["a0", "b0", "c0", "b1", "c1", "b2", "b3"]
+
+    async def test_a_turn_leaves_out_projects_that_have_enough_and_what_is_leased(self, operations: Operations) -> None:
+        for project in "abcd":
+            for kind in (OperationKind.ADD, OperationKind.EXPORT):
+                await operations.create(Access(project), new(f"{project} {kind.value}", kind))
+        seen = []
+        for after, besides in (("b", ["c"]), ("b", ["c"]), ("b", ["c"]), ("b", ["c"]), (None, "abd"), ("c", "")):
+            held = await operations.claim(LEASE, ADDS, after, besides)
+            seen.append(held and held.id)
+        assert seen == ["d ADD", "a ADD", "b ADD", None, "c ADD", None]
+        held = await operations.claim(LEASE, (OperationKind.REBUILD_INDEX, OperationKind.EXPORT), "d")
+        assert held is not None
+        assert held.id == "a EXPORT"
+
+    async def test_only_who_does_the_work_has_its_payload(self, operations: Operations) -> None:
+        made = await operations.create(HERE, new("1", request=key()))
+        again = await operations.create(HERE, new("1", request=key()))
+        [listed] = await operations.page(HERE, None, 10)
+        seen = [made, again, listed, await operations.get(HERE, "1")]
+        held = await claimed(operations)
+        assert held.payload == b"what was asked"
+        seen += [await operations.get(HERE, "1"), await operations.cancel(HERE, "1")]
+        assert [each.payload for each in seen] == [b""] * 6
+        await operations.release(held, 0)
+        held = await claimed(operations)
+        assert held.payload == b"what was asked"
+        await end(operations, held)
+        assert await self.payloads(operations) == 0
+        await operations.create(HERE, new("2"))
+        assert await self.payloads(operations) == 1
+        await operations.cancel(HERE, "2")
+        assert await self.payloads(operations) == 0
+
+    async def payloads(self, operations: Operations) -> int:
+        """How many the store still has; an engine's own."""
+        raise NotImplementedError
+
+    async def test_a_project_has_a_bound_of_work_that_waits(
+        self, operations: Operations, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(store, "WAITING_OPERATIONS", 3)
+        for id in "123":
+            await operations.create(HERE, new(id, request=key(id)))
+        with pytest.raises(Overloaded) as refused:
+            await operations.create(HERE, new("4"))
+        assert (refused.value.subject, refused.value.metadata["limit"]) == ("operations", "3")
+        assert (await operations.create(HERE, new("5", request=key("1")))).id == "1"  # it waits already
+        await operations.create(ELSEWHERE, new("6"))
+        await operations.create(HERE, new("7", OperationKind.EXPORT))
+        await end(operations, await claimed(operations))
+        await operations.create(HERE, new("8"))
+        monkeypatch.setattr(store, "WAITING_BYTES", len(b"what was asked"))
+        with pytest.raises(Overloaded):
+            await operations.create(HERE, new("9", OperationKind.EXPORT))
+
+    async def test_adds_that_wait_are_counted_by_what_they_will_store(self, operations: Operations) -> None:
+        bob = Scope(user_id="bob", run_id="r1")
+        for id, scope in (("1", ALICE), ("2", bob), ("3", ALICE), ("4", Scope(agent_id="bob"))):
+            await operations.create(HERE, replace(new(id), scope=scope))
+        await operations.create(ELSEWHERE, replace(new("5"), scope=ALICE))
+        await operations.create(HERE, new("6", OperationKind.EXPORT))
+        count = operations.waiting
+        assert [await count("default", s) for s in (ALICE, Scope(user_id="bob"), Scope(run_id="r1"), Scope())] == [
+            2,
+            1,
+            1,
+            4,
+        ]
+        await end(operations, await claimed(operations))
+        assert await count("default", ALICE) == 1
+
     async def test_work_of_some_kinds_is_left_to_others(self, operations: Operations) -> None:
         await operations.create(HERE, new("build", OperationKind.REBUILD_INDEX))
-        assert await operations.claim(LEASE, BUILDS) is None
+        assert await operations.claim(LEASE, ADDS) is None
         await operations.create(HERE, new("add"))
-        held = await operations.claim(LEASE, BUILDS)
+        held = await operations.claim(LEASE, ADDS)
         assert held is not None
         assert held.id == "add"
         assert (await claimed(operations)).id == "build"

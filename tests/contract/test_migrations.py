@@ -15,8 +15,10 @@ from tests.contract.ledger_world import HERE, FakeClock
 from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import MIGRATIONS, open_postgres, open_sqlite
 from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.operations import OperationState
 from recalld_server.domain.revision import Entity
 
 TYPES = ["agent_id", "user_id"]
@@ -38,6 +40,15 @@ FIELDS = {
     "seq_to": None,
     "text": "tea",
     "add_id": "a",
+}
+
+WORK = {
+    **dict.fromkeys(["user_id", "agent_id", "app_id", "run_id", "principal", "subject", "rpc", "fingerprint"], ""),
+    **dict.fromkeys(["create_time", "update_time", "completed", "total", "attempt", "fence", "free_from"], 0),
+    **dict.fromkeys(["cancel_requested", "hidden"], False),
+    **dict.fromkeys(["checkpoint", "result", "error"], "{}"),
+    "project": "default",
+    "kind": "ADD",
 }
 
 
@@ -72,6 +83,8 @@ def filled(engine: Engine) -> None:
             insert(connection, "speakers", row)
         answer = {"project": "default", "principal": "key", "rpc": "Add", "request_id": "r", "fingerprint": "f"}
         insert(connection, "outcomes", answer | {"answer": "{}", "seq": 1, "partial": False, "time": 1})
+        insert(connection, "operations", WORK | {"id": "waits", "payload": b"what was asked", "state": "PENDING"})
+        insert(connection, "operations", WORK | {"id": "done", "payload": b"", "state": "SUCCEEDED", "end_time": 1})
 
 
 class MigrationSuite:
@@ -91,6 +104,14 @@ class MigrationSuite:
         found = await old.outcome(HERE, "Add", "r")
         assert found is not None
         assert (found.fingerprint, found.seq) == ("f", 1)
+
+    async def test_work_that_waits_is_done(self, old: SqlLedger) -> None:
+        operations = SqlOperations(old._engine, FakeClock())
+        assert (await operations.get(HERE, "done")).state is OperationState.SUCCEEDED
+        held = await operations.claim(10)
+        assert held is not None
+        assert (held.id, held.payload) == ("waits", b"what was asked")
+        assert await operations.claim(10) is None
 
 
 class TestSqlite(MigrationSuite):

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from tests.contract.ledger_suite import LedgerSuite
 from tests.contract.ledger_world import ALICE, ELSEWHERE, GENERATION, HERE, SECOND, FakeClock, added, write
 from tests.contract.operations_suite import OperationsSuite
+from tests.contract.test_operations import payloads
 from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger import tables
@@ -142,3 +143,6 @@ class TestPostgresOperations(OperationsSuite):
     @pytest.fixture
     async def operations(self, ledger: Ledger, engine: PostgresEngine, clock: FakeClock) -> Operations:
         return SqlOperations(engine, clock)
+
+    async def payloads(self, operations: SqlOperations) -> int:
+        return await payloads(operations)

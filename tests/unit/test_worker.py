@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.system import SystemClock
-from recalld_server.domain.errors import EmbedderUnavailable, FieldInvalid, LeaseLost
+from recalld_server.domain.errors import EmbedderUnavailable, FieldInvalid, LeaseLost, Overloaded
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
 from recalld_server.domain.revision import Generation
@@ -50,9 +50,11 @@ async def begun(operations: SqlOperations, kind: OperationKind = OperationKind.E
     await operations.create(HERE, NewOperation(id, kind, "subject"))
 
 
-async def reached(operations: SqlOperations, *states: OperationState, id: str = "1") -> Operation:
+async def reached(
+    operations: SqlOperations, *states: OperationState, id: str = "1", access: Access = HERE
+) -> Operation:
     async with asyncio.timeout(10):
-        while (found := await operations.get(HERE, id)).state not in states:  # noqa: ASYNC110 - the store tells nobody
+        while (found := await operations.get(access, id)).state not in states:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.01)
         return found
 
@@ -151,8 +153,8 @@ async def test_a_worker_stopped_while_it_claims_gives_back_what_it_claimed(
 ) -> None:
     claimed, claim = asyncio.Event(), operations.claim
 
-    async def slowly(seconds: float, without: Collection[OperationKind] = ()) -> Operation | None:
-        held = await claim(seconds, without)
+    async def slowly(*asked: Any) -> Operation | None:
+        held = await claim(*asked)
         claimed.set()
         await asyncio.sleep(0.05)  # the answer is on its way when the worker stops
         return held
@@ -165,6 +167,77 @@ async def test_a_worker_stopped_while_it_claims_gives_back_what_it_claimed(
     async with working(operations, job):
         await claimed.wait()
     assert await claim(10) is not None
+
+
+async def test_slow_work_of_one_project_leaves_others_a_place(operations: SqlOperations) -> None:
+    go = asyncio.Event()
+    running: list[str] = []
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        if held.access.project == "default":
+            running.append(held.id)
+            await go.wait()
+        return {}
+
+    for kind in (OperationKind.ADD, OperationKind.EXPORT):
+        for number in range(10):
+            await begun(operations, kind, f"{kind.value}{number}")
+    async with working(operations, job) as worker:
+        for kind, most in ((OperationKind.ADD, module.ADDS), (OperationKind.EXPORT, module.EXPORTS)):
+            await reached(operations, OperationState.RUNNING, id=f"{kind.value}{most - 2}")
+            await operations.create(Access("late"), NewOperation(f"late {kind.value}", kind, "subject"))
+            worker.nudge()
+            await reached(operations, OperationState.SUCCEEDED, id=f"late {kind.value}", access=Access("late"))
+        assert len(running) == module.ADDS - 1 + module.EXPORTS - 1
+        go.set()
+
+
+async def test_new_work_disturbs_nobody_and_a_cancellation_only_its_own(
+    operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beat is a write: it comes every BEAT seconds, and at once for who may have to stop."""
+    beats: list[str] = []
+    beat = operations.beat
+    go = asyncio.Event()
+
+    async def counted(held: Operation, seconds: float) -> bool:
+        beats.append(held.id)
+        return await beat(held, seconds)
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        if held.kind is OperationKind.EXPORT:
+            await go.wait()
+        return {}
+
+    monkeypatch.setattr(operations, "beat", counted)
+    monkeypatch.setattr(module, "BEAT", 60.0)
+    async with working(operations, job) as worker:
+        for id in "12":
+            await operations.create(HERE, NewOperation(id, OperationKind.EXPORT, f"subject {id}"))
+        worker.nudge()
+        for id in "12":
+            await reached(operations, OperationState.RUNNING, id=id)
+        for number in range(20):
+            await begun(operations, OperationKind.ADD, f"add {number}")
+            worker.nudge()
+        await reached(operations, OperationState.SUCCEEDED, id="add 19")
+        assert beats == []
+        await operations.cancel(HERE, "2")
+        worker.stir("default", "subject 2")
+        await reached(operations, OperationState.CANCELLED, id="2")
+        assert beats == ["2"]
+        go.set()
+
+
+async def test_work_that_finds_the_model_overloaded_waits_for_its_turn(operations: SqlOperations) -> None:
+    async def job(held: Operation) -> Mapping[str, Any]:
+        if held.attempt == 1:
+            raise Overloaded(subject="project")
+        return {}
+
+    async with working(operations, job):
+        await begun(operations, OperationKind.ADD)
+        assert (await reached(operations, OperationState.SUCCEEDED)).attempt == 2
 
 
 async def test_builds_go_one_at_a_time_and_nothing_else_waits_for_them(operations: SqlOperations) -> None:
@@ -183,6 +256,7 @@ async def test_builds_go_one_at_a_time_and_nothing_else_waits_for_them(operation
     await begun(operations, OperationKind.ADD, id="add")
     async with working(operations, job):
         await reached(operations, OperationState.SUCCEEDED, id="add")
+        await reached(operations, OperationState.RUNNING, id="default")
         assert building == ["default"]
         go.set()
         async with asyncio.timeout(10):

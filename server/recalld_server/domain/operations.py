@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from recalld_server.domain.errors import RecalldError
-from recalld_server.domain.memory import Access
+from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import RequestKey
 
 
@@ -38,13 +38,14 @@ class OperationState(str, Enum):
 
 
 BUILDS = (OperationKind.REBUILD_INDEX, OperationKind.REEMBED_PROJECT)  # one at a time in a project
+QUEUED = (OperationKind.ADD, OperationKind.EXPORT)  # as many as callers ask for, within the limits of a project
 
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:
     """Work to do. `payload` is what was asked, in a form its job reads; it is erased when the work ends.
 
-    With a `request` the same work under the same id is one operation.
+    With a `request` the same work under the same id is one operation. `scope` is where an add will store.
     """
 
     id: str
@@ -53,6 +54,7 @@ class NewOperation:
     payload: bytes = b""
     total: int = 0
     request: RequestKey | None = None
+    scope: Scope = Scope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Operation:
     """One piece of work. `fence` grows with every claim: whoever holds an older one no longer counts.
 
     `checkpoint` is where work goes on after a crash, `result` what its answer is made of, `error` a described error.
+    `payload` is there only for the worker that has claimed it; else it is empty.
     """
 
     id: str
@@ -67,7 +70,6 @@ class Operation:
     kind: OperationKind
     state: OperationState
     subject: str
-    payload: bytes
     request_id: str
     fingerprint: str
     create_time: int
@@ -79,6 +81,7 @@ class Operation:
     attempt: int
     cancel_requested: bool
     fence: int
+    payload: bytes = b""
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, Any] = field(default_factory=dict)

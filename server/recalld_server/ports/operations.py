@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from recalld_server.domain.memory import Access
+from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
 
 
@@ -21,8 +21,9 @@ class Operations(Protocol):
         """Write work down as PENDING, or give what this principal started under the same request id.
 
         Of the kinds in BUILDS a project has one at a time: the same work is joined, other work raises WriteConflict.
-        The deletion of a project is joined as well.
-        Raises RequestIdReused when the id came with another request.
+        The deletion of a project is joined as well. Of each kind in QUEUED a project has a bound of work that has not
+        ended, by count and by bytes of payload. Raises Overloaded beyond it, and RequestIdReused when the id came with
+        another request.
         """
         ...
 
@@ -45,12 +46,24 @@ class Operations(Protocol):
         """Show it no more; the work goes on. Raises OperationNotFound."""
         ...
 
+    async def waiting(self, project: str, scope: Scope) -> int:
+        """Adds that have not ended and will store inside the scope: each id it has is theirs. For forgetting."""
+        ...
+
     # For workers: the service's own work, under no pin.
 
-    async def claim(self, seconds: float, without: Collection[OperationKind] = ()) -> Operation | None:
-        """The oldest work that waits, or whose lease has ended, now RUNNING with a new fencing number and a lease.
+    async def claim(
+        self,
+        seconds: float,
+        kinds: Collection[OperationKind] = tuple(OperationKind),
+        after: str | None = None,
+        besides: Collection[str] = (),
+    ) -> Operation | None:
+        """Work of one of the kinds that waits, or whose lease has ended: now RUNNING with a new fencing number and a
+        lease, and with its payload.
 
-        Work of the kinds in `without` is left to others.
+        Projects take turns: it is the oldest of the first project after `after`, in the order of their names and
+        around the end, that has any; that project itself comes last. Those in `besides` are left out.
         """
         ...
 

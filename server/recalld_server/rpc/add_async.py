@@ -46,7 +46,8 @@ class Adding:
         if request.dry_run:
             text = "must not be set: there is nothing to wait for"
             raise FieldInvalid.at("dry_run", text)
-        if not who.pin.admits(convert.scope_of(request.scope)):
+        scope = convert.scope_of(request.scope)
+        if not who.pin.admits(scope):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
         key = convert.operation_key("AddAsync", request)
         return await self._follow.start(
@@ -55,6 +56,7 @@ class Adding:
             key,
             payload=request.SerializeToString(),
             total=len(request.messages) or 1,
+            scope=scope,
         )
 
     async def answer(self, operation: Operation) -> pb.AddResponse:

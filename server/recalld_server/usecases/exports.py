@@ -70,7 +70,7 @@ class Exporting:
                 await self._exports.delete(access, id, request)
             except OutcomeTaken:
                 return await self.delete(access, id, request)
-            self._worker.nudge()
+            self._worker.stir(access.project, id)
         elif request and known.fingerprint != request.fingerprint:
             raise RequestIdReused(request_id=request.request_id)
         return None

@@ -36,6 +36,7 @@ class Removing:
         new = NewOperation(self._ids.memory(), OperationKind.DELETE_PROJECT, project, request=request)
         operation = await self._removals.begin(access, new)
         self._worker.nudge()
+        self._worker.stir(project)  # its work has lost its lease
         return operation
 
 

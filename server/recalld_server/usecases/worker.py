@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from recalld_server.domain.errors import (
@@ -13,6 +16,7 @@ from recalld_server.domain.errors import (
     IndexUnavailable,
     LeaseLost,
     LedgerUnavailable,
+    Overloaded,
     RecalldError,
 )
 from recalld_server.domain.operations import BUILDS, Operation, OperationKind, OperationState, described
@@ -26,11 +30,41 @@ Job = Callable[[Operation], Awaitable[Mapping[str, Any] | None]]
 
 LEASE = 10.0  # seconds after which others take over from a worker that shows no sign of life
 BEAT = 2.5
+ADDS, EXPORTS = 4, 3  # at once; deletions of projects count with exports
 PAUSE = 0.5  # seconds between looks for work
 SWEEP = 60.0
 ATTEMPTS = 100  # claims of one operation: beyond it the work itself is what kills the server
 RETRIES = 5  # attempts at work that fails because something can't be reached
-AT_ONCE = 4  # operations, of which one is a build: an add waits neither for an export nor for a rebuild of everything
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Work of some kinds, which waits for no other: `size` at once, of one project one less, so that no project's slow
+    work keeps those of others from being begun. `last` is the project whose turn was last.
+    """
+
+    kinds: Sequence[OperationKind]
+    size: int
+    last: str | None = None
+    running: dict[asyncio.Task[None], _Held] = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        return len(self.running) >= self.size
+
+    @property
+    def sated(self) -> list[str]:
+        """Projects that have as much under way as one may."""
+        counts = Counter(held.operation.access.project for held in self.running.values())
+        return [project for project, count in counts.items() if count >= max(1, self.size - 1)]
+
+
+@dataclass(slots=True)
+class _Held:
+    """An operation under way, and what makes its task look at once whether it shall stop."""
+
+    operation: Operation
+    stir: asyncio.Event
 
 
 class Worker:
@@ -41,13 +75,22 @@ class Worker:
         self._jobs = jobs
         self._clock = clock
         self._work = asyncio.Event()
-        self._running: dict[asyncio.Task[None], tuple[OperationKind, asyncio.Event]] = {}
+        # An add waits neither for an export nor for a rebuild of everything; indexes are built one at a time.
+        rest = [kind for kind in OperationKind if kind not in (OperationKind.ADD, *BUILDS)]
+        self._lanes = [_Lane([OperationKind.ADD], ADDS), _Lane(rest, EXPORTS), _Lane(BUILDS, 1)]
 
     def nudge(self) -> None:
-        """Look at once: there is new work, or work to stop."""
+        """Look at once for new work."""
         self._work.set()
-        for _, stir in self._running.values():
-            stir.set()
+
+    def stir(self, project: str, subject: str = "") -> None:
+        """Look at once whether work shall stop: that on a subject, or all of a project. At other servers it is seen
+        within BEAT seconds.
+        """
+        for lane in self._lanes:
+            for held in lane.running.values():
+                if held.operation.access.project == project and subject in ("", held.operation.subject):
+                    held.stir.set()
 
     async def run(self) -> None:
         """Claim and do work, a few at a time."""
@@ -70,16 +113,17 @@ class Worker:
             await self._stop()
 
     async def _fill(self) -> None:
-        while len(self._running) < AT_ONCE and (held := await self._claimed()):
-            stir = asyncio.Event()
-            task = asyncio.create_task(self._hold(held, stir))
-            self._running[task] = (held.kind, stir)
-            task.add_done_callback(self._ended)
+        for lane in self._lanes:
+            while not lane.full and (operation := await self._claimed(lane)):
+                lane.last = operation.access.project
+                held = _Held(operation, asyncio.Event())
+                task = asyncio.create_task(self._hold(operation, held.stir))
+                lane.running[task] = held
+                task.add_done_callback(partial(self._ended, lane))
 
-    async def _claimed(self) -> Operation | None:
+    async def _claimed(self, lane: _Lane) -> Operation | None:
         """Claim work. What was claimed when the worker had to stop is given back: nobody else knew of it."""
-        building = any(kind in BUILDS for kind, _ in self._running.values())
-        claiming = asyncio.ensure_future(self._operations.claim(LEASE, BUILDS if building else ()))
+        claiming = asyncio.ensure_future(self._operations.claim(LEASE, lane.kinds, lane.last, lane.sated))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -88,15 +132,16 @@ class Worker:
                     await self._operations.release(held, 0)
             raise
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+    def _ended(self, lane: _Lane, task: asyncio.Task[None]) -> None:
+        del lane.running[task]
         self._work.set()
 
     async def _stop(self) -> None:
-        for task in self._running:
+        running = [task for lane in self._lanes for task in lane.running]
+        for task in running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running))
+        if running:
+            await asyncio.wait(running)
 
     async def _hold(self, held: Operation, stir: asyncio.Event) -> None:
         """Do one piece of work under its lease."""
@@ -134,6 +179,8 @@ class Worker:
             result = await self._jobs[held.kind](held)
         except (LeaseLost, LedgerUnavailable):
             raise
+        except Overloaded:  # its turn comes when others have had theirs
+            await self._operations.release(held, min(60.0, 2.0**held.attempt))
         except (IndexUnavailable, EmbedderUnavailable) as error:
             if held.kind is OperationKind.ADD or held.attempt >= RETRIES:
                 await self._failed(held, error)

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import dump, inside
 from recalld_server.adapters.sql.engine import SqlEngine
-from recalld_server.domain.errors import LeaseLost, OperationNotFound, RecalldError, RequestIdReused, WriteConflict
+from recalld_server.domain.errors import (
+    LeaseLost,
+    OperationNotFound,
+    Overloaded,
+    RecalldError,
+    RequestIdReused,
+    WriteConflict,
+)
+from recalld_server.domain.limits import WAITING_BYTES, WAITING_OPERATIONS
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
-from recalld_server.domain.operations import BUILDS, NewOperation, Operation, OperationKind, OperationState, described
+from recalld_server.domain.operations import (
+    BUILDS,
+    QUEUED,
+    NewOperation,
+    Operation,
+    OperationKind,
+    OperationState,
+    described,
+)
 from recalld_server.ports.clock import Clock
 
 KEPT = 24 * 3600 * 1_000_000  # µs that ended work stays
 _C = t.operations.c
-_ENDED = _C.end_time.is_not(None)
+_UNENDED = _C.end_time.is_(None)  # in these words, as the indexes of work that has not ended say it
 _WAITING = t.exports.c.state == "PENDING"
 
 
@@ -53,43 +69,50 @@ class SqlOperations:
 
         await self._engine.write(work)
 
-    async def claim(self, seconds: float, without: Collection[OperationKind] = ()) -> Operation | None:
-        now = self._clock.now()
-        left = _C.kind.not_in([kind.value for kind in without])
-        free = select(_C.project, _C.id).where(_C.end_time.is_(None), _C.free_from <= now, left)
+    async def waiting(self, project: str, scope: Scope) -> int:
+        inside_scope = [_C[f"scope_{name}"] == value for name, value in scope.items()]
+        adds = and_(_C.kind == OperationKind.ADD.value, _C.project == project, _UNENDED, *inside_scope)
+        return await self._engine.read(lambda c: c.execute(select(func.count()).where(adds)).scalar_one())
 
-        def work(connection: Connection) -> Operation | None:
-            found = connection.execute(
-                free.order_by(_C.create_time, _C.id).limit(1).with_for_update(skip_locked=True)
-            ).first()
-            if found is None:
-                return None
+    async def claim(
+        self,
+        seconds: float,
+        kinds: Collection[OperationKind] = tuple(OperationKind),
+        after: str | None = None,
+        besides: Collection[str] = (),
+    ) -> Operation | None:
+        now = self._clock.now()
+
+        def work(connection: Connection, project: str, id: str) -> Operation | None:
+            free = and_(_named(project, id), _UNENDED, _C.free_from <= now)
             claimed = (
                 update(t.operations)
-                .where(_named(*found))
+                .where(free)
                 .values(
                     state=OperationState.RUNNING.value,
                     fence=_C.fence + 1,
                     attempt=_C.attempt + 1,
                     free_from=_later(now, seconds),
+                    start_time=func.coalesce(_C.start_time, now),
                     update_time=now,
                 )
                 .returning(t.operations)
             )
-            connection.execute(
-                update(t.operations).where(_named(*found), _C.start_time.is_(None)).values(start_time=now)
-            )
-            return _operation(connection.execute(claimed).one())
+            row = connection.execute(claimed).one_or_none()
+            if row is None:
+                return None
+            data = select(t.operation_payloads.c.data).where(_payload(project, id))
+            return _operation(row, connection.execute(data).scalar_one_or_none() or b"")
 
-        # Looking costs no write; most looks find nothing.
-        if await self._engine.read(lambda c: c.execute(free.limit(1)).first()) is None:
-            return None
-        return await self._engine.write(work)
+        while found := await self._engine.read(lambda c: _next(c, now, kinds, after, besides)):
+            project, id = found
+            if held := await self._engine.write(lambda c: work(c, project, id)):  # noqa: B023 - called at once
+                return held
+        return None
 
     async def beat(self, held: Operation, seconds: float) -> bool:
         now = self._clock.now()
-        row = await self._engine.write(lambda c: fenced(c, held, now, free_from=_later(now, seconds)))
-        return bool(row.cancel_requested)
+        return await self._engine.write(lambda c: fenced(c, held, now, free_from=_later(now, seconds)))
 
     async def advance(self, held: Operation, checkpoint: Mapping[str, Any], completed: int, total: int) -> None:
         values = {"checkpoint": dump(dict(checkpoint)), "completed": completed, "total": total}
@@ -106,7 +129,7 @@ class SqlOperations:
         await self._engine.write(lambda c: fenced(c, held, now, **values))
 
     async def free(self) -> None:
-        await self._engine.write(lambda c: c.execute(update(t.operations).where(~_ENDED).values(free_from=0)))
+        await self._engine.write(lambda c: c.execute(update(t.operations).where(_UNENDED).values(free_from=0)))
 
     async def sweep(self) -> int:
         now = self._clock.now()
@@ -135,15 +158,17 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
             return _operation(known), False
     if new.kind in BUILDS:
         builds = [kind.value for kind in BUILDS]
-        busy = select(t.operations).where(_C.project == access.project, _C.kind.in_(builds), ~_ENDED)
+        busy = select(t.operations).where(_C.project == access.project, _C.kind.in_(builds), _UNENDED)
         if under_way := connection.execute(busy).first():
             if (under_way.kind, under_way.fingerprint) != (new.kind.value, fingerprint):
                 raise WriteConflict("Another rebuild or re-embedding is under way.")
             return _operation(under_way), False
     if new.kind is OperationKind.DELETE_PROJECT:
-        busy = select(t.operations).where(_C.kind == new.kind.value, _C.subject == new.subject, ~_ENDED)
+        busy = select(t.operations).where(_C.kind == new.kind.value, _C.subject == new.subject, _UNENDED)
         if under_way := connection.execute(busy).first():
             return _operation(under_way), False
+    if new.kind in QUEUED:
+        _check_room(connection, access.project, new.kind)
     row = {
         "project": access.project,
         "id": new.id,
@@ -152,7 +177,6 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
         "kind": new.kind.value,
         "state": OperationState.PENDING.value,
         "subject": new.subject,
-        "payload": new.payload,
         "rpc": request.rpc if request else "",
         "request_id": (request.request_id or None) if request else None,
         "fingerprint": fingerprint,
@@ -165,15 +189,67 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
         "hidden": False,
         "fence": 0,
         "free_from": now,
+        "size": len(new.payload),
+        **{f"scope_{name}": value for name, value in new.scope.items()},
         **dict.fromkeys(("checkpoint", "result", "error"), "{}"),
     }
+    payload = {"project": access.project, "id": new.id, "data": new.payload}
+    connection.execute(insert(t.operation_payloads).values(payload))
     return _operation(connection.execute(insert(t.operations).values(row).returning(t.operations)).one()), True
+
+
+def _check_room(connection: Connection, project: str, kind: OperationKind) -> None:
+    """Callers may ask for more than is done: what waits has a bound, a project's own. Raises Overloaded."""
+    waiting = and_(_C.kind == kind.value, _C.project == project, _UNENDED)
+    count, size = connection.execute(select(func.count(), func.coalesce(func.sum(_C.size), 0)).where(waiting)).one()
+    if count >= WAITING_OPERATIONS or size >= WAITING_BYTES:
+        raise Overloaded(
+            f"The project has as many {kind.value} operations waiting as it may: {WAITING_OPERATIONS}, or"
+            f" {WAITING_BYTES} bytes of them; ask again when some have ended.",
+            subject="operations",
+            limit=WAITING_OPERATIONS,
+            limit_bytes=WAITING_BYTES,
+        )
+
+
+def _next(
+    connection: Connection, now: int, kinds: Collection[OperationKind], after: str | None, besides: Collection[str]
+) -> tuple[str, str] | None:
+    """Project and id of the work that is next: see ports.operations.Operations.claim.
+
+    Each statement finds the first of a range of projects in an index, however many wait.
+    """
+    free = and_(_UNENDED, _C.free_from <= now)
+    any_of = select(_C.id).where(free, _C.kind.in_([kind.value for kind in kinds])).limit(1)
+    if not kinds or connection.execute(any_of).first() is None:  # most looks find nothing
+        return None
+    place = (_C.project, _C.create_time, _C.id)
+    for within in _ranges(after, besides):
+        found: list[tuple[str, int, str]] = []
+        for kind in kinds:
+            here = select(*place).where(free, _C.kind == kind.value, *within).order_by(*place).limit(1)
+            found += [(row.project, row.create_time, row.id) for row in connection.execute(here)]
+        if found:
+            project, _, id = min(found)
+            return project, id
+    return None
+
+
+def _ranges(after: str | None, besides: Collection[str]) -> Iterator[list[ColumnElement[bool]]]:
+    """Conditions on the project, in a circle that begins after one and leaves some out."""
+    points = sorted({*besides, *([] if after is None else [after])})
+    gaps = list(zip([None, *points], [*points, None], strict=True))
+    first = 0 if after is None else points.index(after) + 1
+    for low, high in gaps[first:] + gaps[:first]:
+        yield [*([_C.project > low] if low is not None else []), *([_C.project < high] if high is not None else [])]
+    if after is not None and after not in besides:
+        yield [_C.project == after]
 
 
 def building(connection: Connection, project: str) -> str:
     """The operation that builds a project's next index; empty when none does."""
     builds = [kind.value for kind in BUILDS]
-    statement = select(_C.id).where(_C.project == project, _C.kind.in_(builds), ~_ENDED)
+    statement = select(_C.id).where(_C.project == project, _C.kind.in_(builds), _UNENDED)
     return connection.execute(statement).scalars().first() or ""
 
 
@@ -191,14 +267,14 @@ def cancelled(connection: Connection, access: Access, id: str, now: int) -> Oper
     return asked
 
 
-def fenced(connection: Connection, held: Operation, now: int, **values: Any) -> Row[Any]:
-    """Change an operation for the worker that holds it. Raises LeaseLost."""
-    mine = and_(_named(held.access.project, held.id), _C.fence == held.fence, ~_ENDED)
-    statement = update(t.operations).where(mine).values(update_time=now, **values).returning(t.operations)
-    row = connection.execute(statement).one_or_none()
-    if row is None:
+def fenced(connection: Connection, held: Operation, now: int, **values: Any) -> bool:
+    """Change an operation for the worker that holds it; whether it shall stop. Raises LeaseLost."""
+    mine = and_(_named(held.access.project, held.id), _C.fence == held.fence, _UNENDED)
+    statement = update(t.operations).where(mine).values(update_time=now, **values).returning(_C.cancel_requested)
+    asked: bool | None = connection.execute(statement).scalar_one_or_none()
+    if asked is None:
         raise LeaseLost
-    return row
+    return bool(asked)
 
 
 def ended(
@@ -213,7 +289,8 @@ def ended(
     values: dict[str, Any] = {"result": dump(dict(result)), "error": dump(dict(error))}
     if held.kind is OperationKind.ADD and state is OperationState.SUCCEEDED:
         values["completed"] = held.total  # all of its messages at once
-    fenced(connection, held, now, state=state.value, end_time=now, payload=b"", **values)
+    fenced(connection, held, now, state=state.value, end_time=now, **values)
+    connection.execute(delete(t.operation_payloads).where(_payload(held.access.project, held.id)))
     if held.kind is OperationKind.EXPORT and state is not OperationState.SUCCEEDED:
         chunks = t.export_chunks.c
         connection.execute(
@@ -227,9 +304,10 @@ def ended(
 
 def stop(connection: Connection, project: str, id: str, error: RecalldError, now: int) -> None:
     """End an operation with an error inside a transaction, whoever holds it; without effect on one that has ended."""
-    values = {"state": OperationState.FAILED.value, "payload": b"", "error": dump(described(error))}
-    statement = update(t.operations).where(_named(project, id), ~_ENDED)
+    values = {"state": OperationState.FAILED.value, "error": dump(described(error))}
+    statement = update(t.operations).where(_named(project, id), _UNENDED)
     connection.execute(statement.values(**values, fence=_C.fence + 1, end_time=now, update_time=now))
+    connection.execute(delete(t.operation_payloads).where(_payload(project, id)))
 
 
 def drop_next(connection: Connection, project: str) -> None:
@@ -253,18 +331,22 @@ def _named(project: str, id: str) -> ColumnElement[bool]:
     return and_(_C.project == project, _C.id == id)
 
 
+def _payload(project: str, id: str) -> ColumnElement[bool]:
+    return and_(t.operation_payloads.c.project == project, t.operation_payloads.c.id == id)
+
+
 def _later(now: int, seconds: float) -> int:
     return now + int(seconds * 1_000_000)
 
 
-def _operation(row: Row[Any]) -> Operation:
+def _operation(row: Row[Any], payload: bytes = b"") -> Operation:
     return Operation(
         id=row.id,
         access=Access(row.project, Scope(*(getattr(row, name) for name in SCOPE_FIELDS)), row.principal),
         kind=OperationKind(row.kind),
         state=OperationState(row.state),
         subject=row.subject,
-        payload=row.payload,
+        payload=payload,
         request_id=row.request_id or "",
         fingerprint=row.fingerprint,
         create_time=row.create_time,

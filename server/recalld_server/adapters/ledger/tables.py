@@ -235,6 +235,8 @@ deleted_projects = Table(
     Column("cleared", Boolean, nullable=False),
 )
 
+_SCOPE = ("user_id", "agent_id", "app_id", "run_id")
+
 # Long-running work. `fence` grows with every claim; `free_from` is when a lease ends or a retry may begin.
 operations = Table(
     "operations",
@@ -249,7 +251,6 @@ operations = Table(
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
     Column("rpc", Text, nullable=False),
     Column("request_id", Text),  # NULL: none was given, and NULLs are distinct
     Column("fingerprint", Text, nullable=False),
@@ -267,6 +268,9 @@ operations = Table(
     Column("checkpoint", Text, nullable=False),
     Column("result", Text, nullable=False),
     Column("error", Text, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default=text("0")),  # of its payload when it was created, bytes
+    # What an add will store lies in this scope; empty for other kinds.
+    *(Column(f"scope_{name}", Text, nullable=False, server_default=text("''")) for name in _SCOPE),
 )
 Index(
     "operations_request",
@@ -274,7 +278,26 @@ Index(
     unique=True,
 )
 UNENDED = text("end_time IS NULL")
-Index("operations_free", operations.c.free_from, sqlite_where=UNENDED, postgresql_where=UNENDED)
+ENDED_WORK = text("end_time IS NOT NULL")
+_O = operations.c
+Index("operations_created", _O.project, _O.create_time, _O.id)
+Index("operations_free", _O.kind, _O.free_from, sqlite_where=UNENDED, postgresql_where=UNENDED)
+Index(
+    "operations_waiting",
+    *(_O.kind, _O.project, _O.create_time, _O.id, _O.size),
+    sqlite_where=UNENDED,
+    postgresql_where=UNENDED,
+)
+Index("operations_ended", _O.end_time, sqlite_where=ENDED_WORK, postgresql_where=ENDED_WORK)
+
+# What work that has not ended was asked for, as its job reads it: only the one who does the work reads it.
+operation_payloads = Table(
+    "operation_payloads",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
 
 exports = Table(
     "exports",
