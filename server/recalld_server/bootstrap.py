@@ -140,9 +140,9 @@ async def build(
         index = await opening((await ledger.identity())[0])
         opened.push_async_callback(index.close)
         try:
-            await index.breaks()
-        except IndexUnavailable:
-            log.warning("index can't be reached; searches are refused until it can", extra={"index": settings.index})
+            await index.check()
+        except IndexUnavailable as error:
+            log.warning("index can't be used; searches are refused until it can: %s", error)
         levels = _levels(ledger, index, embedder, model)
         ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
         first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
@@ -204,7 +204,6 @@ async def _wired(
         projector,
         writer,
         embedders,
-        settings.index,
         model_of,
     )
     removals = SqlRemovals(engine, clock)

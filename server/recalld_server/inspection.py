@@ -93,12 +93,9 @@ class Inspection:
             return "embedded, in the data folder"
         index = await opening("")
         try:
-            await index.breaks()
-        except IndexUnavailable:
-            raise SettingMissing(
-                f"{self.settings.index}: can't be reached, refuses the key, or has nodes that are not healthy; "
-                "a server would start and refuse searches"
-            ) from None
+            await index.check()
+        except IndexUnavailable as error:
+            raise SettingMissing(f"{self.settings.index}: {error} A server would start and refuse searches.") from None
         finally:
             await index.close()
         return f"{self.settings.index}, reachable"

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
+from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.ledger.turns import SqlTurns
 from recalld_server.bootstrap import Recalld
 from recalld_server.domain.errors import IndexBehind, IndexUnavailable, LedgerUnavailable
@@ -24,6 +25,7 @@ from recalld_server.usecases.janitor import Janitor
 from recalld_server.usecases.projector import AGE, Projector
 from recalld_server.usecases.readiness import Readiness
 from recalld_server.usecases.reconciler import Reconciler
+from recalld_server.usecases.search import SearchQuery
 from recalld_server.usecases.writing import Writer
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
@@ -82,12 +84,15 @@ class World:
 
 
 @pytest.fixture(params=["embedded", pytest.param("elsewhere", marks=ELSEWHERE)])
-async def world(
-    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
-    engines: Sequence[str] = ()
-    if request.param == "elsewhere":
-        engines = (request.getfixturevalue("postgres_url"), request.getfixturevalue("weaviate").url)
+def engines(request: pytest.FixtureRequest) -> Sequence[str]:
+    """The ledger and the index."""
+    if request.param == "embedded":
+        return ()
+    return (request.getfixturevalue("postgres_url"), request.getfixturevalue("weaviate").url)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, engines: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     monkeypatch.setattr(visits, "PATIENCE", 0.5)
     clock = OwnClock()
     recalld = await opened(tmp_path, clock, *engines)
@@ -261,3 +266,27 @@ async def test_a_project_without_work_costs_no_statement(world: World) -> None:
     asked.clear()
     await readiness.look()
     assert asked == ["projects"]
+
+
+@pytest.mark.parametrize("engines", [pytest.param("elsewhere", marks=ELSEWHERE)], indirect=True)
+@pytest.mark.parametrize("found_by", ["search", "write"])
+async def test_a_project_whose_tenant_vanished_is_behind_until_it_is_made_anew(world: World, found_by: str) -> None:
+    """Whoever meets it first, a search or a write; the other projects go on."""
+    recalld, index = world.recalld, cast(Any, world.recalld.index)
+    kept = {p: {await world.keep(p, text) for text in ("Likes tea", "Likes cake")} for p in (SICK, WELL)}
+
+    async def found(project: str) -> set[str]:
+        ranked = await recalld.search.rank(Access(project, principal="key"), SearchQuery("Likes", ANN, limit=5))
+        return {place.id for place in ranked.places}
+
+    assert await found(SICK) == kept[SICK]
+    name = schema.collection(await recalld.ledger.generation(SICK), index._ledger)
+    await index._client.call(lambda driver: driver.collections.use(name).tenants.remove([SICK]), 10)
+    if found_by == "write":
+        kept[SICK].add(await world.keep(SICK, "Likes milk"))
+    with pytest.raises(IndexBehind):
+        await found(SICK)
+    assert await found(WELL) == kept[WELL]
+    await recalld.projector._round()
+    assert await found(SICK) == kept[SICK]
+    assert (await recalld.examiner.examine(SICK)).wrong == 0

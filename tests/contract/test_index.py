@@ -17,7 +17,7 @@ from tests.contract.index_suite import FIRST, HERE, USER, IndexSuite, both, entr
 from recalld_server.adapters.index.embedded.schema import SCHEMA
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.domain.bm25 import bm25, row_lengths, term_counts
-from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Scope
 from recalld_server.ports.index import Index
@@ -198,7 +198,7 @@ async def test_a_caller_who_leaves_early_leaves_nothing_stale(index: Index) -> N
 
 
 async def test_vectors_of_another_dimension_are_refused(index: Index) -> None:
-    with pytest.raises(ValueError, match="8 dimensions"):
+    with pytest.raises(EntryInvalid, match="has 4 dimensions, its index 8"):
         await index.apply("project", FIRST, [entry("m", 1, vector=np.ones(4, np.float32))], [], 1)
     assert await kept(index) == []
 

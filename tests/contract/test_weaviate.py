@@ -21,9 +21,9 @@ from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Address, Client
 from recalld_server.adapters.index.weaviate.objects import FIRST as FIRST_MOMENT
 from recalld_server.adapters.index.weaviate.objects import LAST as LAST_MOMENT
-from recalld_server.adapters.index.weaviate.objects import key
+from recalld_server.adapters.index.weaviate.objects import MARK, key
 from recalld_server.adapters.index.weaviate.store import WeaviateIndex
-from recalld_server.domain.errors import IndexUnavailable, SettingMissing
+from recalld_server.domain.errors import EntryInvalid, IndexLost, IndexUnavailable, SettingMissing
 from recalld_server.domain.filters import (
     FIRST_MICROS,
     LAST_MICROS,
@@ -193,7 +193,7 @@ async def test_depth_beyond_what_the_engine_gives(index: Index) -> None:
 
 @pytest.mark.parametrize("vector", [np.zeros(8), np.full(8, np.nan), np.full(8, np.inf), np.ones(4)])
 async def test_vectors_that_nothing_finds_are_refused(index: Index, vector: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="vector"):
+    with pytest.raises(EntryInvalid, match="vector"):
         await index.apply("project", FIRST, [entry("m", 1, vector=vector.astype(np.float32))], [], 1)
     assert await kept(index) == []
 
@@ -228,6 +228,48 @@ async def test_a_collection_that_vanished_is_made_again(index: Index, client: Cl
     await index.apply("project", FIRST, [], ["m"], 1)
     await index.apply("project", FIRST, [entry("m", 1)], [], 2)
     assert (await found(index, both()), await index.mark("project", FIRST)) == ({"m"}, 2)
+
+
+async def test_a_tenant_that_vanished_is_not_made_again_for_the_next_put(index: Index, client: Client) -> None:
+    """Else a project would have that one entry, and a mark that vouches for all the others."""
+    await index.apply("project", FIRST, [entry("m", 1)], [], 5)
+    await index.apply("elsewhere", FIRST, [entry("m", 1)], [], 5)
+    used = (schema.collection(FIRST), [schema.tenant("project")])
+    await client.call(lambda driver: driver.collections.use(used[0]).tenants.remove(used[1]), 10)
+    with pytest.raises(IndexLost):
+        await index.apply("project", FIRST, [entry("n", 1)], [], 6)
+    await index.apply("project", FIRST, [], ["m"], 6)  # there is nothing to delete
+    got = await index.nominate(HERE, FIRST, both(), 10)
+    assert (ids(got.keyword), ids(got.vector), got.absent) == ([], [], True)
+    assert not (await index.nominate(Access("elsewhere"), FIRST, both(), 10)).absent
+    assert await index.mark("project", FIRST) == 0  # whoever was told begins anew
+    await index.apply("project", FIRST, [entry("m", 1), entry("n", 1)], [], 6)
+    assert (await found(index, both()), await index.mark("project", FIRST)) == ({"m", "n"}, 6)
+
+
+async def test_no_id_of_a_caller_is_an_object_of_ours(index: Index) -> None:
+    """The mark's own id, and the id of the object that another memory's id leads to."""
+    names = [str(MARK), "a", str(key("a")), str(key(str(MARK))), str(uuid4())]
+    await index.apply("project", FIRST, [entry(name, 1) for name in names], [], 3)
+    assert await found(index, both()) == {name for name, _ in await kept(index)} == set(names)
+    assert await index.mark("project", FIRST) == 3
+    wanted = Comparison("id", Operator.IN, (str(MARK), "a"))
+    assert await found(index, both(condition=wanted)) == {str(MARK), "a"}
+    await index.apply("project", FIRST, [], [str(MARK), "a"], 4)
+    assert await found(index, both()) == set(names[2:])
+    assert await index.mark("project", FIRST) == 4
+
+
+async def test_a_mark_that_is_no_number_is_none(index: Index, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    await index.apply("project", FIRST, [entry("m", 1)], [], 5)
+
+    async def poison(driver: WeaviateAsyncClient) -> None:
+        tenant = driver.collections.use(schema.collection(FIRST)).with_tenant(schema.tenant("project"))
+        await tenant.data.replace(MARK, {"revision": 1})
+
+    await client.call(poison, 10)
+    assert await index.mark("project", FIRST) == 0
+    assert "no number" in caplog.text
 
 
 async def test_two_servers_make_one_collection(index: Index, weaviate: Node) -> None:

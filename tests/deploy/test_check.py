@@ -250,7 +250,7 @@ def test_a_remote_index_that_does_not_answer(tmp_path: Path) -> None:
     url = "weaviate://127.0.0.1:1?grpc_port=2"
     found = checked(data_dir=tmp_path, index=url, index_key=SECRET)
     assert wrong(found) == {"index"}
-    assert found["index"][1].startswith(f"{url}: can't be reached")
+    assert found["index"][1].startswith(f"{url}: Nothing answers at http://127.0.0.1:1 ")
 
 
 @pytest.mark.parametrize("query", ["", f"?password={SECRET}"])

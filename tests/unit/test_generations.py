@@ -122,6 +122,9 @@ async def test_searches_and_writes_go_on(recalld: Recalld, kind: OperationKind) 
     generation = await recalld.ledger.generation("default")
     wanted = Hashed.model if kind is OperationKind.REEMBED_PROJECT else "minilm-l6-v2-int8"
     assert (generation.number, generation.model, done.result["model"]) == (2, wanted, wanted)
+    engine = (await recalld.projects.index_standing(HERE, "default")).engine
+    assert done.result["engine"] == engine == recalld.index.name  # and not where it is
+    assert engine in {"embedded", "weaviate"}
     report = await recalld.examiner.examine("default")
     assert (report.wrong, report.pending, report.live) == (0, 0, len(ids))
     assert await recalld.ledger.unfeatured("default", generation, 10) == []

@@ -264,6 +264,20 @@ class IndexUnavailable(RecalldError):
     """The search index can't be reached; try again shortly."""
 
 
+class IndexLost(IndexBehind):
+    """The index of the project was lost and is being made anew; try again shortly."""
+
+
+class EntryInvalid(RecalldError):
+    """The index can't take the entry of a memory."""
+
+    @classmethod
+    def dimension(cls, memory_id: str, shape: tuple[int, ...], dimension: int) -> EntryInvalid:
+        """For a vector that is not of the index's dimension."""
+        found = " x ".join(map(str, shape))
+        return cls(f"The vector of a memory has {found} dimensions, its index {dimension}.", memory_id=memory_id)
+
+
 class LedgerUnavailable(RecalldError):
     """The ledger can't be reached; try again shortly."""
 

@@ -31,12 +31,14 @@ class IndexQuery:
 class Nominations:
     """Candidate ids with raw scores, best first: BM25 (engine's own scale) and cosine.
 
-    `exhausted` is True when neither leg has more to give at a larger depth.
+    `exhausted` is True when neither leg has more to give at a larger depth. `absent` is True when the engine has no
+    place for the project at all: nothing was ever put there, or it was lost.
     """
 
     keyword: Sequence[tuple[str, float]]
     vector: Sequence[tuple[str, float]]
     exhausted: bool
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ class Scrubbed:
 
 
 class Index(Protocol):
-    """Searchable entries of each project, one set for each generation."""
+    """Searchable entries of each project, one set for each generation. `name` is what callers know the engine by."""
+
+    name: str
 
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
@@ -62,6 +66,9 @@ class Index(Protocol):
 
         `mark`: the ledger has nothing pending up to this sequence number. An index that may lose its last writes on a
         power failure keeps it beside them, so that `mark` tells what must be applied again.
+
+        Raises EntryInvalid for an entry the engine could not find again, and IndexLost where the place of a project
+        is known to have gone: it is not made again for these entries alone, but after `mark` has said 0.
         """
         ...
 
@@ -76,6 +83,14 @@ class Index(Protocol):
         """Raise IndexUnavailable if the engine is known to be away. Asks nobody: it may be away all the same.
 
         Searches are then refused whatever they would have asked it, be it nothing.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Whether the engine can be used as it is configured; the message of what is raised says what is wrong.
+
+        Raises SettingMissing for what only another configuration, or another version of the engine, can mend, and
+        IndexUnavailable for what may pass.
         """
         ...
 

@@ -16,8 +16,6 @@ from recalld_server.rpc import convert
 from recalld_server.rpc.project_checks import NAMES, SETTINGS
 from recalld_server.usecases.projects import IndexStanding
 
-ENGINE = "embedded"
-
 
 def project_of(project: pb.Project) -> Project:
     """A project to create."""
@@ -122,7 +120,7 @@ def index_pb(standing: IndexStanding) -> pb.IndexStatus:
         model=standing.generation.model,
         dimension=standing.generation.dimension,
         analyser_version=standing.generation.analyser,
-        engine=ENGINE,
+        engine=standing.engine,
         healthy=standing.healthy,
         head_sequence=standing.positions.head,
         applied_sequence=standing.positions.applied,

@@ -44,7 +44,6 @@ class Build:
         projector: Projector,
         writer: Writer,
         embedders: Mapping[str, Embedder],
-        engine: str,
         model: Callable[[Operation], str],
     ) -> None:
         self._ledger = ledger
@@ -56,7 +55,6 @@ class Build:
         self._projector = projector
         self._writer = writer
         self._embedders = embedders
-        self._engine = engine
         self._model = model
 
     def embedder(self, model: str) -> Embedder:
@@ -167,7 +165,7 @@ class Build:
             "model": new.model,
             "dimension": new.dimension,
             "analyser_version": new.analyser,
-            "engine": self._engine,
+            "engine": self._index.name,
             "healthy": True,
             "head_sequence": stand.head,
             "applied_sequence": stand.applied,

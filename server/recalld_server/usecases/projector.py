@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from recalld_server.domain.errors import GenerationMoved, IndexBehind
+from recalld_server.domain.errors import GenerationMoved, IndexBehind, IndexLost
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import EventQuery, Generation
 from recalld_server.ports.clock import Clock
@@ -66,7 +66,11 @@ class Projector:
                 entries, stand = await self._ledger.entries(project, generation, todo)
             with span("apply"):
                 gone = [id for id in todo if id not in entries]
-                await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
+                try:
+                    await self._index.apply(project, generation, list(entries.values()), gone, stand.applied)
+                except IndexLost:
+                    self._lost(project)
+                    raise
             applied = {id: entries[id].memory.revision if id in entries else 0 for id in todo}
             try:
                 with span("ledger"):
@@ -97,6 +101,20 @@ class Projector:
         """Raise IndexBehind until everything from before this start is in the index."""
         if project not in self._caught_up:
             raise IndexBehind("The index is being rebuilt from the ledger; try again shortly.")
+
+    async def found_absent(self, project: str) -> None:
+        """A search found no place of the project in the index although changes were applied to it.
+
+        Raises IndexLost if anything should be there; the projector then makes it anew.
+        """
+        if await self._ledger.live(project, "", 1):
+            self._lost(project)
+            raise IndexLost
+
+    def _lost(self, project: str) -> None:
+        if project in self._caught_up:
+            self._caught_up.remove(project)
+            log.error("index of the project is lost and made anew", extra={"project": project})
 
     async def catch_up(self, project: str) -> None:
         """Apply whatever the index may have lost or never had."""

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 class IndexStanding:
     """What the index of a project is, whether its engine answers, and how far it follows the ledger."""
 
+    engine: str
     generation: Generation
     healthy: bool
     positions: Positions
@@ -146,7 +147,9 @@ class Administration:
         except RecalldError:
             healthy = False
         positions = await self._ledger.positions(replace(access, project=project))
-        return IndexStanding(generation, healthy, positions, await self._projects.backlog(project, generation))
+        return IndexStanding(
+            self._index.name, generation, healthy, positions, await self._projects.backlog(project, generation)
+        )
 
     def _refuse_extractor(self, name: str) -> None:
         if name and name not in self._extractors:

@@ -149,6 +149,8 @@ class Search:
             (pool, ranking, head), memories = await self._ledger.chosen(
                 access, query.scope, query.filter, _ids(nominated.vector), state.generation, now, ordered
             )
+        if nominated.absent and state.positions.applied:
+            await self._projector.found_absent(access.project)
         found = len(head)
         tail: list[tuple[float, str]] = []
         known = set(pool.ids)
@@ -216,7 +218,8 @@ class Search:
                 meaning = await self._nominate(access, query, generation, terms[:0], vector, now, DEPTH)
                 words, pool = await leg
         exhausted = words.exhausted and meaning.exhausted
-        return question, vector, Nominations(words.keyword, meaning.vector, exhausted), pool
+        absent = words.absent or meaning.absent
+        return question, vector, Nominations(words.keyword, meaning.vector, exhausted, absent), pool
 
     async def _vector(
         self, access: Access, query: SearchQuery, generation: Generation, question: Question

@@ -24,7 +24,7 @@ from recalld_server.adapters.index.embedded.schema import entries, facets, prepa
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.adapters.sql.readers import check
-from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.domain.vectors import Int64Array
@@ -54,6 +54,8 @@ class EmbeddedIndex:
     Raises IndexUnavailable at once if the file can't be opened.
     """
 
+    name = "embedded"
+
     def __init__(self, path: Path, cache_bytes: int = CACHE_BYTES) -> None:
         prepare(path)
         # Not every commit is synced. The write-ahead log keeps commits in order, so a power failure takes the last
@@ -78,8 +80,9 @@ class EmbeddedIndex:
     ) -> None:
         """One transaction. Of several puts of a memory the last counts, and a put counts more than a delete."""
         added = {entry.memory.id: entry for entry in puts}
-        if any(entry.features.vector.shape != (generation.dimension,) for entry in added.values()):
-            raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")
+        for entry in added.values():
+            if (shape := entry.features.vector.shape) != (generation.dimension,):
+                raise EntryInvalid.dimension(entry.memory.id, shape, generation.dimension)
 
         def work(connection: Connection) -> list[rows.Removed]:
             space = _claim(connection, project, generation, mark)
@@ -97,6 +100,9 @@ class EmbeddedIndex:
     def require(self) -> None:
         """It is a file here: whatever is wrong with it shows when it is read."""
 
+    async def check(self) -> None:
+        """It was opened."""
+
     async def ping(self) -> None:
         await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first())
 
@@ -111,7 +117,7 @@ class EmbeddedIndex:
             version = self._blocks.version  # before the first statement, which fixes what this transaction sees
             space = self._space(connection, access.project, generation)
             if space is None:
-                return Nominations((), (), exhausted=True)
+                return Nominations((), (), exhausted=True, absent=True)
             admitted = None if condition is None else _admitted(connection, space, scope, condition, query.now)
             extent = Extent(space, scope, query.now, admitted)
             keyword, vector = KeywordLeg(query.terms, depth), VectorLeg(query.vector, depth)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -25,6 +26,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FORM = "weaviate://HOST[:PORT][?grpc_port=PORT&replication=COPIES]"
+NEEDED = (1, 38)  # the oldest version of the engine that is supported
+CHECK = 5.0  # seconds for each question of a check
+QUIET = 60.0  # seconds for which a failure of the same kind is not logged again
 OPENING = 2.0  # seconds for the driver's first question to the server
 LONGEST = 60.0  # seconds for any call; each has a shorter deadline of its own
 # How the engine says that a collection or a tenant does not exist. It has no code for it.
@@ -90,6 +94,7 @@ class Client:
         self._link = Link(f"{address.host}:{address.grpc_port}", tls=address.tls)
         self._stub: Any = None
         self._opening = asyncio.Lock()
+        self._logged: dict[tuple[str, str], float] = {}  # when a failure of this kind and code was logged last
 
     @property
     def breaks(self) -> int:
@@ -125,11 +130,67 @@ class Client:
                     raise IndexUnavailable
                 yield channel
         except (TimeoutError, OSError, httpx.HTTPError) as error:
-            raise _unavailable(error) from None
+            raise self._unavailable(error) from None
         except (AioRpcError, WeaviateBaseError) as error:
             if _absent(str(error)):
                 raise Absent from None
-            raise _unavailable(error) from None
+            raise self._unavailable(error) from None
+
+    async def check(self) -> None:
+        """See whether this is an engine to work with: HTTP, key, version, gRPC, in this order.
+
+        Raises SettingMissing and IndexUnavailable with what is wrong; see ports.index.Index.check.
+        """
+        version = await self._version()
+        try:
+            numbers = tuple(int(part) for part in version.split(".")[:2])
+        except ValueError:
+            raise SettingMissing(f"{self._http} answers, but not as Weaviate does.") from None
+        needed = ".".join(map(str, NEEDED))
+        if numbers < NEEDED:
+            raise SettingMissing(f"Weaviate at {self._http} is version {version}; {needed} or later is needed.")
+        channel = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CHECK):
+                channel = await self._link.up()
+        if channel is None:
+            raise SettingMissing(
+                f"Weaviate answers HTTP at {self._http}, but nothing answers gRPC at {self._link.target}. "
+                "The port in --index is ?grpc_port=PORT, 50051 where none is given."
+            )
+
+    @property
+    def _http(self) -> str:
+        return f"{'https' if self.address.tls else 'http'}://{self.address.host}:{self.address.port}"
+
+    async def _version(self) -> str:
+        """What the engine says its version is. Raises as `check` does."""
+        headers = {"authorization": f"Bearer {self.address.key}"} if self.address.key else {}
+        try:
+            async with httpx.AsyncClient(timeout=CHECK) as http:
+                answer = await http.get(f"{self._http}/v1/meta", headers=headers)
+        except (httpx.HTTPError, OSError) as error:
+            raise IndexUnavailable(f"Nothing answers at {self._http} ({type(error).__name__}).") from None
+        if answer.status_code in (401, 403):
+            key = "refuses the key in RECALLD_INDEX_KEY" if self.address.key else "needs a key, in RECALLD_INDEX_KEY"
+            raise SettingMissing(f"Weaviate at {self._http} {key} (HTTP {answer.status_code}).")
+        if answer.status_code >= 500:
+            raise IndexUnavailable(f"Weaviate at {self._http} is not ready (HTTP {answer.status_code}).")
+        try:
+            return str(answer.json()["version"])
+        except (ValueError, KeyError, TypeError):
+            return ""
+
+    def _unavailable(self, error: Exception) -> IndexUnavailable:
+        """Logged by kind and code, once a minute: the engine's own words may hold what it was told."""
+        code = error.status_code if isinstance(error, UnexpectedStatusCodeError) else None
+        if isinstance(error, AioRpcError):
+            code = error.code().name
+        kind, now = (type(error).__name__, str(code)), time.monotonic()
+        if now - self._logged.get(kind, -QUIET) >= QUIET:
+            self._logged[kind] = now
+            log.warning("weaviate failed", extra={"error": kind[0], "status": code})
+        return IndexUnavailable()
 
     async def close(self) -> None:
         await self._link.close()
@@ -153,12 +214,3 @@ def refuse(messages: Iterable[str]) -> NoReturn:
 
 def _absent(message: str) -> bool:
     return any(sign in message for sign in ABSENT)
-
-
-def _unavailable(error: Exception) -> IndexUnavailable:
-    """Logged by kind and code: the engine's own words may hold what it was told."""
-    code = error.status_code if isinstance(error, UnexpectedStatusCodeError) else None
-    if isinstance(error, AioRpcError):
-        code = error.code().name
-    log.warning("weaviate failed", extra={"error": type(error).__name__, "status": code})
-    return IndexUnavailable()

@@ -25,7 +25,7 @@ class Link:
     """Watches one address. Made inside the event loop that uses it; the first question opens it."""
 
     def __init__(self, target: str, *, tls: bool) -> None:
-        self._target = target
+        self.target = target
         self._tls = tls
         self._up = False
         self._known = asyncio.Event()
@@ -67,5 +67,5 @@ class Link:
 
     def _opened(self) -> grpc.aio.Channel:
         if self._tls:
-            return grpc.aio.secure_channel(self._target, grpc.ssl_channel_credentials(), options=OPTIONS)
-        return grpc.aio.insecure_channel(self._target, options=OPTIONS)
+            return grpc.aio.secure_channel(self.target, grpc.ssl_channel_credentials(), options=OPTIONS)
+        return grpc.aio.insecure_channel(self.target, options=OPTIONS)

@@ -7,7 +7,7 @@ create_time, update_time   moments, held within the years the engine's index can
 expire_time                the same, of what expires: all others have none, nor its tag
 terms                      opaque tokens (`tokens.py`)
 memory                     what filters are about, as JSON: for the ones the engine can't decide
-revision, name             of the memory; `name` is its id where that is no UUID
+revision, name             of the memory; `name` is its id where that is not the object's
 mark                       on one object of each tenant, which has nothing else and no vector
 """
 
@@ -38,12 +38,16 @@ MARK = uuid5(NAMESPACE_URL, "recalld:mark")
 
 
 def key(memory_id: str) -> UUID:
-    """The object of a memory: its id if that is a UUID in the usual form, else one derived from it."""
+    """The object of a memory: its id if that is a UUID in the usual form, else one derived from it.
+
+    Whatever is derived here, the mark's too, is a UUID of version 5. So an id that is one is not taken as it stands: no
+    caller can name the object of the mark, or of another memory.
+    """
     try:
         found = UUID(memory_id)
     except ValueError:
         return uuid5(NAMES, memory_id)
-    return found if str(found) == memory_id else uuid5(NAMES, memory_id)
+    return found if str(found) == memory_id and found.version != 5 else uuid5(NAMES, memory_id)
 
 
 def named(uuid: UUID | str, properties: Any) -> str:

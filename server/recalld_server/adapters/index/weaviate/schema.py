@@ -21,7 +21,7 @@ from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, digest
 from recalld_server.domain.revision import Generation
 
-SCHEMA = 2  # raise it with any change to the properties, the tokens or the tags: new collections are then filled
+SCHEMA = 3  # raise it with any change to the properties, the tokens or the tags: new collections are then filled
 PREFIX = "Recalld"
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENCODED = "x-"
@@ -54,6 +54,11 @@ async def holds(driver: WeaviateAsyncClient, name: str, project: str) -> bool:
     return await driver.collections.exists(name) and await driver.collections.use(name).tenants.exists(tenant(project))
 
 
+async def begin(driver: WeaviateAsyncClient, name: str, project: str) -> None:
+    """Make the tenant of a project in a collection; one that is there stays as it is."""
+    await driver.collections.use(name).tenants.create([tenant(project)])
+
+
 async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation, replication: int) -> None:
     """Make the collection of a generation unless it is there."""
     if await driver.collections.exists(name):
@@ -63,7 +68,10 @@ async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation,
             name,
             description=f"recalld, generation {generation.name}",
             multi_tenancy_config=Configure.multi_tenancy(
-                enabled=True, auto_tenant_creation=True, auto_tenant_activation=True
+                # A tenant that vanished would be made again, empty but for the next put, and nobody would notice.
+                enabled=True,
+                auto_tenant_creation=False,
+                auto_tenant_activation=True,
             ),
             replication_config=Configure.replication(
                 factor=replication,

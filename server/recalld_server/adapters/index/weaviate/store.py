@@ -18,7 +18,7 @@ from recalld_server.adapters.index.weaviate.idle import Idle
 from recalld_server.adapters.index.weaviate.legs import Request, Result, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
 from recalld_server.adapters.index.weaviate.writes import DELETES, PAGE, Tenant, batches, check, delete, put, remaining
-from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.errors import IndexLost, IndexUnavailable
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
@@ -35,6 +35,7 @@ MAKE = 10.0  # for collections and tenants: every node has to agree
 CLOSE = 2.0  # for the puts that still run: the ledger knows what they did not come to
 START = "00000000-0000-0000-0000-000000000000"
 NOTHING = Nominations((), (), exhausted=True)
+ABSENT: Sequence[Result] = []  # this very list: the answer of a tenant that is not there
 
 
 class WeaviateIndex:
@@ -42,6 +43,8 @@ class WeaviateIndex:
 
     Made inside the event loop that uses it; connects when it is first asked.
     """
+
+    name = "weaviate"
 
     def __init__(self, address: Address, ledger: str = "") -> None:
         self._client = Client(address)
@@ -77,8 +80,17 @@ class WeaviateIndex:
             objects.append(mark_object(mark))
         name = schema.collection(generation, self._ledger)
         for batch in batches(objects):
-            putting = self._making(generation, lambda driver: put(self._named(driver, name, project), batch))  # noqa: B023
-            await self._to_its_end(putting, place)
+            putting = self._making(
+                project,
+                generation,
+                lambda driver: put(self._named(driver, name, project), batch),  # noqa: B023
+            )
+            try:
+                await self._to_its_end(putting, place)
+            except IndexLost:
+                if added:
+                    raise
+                return  # a mark alone would vouch for nothing
         self._marks[place] = max(mark, self._marks.get(place, 0))
 
     async def mark(self, project: str, generation: Generation) -> int:
@@ -89,6 +101,9 @@ class WeaviateIndex:
             if found is None and await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.exists(MARK):
                 # Queries ask one node, whatever the level; whether an object is there several are asked.
                 raise _lagging(project)
+            if found and not isinstance(found.properties["mark"], int):
+                log.error("the mark of the index is no number", extra={"project": project})
+                return 0
             return int(found.properties["mark"]) if found else 0
 
         kept = await self._reading(project, generation, work, SEARCH, 0)
@@ -98,6 +113,10 @@ class WeaviateIndex:
     def require(self) -> None:
         if self._client.away:
             raise IndexUnavailable
+
+    async def check(self) -> None:
+        await self._client.check()
+        await self.breaks()
 
     async def ping(self) -> None:
         if not await self._client.call(lambda driver: driver.is_ready(), SEARCH):
@@ -112,12 +131,16 @@ class WeaviateIndex:
         if asked.condition is False:
             return NOTHING
 
-        collection, nothing = schema.collection(generation, self._ledger), list[Result]()
+        collection = schema.collection(generation, self._ledger)
+        absent = False
 
         async def ask(request: Request) -> Sequence[Result]:
             request.collection, request.tenant = collection, schema.tenant(access.project)
             self._idle.used(request.collection, request.tenant)
-            return await self._there(access.project, collection, lambda: self._client.search(request, SEARCH), nothing)
+            nonlocal absent
+            found = await self._there(access.project, collection, lambda: self._client.search(request, SEARCH), ABSENT)
+            absent = absent or found is ABSENT
+            return found
 
         try:
             async with asyncio.timeout(WHOLE):
@@ -131,7 +154,7 @@ class WeaviateIndex:
         except TimeoutError:
             log.warning("weaviate answered too late", extra={"project": access.project})
             raise IndexUnavailable from None
-        return Nominations(words.found, meaning.found, not words.more and not meaning.more)
+        return Nominations(words.found, meaning.found, not words.more and not meaning.more, absent)
 
     def _inside(self, query: IndexQuery, scope: Scope) -> Compiled:
         """The filter of a query. The legs of a search share it, unless another search came in between."""
@@ -155,7 +178,8 @@ class WeaviateIndex:
         while page := await self._reading(project, generation, read, APPLY, nothing):
             for found in page:
                 if found.uuid != MARK:
-                    yield named(found.uuid, found.properties), int(found.properties["revision"])
+                    # What is no number is no revision of ours: whoever compares finds the entry wrong.
+                    yield named(found.uuid, found.properties), int(found.properties["revision"] or 0)
             after = str(page[-1].uuid)
 
     async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
@@ -246,8 +270,13 @@ class WeaviateIndex:
         task.add_done_callback(self._putting.pop)
         await asyncio.shield(task)
 
-    async def _making(self, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]) -> None:
-        """Do `work` in the collection, which is made when it is not there, also when it was there a moment ago."""
+    async def _making(
+        self, project: str, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]
+    ) -> None:
+        """Do `work` in a project's tenant. Collection and tenant are made when they are not there.
+
+        A collection is made also when it was there a moment ago, a tenant only where nothing can have been in it.
+        """
         name = schema.collection(generation, self._ledger)
         if self._seen != self._client.breaks:
             # Whatever came back may be empty, and an engine that makes schemas by itself would make a wrong one.
@@ -257,9 +286,20 @@ class WeaviateIndex:
             if again or name not in self._made:
                 await self._client.call(lambda driver: schema.ensure(driver, name, generation, self._replication), MAKE)
                 self._made.add(name)
+            if again:
+                await self._begin(project, generation)
             with suppress(Absent):
                 return await self._client.call(work, APPLY)
         raise IndexUnavailable
+
+    async def _begin(self, project: str, generation: Generation) -> None:
+        """Make the tenant of a project. Raises IndexLost for one that was there: with its entries it is not."""
+        name = schema.collection(generation, self._ledger)
+        if await self._client.call(lambda driver: schema.holds(driver, name, project), SEARCH):
+            return
+        if self._marks.get((project, generation.name)):
+            raise IndexLost
+        await self._client.call(lambda driver: schema.begin(driver, name, project), MAKE)
 
 
 def _lagging(project: str) -> IndexUnavailable:

@@ -14,7 +14,7 @@ from weaviate.collections import CollectionAsync
 
 from recalld_server.adapters.index.weaviate.client import refuse
 from recalld_server.adapters.index.weaviate.objects import key
-from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.revision import Generation, IndexEntry
 
 PAGE = 1000  # entries read at a time
@@ -26,12 +26,13 @@ Tenant: TypeAlias = CollectionAsync[Any, Any]
 
 
 def check(entry: IndexEntry, generation: Generation) -> None:
-    """Raise ValueError for a vector the engine would take and not find."""
+    """Raise EntryInvalid for a vector the engine would take and not find."""
     vector = entry.features.vector
     if vector.shape != (generation.dimension,):
-        raise ValueError(f"vectors of this generation have {generation.dimension} dimensions")
+        raise EntryInvalid.dimension(entry.memory.id, vector.shape, generation.dimension)
     if not np.isfinite(vector).all() or not vector.any():
-        raise ValueError("a vector must have finite numbers and a length above zero")
+        text = "The vector of a memory must have finite numbers and a length above zero."
+        raise EntryInvalid(text, memory_id=entry.memory.id)
 
 
 def batches(objects: Sequence[DataObject[Any, Any]]) -> list[list[DataObject[Any, Any]]]:
