@@ -190,10 +190,11 @@ async def _wired(
     projects = SqlProjects(engine, clock)
     add = Add(ledger, projects, RulesExtractor(), features, writer, clock, ids)
     operations, exports = SqlOperations(engine, clock), SqlExports(engine, clock)
-    turns = SqlTurns(engine, clock, "reconciling")
+    turns, clearing = SqlTurns(engine, clock, "reconciling"), SqlTurns(engine, clock, "clearing")
     if not isinstance(engine, PostgresEngine) or settings.index == EMBEDDED:
         await operations.free()  # this server has the ledger to itself: whoever had a lease is gone
         await turns.free()
+        await clearing.free()
     build = Build(
         ledger,
         SqlGenerations(engine, clock),
@@ -232,7 +233,7 @@ async def _wired(
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
         forget=Forget(ledger, index, writer, clock, [exporting]),
-        janitor=Janitor(ledger, writer, clock),
+        janitor=Janitor(ledger, writer, clearing, clock),
         watch=Watch(ledger, read, committed, clock),
         search=Search(ledger, index, features, projector, read, clock),
         keys=Keys(SqlKeyRing(engine, clock), clock, ids),

@@ -47,12 +47,13 @@ class Sickly:
         if name not in self._calls:
             return found
 
-        async def call(project: str, *arguments: Any, **named: Any) -> Any:
+        async def call(of: str | Access, *arguments: Any, **named: Any) -> Any:
+            project = of.project if isinstance(of, Access) else of
             if project == SICK and self.hangs:
                 await asyncio.Event().wait()
             if project == SICK and self.error:
                 raise self.error
-            return await found(project, *arguments, **named)
+            return await found(of, *arguments, **named)
 
         return call
 
@@ -63,10 +64,11 @@ class World:
     def __init__(self, recalld: Recalld, clock: OwnClock) -> None:
         self.recalld, self.clock = recalld, clock
         self.index = Sickly(recalld.index, "apply", "mark")
-        self.ledger = Sickly(recalld.ledger, "expired", "retention", "generation")
         self.projector = Projector(recalld.ledger, self.index, clock)  # type: ignore[arg-type]
         self.writer = Writer(recalld.ledger, self.projector)
-        self.janitor = Janitor(self.ledger, recalld.writer, clock)  # type: ignore[arg-type]
+        self.clearer = Sickly(recalld.writer, "write")
+        turns = SqlTurns(recalld.ledger._engine, clock, "clearing")
+        self.janitor = Janitor(recalld.ledger, self.clearer, turns, clock)  # type: ignore[arg-type]
 
     async def keep(self, project: str, text: str, **fields: Any) -> str:
         said = [Message("user", text)]
@@ -181,7 +183,7 @@ async def test_the_others_expire(world: World, error: Exception | None) -> None:
     expires = world.clock.now() + SECOND
     kept = {project: await world.keep(project, "Likes tea", expire_time=expires) for project in (SICK, WELL, LAST)}
     world.clock.time += 2 * SECOND
-    world.ledger.error, world.ledger.hangs = error, error is None
+    world.clearer.error, world.clearer.hangs = error, error is None
     for _ in range(2):
         await world.janitor.round()
     left = {p: set(await world.recalld.ledger.latest(Access(p), [id])) for p, id in kept.items()}

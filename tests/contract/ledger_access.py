@@ -61,7 +61,7 @@ async def seen(ledger: Ledger, access: Access, ids: list[str], seq: int) -> set[
             found |= set(await live(ledger, access, as_of=as_of, filter=condition))
     found |= {id for id, _ in await ledger.revisions(access, [(id, n) for id in ids for n in (1, 2, 3)])}
     found |= {latest[0].id for id in ids if (latest := (await ledger.latest(access, [id])).get(id))}
-    found |= {id for id, _ in await ledger.matching(access, Scope(), EVERYTHING, seq, 1000)}
+    found |= {match.memory_id for match in await ledger.matching(access, Scope(), EVERYTHING, seq, None, 1000)}
     for event in await happened(ledger, access, filter=EVERYTHING):
         found |= {event.memory_id, *(m.id for m in (event.before, event.after) if m)}
     found |= {event.memory_id for id in ids for event in await happened(ledger, access, memory_id=id)}
@@ -72,7 +72,7 @@ async def seen(ledger: Ledger, access: Access, ids: list[str], seq: int) -> set[
         found |= set(snapshot.ids)
     found |= set(await ledger.features(access, ids, GENERATION))
     for user in LOOKALIKES:
-        repeats = await ledger.repeats(access, Scope(user), [memory("m", "the same text").text_key], START)
+        repeats = await ledger.repeats(access, [(Scope(user).key(), memory("m", "the same text").text_key)], START)
         found |= {repeated.id for repeated in repeats.values()}
     return found
 
@@ -112,7 +112,7 @@ class Pins:
         seq = await head(ledger)
         assert await live(ledger, pinned, scope=BOB) == []
         assert await ledger.count(pinned, BOB, None, seq) == 0
-        assert await ledger.matching(pinned, BOB, None, seq, 10) == []
+        assert await ledger.matching(pinned, BOB, None, seq, None, 10) == []
         assert await happened(ledger, pinned, scope=BOB) == []
         assert len(await ledger.pool(pinned, BOB, None, ["m", "bob"], GENERATION, START)) == 0
         snapshot = await ledger.snapshot(pinned, BOB, None, GENERATION, seq, START, 10)

@@ -71,13 +71,29 @@ class Outcomes:
         await write(ledger, added("a"), request=asked(), answer={"done": 1}, partial=True)
         with pytest.raises(OutcomeTaken):
             await write(ledger, added("b"), request=asked(fingerprint="another"), partial=True)
-        await write(ledger, added("b"), request=asked(), answer={"done": 2}, partial=True)
+        await write(ledger, added("b"), request=asked(), answer={"done": 2}, partial=True, attempt=1)
         half = await ledger.outcome(HERE, "Add", "r")
-        assert half == Outcome("f", {"done": 2}, 2, partial=True)
-        await write(ledger, added("c"), request=asked(), answer={"done": 3})
-        assert await ledger.outcome(HERE, "Add", "r") == Outcome("f", {"done": 3}, 3, partial=False)
+        assert half == Outcome("f", {"done": 2}, 2, partial=True, attempt=1)
+        await write(ledger, added("c"), request=asked(), answer={"done": 3}, attempt=2)
+        assert await ledger.outcome(HERE, "Add", "r") == Outcome("f", {"done": 3}, 3, partial=False, attempt=2)
         with pytest.raises(OutcomeTaken):
-            await write(ledger, added("d"), request=asked(), answer={"done": 4}, partial=True)
+            await write(ledger, added("d"), request=asked(), answer={"done": 4}, partial=True, attempt=3)
+
+    async def test_of_several_that_go_on_from_a_partial_outcome_one_does(self, ledger: Ledger) -> None:
+        """The others would count what they did on top of what they read, and not of what is there by now."""
+        await write(ledger, added("first"), request=asked(), answer={"done": 1}, partial=True)
+
+        async def go_on(n: int) -> bool:
+            try:
+                await write(ledger, added(f"n{n}"), request=asked(), answer={"done": 2}, partial=True, attempt=1)
+            except OutcomeTaken:
+                return False
+            return True
+
+        assert sum(await asyncio.gather(*(go_on(n) for n in range(8)))) == 1
+        with pytest.raises(OutcomeTaken):  # as one that began before there was any
+            await write(ledger, added("late"), request=asked(), answer={"done": 1}, partial=True)
+        assert (await ledger.positions(HERE)).head == 2
 
     async def test_after_a_day_an_id_is_free(self, ledger: Ledger, clock: FakeClock) -> None:
         await write(ledger, added("m"), request=asked())

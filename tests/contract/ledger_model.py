@@ -19,6 +19,7 @@ from tests.contract.ledger_world import (
     happened,
     head,
     live,
+    matched,
     memory,
     updated,
     write,
@@ -71,11 +72,11 @@ class Model:
         return sorted(found, key=lambda m: (m.create_time, m.id))
 
     def matching(self, seq: int, condition: Filter | None) -> list[tuple[str, int]]:
-        """What matched as of then and lives now without having come back since."""
+        """What matched as of then and lives now without having come back since, oldest first."""
         back = {e.memory_id for e in self.events if e.seq > seq and e.kind in (Kind.ADDED, Kind.RESTORED)}
         now = self.live(self.events[-1].seq if self.events else 0)
         found = [m.id for m in self.selected(seq, condition) if m.id in now and m.id not in back]
-        return sorted((memory_id, now[memory_id].revision) for memory_id in found)
+        return [(memory_id, now[memory_id].revision) for memory_id in found]
 
     def change(self, deeds: Deeds, names: list[str]) -> tuple[list[Put | Delete], bool]:
         """Puts and deletes for the deeds, and whether the ledger must refuse them."""
@@ -173,8 +174,10 @@ class Histories:
                 assert await live(ledger, **asked) == expected, (seq, condition)
                 assert await live(ledger, **asked, descending=True) == expected[::-1], (seq, condition)
                 assert await ledger.count(HERE, scope, condition, seq) == len(expected)
-                matching = await ledger.matching(HERE, scope, condition, seq, 100)
-                assert list(matching) == model.matching(seq, condition), (seq, condition)
+                assert await matched(ledger, seq, condition, scope=scope) == model.matching(seq, condition), (
+                    seq,
+                    condition,
+                )
         for seq in range(begin, end + 1):
             assert await ledger.memories(HERE, names, seq) == model.live(seq), seq
             snapshot = await ledger.snapshot(HERE, scope, None, GENERATION, seq, 0, 100)

@@ -19,8 +19,10 @@ from tests.contract.ledger_world import (
     happened,
     head,
     live,
+    matched,
     memory,
     one,
+    repeated,
     restored,
     said,
     updated,
@@ -29,7 +31,7 @@ from tests.contract.ledger_world import (
 
 from recalld_server.domain.filters import AllOf, AnyOf, Comparison, Filter, Instant, NoneOf, Operator
 from recalld_server.domain.memory import Cause, Kind, Memory, Scope
-from recalld_server.domain.revision import Delete, Entity, EventQuery, ListQuery
+from recalld_server.domain.revision import Delete, Entity, EventQuery, ListQuery, Match
 from recalld_server.ports.ledger import Ledger
 
 
@@ -168,13 +170,36 @@ class Pages:
         oldest = await one(ledger, added("oldest", "likes  TEA", create_time=START - 5, expire_time=START + SECOND))
         await write(ledger, added("wider", "Likes tea", Scope("alice", "bot")), added("bob", "Likes tea", BOB))
         await write(ledger, added("m", "Likes tea"), access=ELSEWHERE)
-        assert await ledger.repeats(HERE, ALICE, keys, START) == {keys[0]: oldest}
-        assert await ledger.repeats(HERE, ALICE, keys, START + SECOND) == {keys[0]: later}
-        assert await ledger.repeats(HERE, Scope(agent_id="bot"), keys, START) == {}
-        assert await ledger.repeats(HERE, ALICE, [], START) == {}
-        assert await ledger.repeats(replace(HERE, pin=BOB), ALICE, keys, START) == {}
+        assert await repeated(ledger, ALICE, keys, START) == {keys[0]: oldest}
+        assert await repeated(ledger, ALICE, keys, START + SECOND) == {keys[0]: later}
+        assert await repeated(ledger, Scope(agent_id="bot"), keys, START) == {}
+        assert await repeated(ledger, ALICE, [], START) == {}
+        assert await repeated(ledger, ALICE, keys, START, replace(HERE, pin=BOB)) == {}
         await write(ledger, deleted(later), deleted(oldest))
-        assert await ledger.repeats(HERE, ALICE, keys, clock.time) == {}
+        assert await repeated(ledger, ALICE, keys, clock.time) == {}
+
+    async def test_repeats_of_many_scopes_are_found_at_once(self, ledger: Ledger) -> None:
+        """Each text in its own scope only, however many scopes there are."""
+        scopes = [Scope(f"u{n}") for n in range(600)]
+        puts = [added(f"m{n}", f"Likes {n % 3}", scope) for n, scope in enumerate(scopes)]
+        await write(ledger, *puts)
+        key = [memory("m", f"Likes {n}").text_key for n in range(3)]
+        asked = [(scope.key(), key[0]) for scope in scopes]
+        found = await ledger.repeats(HERE, asked, START)
+        assert {at: kept.id for at, kept in found.items()} == {
+            (scope.key(), key[0]): f"m{n}" for n, scope in enumerate(scopes) if n % 3 == 0
+        }
+
+    async def test_a_scope_is_known_as_long_as_its_history_is_kept(self, ledger: Ledger) -> None:
+        first = await one(ledger, added("1", scope=Scope("ann", "bot")))
+        await write(ledger, added("2", scope=Scope("bob")))
+        assert await ledger.known(HERE, Scope("ann"))
+        await write(ledger, deleted(first))
+        assert [await ledger.known(HERE, Scope(*ids)) for ids in (("ann",), ("", "bot"), ("ann", "bot"))] == [True] * 3
+        assert not await ledger.known(HERE, Scope("ann", "other"))
+        assert not await ledger.known(HERE, Scope("Ann"))
+        assert not await ledger.known(ELSEWHERE, Scope("ann"))
+        assert not await ledger.known(replace(HERE, pin=Scope("bob")), Scope(agent_id="bot"))
 
 
 class Matching:
@@ -186,12 +211,21 @@ class Matching:
         then = await head(ledger)
         await write(ledger, updated(changed, metadata={"colour": "blue"}), deleted(gone))
         await write(ledger, added("new", metadata={"colour": "red"}))
-        assert await ledger.matching(HERE, ALICE, RED, then, 10) == [("changed", 2), ("same", 1)]
-        assert await ledger.matching(HERE, ALICE, RED, then, 1) == [("changed", 2)]
-        assert await ledger.matching(HERE, ALICE, None, then, 10) == [("blue", 1), ("changed", 2), ("same", 1)]
-        assert await ledger.matching(HERE, ALICE, RED, await head(ledger), 10) == [("new", 1), ("same", 1)]
-        assert await ledger.matching(HERE, ALICE, RED, 0, 10) == []
-        assert await ledger.matching(ELSEWHERE, ALICE, RED, then, 10) == []
+        assert await matched(ledger, then, RED) == [("changed", 2), ("same", 1)]
+        assert await matched(ledger, then, RED, limit=1) == [("changed", 2), ("same", 1)]
+        assert await matched(ledger, then) == [("blue", 1), ("changed", 2), ("same", 1)]
+        assert await matched(ledger, await head(ledger), RED) == [("same", 1), ("new", 1)]
+        assert await matched(ledger, 0, RED) == []
+        assert await matched(ledger, then, RED, ELSEWHERE) == []
+
+    async def test_pages_go_on_where_the_last_one_ended(self, ledger: Ledger) -> None:
+        times = {"late": 9, "a": 5, "b": 5, "c": 5, "early": 1}
+        await write(ledger, *(added(name, create_time=time) for name, time in times.items()))
+        found = await ledger.matching(HERE, ALICE, None, await head(ledger), (5, "a"), 2)
+        assert found == [Match("b", 1, 5), Match("c", 1, 5)]
+        expected = [(name, 1) for name in ("early", "a", "b", "c", "late")]
+        for limit in range(1, 7):
+            assert await matched(ledger, await head(ledger), limit=limit) == expected
 
     async def test_what_came_back_since_is_not_among_them(self, ledger: Ledger) -> None:
         first, second, third = (await write(ledger, added("restored"), added("begun again"), added("early"))).memories
@@ -203,12 +237,12 @@ class Matching:
         await write(ledger, deleted(first), deleted(second))
         back = await one(ledger, restored(replace(first, revision=2)))
         again = await one(ledger, added("begun again", revision=2))
-        assert await ledger.matching(HERE, ALICE, None, then, 10) == [("early", early.revision)]
+        assert await matched(ledger, then) == [("early", early.revision)]
         for live_again in (back, again):
             await write(ledger, updated(live_again, metadata={"k": 1}))
-        assert await ledger.matching(HERE, ALICE, None, then, 10) == [("early", early.revision)]
+        assert await matched(ledger, then) == [("early", early.revision)]
         assert await ledger.count(HERE, ALICE, None, then) == 3
-        assert len(await ledger.matching(HERE, ALICE, None, await head(ledger), 10)) == 3
+        assert len(await matched(ledger, await head(ledger))) == 3
 
 
 class Events:

@@ -10,6 +10,7 @@ import pytest
 from tests.contract.ledger_access import Pins, Projects
 from tests.contract.ledger_answers import Conversations, Outcomes, Speakers
 from tests.contract.ledger_claims import Claims
+from tests.contract.ledger_clearing import Clearing
 from tests.contract.ledger_commits import Commits, Order
 from tests.contract.ledger_guards import Guards
 from tests.contract.ledger_histories import Restorations
@@ -36,6 +37,7 @@ class LedgerSuite(
     Pools,
     Projection,
     Claims,
+    Clearing,
     Pins,
     Projects,
     Histories,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import (
     Change,
@@ -19,6 +20,7 @@ from recalld_server.domain.revision import (
     Features,
     Generation,
     ListQuery,
+    Match,
     Put,
     RequestKey,
 )
@@ -107,6 +109,33 @@ async def live(ledger: Ledger, access: Access = HERE, **query: Any) -> list[str]
     """Ids of a page, oldest first unless the query says otherwise."""
     listed = ListQuery(**{"descending": False, "limit": 1000, **query})
     return [found.id for found in (await ledger.page(access, listed)).memories]
+
+
+async def matched(
+    ledger: Ledger,
+    as_of: int,
+    condition: Filter | None = None,
+    access: Access = HERE,
+    limit: int = 100,
+    scope: Scope = ALICE,
+) -> list[tuple[str, int]]:
+    """What `matching` finds page by page, and at which revision."""
+    found: list[Match] = []
+    after = None
+    while page := await ledger.matching(access, scope, condition, as_of, after, limit):
+        assert len(page) <= limit
+        found += page
+        after = (page[-1].create_time, page[-1].memory_id)
+    return [(match.memory_id, match.revision) for match in found]
+
+
+async def repeated(
+    ledger: Ledger, scope: Scope, keys: Sequence[str], now: int, access: Access = HERE
+) -> dict[str, Memory]:
+    """What of one scope says these texts, by their keys."""
+    found = await ledger.repeats(access, [(scope.key(), key) for key in keys], now)
+    assert {of for of, _ in found} <= {scope.key()}
+    return {key: memory for (_, key), memory in found.items()}
 
 
 async def happened(ledger: Ledger, access: Access = HERE, **query: Any) -> Sequence[Event]:

@@ -42,7 +42,7 @@ class Forgotten:
     """How far forgetting is. `ids`: what the last transaction erased; `more` if it stopped at its limit.
 
     `count`, `revisions` and `kept_messages` are totals since the call began, at the sequence number `after`.
-    `kept_messages` are those that live memories, too, were taken from.
+    `kept_messages` are those that live memories, too, were taken from. `attempt`: of the outcome stored last.
     """
 
     ids: Sequence[str]
@@ -52,6 +52,7 @@ class Forgotten:
     after: int
     more: bool
     generation: Generation | None = None
+    attempt: int = -1
 
 
 @dataclass(frozen=True, slots=True)

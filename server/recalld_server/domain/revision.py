@@ -119,7 +119,8 @@ class Conversation:
 class Change:
     """One transaction. All of it happens or none of it.
 
-    `histories` are memories that were never there, each with all its revisions, oldest first.
+    `histories` are memories that were never there, each with all its revisions, oldest first. `attempt` numbers the
+    answers stored under one request: 0 for the first, one more than that of the partial one which this goes on from.
     """
 
     puts: Sequence[Put] = ()
@@ -129,6 +130,7 @@ class Change:
     request: RequestKey | None = None
     answer: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = False
+    attempt: int = 0
     request_id: str = ""  # recorded on the revisions where there is no `request`
 
 
@@ -147,12 +149,40 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A stored answer: ids and revisions, never texts. `partial` means the work goes on under the same request id."""
+    """A stored answer: ids and revisions, never texts. `partial` means the work goes on under the same request id.
+
+    Whoever goes on commits with the next `attempt`; of several that do at once one commits, the others look again.
+    """
 
     fingerprint: str
     answer: Mapping[str, Any]
     seq: int
     partial: bool
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A live memory at its revision, found by a filter. `create_time` (µs) and id are its place in the order."""
+
+    memory_id: str
+    revision: int
+    create_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A live memory at its revision that has expired, at `expire_time` µs."""
+
+    expire_time: int
+    project: str
+    memory_id: str
+    revision: int
+
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """Its place in the order of what expires, over all projects."""
+        return self.expire_time, self.project, self.memory_id
 
 
 @dataclass(frozen=True, slots=True)

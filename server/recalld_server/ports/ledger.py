@@ -6,7 +6,7 @@ lies outside is never seen. Any method may raise LedgerUnavailable. Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from recalld_server.domain.filters import Filter
@@ -19,11 +19,13 @@ from recalld_server.domain.revision import (
     Entity,
     Event,
     EventQuery,
+    Expired,
     Features,
     Generation,
     IndexEntry,
     IndexLag,
     ListQuery,
+    Match,
     Outcome,
     Page,
     Positions,
@@ -70,8 +72,10 @@ class Ledger(Protocol):
         """The newest revision of each memory and whether it is live; absent: there was never one inside the access."""
         ...
 
-    async def repeats(self, access: Access, scope: Scope, text_keys: Sequence[str], now: int) -> Mapping[str, Memory]:
-        """Live, unexpired memories of exactly this scope by the key of their text."""
+    async def repeats(
+        self, access: Access, texts: Sequence[tuple[str, str]], now: int
+    ) -> Mapping[tuple[str, str], Memory]:
+        """Live, unexpired memories by (scope key, text key): those of exactly that scope with that text."""
         ...
 
     async def outside(self, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
@@ -86,11 +90,18 @@ class Ledger(Protocol):
         ...
 
     async def matching(
-        self, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
-    ) -> Sequence[tuple[str, int]]:
-        """(id, live revision) of memories that matched as of a sequence number and still live, by id, at most `limit`.
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        as_of: int,
+        after: tuple[int, str] | None,
+        limit: int,
+    ) -> Sequence[Match]:
+        """Memories that matched as of a sequence number and still live, by create time and id, at most `limit`.
 
-        A memory restored or added since then is not among them.
+        `after` is (create time, id) of the last one already given. A memory restored or added since then is not among
+        them. A page costs what it goes through from there, so all pages together go through the live memories once.
         """
         ...
 
@@ -230,12 +241,21 @@ class Ledger(Protocol):
         """How many changes are pending, in all generations."""
         ...
 
-    async def expired(self, project: str, now: int, limit: int) -> Sequence[tuple[str, int]]:
-        """(id, revision) of live memories that expired at or before `now`, at most `limit`."""
+    async def expired(
+        self, now: int, without: Collection[str], after: tuple[int, str, str] | None, limit: int
+    ) -> Sequence[Expired]:
+        """Live memories of all projects but `without` that expired at or before `now`, at most `limit`.
+
+        In the order of their places; `after` is the place of the last one already given.
+        """
         ...
 
-    async def purge_outcomes(self, before: int) -> int:
-        """Forget the answers stored at or before a time. Returns how many."""
+    async def purge_outcomes(self, before: int, limit: int) -> int:
+        """Drop at most `limit` of the answers stored at or before a time, the oldest. Returns how many."""
+        ...
+
+    async def retentions(self) -> Mapping[str, int]:
+        """The projects that keep their history for a limited time, and for how long, µs."""
         ...
 
     async def retention(self, project: str) -> int | None:

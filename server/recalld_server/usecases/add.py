@@ -181,7 +181,9 @@ class Add:
     ) -> _Decision:
         keys = [text_key(spoken(fact.text, fact.speaker, fact.named)) for fact in facts]
         with span("ledger"):
-            known = dict(await self._ledger.repeats(access, command.scope, keys, self._clock.now())) if keys else {}
+            texts = [(command.scope.key(), key) for key in keys]
+            found = await self._ledger.repeats(access, texts, self._clock.now()) if texts else {}
+        known = {key: memory for (_, key), memory in found.items()}
         decision = _Decision([], [], {})
         ordinals: dict[int, int] = {}
         for fact, key in zip(facts, keys, strict=True):

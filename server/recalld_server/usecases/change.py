@@ -142,33 +142,38 @@ class Modify:
 
     async def _delete_matching(self, access: Access, deletion: Deletion, begun: Outcome | None) -> Written:
         """Which ones is settled by a sequence number at the start: it stays the same however often this is resumed."""
+        after: tuple[int, str] | None = None
+        attempt, done = 0, 0
         if begun:
-            as_of, done = int(begun.answer["as_of"]), int(begun.answer["count"])
+            as_of, done, attempt = int(begun.answer["as_of"]), int(begun.answer["count"]), begun.attempt + 1
+            after = _place(begun.answer.get("after"))
         else:
-            as_of, done = (await self._ledger.positions(access)).head, 0
-            count = await self._ledger.count(access, deletion.scope, deletion.filter, as_of)
-            if deletion.expected_count not in (None, count):
-                raise CountMismatch(expected=deletion.expected_count, actual=count)
+            as_of = (await self._ledger.positions(access)).head
+            if deletion.expected_count is not None:
+                count = await self._ledger.count(access, deletion.scope, deletion.filter, as_of)
+                if deletion.expected_count != count:
+                    raise CountMismatch(expected=deletion.expected_count, actual=count)
         kept = await self._ledger.retention(access.project)
         until = self._clock.now() + kept if kept else None
-        more, progress = True, done
+        more, progress, last = True, done, after
         written: Written | None = None
 
         async def decide() -> Change:
-            nonlocal more, progress
+            nonlocal more, progress, last
             limit = TRANSACTION + 1
             with span("ledger"):
-                found = await self._ledger.matching(access, deletion.scope, deletion.filter, as_of, limit)
+                found = await self._ledger.matching(access, deletion.scope, deletion.filter, as_of, after, limit)
             more, found = len(found) > TRANSACTION, found[:TRANSACTION]
             progress = done + len(found)
-            answer = stored_answer([], count=progress, as_of=as_of, until=until)
-            deletes = [Delete(id, revision) for id, revision in found]
-            return Change(deletes=deletes, request=deletion.request, answer=answer, partial=more)
+            last = (found[-1].create_time, found[-1].memory_id) if found else after
+            answer = stored_answer([], count=progress, as_of=as_of, until=until, after=last)
+            deletes = [Delete(match.memory_id, match.revision) for match in found]
+            return Change(deletes=deletes, request=deletion.request, answer=answer, partial=more, attempt=attempt)
 
         applied = True
         while more:
             written = await self._writer.decided(access, decide)
-            done, applied = progress, applied and written.applied
+            done, after, attempt, applied = progress, last, attempt + 1, applied and written.applied
         assert written is not None  # noqa: S101 - the loop ran at least once
         return replace(written, applied=applied)
 
@@ -240,6 +245,11 @@ class Modify:
         memories = [written.memories[key] for key in named if key in written.memories]
         count, until = int(written.answer.get("count", len(named))), written.answer.get("until")
         return Changed(memories, count, written.seq, written.applied, until)
+
+
+def _place(stored: Sequence[Any] | None) -> tuple[int, str] | None:
+    """How far a deletion came, from its stored answer."""
+    return (int(stored[0]), str(stored[1])) if stored else None
 
 
 def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:

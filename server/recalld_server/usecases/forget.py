@@ -93,7 +93,7 @@ class Forget:
         return _receipt(written.answer)
 
     async def _forget(self, access: Access, forgetting: Forgetting, begun: Outcome | None) -> Written:
-        done = _begun(begun.answer) if begun else None
+        done = _begun(begun) if begun else None
         more, applied = True, True
         while more:
             async with self._writer.committing():
@@ -114,7 +114,8 @@ class Forget:
         receipt = await self._checked(access.project, done, applied)
         answer = stored_answer([], receipt=asdict(receipt))
         if forgetting.request:  # the receipt takes the place of how far it was
-            await self._writer.write(access, Change(request=forgetting.request, answer=answer))
+            change = Change(request=forgetting.request, answer=answer, attempt=done.attempt + 1)
+            await self._writer.write(access, change)
         return Written(answer, receipt.sequence, applied)
 
     async def _checked(self, project: str, done: Forgotten, applied: bool) -> Receipt:
@@ -154,9 +155,12 @@ def _leg(name: str, left: int, clears: str) -> Leg:
     return Leg(name, LegState.PENDING, clears) if left else Leg(name, LegState.EMPTY)
 
 
-def _begun(answer: Mapping[str, Any]) -> Forgotten:
+def _begun(outcome: Outcome) -> Forgotten:
     """Where a call that broke off was. Its ids are not known any more; the ledger finds them by `after`."""
-    return Forgotten((), answer["count"], answer["revisions"], answer["kept_messages"], answer["after"], True)
+    count, revisions, messages, after = (
+        int(outcome.answer[name]) for name in ("count", "revisions", "kept_messages", "after")
+    )
+    return Forgotten((), count, revisions, messages, after, True, attempt=outcome.attempt)
 
 
 def _receipt(answer: Mapping[str, Any]) -> Receipt:

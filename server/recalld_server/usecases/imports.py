@@ -214,16 +214,8 @@ class Import:
         return dict(await self._ledger.latest(access, ids)) if ids else {}
 
     async def _known(self, access: Access, items: Sequence[ImportItem]) -> set[tuple[str, str]]:
-        scopes: dict[str, list[Memory]] = {}
-        for item in items:
-            if not item.memory.id:
-                scopes.setdefault(item.memory.scope.key(), []).append(item.memory)
-        known: set[tuple[str, str]] = set()
-        for scope, memories in scopes.items():
-            keys = [memory.text_key for memory in memories]
-            found = await self._ledger.repeats(access, memories[0].scope, keys, self._clock.now())
-            known.update((scope, key) for key in found)
-        return known
+        texts = {(item.memory.scope.key(), item.memory.text_key): None for item in items if not item.memory.id}
+        return set(await self._ledger.repeats(access, list(texts), self._clock.now())) if texts else set()
 
     def _put(self, item: ImportedText | ImportedMemory, generation: Generation, plan: _Plan) -> Put:
         if isinstance(item, ImportedMemory):

@@ -42,6 +42,11 @@ class ProjectVisits:
         """The projects whose last visit failed, by id."""
         return sorted(self._failures)
 
+    @property
+    def unfinished(self) -> Sequence[str]:
+        """The projects that a visit would leave out now: under way, or failed and in their back-off."""
+        return sorted({*self._running, *(project for project in self._failures if not self._due(project))})
+
     async def visit(
         self, projects: Iterable[str], work: Callable[[str], Awaitable[None]], to_the_end: bool = False
     ) -> None:

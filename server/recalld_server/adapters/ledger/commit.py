@@ -62,9 +62,13 @@ _REACH = _CONVERSE.on_conflict_do_update(
 _OUTCOME = insert(t.outcomes)
 _ANSWER = _OUTCOME.on_conflict_do_update(
     index_elements=["project", "principal", "rpc", "request_id"],
-    set_={name: _OUTCOME.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time")},
+    set_={name: _OUTCOME.excluded[name] for name in ("fingerprint", "answer", "seq", "partial", "time", "attempt")},
     where=or_(
-        and_(t.outcomes.c.partial.is_(True), t.outcomes.c.fingerprint == _OUTCOME.excluded.fingerprint),
+        and_(
+            t.outcomes.c.partial.is_(True),
+            t.outcomes.c.fingerprint == _OUTCOME.excluded.fingerprint,
+            t.outcomes.c.attempt == _OUTCOME.excluded.attempt - 1,  # else another server went on from it meanwhile
+        ),
         t.outcomes.c.time <= _OUTCOME.excluded.time - OUTCOMES_KEPT,
     ),
 ).returning(t.outcomes.c.seq)
@@ -130,7 +134,7 @@ def pend(
 
 
 def store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
-    """Keep the answer of `change.request`. Raises OutcomeTaken if there is one, and it is not this call's own part."""
+    """Keep the answer of `change.request`. Raises OutcomeTaken if there is one that this does not go on from."""
     request = change.request
     assert request is not None  # noqa: S101 - for the type checker
     row = {
@@ -140,6 +144,7 @@ def store_outcome(connection: Connection, access: Access, change: Change, head: 
         "seq": head,
         "partial": change.partial,
         "time": time,
+        "attempt": change.attempt,
     }
     if connection.execute(_ANSWER, row).one_or_none() is None:
         raise OutcomeTaken(rpc=request.rpc, request_id=request.request_id)

@@ -117,10 +117,12 @@ def forget(
     count = (done.count if done else 0) + len(ids)
     revisions = (done.revisions if done else 0) + len(rows)
     kept += done.kept_messages if done else 0
+    attempt = (done.attempt if done else -1) + 1
     if request:
         answer = {"count": count, "revisions": revisions, "kept_messages": kept, "after": after}
-        writing.store_outcome(connection, access, Change(request=request, answer=answer, partial=True), head, time)
-    return Forgotten(ids, count, revisions, kept, after, more, generations[0])
+        change = Change(request=request, answer=answer, partial=True, attempt=attempt)
+        writing.store_outcome(connection, access, change, head, time)
+    return Forgotten(ids, count, revisions, kept, after, more, generations[0], attempt)
 
 
 def _rows(connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Row[Any]]:

@@ -79,18 +79,14 @@ def _refuse_misquotes(connection: Connection, access: Access, change: Change) ->
 
 
 def _refuse_repeats(connection: Connection, access: Access, memories: Sequence[Memory], now: int) -> None:
-    by_scope: dict[str, dict[str, str]] = {}
+    if not memories:
+        return
+    first: dict[tuple[str, str], str] = {}
     known = [
         memory.id
         for memory in memories
-        if by_scope.setdefault(memory.scope.key(), {}).setdefault(memory.text_key, memory.id) != memory.id
+        if first.setdefault((memory.scope.key(), memory.text_key), memory.id) != memory.id
     ]
-    known += [
-        id
-        for scope, texts in by_scope.items()
-        for id in connection.execute(
-            _REPEATED, {"p": access.project, "scope": scope, "keys": list(texts), "now": now}
-        ).scalars()
-    ]
+    known += connection.execute(_REPEATED, {"p": access.project, "texts": list(first), "now": now}).scalars()
     if known:
         raise DuplicateText(known)

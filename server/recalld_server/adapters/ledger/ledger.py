@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
@@ -16,7 +16,6 @@ from recalld_server.adapters.ledger import entities, forget, projection, reads, 
 from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
-from recalld_server.adapters.ledger.rows import inside
 from recalld_server.adapters.ledger.states import States
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
@@ -29,11 +28,13 @@ from recalld_server.domain.revision import (
     Entity,
     Event,
     EventQuery,
+    Expired,
     Features,
     Generation,
     IndexEntry,
     IndexLag,
     ListQuery,
+    Match,
     Outcome,
     Page,
     Positions,
@@ -102,8 +103,10 @@ class SqlLedger:
     async def latest(self, access: Access, ids: Sequence[str]) -> Mapping[str, tuple[Memory, bool]]:
         return await self._engine.read(lambda c: reads.latest(c, access, ids), access.project)
 
-    async def repeats(self, access: Access, scope: Scope, text_keys: Sequence[str], now: int) -> Mapping[str, Memory]:
-        return await self._engine.read(lambda c: reads.repeats(c, access, scope, text_keys, now), access.project)
+    async def repeats(
+        self, access: Access, texts: Sequence[tuple[str, str]], now: int
+    ) -> Mapping[tuple[str, str], Memory]:
+        return await self._engine.read(lambda c: reads.repeats(c, access, texts, now), access.project)
 
     async def outside(self, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
         if not access.pin:
@@ -114,9 +117,17 @@ class SqlLedger:
         return await self._engine.read(lambda c: reads.page(c, access, query), access.project)
 
     async def matching(
-        self, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
-    ) -> Sequence[tuple[str, int]]:
-        return await self._engine.read(lambda c: reads.matching(c, access, scope, filter, as_of, limit), access.project)
+        self,
+        access: Access,
+        scope: Scope,
+        filter: Filter | None,
+        as_of: int,
+        after: tuple[int, str] | None,
+        limit: int,
+    ) -> Sequence[Match]:
+        return await self._engine.read(
+            lambda c: reads.matching(c, access, scope, filter, as_of, after, limit), access.project
+        )
 
     async def count(self, access: Access, scope: Scope, filter: Filter | None, as_of: int) -> int:
         return await self._engine.read(lambda c: reads.count(c, access, scope, filter, as_of), access.project)
@@ -208,8 +219,7 @@ class SqlLedger:
         return await self._engine.read(lambda c: entities.count_entities(c, access, types), access.project)
 
     async def known(self, access: Access, scope: Scope) -> bool:
-        statement = select(t.revisions.c.memory_id).where(inside(access, scope)).limit(1)
-        return await self._engine.read(lambda c: c.execute(statement).first() is not None, access.project)
+        return await self._engine.read(lambda c: reads.known(c, access, scope), access.project)
 
     async def positions(self, access: Access) -> Positions:
         return (await self._engine.read(lambda c: reads.stand(c, access), access.project))[0]
@@ -258,17 +268,24 @@ class SqlLedger:
         """Memories whose features are held."""
         return len(self._cache)
 
-    async def expired(self, project: str, now: int, limit: int) -> Sequence[tuple[str, int]]:
-        return await self._engine.read(lambda c: trim.expired(c, project, now, limit), project)
+    async def expired(
+        self, now: int, without: Collection[str], after: tuple[int, str, str] | None, limit: int
+    ) -> Sequence[Expired]:
+        return await self._engine.read(lambda c: trim.expired(c, now, without, after, limit))
 
-    async def purge_outcomes(self, before: int) -> int:
-        return await self._engine.write(lambda c: trim.purge_outcomes(c, before))
+    async def purge_outcomes(self, before: int, limit: int) -> int:
+        return await self._engine.write(lambda c: trim.purge_outcomes(c, before, limit))
+
+    async def retentions(self) -> Mapping[str, int]:
+        return await self._engine.read(trim.retentions)
 
     async def retention(self, project: str) -> int | None:
         return await self._engine.read(lambda c: trim.retention(c, project), project)
 
     async def trim(self, project: str, before: int, limit: int) -> bool:
-        return await self._engine.write(lambda c: trim.trim(c, project, before, limit))
+        if not await self._engine.read(lambda c: trim.due(c, project, before), project):
+            return False  # the writer has nothing to do in most projects, most of the time
+        return await self._engine.write(lambda c: trim.trim(c, project, before, limit), line=project)
 
     async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
         return await self._engine.read(lambda c: forget.extent(c, access, scope, filter), access.project)

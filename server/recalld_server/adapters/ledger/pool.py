@@ -26,11 +26,12 @@ from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
 from recalld_server.adapters.ledger.rows import (
     EMPTY_TEXT,
+    given,
     inside,
-    live_at,
     pinned,
     satisfying,
     unexpired,
+    versions,
     who,
 )
 from recalld_server.adapters.sql.lists import listed
@@ -135,11 +136,9 @@ def snapshot(
     now: int,
     limit: int,
 ) -> Pool | None:
-    statement = (
-        select(*_columns(t.revisions, filter))
-        .where(inside(access, scope), live_at(as_of), unexpired(now))
-        .limit(limit + 1)
-    )
+    mine = [inside(access, scope), *given(scope, access.pin), unexpired(now)]
+    columns = _columns(t.revisions, filter)
+    statement = union_all(*(select(*columns).where(*mine, part) for part in versions(as_of))).limit(limit + 1)
     _refuse_moved(connection, access, generation)
     rows = connection.execute(statement).all()
     return None if len(rows) > limit else _assembled(connection, cache, access.project, generation, rows, set())

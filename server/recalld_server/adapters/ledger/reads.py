@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     bindparam,
     func,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
 )
 
 from recalld_server.adapters.ledger import tables as t
@@ -30,6 +32,7 @@ from recalld_server.adapters.ledger.rows import (
     repeating,
     satisfying,
     unexpired,
+    versions,
     who,
     with_sources,
 )
@@ -38,12 +41,13 @@ from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import masked
 from recalld_server.domain.memory import Access, Cause, Kind, Memory, Scope
-from recalld_server.domain.revision import Event, EventQuery, Generation, ListQuery, Outcome, Page, Positions
+from recalld_server.domain.revision import Event, EventQuery, Generation, ListQuery, Match, Outcome, Page, Positions
 
 OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
 
 
-_OUTCOME = select(t.outcomes.c.fingerprint, t.outcomes.c.answer, t.outcomes.c.seq, t.outcomes.c.partial).where(
+_STORED = ("fingerprint", "answer", "seq", "partial", "attempt")
+_OUTCOME = select(*(t.outcomes.c[name] for name in _STORED)).where(
     t.outcomes.c.project == bindparam("p"),
     t.outcomes.c.principal == bindparam("who"),
     t.outcomes.c.rpc == bindparam("rpc"),
@@ -55,7 +59,9 @@ _OUTCOME = select(t.outcomes.c.fingerprint, t.outcomes.c.answer, t.outcomes.c.se
 def outcome(connection: Connection, access: Access, rpc: str, request_id: str, now: int) -> Outcome | None:
     asked = {"p": access.project, "who": access.principal, "rpc": rpc, "id": request_id, "since": now - OUTCOMES_KEPT}
     row = connection.execute(_OUTCOME, asked).one_or_none()
-    return row and Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial))
+    if row is None:
+        return None
+    return Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial), row.attempt)
 
 
 _NAMED = listed(t.revisions.c.memory_id, "ids")
@@ -113,12 +119,12 @@ _REPEATS = select(*memory_columns(), t.revisions.c.text_key).where(pinned(), rep
 
 
 def repeats(
-    connection: Connection, access: Access, scope: Scope, text_keys: Sequence[str], now: int
-) -> Mapping[str, Memory]:
-    asked = {**who(access), "scope": scope.key(), "keys": list(text_keys), "now": now}
-    rows = connection.execute(_REPEATS, asked).all()
+    connection: Connection, access: Access, texts: Sequence[tuple[str, str]], now: int
+) -> Mapping[tuple[str, str], Memory]:
+    rows = connection.execute(_REPEATS, {**who(access), "texts": list(texts), "now": now}).all()
     found = zip(with_sources(connection, access.project, rows), (row[-1] for row in rows), strict=True)
-    return {key: memory for memory, key in sorted(found, key=lambda at: -at[0].create_time)}  # the oldest stays
+    oldest_last = sorted(found, key=lambda at: -at[0].create_time)  # the oldest stays
+    return {(memory.scope.key(), key): memory for memory, key in oldest_last}
 
 
 def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
@@ -131,64 +137,82 @@ def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids:
 
 
 def page(connection: Connection, access: Access, query: ListQuery) -> Page:
-    column = t.revisions.c[query.order]
-    matching = _listed(access, query)
-    statement = select(*memory_columns()).where(*matching)
-    if query.after is not None:
-        at = tuple_(column, t.revisions.c.memory_id)
-        mark = tuple_(literal(query.after[0]), literal(query.after[1]))
-        statement = statement.where(at < mark if query.descending else at > mark)
-    order = [column, t.revisions.c.memory_id]
-    statement = statement.order_by(*(c.desc() if query.descending else c for c in order))
-    rows = connection.execute(statement.limit(query.limit + 1).offset(query.skip or None)).all()
-    total = None
-    if query.count:
-        total = connection.execute(select(func.count()).select_from(t.revisions).where(*matching)).scalar_one()
-    found = with_sources(connection, access.project, rows[: query.limit])
-    return Page(found, len(rows) > query.limit, total)
-
-
-def _listed(access: Access, query: ListQuery) -> list[ColumnElement[bool]]:
-    return [
+    conditions = [
         inside(access, query.scope),
-        live_at(query.as_of),
         unexpired(query.now),
         *given(query.scope, access.pin),
         *satisfying(query.filter),
     ]
-
-
-def _matched(access: Access, scope: Scope, filter: Filter | None, as_of: int) -> list[ColumnElement[bool]]:
-    return [inside(access, scope), live_at(as_of), *satisfying(filter)]
+    column = t.revisions.c[query.order]
+    after = []
+    if query.after is not None:
+        at = tuple_(column, t.revisions.c.memory_id)
+        mark = tuple_(literal(query.after[0]), literal(query.after[1]))
+        after = [at < mark if query.descending else at > mark]
+    parts = versions(query.as_of)
+    limit, skip = query.limit + 1, query.skip or 0
+    order = [c.desc() if query.descending else c for c in (column, t.revisions.c.memory_id)]
+    select_parts = [select(*memory_columns()).where(*conditions, part, *after).order_by(*order) for part in parts]
+    if len(select_parts) == 1:
+        statement: Select[Any] = select_parts[0].limit(limit).offset(skip or None)
+    else:  # each part in order by itself, as far as it may be needed
+        found = union_all(*(select(part.limit(limit + skip).subquery()) for part in select_parts)).subquery()
+        again = [c.desc() if query.descending else c for c in (found.c[query.order], found.c.memory_id)]
+        statement = select(*memory_columns(found)).order_by(*again).limit(limit).offset(skip or None)
+    rows = connection.execute(statement).all()
+    total = _count(connection, conditions, parts) if query.count else None
+    return Page(with_sources(connection, access.project, rows[: query.limit]), len(rows) > query.limit, total)
 
 
 def count(connection: Connection, access: Access, scope: Scope, filter: Filter | None, as_of: int) -> int:
-    matched = _matched(access, scope, filter, as_of)
-    return connection.execute(select(func.count()).select_from(t.revisions).where(*matched)).scalar_one()
+    conditions = [inside(access, scope), *given(scope, access.pin), *satisfying(filter)]
+    return _count(connection, conditions, versions(as_of))
+
+
+def _count(
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], parts: Sequence[ColumnElement[bool]]
+) -> int:
+    counted = select(func.count()).select_from(t.revisions).where(*conditions)
+    return sum(connection.execute(counted.where(part)).scalar_one() for part in parts)
 
 
 def matching(
-    connection: Connection, access: Access, scope: Scope, filter: Filter | None, as_of: int, limit: int
-) -> list[tuple[str, int]]:
-    now, born = t.revisions.alias("now"), t.revisions.alias("born")
+    connection: Connection,
+    access: Access,
+    scope: Scope,
+    filter: Filter | None,
+    as_of: int,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> list[Match]:
+    """Along the live memories from where the page begins; of each its own revisions tell how it was."""
+    now, then, born = t.revisions.alias("now"), t.revisions.alias("then"), t.revisions.alias("born")
     # Deleted and put back since then is another life: somebody wanted it again.
     reborn = (
         select(born.c.memory_id)
-        .where(born.c.project == access.project, born.c.memory_id == t.revisions.c.memory_id, born.c.seq_from > as_of)
+        .where(born.c.project == access.project, born.c.memory_id == now.c.memory_id, born.c.seq_from > as_of)
         .where(born.c.kind.in_([Kind.ADDED.value, Kind.RESTORED.value]), born.c.revision <= now.c.revision)
         .exists()
     )
-    live = and_(
-        now.c.project == t.revisions.c.project, now.c.memory_id == t.revisions.c.memory_id, now.c.seq_to.is_(None)
-    )
+    same = and_(then.c.project == now.c.project, then.c.memory_id == now.c.memory_id, live_at(as_of, then))
+    order = (now.c.create_time, now.c.memory_id)
     statement = (
-        select(now.c.memory_id, now.c.revision)
-        .select_from(t.revisions.join(now, live))
-        .where(*_matched(access, scope, filter, as_of), ~reborn)
-        .order_by(now.c.memory_id)
+        select(now.c.memory_id, now.c.revision, now.c.create_time)
+        .select_from(now.join(then, same))
+        .where(inside(access, scope, now), *given(scope, access.pin, source=now), now.c.seq_to.is_(None))
+        .where(*satisfying(filter, then), ~reborn)
+        .order_by(*order)
         .limit(limit)
     )
-    return [(row[0], row[1]) for row in connection.execute(statement)]
+    if after is not None:
+        statement = statement.where(tuple_(*order) > tuple_(literal(after[0]), literal(after[1])))
+    return [Match(*row) for row in connection.execute(statement)]
+
+
+def known(connection: Connection, access: Access, scope: Scope) -> bool:
+    anything: Select[Any] = select(literal_column("1")).where(inside(access, scope), *given(scope, access.pin)).limit(1)
+    parts = (t.revisions.c.seq_to.is_(None), t.revisions.c.seq_to.is_not(None))
+    return any(connection.execute(anything.where(part)).first() for part in parts)
 
 
 def events(connection: Connection, access: Access, query: EventQuery) -> list[Event]:
@@ -274,11 +298,23 @@ def time_of(connection: Connection, access: Access, seq: int) -> int:
     return connection.execute(statement).scalar_one_or_none() or 0
 
 
+_HEAD = select(t.projects.c.head).where(t.projects.c.project == bindparam("p"))
+_FROM = (
+    select(t.revisions.c.seq_from, t.revisions.c.commit_time)
+    .where(t.revisions.c.project == bindparam("p"), t.revisions.c.seq_from >= bindparam("seq"))
+    .order_by(t.revisions.c.seq_from)
+    .limit(1)
+)
+
+
 def sequence_at(connection: Connection, access: Access, time: int) -> int:
-    statement = (
-        select(t.revisions.c.seq_from)
-        .where(t.revisions.c.project == access.project, t.revisions.c.commit_time <= time)
-        .order_by(t.revisions.c.seq_from.desc())
-        .limit(1)
-    )
-    return connection.execute(statement).scalar_one_or_none() or 0
+    """By halving what is left: times rise with the sequence numbers, whose index serves each look."""
+    low, high = 0, connection.execute(_HEAD, {"p": access.project}).scalar() or 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = connection.execute(_FROM, {"p": access.project, "seq": middle}).first()  # the history before may be gone
+        if row and row.commit_time <= time:
+            low = row.seq_from
+        else:
+            high = middle - 1
+    return low

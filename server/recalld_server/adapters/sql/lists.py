@@ -23,9 +23,9 @@ def listed(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return _Listed(column, bindparam(name, type_=_Array(item)))
 
 
-def paired(text: ColumnElement[Any], number: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """The columns, of a text and of an integer, are together one of the pairs bound as `name`."""
-    return _Paired(text, number, bindparam(name, type_=_Json()))
+def paired(text: ColumnElement[Any], other: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """The columns, of a text and of a text or an integer, are together one of the pairs bound as `name`."""
+    return _Paired(text, other, bindparam(name, type_=_Json()))
 
 
 class _Json(TypeDecorator[Sequence[Any]]):
@@ -90,12 +90,13 @@ def _listed_postgresql(element: _Listed, compiler: SQLCompiler, **options: Any) 
 
 @compiles(_Paired, "sqlite")
 def _paired_sqlite(element: _Paired, compiler: SQLCompiler, **options: Any) -> str:
-    text, number, pairs = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"({text}, {number}) IN (SELECT value ->> 0, value ->> 1 FROM json_each({pairs}))"  # noqa: S608
+    text, other, pairs = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({text}, {other}) IN (SELECT value ->> 0, value ->> 1 FROM json_each({pairs}))"  # noqa: S608
 
 
 @compiles(_Paired, "postgresql")
 def _paired_postgresql(element: _Paired, compiler: SQLCompiler, **options: Any) -> str:
-    text, number, pairs = (compiler.process(clause, **options) for clause in element.clauses)
+    text, other, pairs = (compiler.process(clause, **options) for clause in element.clauses)
+    second = "CAST(pair ->> 1 AS integer)" if isinstance(list(element.clauses)[1].type, Integer) else "pair ->> 1"
     each = f"jsonb_array_elements(CAST({pairs} AS jsonb)) AS pair"
-    return f"({text}, {number}) IN (SELECT pair ->> 0, CAST(pair ->> 1 AS integer) FROM {each})"  # noqa: S608
+    return f"({text}, {other}) IN (SELECT pair ->> 0, {second} FROM {each})"  # noqa: S608

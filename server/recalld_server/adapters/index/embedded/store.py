@@ -104,7 +104,7 @@ class EmbeddedIndex:
         """It was opened."""
 
     async def ping(self) -> None:
-        await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first())
+        await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first(), "")
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Both legs in one pass over one snapshot. Cosines are of float16 vectors: right to 0.001."""
