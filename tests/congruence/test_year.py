@@ -173,8 +173,9 @@ class Year(RuleBasedStateMachine):
         self.exports_hold_what_was_there()
         self.model.now = self.clock.time = self.clock.time + days * DAY
         self.run(self.recalld.janitor.round())
-        gone = [kept.id for kept in self.model.live.values() if kept.expire and kept.expire <= self.clock.time]
-        for id in sorted(gone):
+        live = self.model.live.values()
+        gone = [(kept.expire, kept.id) for kept in live if kept.expire and kept.expire <= self.clock.time]
+        for _, id in sorted(gone):  # what expired first goes first
             self.model.delete(id)
         if self.retention:
             self.model.trim(self.clock.time - self.retention)
