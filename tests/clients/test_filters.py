@@ -127,9 +127,23 @@ GRAMMAR = {
         ),
     ),
     "at one of two moments": (
-        {"timestamp": {"in": ["2024-07-01T00:00:00", "2024-07-01T02:00:00+02:00"]}},
+        {"created_at": {"in": ["2024-07-01T00:00:00", "2024-07-01T02:00:00+02:00"]}},
         ("any_of", [("create_time", "EQ", JULY_1), ("create_time", "EQ", JULY_1)]),
     ),
+    "when it was said, or else stored": (
+        {"timestamp": {"lte": "2024-07-31"}},
+        (
+            "any_of",
+            [
+                ("said_time", "LTE", JULY_31),
+                ("all_of", [("none_of", ("said_time", "EXISTS", True)), ("create_time", "LTE", JULY_31)]),
+            ],
+        ),
+    ),
+    "the time of its message alone": ({"said_time": {"lte": "2024-07-31"}}, ("said_time", "LTE", JULY_31)),
+    "when it happened": ({"event_date": {"gt": "2024-07-31"}}, ("event_time", "GT", JULY_31)),
+    "that it is known when it happened": ({"eventTime": "*"}, ("event_time", "EXISTS", True)),
+    "a time that is always there": ({"timestamp": "*"}, ("all_of", [])),
     "a date": ({"created_at": {"lte": date(2024, 7, 31)}}, ("create_time", "LTE", JULY_31)),
     "a datetime": ({"created_at": {"lte": datetime(2024, 7, 1, tzinfo=UTC)}}, ("create_time", "LTE", JULY_1)),
     "the last day there is": (

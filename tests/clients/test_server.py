@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +102,35 @@ def test_who_said_it_and_when_come_back(client: MemoryClient) -> None:
     assert {each["speaker"] for each in client.get_all(user_id="family")} == {"Alice", "Bob"}
     (first, *_) = client.search("love tea", user_id="family", limit=1)
     assert first["input"] == [{**said[0], "timestamp": "2024-05-01T10:00:00.000000+00:00"}]
+
+
+def test_when_something_was_said_can_be_asked_for(client: MemoryClient, tmp_path: Path) -> None:
+    client.add("I read the book Extraordinaires", user_id="reader", timestamp=1437630248)
+    client.add("I read the book Middlemarch", user_id="reader", timestamp="2024-03-02T10:00:00Z")
+    client.add("I moved to Rome on 2020-05-05", user_id="reader")
+
+    def told(test: dict[str, Any]) -> set[str]:
+        filters = {"AND": [{"user_id": "reader"}, test]}
+        listed = {each["memory"] for each in client.get_all(filters=filters)}
+        assert {each["memory"] for each in client.search("book Rome", filters=filters, limit=100)} == listed
+        return {text.rpartition(" ")[2] for text in listed}
+
+    assert told({"timestamp": {"lte": "2020-07-23"}}) == {"Extraordinaires"}
+    assert told({"timestamp": {"gte": "2015-01-01"}}) == {"Extraordinaires", "Middlemarch", "2020-05-05"}
+    assert told({"said_time": {"gte": "2015-08-01"}}) == {"Middlemarch"}
+    assert told({"NOT": {"said_time": "*"}}) == {"2020-05-05"}
+    assert told({"event_date": "2020-05-05"}) == {"2020-05-05"}
+    path = tmp_path / "out.jsonl"
+    list(client.export(path, user_id="reader"))
+    before = {each["memory"]: each for each in client.get_all(user_id="reader")}
+    assert {each.get("timestamp", "")[:10] for each in before.values()} == {"2015-07-23", "2024-03-02", ""}
+    client.reset()
+    rows = [json.loads(line) | {"id": str(uuid.uuid4())} for line in path.read_text().splitlines()]
+    list(client.import_memories(rows))
+    after = {each["memory"]: each for each in client.get_all(user_id="reader")}
+    for text, each in before.items():
+        for name in ("timestamp", "event_date", "speaker"):
+            assert after[text].get(name) == each.get(name), (text, name)
 
 
 def test_reset_deletes_however_many_users_there_are(client: MemoryClient) -> None:

@@ -21,6 +21,7 @@ from recalld_server.adapters.sql.filters import FilterCompiler, facets
 from recalld_server.domain.filters import (
     METADATA,
     OPERATORS,
+    OPTIONAL_TIMES,
     ORDER,
     SUBSTRING,
     TIME_FIELDS,
@@ -56,7 +57,7 @@ class PlainTables:
         self._engine = engine
         schema = MetaData()
         texts = [Column(name, Text, nullable=False) for name in (*SCOPE_FIELDS, "text", "folded")]
-        times = [Column(name, BigInteger, nullable=name == "expire_time") for name in TIME_FIELDS]
+        times = [Column(name, BigInteger, nullable=name in OPTIONAL_TIMES) for name in TIME_FIELDS]
         self._memories = Table("memories", schema, Column("id", Text, primary_key=True), *texts, *times)
         self._facets = Table(
             "facets",
@@ -165,7 +166,7 @@ def memories(draw: st.DrawFn) -> list[Memory]:
             categories=tuple(draw(st.lists(texts, max_size=3))),
             create_time=draw(times),
             update_time=draw(times),
-            expire_time=draw(st.none() | times),
+            **{name: draw(st.none() | times) for name in OPTIONAL_TIMES},
         )
         for name in draw(ids)
     ]

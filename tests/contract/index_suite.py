@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recalld_server.domain.filters import AllOf, AnyOf, Comparison, Filter, Instant, NoneOf, Operator, matches
+from recalld_server.domain.filters import (
+    OPTIONAL_TIMES,
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Instant,
+    NoneOf,
+    Operator,
+    matches,
+)
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.revision import Features, Generation, IndexEntry
 from recalld_server.domain.vectors import FloatVector
@@ -362,7 +372,7 @@ def _memory(rng: random.Random, number: int) -> Memory:
         categories=tuple(rng.sample(("food", "Travel", "work"), rng.randrange(3))),
         create_time=rng.choice(TIMES),
         update_time=rng.choice(TIMES),
-        expire_time=rng.choice((None, *TIMES)),
+        **{name: rng.choice((None, *TIMES)) for name in OPTIONAL_TIMES},
         revision=1,
     )
 
@@ -378,7 +388,7 @@ def _filter(rng: random.Random, depth: int = 0) -> Filter:
     order = (Operator.EQ, Operator.NE, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE)
     substring = (Operator.CONTAINS, Operator.ICONTAINS)
     field = rng.choice(
-        ("user_id", "text", "categories", "times", "expire_time", "metadata.k", "metadata.a.b", 'metadata.q"')
+        ("user_id", "text", "categories", "times", *OPTIONAL_TIMES, "metadata.k", "metadata.a.b", 'metadata.q"')
     )
     if field == "user_id":
         return Comparison("user_id", rng.choice((Operator.EQ, Operator.NE)), rng.choice(("alice", "bob", "al")))
@@ -386,7 +396,7 @@ def _filter(rng: random.Random, depth: int = 0) -> Filter:
         return Comparison("text", rng.choice((Operator.EQ, *substring)), rng.choice(WORDS))
     if field == "categories":
         return Comparison("categories", rng.choice((*order[:2], *substring)), rng.choice(("food", "travel", "o")))
-    if field in ("times", "expire_time"):
+    if field in ("times", *OPTIONAL_TIMES):
         name = rng.choice(("create_time", "update_time")) if field == "times" else field
         return Comparison(name, rng.choice(order), Instant(rng.choice(TIMES)))
     if rng.random() < 0.3:

@@ -153,6 +153,11 @@ def test_comparison_does_not_hold(field: str, operator: str, value: Value) -> No
 
 def test_a_memory_that_expires() -> None:
     assert matches(compare("expire_time", "EXISTS", True), EXPIRING)
+    said = Memory(id="m3", text="x", scope=Scope(user_id="a"), said_time=0, event_time=7)
+    assert matches(compare("said_time", "EQ", Instant(0)), said), "the epoch is a time like any other"
+    assert matches(compare("event_time", "GT", Instant(6)), said)
+    assert not matches(compare("event_time", "EXISTS", True), EXPIRING)
+    assert matches(compare("said_time", "NE", Instant(0)), EXPIRING)
     assert matches(compare("expire_time", "EQ", Instant(5_000)), EXPIRING)
     assert not matches(compare("expire_time", "GT", Instant(5_000)), EXPIRING)
 

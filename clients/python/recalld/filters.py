@@ -5,13 +5,14 @@
 
 Sibling keys, and several operators in one test, must all hold. "*" means not null. NOT of a list: none of them. A day
 begins the range of `gte` and `lt` at its start and ends that of `lte` and `gt` at its last microsecond, in UTC. Nothing
-is ignored: what the grammar does not have raises FilterError, which says what it has.
+is ignored: what the grammar does not have raises FilterError, which says what it has. `timestamp` is when something was
+said: the time of its message, else that of the add.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +30,10 @@ CONTAINS = {"contains": pb.OPERATOR_CONTAINS, "icontains": pb.OPERATOR_ICONTAINS
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of the guide: its name in the API, what it can be asked, and what a bare value or list asks."""
+    """A field of the guide: its name in the API, what it can be asked, and what a bare value or list asks.
+
+    `otherwise` is the field that stands in where a memory lacks this one.
+    """
 
     name: str
     operators: Mapping[str, Any]
@@ -37,6 +41,7 @@ class Field:
     lists: bool = False
     nullable: bool = True
     times: bool = False
+    otherwise: str = ""
 
 
 METADATA_OPERATORS = {**EQUALITY, **ORDER, **CONTAINS}
@@ -48,7 +53,9 @@ TEXT = Field("text", {"eq": pb.OPERATOR_EQ, "ne": pb.OPERATOR_NE, **CONTAINS}, b
 FIELDS: Mapping[str, Field] = {
     **IDS,
     "created_at": CREATED,
-    "timestamp": CREATED,
+    "timestamp": Field("said_time", {**EQUALITY, **ORDER}, times=True, otherwise="create_time"),
+    "said_time": Field("said_time", {**EQUALITY, **ORDER}, times=True),
+    **dict.fromkeys(("event_time", "event_date"), Field("event_time", {**EQUALITY, **ORDER}, times=True)),
     "updated_at": Field("update_time", {**EQUALITY, **ORDER}, nullable=False, times=True),
     "expiration_date": Field("expire_time", {**EQUALITY, **ORDER}, times=True),
     "categories": Field("categories", CATEGORIES, lists=True),
@@ -65,6 +72,9 @@ ALIASES: Mapping[str, str] = {
     "createdAt": "created_at",
     "updatedAt": "updated_at",
     "expirationDate": "expiration_date",
+    "eventDate": "event_date",
+    "saidTime": "said_time",
+    "eventTime": "event_time",
     "keywordsSearch": "keywords_search",
     "memoryIds": "memory_ids",
 }
@@ -133,6 +143,8 @@ def _test(field: Field, value: Any, path: str) -> pb.Filter:
             raise _refused(path, f"must name an operator: {', '.join(field.operators)}")
         return all_of(_comparison(field, operator, each, f"{path}.{operator}") for operator, each in value.items())
     if isinstance(value, str) and value == ANY:
+        if field.otherwise:
+            return all_of(())  # the other one is always there
         return _compare(field, pb.OPERATOR_EXISTS, pb.Value(bool_value=True)) if field.nullable else all_of(())
     if field.lists and isinstance(value, list | tuple | set | frozenset):
         return _comparison(field, "in", value, path)
@@ -151,6 +163,13 @@ def _comparison(field: Field, operator: str, value: Any, path: str) -> pb.Filter
 
 
 def _time_comparison(field: Field, operator: str, value: Any, path: str) -> pb.Filter:
+    if field.otherwise:
+        if operator == "ne":
+            return pb.Filter(none_of=_time_comparison(field, "eq", value, path))
+        own, other = replace(field, otherwise=""), replace(field, name=field.otherwise, otherwise="")
+        lacking = pb.Filter(none_of=_compare(own, pb.OPERATOR_EXISTS, pb.Value(bool_value=True)))
+        stands_in = all_of((lacking, _time_comparison(other, operator, value, path)))
+        return any_of((_time_comparison(own, operator, value, path), stands_in))
     if operator == "in":
         listed = enumerate(_listed(value, path))
         return any_of(_time_comparison(field, "eq", each, f"{path}[{number}]") for number, each in listed)

@@ -22,7 +22,7 @@ SHARED_KEYS = (*SCOPE_KEYS, "metadata", "categories", "expiration_date", "immuta
 TEXT_KEYS = ("text", "name", "role", "timestamp", *SHARED_KEYS)
 MEMORY_KEYS = (
     *("id", "memory", "hash", "created_at", "updated_at", "revision", "input", "vector", "vector_model"),
-    *("event_date", "speaker", "add_id", "feedback", "feedback_reason"),
+    *("event_date", "timestamp", "speaker", "add_id", "feedback", "feedback_reason"),
     *SHARED_KEYS,
 )
 # A row of an export with history. Principal, sequence and what followed are not kept: the import has its own.
@@ -120,6 +120,7 @@ def _memory(given: Mapping[str, Any], path: str) -> memory_pb2.Memory:
         setattr(memory, name, getattr(owner, name))
     stamp(memory.create_time, given.get("created_at"), times.moment, f"{path}.created_at")
     stamp(memory.event_time, given.get("event_date"), times.moment, f"{path}.event_date")
+    stamp(memory.said_time, given.get("timestamp"), times.moment, f"{path}.timestamp")
     stamp(memory.update_time, given.get("updated_at"), times.moment, f"{path}.updated_at")
     _share(memory, given, path)
     return memory

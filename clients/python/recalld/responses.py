@@ -37,7 +37,8 @@ ENTITY_NAMES = {
 def memory(source: memory_pb2.Memory) -> Item:
     """One memory. `hash` is the MD5 of its text, in hexadecimal.
 
-    `speaker`, `event_date` (when it happened), `expiration_date` and `immutable` are there only when they are set.
+    `speaker`, `event_date` (when it happened), `timestamp` (when it was said), `expiration_date` and `immutable` are
+    there only when they are set.
     """
     item: Item = {"id": source.id, "memory": source.text}
     item |= {name: value for name in SCOPE_FIELDS if (value := getattr(source, name))}
@@ -50,6 +51,8 @@ def memory(source: memory_pb2.Memory) -> Item:
         item["speaker"] = source.speaker
     if source.HasField("event_time"):
         item["event_date"] = times.text(source.event_time)
+    if source.HasField("said_time"):
+        item["timestamp"] = times.text(source.said_time)
     if source.HasField("expire_time"):
         item["expiration_date"] = times.expiry_text(source.expire_time)
     if source.immutable:

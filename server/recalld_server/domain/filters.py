@@ -92,7 +92,8 @@ Filter = AllOf | AnyOf | NoneOf | Comparison
 EQUALITY = (Operator.EQ, Operator.NE, Operator.IN)
 ORDER = (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE)
 SUBSTRING = (Operator.CONTAINS, Operator.ICONTAINS)
-TIME_FIELDS = ("create_time", "update_time", "expire_time")
+OPTIONAL_TIMES = ("expire_time", "said_time", "event_time")  # a memory may lack these
+TIME_FIELDS = ("create_time", "update_time", *OPTIONAL_TIMES)
 OPERATORS: dict[str, tuple[Operator, ...]] = {
     **dict.fromkeys(SCOPE_FIELDS, (*EQUALITY, Operator.EXISTS)),
     "id": EQUALITY,
@@ -100,7 +101,7 @@ OPERATORS: dict[str, tuple[Operator, ...]] = {
     "categories": (*EQUALITY, *SUBSTRING, Operator.EXISTS),
     "create_time": (*EQUALITY, *ORDER),
     "update_time": (*EQUALITY, *ORDER),
-    "expire_time": (*EQUALITY, *ORDER, Operator.EXISTS),
+    **dict.fromkeys(OPTIONAL_TIMES, (*EQUALITY, *ORDER, Operator.EXISTS)),
 }
 
 _COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {

@@ -144,6 +144,9 @@ def _text(item: pb.ImportText) -> ImportedText:
 def _memory(memory: memory_pb2.Memory) -> Memory:
     sources = kept_sources([convert.message_of(source) for source in memory.sources])
     said = sources[0] if sources else None
+    said_time = moment(memory, "said_time")
+    if said_time is None and said:
+        said_time = said.time
     return Memory(
         id=memory.id,
         text=memory.text,
@@ -159,7 +162,7 @@ def _memory(memory: memory_pb2.Memory) -> Memory:
         named=bool(said and said.name),
         add_id=memory.add_id,
         sources=sources,
-        said_time=said.time if said else None,
+        said_time=said_time,
         immutable=memory.immutable,
         feedback=memory_pb2.Feedback.Name(memory.feedback).removeprefix("FEEDBACK_") if memory.feedback else "",
         feedback_reason=memory.feedback_reason,

@@ -68,6 +68,7 @@ def memory_pb(memory: Memory) -> pb.Memory:
         update_time=_time_pb(memory.update_time or None),
         expire_time=_time_pb(memory.expire_time),
         event_time=_time_pb(memory.event_time),
+        said_time=_time_pb(memory.said_time),
         revision=memory.revision,
         etag=memory.etag if memory.id else "",
         speaker=memory.speaker,

@@ -107,7 +107,7 @@ ENTITY_TYPE_APP: EntityType
 ENTITY_TYPE_RUN: EntityType
 
 class Memory(_message.Message):
-    __slots__ = ("id", "text", "user_id", "agent_id", "app_id", "run_id", "metadata", "categories", "create_time", "update_time", "expire_time", "event_time", "revision", "etag", "speaker", "sources", "add_id", "immutable", "feedback", "feedback_reason")
+    __slots__ = ("id", "text", "user_id", "agent_id", "app_id", "run_id", "metadata", "categories", "create_time", "update_time", "expire_time", "event_time", "revision", "etag", "speaker", "sources", "add_id", "immutable", "feedback", "feedback_reason", "said_time")
     ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,7 @@ class Memory(_message.Message):
     IMMUTABLE_FIELD_NUMBER: _ClassVar[int]
     FEEDBACK_FIELD_NUMBER: _ClassVar[int]
     FEEDBACK_REASON_FIELD_NUMBER: _ClassVar[int]
+    SAID_TIME_FIELD_NUMBER: _ClassVar[int]
     id: str
     text: str
     user_id: str
@@ -148,7 +149,8 @@ class Memory(_message.Message):
     immutable: bool
     feedback: Feedback
     feedback_reason: str
-    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., user_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., app_id: _Optional[str] = ..., run_id: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., categories: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., etag: _Optional[str] = ..., speaker: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., add_id: _Optional[str] = ..., immutable: bool = ..., feedback: _Optional[_Union[Feedback, str]] = ..., feedback_reason: _Optional[str] = ...) -> None: ...
+    said_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., user_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., app_id: _Optional[str] = ..., run_id: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., categories: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., etag: _Optional[str] = ..., speaker: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., add_id: _Optional[str] = ..., immutable: bool = ..., feedback: _Optional[_Union[Feedback, str]] = ..., feedback_reason: _Optional[str] = ..., said_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("role", "content", "name", "time", "position")

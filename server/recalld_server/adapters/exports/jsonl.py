@@ -44,6 +44,7 @@ def fields(row: Row, history: bool) -> dict[str, Any]:
         "updated_at": time(memory.update_time),
         "expiration_date": time(memory.expire_time),
         "event_date": time(memory.event_time),
+        "timestamp": time(memory.said_time),
         "revision": memory.revision,
         "immutable": memory.immutable or None,
         "speaker": memory.speaker or None,

@@ -24,6 +24,7 @@ _COLUMNS = {
     "updated_at": _TIME,
     "expiration_date": _TIME,
     "event_date": _TIME,
+    "timestamp": _TIME,
     "revision": pa.int32(),
     "immutable": pa.bool_(),
     "speaker": pa.string(),
@@ -43,6 +44,7 @@ _TIMES = {
     "updated_at": "update_time",
     "expiration_date": "expire_time",
     "event_date": "event_time",
+    "timestamp": "said_time",
 }
 
 

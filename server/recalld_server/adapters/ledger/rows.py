@@ -13,7 +13,7 @@ from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain import limits
-from recalld_server.domain.filters import Filter
+from recalld_server.domain.filters import TIME_FIELDS, Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, kept_sources
 from recalld_server.domain.revision import Features
 
@@ -168,7 +168,7 @@ def satisfying(filter: Filter | None, source: FromClause = t.revisions) -> list[
     """The filter as a condition on rows of `source`; nothing for None."""
     if filter is None:
         return []
-    names = ("text", "folded", "create_time", "update_time", "expire_time", *SCOPE_FIELDS)
+    names = ("text", "folded", *TIME_FIELDS, *SCOPE_FIELDS)
     columns = {name: source.c[name] for name in names} | {"id": source.c.memory_id}
     owner = and_(
         t.facets.c.project == source.c.project,

@@ -18,6 +18,7 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from recalld_server.domain.filters import (
     METADATA,
+    OPTIONAL_TIMES,
     ORDER,
     SUBSTRING,
     TIME_FIELDS,
@@ -73,8 +74,8 @@ def _facet(key: str, element: str | float | bool) -> Facet:
 class FilterCompiler:
     """Compiles filters without violations to conditions on one pair of tables.
 
-    `columns` maps user_id, agent_id, app_id, run_id, id, text, folded (the text's `fold`), create_time, update_time and
-    expire_time to columns of the memory's row; an absent id is the empty string, only expire_time may be NULL.
+    `columns` maps user_id, agent_id, app_id, run_id, id, text, folded (the text's `fold`) and TIME_FIELDS to columns of
+    the memory's row; an absent id is the empty string, only OPTIONAL_TIMES may be NULL.
     `facets` has the columns of `Facet`; `join` is true for the facets of the memory's row.
     """
 
@@ -121,7 +122,7 @@ class FilterCompiler:
         return or_(false(), *elsewhere, *([self._some(or_(*asked))] if asked else ()))
 
     def _present(self, field: str) -> ColumnElement[bool]:
-        if field == "expire_time":
+        if field in OPTIONAL_TIMES:
             return self._columns[field].is_not(None)
         if field in self._columns:
             return self._columns[field] != ""
@@ -133,7 +134,7 @@ class FilterCompiler:
             return _text(column, self._columns.get("folded", column), operator, [str(value) for value in values])
         moments = [value.micros for value in values if isinstance(value, Instant)]
         holds = _compare(column, operator, moments)
-        return and_(column.is_not(None), holds) if field == "expire_time" else holds
+        return and_(column.is_not(None), holds) if field in OPTIONAL_TIMES else holds
 
     def _some_facet(self, key: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
         return self._some(and_(self._facets.c.key == key, condition))

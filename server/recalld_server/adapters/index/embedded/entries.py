@@ -11,15 +11,13 @@ from sqlalchemy import Connection
 
 from recalld_server.adapters.index.embedded.blocks import Key
 from recalld_server.adapters.sql.filters import facets
+from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, Scope, fold
 from recalld_server.domain.revision import IndexEntry
 
 Removed = tuple[int, Sequence[Key]]  # a row, and the scopes whose blocks may hold it
 
-COLUMNS = (
-    "row, space, memory_id, revision, user_id, agent_id, app_id, run_id, "
-    "create_time, update_time, expire_time, text, folded, terms, vector"
-)
+COLUMNS = f"row, space, memory_id, revision, {', '.join((*SCOPE_FIELDS, *TIME_FIELDS))}, text, folded, terms, vector"
 INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"  # noqa: S608 - our names
 INSERT_FACET = "INSERT INTO facets (row, ordinal, key, kind, text, folded, number) VALUES (?, ?, ?, ?, ?, ?, ?)"
 RETURNING = f"RETURNING row, {', '.join(SCOPE_FIELDS)}"
@@ -76,9 +74,7 @@ def _row(space: int, row: int, entry: IndexEntry) -> tuple[object, ...]:
         memory.id,
         memory.revision,
         *(getattr(memory.scope, name) for name in SCOPE_FIELDS),
-        memory.create_time,
-        memory.update_time,
-        memory.expire_time,
+        *(getattr(memory, name) for name in TIME_FIELDS),
         memory.text,
         fold(memory.text),
         entry.features.terms.astype("<u4").tobytes(),

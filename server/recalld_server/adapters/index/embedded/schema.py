@@ -29,11 +29,12 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlean import dbapi2 as sqlite
 
 from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.filters import OPTIONAL_TIMES, TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 2  # raise it with any change to the tables or what an entry holds: the file is then built anew
+SCHEMA = 3  # raise it with any change to the tables or what an entry holds: the file is then built anew
 APPLICATION = 0x7265636C  # "recl" in the header of the file
 
 metadata = MetaData()
@@ -59,9 +60,7 @@ entries = Table(
     Column("memory_id", Text, nullable=False),
     Column("revision", Integer, nullable=False),
     *(Column(name, Text, nullable=False) for name in SCOPE_FIELDS),
-    Column("create_time", BigInteger, nullable=False),
-    Column("update_time", BigInteger, nullable=False),
-    Column("expire_time", BigInteger),
+    *(Column(name, BigInteger, nullable=name in OPTIONAL_TIMES) for name in TIME_FIELDS),
     Column("text", Text, nullable=False),
     Column("folded", Text, nullable=False),
     Column("terms", LargeBinary, nullable=False),  # little-endian uint32, with repeats

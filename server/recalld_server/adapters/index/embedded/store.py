@@ -25,6 +25,7 @@ from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.adapters.sql.readers import check
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
+from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.domain.vectors import Int64Array
@@ -38,10 +39,7 @@ PAGE = 1000  # entries in one transaction where all of a space are gone through
 FILTERS = FilterCompiler(
     {
         "id": entries.c.memory_id,
-        **{
-            name: entries.c[name]
-            for name in (*SCOPE_FIELDS, "text", "folded", "create_time", "update_time", "expire_time")
-        },
+        **{name: entries.c[name] for name in (*SCOPE_FIELDS, "text", "folded", *TIME_FIELDS)},
     },
     facets,
     facets.c.row == entries.c.row,

@@ -19,6 +19,7 @@ from weaviate.proto.v1 import base_pb2
 from recalld_server.adapters.index.weaviate.objects import element, key, moment, orderly, wrapped
 from recalld_server.domain.filters import (
     METADATA,
+    OPTIONAL_TIMES,
     ORDER,
     TIME_FIELDS,
     AllOf,
@@ -93,7 +94,7 @@ class _Compiler:
 
     def _time(self, field: str, operator: Operator, values: tuple[Scalar, ...], *, above: bool) -> Condition:
         moments = [value.micros for value in values if isinstance(value, Instant)]
-        there: Condition = _tagged([digest(field)]) if field == "expire_time" else True
+        there: Condition = _tagged([digest(field)]) if field in OPTIONAL_TIMES else True
         if not all(map(orderly, moments)):
             return self._undecided(there, above=above)
         return _all([there, _any([_compared(field, operator, micros) for micros in moments])])

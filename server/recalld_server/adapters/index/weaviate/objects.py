@@ -4,7 +4,8 @@ property                   holds
 user_id … run_id           the id as "=id=": the engine trims white space, and would take " a" for "a"
 tags                       a digest for each thing a filter may ask (`filters.py`)
 create_time, update_time   moments, held within the years the engine's index can order (`moment`)
-expire_time                the same, of what expires: all others have none, nor its tag
+expire_time, said_time,     the same, of what has one: all others have none, nor its tag
+event_time
 terms                      opaque tokens (`tokens.py`)
 memory                     what filters are about, as JSON: for the ones the engine can't decide
 revision, name             of the memory; `name` is its id where that is not the object's
@@ -23,7 +24,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from weaviate.classes.data import DataObject
 
 from recalld_server.adapters.index.weaviate.tokens import document
-from recalld_server.domain.filters import METADATA, kind_of, scalars
+from recalld_server.domain.filters import METADATA, OPTIONAL_TIMES, TIME_FIELDS, kind_of, scalars
 from recalld_server.domain.memory import Memory, Scope, digest
 from recalld_server.domain.revision import IndexEntry
 
@@ -79,8 +80,7 @@ def element(value: str | float | bool) -> tuple[str, str]:
 def tags(memory: Memory) -> list[str]:
     """Digests of what is so: (field) is there, (field, kind) has such an element, (field, kind, value) has this one."""
     found = {digest("text", *element(memory.text)): None}
-    if memory.expire_time is not None:
-        found[digest("expire_time")] = None
+    found |= {digest(name): None for name in OPTIONAL_TIMES if getattr(memory, name) is not None}
     found |= {digest(name): None for name, _ in memory.scope.items()}
     fields: Iterable[tuple[str, Any]] = [(METADATA + name, value) for name, value in memory.metadata.items()]
     for field, value in [*fields, *([("categories", list(memory.categories))] if memory.categories else [])]:
@@ -112,8 +112,9 @@ def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
         "memory": _written(memory),
         "revision": memory.revision,
     }
-    if memory.expire_time is not None:
-        properties["expire_time"] = moment(memory.expire_time)
+    for name in OPTIONAL_TIMES:
+        if (time := getattr(memory, name)) is not None:
+            properties[name] = moment(time)
     if str(uuid) != memory.id:
         properties["name"] = memory.id
     return DataObject(properties=properties, uuid=uuid, vector=(length * entry.features.vector).tolist())
@@ -131,14 +132,13 @@ def _written(memory: Memory) -> str:
             dict(memory.scope.items()),
             dict(memory.metadata),
             memory.categories,
-            memory.create_time,
-            memory.update_time,
-            memory.expire_time,
+            *(getattr(memory, name) for name in TIME_FIELDS),
         ]
     )
 
 
 def read(memory_id: str, written: str) -> Memory:
     """What filters see of a memory."""
-    text, scope, metadata, categories, create, update, expire = json.loads(written)
-    return Memory(memory_id, text, Scope(**scope), metadata, tuple(categories), create, update, expire)
+    text, scope, metadata, categories, *times = json.loads(written)
+    named = dict(zip(TIME_FIELDS, times, strict=True))
+    return Memory(memory_id, text, Scope(**scope), metadata, tuple(categories), **named)
