@@ -12,15 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.contract import random_filters
 
 from recalld_server.domain.filters import (
-    OPTIONAL_TIMES,
     AllOf,
     AnyOf,
     Comparison,
     Filter,
-    Instant,
-    NoneOf,
     Operator,
     matches,
 )
@@ -308,12 +306,12 @@ class IndexSuite:
 
     async def test_filters_mean_what_the_law_says(self, index: Index) -> None:
         rng = random.Random(7)
-        memories = [_memory(rng, i) for i in range(150)]
+        memories = [random_filters.memory(rng, i) for i in range(150)]
         puts = [IndexEntry(memory, Features(np.array([1], np.uint32), unit(1, rng.random())), 1) for memory in memories]
         await index.apply("project", FIRST, puts, [], 1)
         outcomes = set()
         for number in range(150):
-            condition = _filter(rng)
+            condition = random_filters.condition(rng)
             scope = rng.choice([Scope(), USER, Scope(user_id="bob"), Scope("alice", "bot")])
             if number % 2:
                 condition = AnyOf((condition, Comparison("id", Operator.EQ, rng.choice(memories).id)))
@@ -355,53 +353,3 @@ class IndexSuite:
             done.set()
         assert min(await searching) > 0
         assert await found(index, both(), depth=100) == {f"s{i}" for i in range(30)} | {"moving"}
-
-
-WORDS = ("tea", "Tea time", "STRASSE", "straße", "100%", "a_b", "")
-TIMES = (1, NOW, NOW + 5)
-
-
-def _memory(rng: random.Random, number: int) -> Memory:
-    values: tuple[Any, ...] = (*WORDS, 1, 1.0, 2.5, -3, True, False, None, [], ["tea", 1], [True, "x"], {"k": 1})
-    keys = ("k", "a.b", 'q"')
-    return Memory(
-        id=f"m{number}",
-        text=rng.choice(WORDS) or "text",
-        scope=Scope(rng.choice(("", "alice", "bob")), rng.choice(("", "bot"))),
-        metadata={key: rng.choice(values) for key in keys if rng.random() < 0.7},
-        categories=tuple(rng.sample(("food", "Travel", "work"), rng.randrange(3))),
-        create_time=rng.choice(TIMES),
-        update_time=rng.choice(TIMES),
-        **{name: rng.choice((None, *TIMES)) for name in OPTIONAL_TIMES},
-        revision=1,
-    )
-
-
-def _filter(rng: random.Random, depth: int = 0) -> Filter:
-    shape = rng.randrange(8 if depth < 3 else 5)
-    if shape == 5:
-        return AllOf(tuple(_filter(rng, depth + 1) for _ in range(rng.randrange(3))))
-    if shape == 6:
-        return AnyOf(tuple(_filter(rng, depth + 1) for _ in range(rng.randrange(4))))
-    if shape == 7:
-        return NoneOf(_filter(rng, depth + 1))
-    order = (Operator.EQ, Operator.NE, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE)
-    substring = (Operator.CONTAINS, Operator.ICONTAINS)
-    field = rng.choice(
-        ("user_id", "text", "categories", "times", *OPTIONAL_TIMES, "metadata.k", "metadata.a.b", 'metadata.q"')
-    )
-    if field == "user_id":
-        return Comparison("user_id", rng.choice((Operator.EQ, Operator.NE)), rng.choice(("alice", "bob", "al")))
-    if field == "text":
-        return Comparison("text", rng.choice((Operator.EQ, *substring)), rng.choice(WORDS))
-    if field == "categories":
-        return Comparison("categories", rng.choice((*order[:2], *substring)), rng.choice(("food", "travel", "o")))
-    if field in ("times", *OPTIONAL_TIMES):
-        name = rng.choice(("create_time", "update_time")) if field == "times" else field
-        return Comparison(name, rng.choice(order), Instant(rng.choice(TIMES)))
-    if rng.random() < 0.3:
-        return Comparison(field, Operator.EXISTS, rng.random() < 0.5)
-    if rng.random() < 0.3:
-        return Comparison(field, Operator.IN, ("tea", 1, True))
-    value = rng.choice((*WORDS, 1, 2.5))
-    return Comparison(field, rng.choice((*order, *substring) if isinstance(value, str) else order), value)

@@ -176,8 +176,11 @@ async def test_a_broken_download_goes_on_in_both_clients(server: testing.LocalSe
         del progress
     [part] = files(tmp_path, "out.jsonl.*.part")
     assert 0 < part.stat().st_size < whole.total
+    options: Any = {"user_id": user, "with_vectors": True}
     async with server.async_client() as other:
-        seen = [step async for step in other.export(tmp_path / "out.jsonl", user_id=user, with_vectors=True)]
+        anew = [step async for step in other.export(tmp_path / "out.jsonl", **options)]
+        assert {step.stage for step in anew} == {"writing", "reading"}, "only who asks for it gets an earlier snapshot"
+        seen = [step async for step in other.export(tmp_path / "out.jsonl", **options, resume=True)]
     assert part.name.startswith(f"out.jsonl.{seen[-1].export_id}")
     assert {step.stage for step in seen} == {"reading"}
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

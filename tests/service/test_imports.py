@@ -92,6 +92,7 @@ async def test_whole_memories_keep_what_they_bring(api: Any) -> None:
     expected = memory_pb2.Memory()
     expected.CopyFrom(item.memory)
     expected.etag = memory.etag
+    expected.said_time.CopyFrom(item.memory.sources[0].time)
     assert memory == expected
     [event] = await api.events(user)
     assert event.memory_after == memory
