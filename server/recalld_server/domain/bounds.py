@@ -9,18 +9,20 @@ from typing import Any
 from recalld_server.domain.errors import LimitExceeded
 from recalld_server.domain.limits import CATEGORIES, ID_BYTES, METADATA_BYTES, TEXT_BYTES, WRITE_BYTES, WRITE_VALUES
 from recalld_server.domain.memory import Memory
+from recalld_server.domain.steps import Steps
 
 _LARGEST = TEXT_BYTES + METADATA_BYTES + CATEGORIES * ID_BYTES  # bytes of one memory
 _MOST_VALUES = METADATA_BYTES // 2 + CATEGORIES  # of one memory: each takes a digit and a comma
 
 
-def check_written(memories: Sequence[Memory], field: str, remedy: str) -> None:
+def check_written(memories: Sequence[Memory], field: str, remedy: str) -> Steps[None]:
     """Raise LimitExceeded, about `field`, if these are too much to write at once. `remedy` says what to do then."""
     if len(memories) * max(_LARGEST / WRITE_BYTES, _MOST_VALUES / WRITE_VALUES) <= 1:
         return
     sizes: dict[int, int] = {}  # of metadata: many memories share one
     values = size = 0
     for memory in memories:
+        yield
         values += values_of(memory)
         key = id(memory.metadata)
         sizes[key] = sizes.get(key) or metadata_size(memory.metadata)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from time import thread_time
 from typing import TypeVar
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 """Yields between steps of a few milliseconds at most; returns the result."""
+
+
+def once(work: Callable[[], T]) -> Steps[T]:
+    """Work that is short enough for one step."""
+    yield from ()
+    return work()
 
 
 def completed(steps: Steps[T]) -> T:

@@ -65,7 +65,10 @@ class Exports(Protocol):
     # For workers
 
     async def rows(self, project: str, selection: Selection, after: tuple[str, int], limit: int) -> Sequence[Row]:
-        """Rows ordered by (memory id, revision), from the first above `after` on. The same whenever it is asked."""
+        """Rows ordered by (memory id, revision), from the first above `after` on. The same whenever it is asked.
+
+        Fewer than the limit where they have PAGE_BYTES together, but none only where none are left.
+        """
         ...
 
     async def restart(self, held: Operation) -> None:

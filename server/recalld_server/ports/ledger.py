@@ -60,7 +60,8 @@ class Ledger(Protocol):
     async def memories(self, access: Access, ids: Sequence[str], as_of: int | None = None) -> Mapping[str, Memory]:
         """The memories among `ids` that are live (as of a sequence number), with their sources.
 
-        Absent = deleted, never there, or outside the pin.
+        Absent = deleted, never there, or outside the pin. Here, in `revisions`, `latest` and `repeats` memories come
+        without their sources once those of the ones named before them have CALL_BYTES together: more is never shown.
         """
         ...
 
@@ -86,7 +87,7 @@ class Ledger(Protocol):
         ...
 
     async def page(self, access: Access, query: ListQuery) -> Page:
-        """List memories; see ListQuery."""
+        """List memories; see ListQuery. Fewer than its limit where they have PAGE_BYTES together."""
         ...
 
     async def matching(
@@ -172,11 +173,11 @@ class Ledger(Protocol):
         ...
 
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
-        """Events in order of their sequence numbers."""
+        """Events in order of their sequence numbers: fewer than the limit where they have PAGE_BYTES together."""
         ...
 
-    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], Positions]:
-        """Events as `events` gives them, and where the project stood at that very moment."""
+    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], bool, Positions]:
+        """Events as `events` gives them, whether more follow, and where the project stood at that very moment."""
         ...
 
     async def entities(

@@ -10,10 +10,12 @@ from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.domain.errors import FieldInvalid, MemoryNotFound, OperationNotFound
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind
+from recalld_server.domain.steps import once
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
 from recalld_server.rpc.commands import add_command
-from recalld_server.rpc.validate import check
+from recalld_server.rpc.parsing import parsed
+from recalld_server.time_slices import sliced
 from recalld_server.usecases.add import Add, Added
 from recalld_server.usecases.operations import Follow
 
@@ -28,7 +30,8 @@ class AddJob:
     async def run(self, held: Operation) -> Mapping[str, Any]:
         """See usecases.worker.Job. Raises the errors of Add."""
         request = pb.AddRequest.FromString(held.payload)
-        await self._add.add(held.access, replace(add_command(request, held.request), add_id=held.subject))
+        command = await sliced(once(lambda: add_command(request, held.request)), len(held.payload))
+        await self._add.add(held.access, replace(command, add_id=held.subject))
         return {}
 
 
@@ -42,14 +45,13 @@ class Adding:
 
     async def start(self, who: Access, request: pb.AddRequest) -> Operation:
         """Write the request down. Raises FieldInvalid for a dry run, RequestIdReused, MemoryNotFound."""
-        check(request)
+        key = await parsed(request, once(lambda: convert.operation_key("AddAsync", request)))
         if request.dry_run:
             text = "must not be set: there is nothing to wait for"
             raise FieldInvalid.at("dry_run", text)
         scope = convert.scope_of(request.scope)
         if not who.pin.admits(scope):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
-        key = convert.operation_key("AddAsync", request)
         return await self._follow.start(
             who,
             OperationKind.ADD,
@@ -64,12 +66,12 @@ class Adding:
         added = await self._add.recall(operation.access, operation.request)
         if added is None:
             raise OperationNotFound(operation=f"operations/{operation.id}")
-        return add_response(added, operation.access.project, self._tokens)
+        return await add_response(added, operation.access.project, self._tokens)
 
 
-def add_response(added: Added, project: str, tokens: Tokens) -> pb.AddResponse:
+async def add_response(added: Added, project: str, tokens: Tokens) -> pb.AddResponse:
     """The answer of an add."""
-    shown = paging.bounded([convert.memory_pb(result.memory) for result in added.results])
+    shown = await paging.bounded([result.memory for result in added.results])
     return pb.AddResponse(
         results=map(convert.result_pb, added.results, shown),
         verdicts=[convert.verdict_pb(verdict) for verdict in added.verdicts],

@@ -9,10 +9,12 @@ import numpy as np
 
 from recalld.v1 import memory_pb2
 from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Cause, Kind, Memory, Message, Scope, kept_sources
-from recalld_server.domain.revision import RequestKey
+from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
+from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector
-from recalld_server.rpc import convert
+from recalld_server.rpc import convert, paging
 from recalld_server.rpc.checks import UPDATABLE
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.change import Deletion, Update
@@ -20,7 +22,7 @@ from recalld_server.usecases.forget import Forgetting
 from recalld_server.usecases.histories import ImportedHistory, ImportedRevision
 from recalld_server.usecases.imports import ImportedMemory, ImportedText, ImportItem
 from recalld_server.usecases.read import AsOf
-from recalld_server.usecases.watch import Position, WatchQuery
+from recalld_server.usecases.watch import WatchQuery
 
 
 def add_command(request: pb.AddRequest, key: RequestKey | None) -> AddCommand:
@@ -62,24 +64,58 @@ def update_of(memory: memory_pb2.Memory, mask: Any, etag: str, at: str = "") -> 
     return Update(memory.id, {name: values[name] for name in paths}, etag or memory.etag, at)
 
 
+def updates(items: Iterable[Any], rpc: str, request: Any) -> Steps[tuple[list[Update], RequestKey | None]]:
+    """The updates of a request, one step each, and under which id its answer is kept."""
+    made: list[Update] = []
+    for number, item in enumerate(items):
+        at = "" if item is request else f"updates[{number}]."
+        made.append(update_of(item.memory, item.update_mask, item.etag, at))
+        yield
+    return made, convert.request_key(rpc, request)
+
+
+def list_query(request: pb.ListMemoriesRequest) -> ListQuery:
+    """A ListMemoriesRequest, as if it had no page token."""
+    order, _, direction = (request.order_by or "create_time desc").partition(" ")
+    return ListQuery(
+        scope=convert.scope_of(request.scope),
+        filter=filter_given(request),
+        order=order,
+        descending=direction == "desc",
+        limit=paging.size(request.page_size),
+        skip=request.skip,
+        count=request.with_total_size,
+    )
+
+
+def event_query(request: pb.ListEventsRequest) -> EventQuery:
+    """A ListEventsRequest, as if it had no page token."""
+    return EventQuery(
+        after=request.after_sequence,
+        memory_id=request.memory_id,
+        scope=convert.scope_of(request.scope),
+        filter=filter_given(request),
+        limit=paging.size(request.page_size),
+    )
+
+
 def deletion(request: pb.DeleteMemoriesRequest, key: RequestKey | None) -> Deletion:
     """A DeleteMemoriesRequest."""
     return Deletion(
         scope=convert.scope_of(request.scope),
-        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        filter=filter_given(request),
         expected_count=request.expected_count if request.HasField("expected_count") else None,
         dry_run=request.dry_run,
         request=key,
     )
 
 
-def watch_query(request: pb.WatchRequest, after: Sequence[int] | None) -> WatchQuery:
-    """A WatchRequest; `after` is the payload of its resume token."""
+def watch_query(request: pb.WatchRequest) -> WatchQuery:
+    """A WatchRequest, as if it had no resume token."""
     return WatchQuery(
         scope=convert.scope_of(request.scope),
-        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        filter=filter_given(request),
         beginning=request.beginning,
-        after=Position(*after) if after else None,
         as_of=as_of(request),
     )
 
@@ -94,20 +130,24 @@ def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> For
     """A ForgetMemoriesRequest."""
     return Forgetting(
         scope=convert.scope_of(request.scope),
-        filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+        filter=filter_given(request),
         dry_run=request.dry_run,
         expected_count=request.expected_count if request.HasField("expected_count") else None,
         request=key,
     )
 
 
-def import_item(item: pb.ImportItem) -> ImportItem:
-    """One item of an import."""
+def import_item(item: pb.ImportItem) -> Steps[ImportItem]:
+    """One item of an import; of a history, a step for each revision."""
     kind = item.WhichOneof("item")
     if kind == "text":
         return _text(item.text)
     if kind == "history":
-        return ImportedHistory([_revision(each) for each in item.history.revisions], item.vector_model)
+        revisions = []
+        for each in item.history.revisions:
+            revisions.append(_revision(each))
+            yield
+        return ImportedHistory(revisions, item.vector_model)
     return ImportedMemory(_memory(item.memory), _vector(item.vector), item.vector_model)
 
 
@@ -175,6 +215,11 @@ def as_of(request: Any) -> AsOf | None:
     if point is None:
         return None
     return AsOf(seq=request.as_of.sequence) if point == "sequence" else AsOf(time=convert.micros_of(request.as_of.time))
+
+
+def filter_given(request: Any) -> Filter | None:
+    """The filter of a request, if it has one."""
+    return convert.filter_of(request.filter) if request.HasField("filter") else None
 
 
 def moment(message: Any, field: str) -> int | None:

@@ -38,10 +38,11 @@ class EntityService(entity_service_pb2_grpc.EntityServiceServicer):
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
         type = FIELDS.get(request.type, "")
         found, more = await self._read.entities(who, type, after, paging.size(request.page_size))
-        entities, last = paging.cut(found, [convert.entity_pb(entity) for entity in found], more)
+        page = await paging.filled(found, convert.entity_pb)
+        last = page.last(found, more)
         token = self._tokens.page(bound, [last.type, last.id]) if last else ""
         total = await self._read.count_entities(who, type) if request.with_total_size else 0
-        return pb.ListEntitiesResponse(entities=entities, next_page_token=token, total_size=total)
+        return pb.ListEntitiesResponse(entities=page.messages, next_page_token=token, total_size=total)
 
     async def DeleteEntity(self, request: pb.DeleteEntityRequest, context: Any) -> pb.DeleteEntityResponse:
         check(request)

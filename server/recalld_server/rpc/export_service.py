@@ -12,11 +12,13 @@ from recalld.v1 import export_service_pb2_grpc
 from recalld_server.domain.errors import ExportWithdrawn, MemoryNotFound, NotYetAvailable
 from recalld_server.domain.exports import ExportCommand, ExportState, Format
 from recalld_server.domain.operations import Operation
+from recalld_server.domain.steps import once
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
 from recalld_server.rpc.convert import request_key
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.operation import Shown, export_pb
+from recalld_server.rpc.parsing import parsed
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.exports import Exporting
 
@@ -32,14 +34,13 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
         self._tokens = tokens
 
     async def CreateExport(self, request: pb.CreateExportRequest, context: Any) -> operations_pb2.Operation:
-        check(request)
+        key = await parsed(request, once(lambda: convert.operation_key("CreateExport", request)))
         if request.json_schema:
             raise NotYetAvailable
         who = access()
         scope = convert.scope_of(request.scope).narrowed(who.pin)
         if scope is None:
             raise MemoryNotFound("The scope lies outside what this key may touch.")
-        key = convert.operation_key("CreateExport", request)
         started = await self._exporting.start(who, scope, request.SerializeToString(), key)
         return await self._shown.operation(started)
 
@@ -60,9 +61,10 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
         bound = paging.binding("ListExports", who, request)
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
         found, more = await self._exporting.page(who, after, paging.size(request.page_size))
-        shown, last = paging.cut(found, [export_pb(export) for export in found], more)
+        page = await paging.filled(found, export_pb)
+        last = page.last(found, more)
         token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""
-        return pb.ListExportsResponse(exports=shown, next_page_token=token)
+        return pb.ListExportsResponse(exports=page.messages, next_page_token=token)
 
     async def DeleteExport(self, request: pb.DeleteExportRequest, context: Any) -> pb.DeleteExportResponse:
         check(request)

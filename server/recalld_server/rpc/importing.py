@@ -19,7 +19,7 @@ from recalld_server.rpc.checks import check_request_id
 from recalld_server.rpc.commands import import_item
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.correlation import correlation_id
-from recalld_server.rpc.validate import check
+from recalld_server.rpc.parsing import parsed
 from recalld_server.usecases.imports import TRANSACTION, Import, Imported, ImportItem, memories_of
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -37,11 +37,10 @@ class _Batch:
     revisions: int = 0
     values: int = 0
 
-    def take(self, at: int, request: pb.ImportItem) -> bool:
+    async def take(self, at: int, request: pb.ImportItem) -> bool:
         """Add an item; whether the batch is full."""
         try:
-            check(request)
-            item = import_item(request)
+            item = await parsed(request, import_item(request))
             self.items.append((at, item))
             self.held += request.ByteSize()
             self.values += sum(map(values_of, memories_of(item)))
@@ -96,7 +95,7 @@ class Importing:
             at += 1
             if at == 0 and not any(check_request_id(request, "")):  # else that item fails and says why
                 self._request_id = request.request_id
-            if batch.take(at, request):
+            if await batch.take(at, request):
                 yield batch
                 batch = _Batch()
         if batch.last >= 0 or at < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from google.longrunning import operations_pb2
@@ -13,7 +14,7 @@ from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
 from recalld_server.domain.errors import MemoryNotFound, NotYetAvailable, WatchTooSlow
 from recalld_server.domain.memory import Access, Memory
-from recalld_server.domain.revision import EventQuery, ListQuery
+from recalld_server.domain.steps import once
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
 from recalld_server.rpc.add_async import Adding, add_response
@@ -21,9 +22,11 @@ from recalld_server.rpc.commands import (
     add_command,
     as_of,
     deletion,
+    event_query,
     feedback_of,
     forgetting,
-    update_of,
+    list_query,
+    updates,
     watch_query,
 )
 from recalld_server.rpc.convert import request_key
@@ -32,13 +35,14 @@ from recalld_server.rpc.importing import Importing
 from recalld_server.rpc.interceptors.around import send
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.operation import Shown
+from recalld_server.rpc.parsing import parsed
 from recalld_server.rpc.validate import check
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Changed, Modify
 from recalld_server.usecases.forget import Forget
 from recalld_server.usecases.imports import Import
 from recalld_server.usecases.read import Read
-from recalld_server.usecases.watch import Watch
+from recalld_server.usecases.watch import Position, Watch
 
 READER_PATIENCE = 20.0  # seconds for one message of a watch to leave, once what the network buffers is full
 
@@ -71,9 +75,9 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
         who = access()
         convert.fill_in(request.scope, who.pin)
-        check(request)
-        added = await self._add.add(who, add_command(request, request_key("Add", request)))
-        answer = add_response(added, who.project, self._tokens)
+        command = await parsed(request, once(lambda: add_command(request, request_key("Add", request))))
+        added = await self._add.add(who, command)
+        answer = await add_response(added, who.project, self._tokens)
         if request.dry_run:
             answer.ClearField("index_state")
         return answer
@@ -94,32 +98,23 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.GetMemoryResponse(memory=convert.memory_pb(await self._read.get(access(), request.memory_id)))
 
     async def ListMemories(self, request: pb.ListMemoriesRequest, context: Any) -> pb.ListMemoriesResponse:
-        check(request)
         who = access()
-        bound = paging.binding("ListMemories", who, request)
-        order, _, direction = (request.order_by or "create_time desc").partition(" ")
-        after = self._tokens.open_page(request.page_token, bound) if request.page_token else None
-        query = ListQuery(
-            scope=convert.scope_of(request.scope),
-            filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
-            order=order,
-            descending=direction == "desc",
-            limit=paging.size(request.page_size),
-            skip=0 if after else request.skip,
-            after=(int(after[0]), str(after[1])) if after else None,
-            count=request.with_total_size,
+        query, bound = await parsed(
+            request, once(lambda: (list_query(request), paging.binding("ListMemories", who, request)))
         )
-        page = await self._read.list(who, query, as_of(request))
-        found = [convert.memory_pb(memory) for memory in page.memories]
-        shown, last = paging.cut(page.memories, found, page.more)
-        token = self._tokens.page(bound, [getattr(last, order), last.id]) if last else ""
-        return pb.ListMemoriesResponse(memories=shown, next_page_token=token, total_size=page.total or 0)
+        if request.page_token:
+            after = self._tokens.open_page(request.page_token, bound)
+            query = replace(query, skip=0, after=(int(after[0]), str(after[1])))
+        found = await self._read.list(who, query, as_of(request))
+        page = await paging.filled(found.memories, convert.memory_pb)
+        last = page.last(found.memories, found.more)
+        token = self._tokens.page(bound, [getattr(last, query.order), last.id]) if last else ""
+        return pb.ListMemoriesResponse(memories=page.messages, next_page_token=token, total_size=found.total or 0)
 
     async def UpdateMemory(self, request: pb.UpdateMemoryRequest, context: Any) -> pb.UpdateMemoryResponse:
-        check(request)
         who = access()
-        update = update_of(request.memory, request.update_mask, request.etag)
-        changed = await self._modify.update(who, [update], request_key("UpdateMemory", request))
+        [update], key = await parsed(request, updates([request], "UpdateMemory", request))
+        changed = await self._modify.update(who, [update], key)
         memory = convert.memory_pb(_only(changed, update.memory_id))
         return pb.UpdateMemoryResponse(memory=memory, **self._stand(who, changed))
 
@@ -133,29 +128,25 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     async def BatchUpdateMemories(
         self, request: pb.BatchUpdateMemoriesRequest, context: Any
     ) -> pb.BatchUpdateMemoriesResponse:
-        check(request)
         who = access()
-        updates = [
-            update_of(item.memory, item.update_mask, item.etag, f"updates[{number}].")
-            for number, item in enumerate(request.updates)
-        ]
-        changed = await self._modify.update(who, updates, request_key("BatchUpdateMemories", request))
-        memories = paging.bounded([convert.memory_pb(memory) for memory in changed.memories])
+        wanted, key = await parsed(request, updates(request.updates, "BatchUpdateMemories", request))
+        changed = await self._modify.update(who, wanted, key)
+        memories = await paging.bounded(changed.memories)
         return pb.BatchUpdateMemoriesResponse(memories=memories, **self._stand(who, changed))
 
     async def BatchDeleteMemories(
         self, request: pb.BatchDeleteMemoriesRequest, context: Any
     ) -> pb.BatchDeleteMemoriesResponse:
-        check(request)
         who = access()
-        changed = await self._modify.delete(who, list(request.memory_ids), request_key("BatchDeleteMemories", request))
+        key = await parsed(request, once(lambda: request_key("BatchDeleteMemories", request)))
+        changed = await self._modify.delete(who, list(request.memory_ids), key)
         return pb.BatchDeleteMemoriesResponse(deleted_count=changed.count, **self._stand(who, changed))
 
     async def DeleteMemories(self, request: pb.DeleteMemoriesRequest, context: Any) -> pb.DeleteMemoriesResponse:
-        check(request)
         who = access()
-        changed = await self._modify.delete_matching(who, deletion(request, request_key("DeleteMemories", request)))
-        sample = paging.fitting([convert.memory_pb(memory) for memory in changed.memories])
+        wanted = await parsed(request, once(lambda: deletion(request, request_key("DeleteMemories", request))))
+        changed = await self._modify.delete_matching(who, wanted)
+        sample = (await paging.filled(changed.memories, convert.memory_pb)).messages
         stand = {} if request.dry_run else self._stand(who, changed)
         until = convert.timestamp_pb(changed.until) if changed.until else None
         return pb.DeleteMemoriesResponse(count=changed.count, sample=sample, restorable_until=until, **stand)
@@ -169,37 +160,32 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.RestoreMemoryResponse(memory=memory, **self._stand(who, changed))
 
     async def ForgetMemories(self, request: pb.ForgetMemoriesRequest, context: Any) -> pb.ForgetReceipt:
-        check(request)
         who = access()
-        receipt = await self._forget.forget(who, forgetting(request, request_key("ForgetMemories", request)))
+        wanted = await parsed(request, once(lambda: forgetting(request, request_key("ForgetMemories", request))))
+        receipt = await self._forget.forget(who, wanted)
         token = "" if request.dry_run else self._tokens.consistency(who.project, receipt.sequence)
         return convert.receipt_pb(receipt, token)
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
-        check(request)
         who = access()
-        bound = paging.binding("ListEvents", who, request)
-        limit = paging.size(request.page_size)
-        query = EventQuery(
-            after=int(self._tokens.open_page(request.page_token, bound))
-            if request.page_token
-            else request.after_sequence,
-            memory_id=request.memory_id,
-            scope=convert.scope_of(request.scope),
-            filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
-            limit=limit + 1,
+        query, bound = await parsed(
+            request, once(lambda: (event_query(request), paging.binding("ListEvents", who, request)))
         )
-        found = await self._read.events(who, query, begun=bool(request.page_token))
-        events = [convert.event_pb(event) for event in found[:limit]]
-        shown, last = paging.cut(found[:limit], events, len(found) > limit)
+        if request.page_token:
+            query = replace(query, after=int(self._tokens.open_page(request.page_token, bound)))
+        found, more = await self._read.events(who, query, begun=bool(request.page_token))
+        page = await paging.filled(found, convert.event_pb)
+        last = page.last(found, more)
         token = self._tokens.page(bound, last.seq) if last else ""
-        return pb.ListEventsResponse(events=shown, next_page_token=token)
+        return pb.ListEventsResponse(events=page.messages, next_page_token=token)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> None:
-        check(request)
-        who = access()
-        bound, token = paging.binding("Watch", who, request), request.resume_token
-        query = watch_query(request, self._tokens.open_resume(token, bound) if token else None)
+        who, token = access(), request.resume_token
+        bound, query = await parsed(
+            request, once(lambda: (paging.binding("Watch", who, request), watch_query(request)))
+        )
+        if token:
+            query = replace(query, after=Position(*self._tokens.open_resume(token, bound)))
         async with aclosing(self._watch.run(who, query)) as sights:
             async for sight in sights:
                 token = self._tokens.resume(bound, [sight.position.seq, sight.position.floor])

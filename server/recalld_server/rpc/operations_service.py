@@ -35,9 +35,13 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
         bound = paging.binding("ListOperations", who, request)
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
         found, more = await self._follow.page(who, after, paging.size(request.page_size))
-        shown, last = paging.cut(found, [await self._shown.operation(operation) for operation in found], more)
+        page = paging.Page[pb.Operation]()
+        for operation in found:
+            if not page.take(await self._shown.operation(operation)):
+                break
+        last = page.last(found, more)
         token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""
-        return pb.ListOperationsResponse(operations=shown, next_page_token=token)
+        return pb.ListOperationsResponse(operations=page.messages, next_page_token=token)
 
     async def GetOperation(self, request: pb.GetOperationRequest, context: Any) -> pb.Operation:
         check(request)

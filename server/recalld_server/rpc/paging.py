@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
 from recalld.v1 import memory_pb2
 from recalld_server.domain.limits import PAGE_BYTES, PAGE_SIZE
-from recalld_server.domain.memory import Access
+from recalld_server.domain.memory import Access, Memory
+from recalld_server.domain.steps import Steps
+from recalld_server.rpc.convert import memory_pb
 from recalld_server.rpc.fingerprint import fingerprint
+from recalld_server.time_slices import sliced
 
 P = TypeVar("P", bound=ProtoMessage)
 T = TypeVar("T")
@@ -31,28 +34,54 @@ def binding(rpc: str, access: Access, request: Any) -> list[str]:
     return [rpc, access.project, access.principal, fingerprint(request, without)]
 
 
-def fitting(messages: Sequence[P]) -> Sequence[P]:
-    """As many of the first messages as make a page of 3 MiB; at least one."""
-    total = 0
-    for n, message in enumerate(messages):
-        total += message.ByteSize()
-        if total > PAGE_BYTES and n:
-            return messages[:n]
-    return messages
+class Page(Generic[P]):
+    """The messages of a page, of 3 MiB together or one alone."""
+
+    def __init__(self) -> None:
+        self.messages: list[P] = []
+        self._total = 0
+
+    def take(self, message: P) -> bool:
+        """Add a message if it fits; whether it does."""
+        self._total += message.ByteSize()
+        if self._total > PAGE_BYTES and self.messages:
+            return False
+        self.messages.append(message)
+        return True
+
+    def last(self, found: Sequence[T], more: bool = False) -> T | None:
+        """What the next page begins after; None: this is the last. `more`: other things follow those found."""
+        return found[len(self.messages) - 1] if more or len(self.messages) < len(found) else None
 
 
-def cut(found: Sequence[T], messages: Sequence[P], more: bool) -> tuple[Sequence[P], T | None]:
-    """The messages of what was found that make a page, and what the next page begins after; None: it is the last."""
-    shown = fitting(messages)
-    return shown, found[len(shown) - 1] if more or len(shown) < len(found) else None
+async def filled(found: Sequence[T], render: Callable[[T], P]) -> Page[P]:
+    """A page of what was found. Nothing is rendered that has no place in it, and a large page not on the event loop."""
+    page = Page[P]()
+
+    def filling() -> Steps[None]:
+        for item in found:
+            if not page.take(render(item)):
+                return
+            yield
+
+    await sliced(filling())
+    return page
 
 
-def bounded(memories: Sequence[memory_pb2.Memory]) -> Sequence[memory_pb2.Memory]:
+async def bounded(memories: Sequence[Memory]) -> Sequence[memory_pb2.Memory]:
     """All of them, but from 3 MiB on with id, revision and etag only: a write must be able to answer."""
+    return await sliced(_bounded(memories))
+
+
+def _bounded(memories: Sequence[Memory]) -> Steps[Sequence[memory_pb2.Memory]]:
     total = 0
     shown: list[memory_pb2.Memory] = []
     for memory in memories:
-        total += memory.ByteSize()
-        whole = total <= PAGE_BYTES or not shown
-        shown.append(memory if whole else memory_pb2.Memory(id=memory.id, revision=memory.revision, etag=memory.etag))
+        if total <= PAGE_BYTES:
+            message = memory_pb(memory)
+            total += message.ByteSize()
+        if total > PAGE_BYTES and shown:
+            message = memory_pb2.Memory(id=memory.id, revision=memory.revision, etag=memory.etag)
+        shown.append(message)
+        yield
     return shown

@@ -44,9 +44,10 @@ class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
         bound = paging.binding("ListProjects", access(), request)
         after = str(self._tokens.open_page(request.page_token, bound)) if request.page_token else ""
         found, more = await self._projects.page(after, paging.size(request.page_size))
-        projects, last = paging.cut(found, [convert.project_pb(project) for project in found], more)
+        page = await paging.filled(found, convert.project_pb)
+        last = page.last(found, more)
         token = self._tokens.page(bound, last.id) if last else ""
-        return pb.ListProjectsResponse(projects=projects, next_page_token=token)
+        return pb.ListProjectsResponse(projects=page.messages, next_page_token=token)
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Any) -> pb.UpdateProjectResponse:
         check(request)
@@ -92,9 +93,10 @@ class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
         await self._projects.get(project)
         place = (int(after[0]), str(after[1])) if after else None
         found, more = await self._keys.page(project, place, paging.size(request.page_size))
-        keys, last = paging.cut(found, [convert.key_pb(key) for key in found], more)
+        page = await paging.filled(found, convert.key_pb)
+        last = page.last(found, more)
         token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""
-        return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token)
+        return pb.ListApiKeysResponse(api_keys=page.messages, next_page_token=token)
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Any) -> pb.RevokeApiKeyResponse:
         check(request)

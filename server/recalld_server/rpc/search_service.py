@@ -11,17 +11,20 @@ from google.protobuf.duration_pb2 import Duration
 from recalld.v1 import search_service_pb2 as pb
 from recalld.v1 import search_service_pb2_grpc
 from recalld_server.domain.errors import ConsistencyTokenForeign
+from recalld_server.domain.filters import Filter
 from recalld_server.domain.limits import PAGE_BYTES
-from recalld_server.domain.memory import Access
+from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.ranking import Mode
+from recalld_server.domain.steps import Steps, once
 from recalld_server.domain.tokens import Tokens
 from recalld_server.rpc import convert, paging
-from recalld_server.rpc.commands import as_of
+from recalld_server.rpc.commands import as_of, filter_given
 from recalld_server.rpc.interceptors.auth import access
-from recalld_server.rpc.validate import check
+from recalld_server.rpc.parsing import parsed
 from recalld_server.telemetry.span import current
+from recalld_server.time_slices import sliced
 from recalld_server.usecases.read import Read
-from recalld_server.usecases.search import FRESH_WITHIN, Ranked, Search, SearchQuery
+from recalld_server.usecases.search import FRESH_WITHIN, LOADED, FoundMemory, Ranked, Search, SearchQuery
 
 DEFAULT_LIMIT = 10
 MARGIN = 0.05  # seconds kept of the caller's deadline to answer INDEX_BEHIND in time
@@ -37,13 +40,12 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
         self._tokens = tokens
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
-        check(request, unary=True)
-        query = await self._query(access(), request, context)
+        scope, condition = await parsed(request, once(lambda: _where(request)), unary=True)
+        query = await self._query(access(), request, context, scope, condition)
         ranked = await self._search.rank(access(), query)
         answer = pb.SearchResponse(candidate_count=ranked.candidates, sequence=ranked.seq)
         budget, size = _Budget(query.max_tokens), 0
-        async for found in self._search.hits(access(), ranked, query):
-            hit = convert.hit_pb(found, request.explain)
+        async for found, hit in _rendered(self._search.hits(access(), ranked, query), request.explain):
             size += hit.ByteSize()
             if not budget.spend(found.memory.text) or (size > PAGE_BYTES and answer.hits):
                 answer.truncated = True
@@ -53,11 +55,12 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
         return answer
 
     async def StreamSearch(self, request: pb.SearchRequest, context: Any) -> AsyncIterator[pb.StreamSearchResponse]:
-        check(request)
         who = access()
-        bound = paging.binding("StreamSearch", who, request)
+        bound, (scope, condition) = await parsed(
+            request, once(lambda: (paging.binding("StreamSearch", who, request), _where(request)))
+        )
         token = self._tokens.open_resume(request.resume_token, bound) if request.resume_token else None
-        query = await self._query(who, request, context)
+        query = await self._query(who, request, context, scope, condition)
         ranked = await self._search.rank(who, query)
         start, changed, spent = _resumed(ranked, token)
         done = pb.Done(changed=changed, sequence=ranked.seq, candidate_count=ranked.candidates)
@@ -65,18 +68,19 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
             checkpoint = pb.Checkpoint(changed=changed)
             yield pb.StreamSearchResponse(checkpoint=checkpoint, resume_token=request.resume_token)
         budget, trail = _Budget(query.max_tokens, spent), _Trail(ranked)
-        async for found in self._search.hits(who, ranked, query, start):
+        async for found, hit in _rendered(self._search.hits(who, ranked, query, start), request.explain):
             if not budget.spend(found.memory.text):
                 done.truncated = True
                 break
-            hit = convert.hit_pb(found, request.explain)
             position = [found.at + 1, *ranked.state, trail.upto(found.at + 1), budget.spent]
             yield pb.StreamSearchResponse(hit=hit, resume_token=self._tokens.resume(bound, position))
             done.hit_count += 1
         done.stages.extend(_stages())
         yield pb.StreamSearchResponse(done=done)
 
-    async def _query(self, who: Access, request: pb.SearchRequest, context: Any) -> SearchQuery:
+    async def _query(
+        self, who: Access, request: pb.SearchRequest, context: Any, scope: Scope, condition: Filter | None
+    ) -> SearchQuery:
         fresh = 0
         if request.at_least_as_fresh:
             fresh = self._tokens.open_consistency(request.at_least_as_fresh, who.project)
@@ -85,8 +89,8 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
         remaining = context.time_remaining()
         return SearchQuery(
             text=request.query,
-            scope=convert.scope_of(request.scope),
-            filter=convert.filter_of(request.filter) if request.HasField("filter") else None,
+            scope=scope,
+            filter=condition,
             limit=request.limit if request.HasField("limit") else DEFAULT_LIMIT,
             threshold=request.threshold if request.HasField("threshold") else 0.0,
             mode=_MODES.get(request.mode, Mode.HYBRID),
@@ -95,6 +99,31 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
             budget=FRESH_WITHIN if remaining is None else max(0.0, remaining - MARGIN),
             max_tokens=request.max_tokens,
         )
+
+
+def _where(request: pb.SearchRequest) -> tuple[Scope, Filter | None]:
+    return convert.scope_of(request.scope), filter_given(request)
+
+
+async def _rendered(hits: AsyncIterator[FoundMemory], explain: bool) -> AsyncIterator[tuple[FoundMemory, Any]]:
+    """Results with their messages, made as many at a time as are read at a time."""
+    waiting: list[FoundMemory] = []
+    async for found in hits:
+        waiting.append(found)
+        if len(waiting) == LOADED:
+            for pair in await sliced(_rendering(waiting, explain)):
+                yield pair
+            waiting = []
+    for pair in await sliced(_rendering(waiting, explain)):
+        yield pair
+
+
+def _rendering(found: Sequence[FoundMemory], explain: bool) -> Steps[list[tuple[FoundMemory, Any]]]:
+    made = []
+    for each in found:
+        made.append((each, convert.hit_pb(each, explain)))
+        yield
+    return made
 
 
 class _Budget:

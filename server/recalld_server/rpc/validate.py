@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
 from typing import Any
 
 from google.api import field_behavior_pb2
@@ -19,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from recalld.v1 import filter_pb2
 from recalld_server.domain.errors import FieldInvalid, FilterInvalid, LimitExceeded, TextInvalid
 from recalld_server.domain.limits import BATCH
+from recalld_server.domain.steps import Steps, completed
 from recalld_server.rpc.checks import CHECKS, Violation
 from recalld_server.rpc.convert_filter import filter_of
 from recalld_server.rpc.descriptors import repeated
@@ -34,8 +34,23 @@ FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 
 
 def check(request: Any, *, unary: bool = False) -> None:
-    """Raise the error of the first violation, carrying all of them. `unary`: the call takes no resume token."""
-    found = list(islice(_walk(request, ""), MAX_FOUND))
+    """Raise the error of the first violation, carrying all of them. `unary`: the call takes no resume token.
+
+    For requests that are small whatever they hold; `parsing.parsed` is for all others.
+    """
+    completed(checking(request, unary=unary))
+
+
+def checking(request: Any, *, unary: bool = False) -> Steps[None]:
+    """`check` in steps."""
+    found: list[Violation] = []
+    for violation in _walk(request, ""):
+        if violation is None:
+            yield
+        else:
+            found.append(violation)
+            if len(found) == MAX_FOUND:
+                break
     if unary and request.resume_token:
         found.append(Violation("resume_token", "only StreamSearch can be resumed", FieldInvalid))
     if found:
@@ -46,8 +61,8 @@ def check(request: Any, *, unary: bool = False) -> None:
         raise first.kind(described + more, violations=[(v.field, v.text) for v in found], **metadata)
 
 
-def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation]:
-    """Every violation in a message and in what it holds, outer ones first."""
+def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation | None]:
+    """Every violation in a message and in what it holds, outer ones first; None after each message, for a pause."""
     kind = message.DESCRIPTOR.full_name
     if kind == Timestamp.DESCRIPTOR.full_name:
         yield from _time(message, path)
@@ -75,11 +90,12 @@ def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation]:
             yield from _field(field, value, prefix + field.name, depth)
 
 
-def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterator[Violation]:
+def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterator[Violation | None]:
     for number, item in enumerate(value) if repeated(field) else [(None, value)]:
         at = path if number is None else f"{path}[{number}]"
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             yield from _walk(item, at, depth + 1)
+            yield None
         elif field.type == FieldDescriptor.TYPE_STRING and "\0" in item:
             yield Violation(at, "must not hold NUL", TextInvalid)
         elif field.type == FieldDescriptor.TYPE_ENUM and item not in field.enum_type.values_by_number:

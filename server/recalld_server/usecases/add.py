@@ -15,13 +15,18 @@ from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES, TEXT_BYTES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, spoken, text_key
 from recalld_server.domain.projects import ProjectSettings
 from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
+from recalld_server.domain.steps import Steps
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
+from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.writing import Writer, Written, stored_answer
+
+REPEATS = 1000  # texts looked up at once
+SPLIT = "split the conversation into several adds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,8 @@ class Add:
         refuse_past(command.expire_time, self._clock.now())
         messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
         if not command.infer:
-            return messages, _verbatim(messages), command.add_id or self._ids.memory()
+            size = sum(len(message.content) for message in messages)
+            return messages, await sliced(_verbatim(messages), size), command.add_id or self._ids.memory()
         request = ExtractRequest(
             messages=tuple(messages),
             scope=command.scope,
@@ -179,14 +185,30 @@ class Add:
     async def _decide(
         self, access: Access, command: AddCommand, messages: Sequence[Message], facts: Sequence[Fact], add_id: str
     ) -> _Decision:
-        keys = [text_key(spoken(fact.text, fact.speaker, fact.named)) for fact in facts]
-        with span("ledger"):
-            texts = [(command.scope.key(), key) for key in keys]
-            found = await self._ledger.repeats(access, texts, self._clock.now()) if texts else {}
-        known = {key: memory for (_, key), memory in found.items()}
+        size = sum(len(fact.text) for fact in facts)
+        keys = await sliced(_keys(facts), size)
+        scope, known = command.scope.key(), dict[str, Memory]()
+        for at in range(0, len(keys), REPEATS):
+            with span("ledger"):
+                texts = [(scope, key) for key in keys[at : at + REPEATS]]
+                found = await self._ledger.repeats(access, texts, self._clock.now())
+            known.update((key, memory) for (_, key), memory in found.items())
+            await sliced(check_written(list(known.values()), "messages", SPLIT))
+        return await sliced(self._decided(command, messages, facts, keys, known, add_id), size)
+
+    def _decided(
+        self,
+        command: AddCommand,
+        messages: Sequence[Message],
+        facts: Sequence[Fact],
+        keys: Sequence[str],
+        known: dict[str, Memory],
+        add_id: str,
+    ) -> Steps[_Decision]:
         decision = _Decision([], [], {})
         ordinals: dict[int, int] = {}
         for fact, key in zip(facts, keys, strict=True):
+            yield
             if key not in known or _too_short_lived(known[key], command):
                 at = fact.sources[0]
                 ordinal = ordinals[at] = ordinals.get(at, -1) + 1
@@ -197,7 +219,7 @@ class Add:
             elif known[key].id not in decision.changes:
                 known[key] = self._merged(decision, command, known[key], fact)
             decision.memories.append(known[key])
-        check_written([put.memory for put in decision.puts], "messages", "split the conversation into several adds")
+        yield from check_written([put.memory for put in decision.puts], "messages", SPLIT)
         return decision
 
     def _fresh(self, command: AddCommand, messages: Sequence[Message], fact: Fact, add_id: str, ordinal: int) -> Memory:
@@ -276,7 +298,16 @@ def _check_merged(memory: Memory) -> None:
             raise LimitExceeded.at(name, text, limit=most, actual=actual)
 
 
-def _verbatim(messages: Sequence[Message]) -> Extraction:
+def _keys(facts: Sequence[Fact]) -> Steps[list[str]]:
+    """The text of each fact, as it is compared with what is there."""
+    keys = []
+    for fact in facts:
+        keys.append(text_key(spoken(fact.text, fact.speaker, fact.named)))
+        yield
+    return keys
+
+
+def _verbatim(messages: Sequence[Message]) -> Steps[Extraction]:
     """Each message as it stands. System messages instruct the model; they are not something said to be remembered."""
     kept = [i for i, message in enumerate(messages) if message.role != "system" and message.content.strip()]
     for i in kept:
@@ -288,20 +319,21 @@ def _verbatim(messages: Sequence[Message]) -> Extraction:
                 limit=TEXT_BYTES,
                 actual=len(messages[i].content.encode()),
             )
-    facts = tuple(
-        Fact(text=m.content, sources=(i,), speaker=m.speaker, named=bool(m.name), categories=categorise(m.content))
-        for i in kept
-        for m in [messages[i]]
-    )
+    facts = []
+    for i in kept:
+        yield
+        text, speaker, named = messages[i].content, messages[i].speaker, bool(messages[i].name)
+        facts.append(Fact(text, (i,), speaker, named, categorise(text)))
+    given = set(kept)
     reasons = [
         VerdictReason.STORED
-        if i in set(kept)
+        if i in given
         else VerdictReason.ROLE_NOT_REMEMBERED
         if message.role == "system"
         else VerdictReason.EMPTY
         for i, message in enumerate(messages)
     ]
-    return Extraction(facts, tuple(reasons))
+    return Extraction(tuple(facts), tuple(reasons))
 
 
 def _stored(decision: _Decision, extraction: Extraction, add_id: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from recalld_server.domain.revision import Change, Delete, ListQuery, Outcome, P
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
+from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.writing import Writer, Written, stored_answer
 
@@ -93,7 +94,7 @@ class Modify:
             ]:
                 raise MemoryImmutable(**_named(frozen))
             wanted = [replace(current[u.memory_id], **u.values, update_time=0) for u in updates]
-            check_written(wanted, "updates", "update fewer memories at a time")
+            await sliced(check_written(wanted, "updates", "update fewer memories at a time"))
             puts = await self._puts(access, current, wanted, Kind.UPDATED)
             answer = stored_answer([(m.id, m.revision + 1) for m in wanted])
             return Change(puts=puts, request=request, answer=answer)

@@ -10,9 +10,11 @@ from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.memory import Memory
 from recalld_server.domain.question import Question, ask
 from recalld_server.domain.revision import Features, Generation
-from recalld_server.domain.vectors import FloatVector
+from recalld_server.domain.steps import Steps, once
+from recalld_server.domain.vectors import FloatMatrix, FloatVector
 from recalld_server.ports.embedder import Embedder, Priority
 from recalld_server.telemetry.span import span
+from recalld_server.time_slices import LARGE, sliced
 
 analyser = lru_cache(maxsize=64)(Analyser)  # one for each language: it caches stems
 
@@ -33,15 +35,13 @@ class FeatureMaker:
             vectors = await self.embedder(generation).embed(
                 [m.spoken for m in memories], priority=priority, project=project
             )
-        terms = analyser(generation.language).terms
-        return [
-            Features(terms(memory.text), vector, generation.number)
-            for memory, vector in zip(memories, vectors, strict=True)
-        ]
+        return await sliced(_features(generation, memories, vectors), sum(len(memory.text) for memory in memories))
 
-    def question(self, generation: Generation, text: str, speakers: frozenset[str]) -> Question:
+    async def question(self, generation: Generation, text: str, speakers: frozenset[str]) -> Question:
         """What a question asks for, in the terms of a generation."""
-        return ask(text, speakers, analyser(generation.language))
+        if len(text) <= LARGE:
+            return ask(text, speakers, analyser(generation.language))
+        return await sliced(once(lambda: ask(text, speakers, analyser(generation.language))), len(text))
 
     async def vector(self, generation: Generation, question: Question, *, project: str) -> FloatVector:
         """The vector of a question, (d,) of unit length. Raises EmbedderUnavailable, Overloaded."""
@@ -65,3 +65,12 @@ class FeatureMaker:
                 f"those of the ledger have {generation.dimension}. Configure it with {generation.dimension} dimensions."
             )
         return found
+
+
+def _features(generation: Generation, memories: Sequence[Memory], vectors: FloatMatrix) -> Steps[list[Features]]:
+    terms = analyser(generation.language).terms
+    found = []
+    for memory, vector in zip(memories, vectors, strict=True):
+        found.append(Features(terms(memory.text), vector, generation.number))
+        yield
+    return found

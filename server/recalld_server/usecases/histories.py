@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from recalld_server.domain.memory import Cause, Kind, Memory
 from recalld_server.domain.revision import Features, Past
+from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector
 
 
@@ -42,13 +43,14 @@ def pasts(
     item: ImportedHistory,
     placed: Callable[[Memory], Memory],
     given: Callable[[Memory, FloatVector | None], Features | None],
-) -> list[Past]:
-    """The revisions as they are stored.
+) -> Steps[list[Past]]:
+    """The revisions as they are stored, a step each.
 
     `placed` puts a memory into its conversation; `given` makes features of the vector that came with it, or of none.
     """
     found: list[Past] = []
     for revision in item.revisions:
+        yield
         memory = placed(revision.memory)
         before = found[-1].memory if found else None
         if before and before.spoken == memory.spoken:

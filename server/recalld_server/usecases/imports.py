@@ -23,11 +23,13 @@ from recalld_server.domain.errors import (
 from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
+from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.embedder import Priority
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
+from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker, analyser
 from recalld_server.usecases.histories import ImportedHistory, pasts, wanting
 from recalld_server.usecases.writing import DECISIONS, Writer
@@ -168,18 +170,33 @@ class Import:
 
     async def _plan(self, access: Access, generation: Generation, items: Sequence[ImportItem]) -> _Plan:
         with span("ledger"):
+            size = sum(len(memory.text) for item in items for memory in memories_of(item))
+            keys = await sliced(_keys(items), size)
             taken = await self._taken(access, items)
-            known = await self._known(access, items)
+            known = await self._known(access, items, keys)
             named = [item.memory for item in items if not isinstance(item, ImportedText)]
             outside = await self._ledger.outside(
                 access,
                 [memory.id for memory in named if memory.id],
                 [memory.add_id for memory in named if memory.add_id],
             )
+        return await sliced(self._planned(access, generation, items, keys, taken, known, outside), size)
+
+    def _planned(
+        self,
+        access: Access,
+        generation: Generation,
+        items: Sequence[ImportItem],
+        keys: Sequence[tuple[str, str]],
+        taken: dict[str, tuple[Memory, bool]],
+        known: set[tuple[str, str]],
+        outside: frozenset[str],
+    ) -> Steps[_Plan]:
+        """What becomes of each item, one step or more each."""
         plan = _Plan()
-        for at, item in enumerate(items):
+        for at, (item, key) in enumerate(zip(items, keys, strict=True)):
+            yield
             memory = item.memory
-            key = (memory.scope.key(), memory.text_key)
             try:
                 if not access.pin.admits(memory.scope):
                     raise MemoryNotFound("The scope lies outside what this key may touch.")
@@ -197,7 +214,7 @@ class Import:
                 elif there or (not memory.id and key in known):
                     plan.unchanged += 1
                 elif isinstance(item, ImportedHistory):
-                    plan.histories.append(self._history(item, generation, plan))
+                    plan.histories.append((yield from self._history(item, generation, plan)))
                     taken[memory.id] = (memory, item.live)
                 else:
                     put = self._put(item, generation, plan)
@@ -213,8 +230,10 @@ class Import:
         ids = list(dict.fromkeys(item.memory.id for item in items if item.memory.id))
         return dict(await self._ledger.latest(access, ids)) if ids else {}
 
-    async def _known(self, access: Access, items: Sequence[ImportItem]) -> set[tuple[str, str]]:
-        texts = {(item.memory.scope.key(), item.memory.text_key): None for item in items if not item.memory.id}
+    async def _known(
+        self, access: Access, items: Sequence[ImportItem], keys: Sequence[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        texts = dict.fromkeys(key for item, key in zip(items, keys, strict=True) if not item.memory.id)
         return set(await self._ledger.repeats(access, list(texts), self._clock.now())) if texts else set()
 
     def _put(self, item: ImportedText | ImportedMemory, generation: Generation, plan: _Plan) -> Put:
@@ -244,7 +263,7 @@ class Import:
         )
         return Put(_placed(named, plan), Kind.ADDED, features=features, unique=not given.id)
 
-    def _history(self, item: ImportedHistory, generation: Generation, plan: _Plan) -> list[Past]:
+    def _history(self, item: ImportedHistory, generation: Generation, plan: _Plan) -> Steps[list[Past]]:
         made_up = self._ids.memory()
         places: dict[tuple[str, tuple[Message, ...]], Memory] = {}
 
@@ -263,7 +282,16 @@ class Import:
                 ordinal=there.ordinal,
             )
 
-        return pasts(item, placed, lambda memory, vector: _given(memory, vector, item.model, generation))
+        return (yield from pasts(item, placed, lambda memory, vector: _given(memory, vector, item.model, generation)))
+
+
+def _keys(items: Sequence[ImportItem]) -> Steps[list[tuple[str, str]]]:
+    """The scope and the text of each item, as they are compared with what is there."""
+    keys = []
+    for item in items:
+        keys.append((item.memory.scope.key(), item.memory.text_key))
+        yield
+    return keys
 
 
 def _placed(given: Memory, plan: _Plan) -> Memory:

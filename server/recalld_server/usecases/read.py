@@ -66,19 +66,19 @@ class Read:
         with span("ledger"):
             return (await self._ledger.positions(access)).head
 
-    async def events(self, access: Access, query: EventQuery, begun: bool = False) -> Sequence[Event]:
-        """Events in order. Of one memory: raises MemoryNotFound if there never was such a one.
+    async def events(self, access: Access, query: EventQuery, begun: bool = False) -> tuple[Sequence[Event], bool]:
+        """Events in order, and whether more follow. Of one memory: raises MemoryNotFound if there never was such a one.
 
         Raises HistoryTrimmed for a start before the oldest history kept, unless it is 0 or a listing that has `begun`:
         those give what there is.
         """
         with span("ledger"):
-            found, stand = await self._ledger.follow(access, query)
+            found, more, stand = await self._ledger.follow(access, query)
             if not begun and 0 < query.after < stand.oldest:
                 raise HistoryTrimmed(oldest_sequence=stand.oldest)
             if not found and query.memory_id and not await self._ledger.latest(access, [query.memory_id]):
                 raise MemoryNotFound(memory_id=query.memory_id)
-        return found
+        return found, more
 
     async def entities(
         self, access: Access, type: str, after: tuple[str, str] | None, limit: int

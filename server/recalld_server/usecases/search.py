@@ -17,11 +17,13 @@ from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
 from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, rank, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
+from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector, Int64Array, UInt32Array
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index, IndexQuery, Nominations
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
+from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.read import AsOf, Read
@@ -191,10 +193,13 @@ class Search:
                 with span("ledger"):
                     found = {**found, **await self._ledger.memories(access, unread, as_of)}
             now = self._clock.now() if ranked.past is None else ranked.past
-            for offset, place in enumerate(batch):
-                memory = found.get(place.id)
-                if memory and memory.live_at(now) and (query.filter is None or matches(query.filter, memory)):
-                    yield FoundMemory(memory, place, at + offset)
+            live = [
+                FoundMemory(memory, place, at + offset)
+                for offset, place in enumerate(batch)
+                if (memory := found.get(place.id)) and memory.live_at(now)
+            ]
+            for each in live if query.filter is None else await sliced(_matching(query.filter, live)):
+                yield each
 
     async def _state(self, access: Access, query: SearchQuery) -> SearchState:
         with span("ledger"):
@@ -210,7 +215,7 @@ class Search:
         """
         self._index.require()
         generation = state.generation
-        question = self._features.question(generation, query.text, state.speakers)
+        question = await self._features.question(generation, query.text, state.speakers)
         terms = _terms(question, query.mode)
         async with _meanwhile(self._words(access, query, generation, terms, now)) as leg:
             vector = await self._vector(access, query, generation, question)
@@ -255,7 +260,7 @@ class Search:
         if not (query.scope or access.pin):
             raise AsOfNeedsScope
         state = await self._state(access, query)
-        question = self._features.question(state.generation, query.text, state.speakers)
+        question = await self._features.question(state.generation, query.text, state.speakers)
         vector = await self._vector(access, query, state.generation, question)
         with span("ledger"):
             rows = await self._ledger.snapshot(
@@ -282,6 +287,15 @@ async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _matching(condition: Filter, found: Sequence[FoundMemory]) -> Steps[list[FoundMemory]]:
+    kept = []
+    for each in found:
+        if matches(condition, each.memory):
+            kept.append(each)
+        yield
+    return kept
 
 
 def _terms(question: Question, mode: Mode) -> UInt32Array:

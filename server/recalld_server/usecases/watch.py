@@ -82,7 +82,7 @@ class Watch:
         due = loop.time() + self._checkpoint
         while not self._stopped:
             woken = self._committed.next(access.project)
-            events, stand = await self._ledger.follow(access, replace(asked, after=at.seq))
+            events, more, stand = await self._ledger.follow(access, replace(asked, after=at.seq))
             if at.seq < stand.oldest and at.floor < stand.oldest:
                 raise HistoryTrimmed(oldest_sequence=stand.oldest)
             for event in events:
@@ -93,7 +93,7 @@ class Watch:
                 if loop.time() >= due:
                     yield Sight(None, at, self._clock.now())
                     due = loop.time() + self._checkpoint
-            if len(events) == PAGE:
+            if more:
                 continue
             at = Position(max(at.seq, stand.head), at.floor)
             if loop.time() >= due:

@@ -19,6 +19,7 @@ from recalld_server.adapters.ledger.rows import (
     inside,
     live_at,
     memory_columns,
+    page_of,
     satisfying,
     unexpired,
     with_sources,
@@ -248,10 +249,14 @@ def _rows(
         .select_from(r.outerjoin(f, own) if s.generation else r.outerjoin(f, and_(own, ~true())))
         .where(inside(Access(project), s.scope), r.c.memory_id >= after[0], mark, *_selected(project, s))
         .order_by(r.c.memory_id, r.c.revision)
-        .limit(limit)
+        .limit(limit + 1)
     )
-    rows = connection.execute(statement).all()
-    return [_row(row, memory, s.seq) for row, memory in zip(rows, with_sources(connection, project, rows), strict=True)]
+
+    def made(rows: Sequence[SqlRow[Any]]) -> list[Row]:
+        found = with_sources(connection, project, rows)
+        return [_row(row, memory, s.seq) for row, memory in zip(rows, found, strict=True)]
+
+    return page_of(connection, statement, limit, made, lambda row: [row.memory])[0]
 
 
 def _selected(project: str, s: Selection) -> list[ColumnElement[bool]]:

@@ -203,11 +203,11 @@ class SqlLedger:
         )
 
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
-        return await self._engine.read(lambda c: reads.events(c, access, query), access.project)
+        return (await self._engine.read(lambda c: reads.events(c, access, query), access.project))[0]
 
-    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], Positions]:
+    async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], bool, Positions]:
         return await self._engine.read(
-            lambda c: (reads.events(c, access, query), reads.stand(c, access)[0]), access.project
+            lambda c: (*reads.events(c, access, query), reads.stand(c, access)[0]), access.project
         )
 
     async def entities(

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     Select,
     and_,
     bindparam,
@@ -25,9 +26,11 @@ from sqlalchemy import (
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import (
     given,
+    in_order,
     inside,
     live_at,
     memory_columns,
+    page_of,
     pinned,
     repeating,
     satisfying,
@@ -82,6 +85,7 @@ def memories(
         rows = connection.execute(_LIVE, parameters).all()
     else:
         rows = connection.execute(_PAST, {**parameters, "as_of": as_of}).all()
+    rows = in_order(rows, ids, lambda row: row[0])
     return {memory.id: memory for memory in with_sources(connection, access.project, rows)}
 
 
@@ -93,7 +97,8 @@ def revisions(
         tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named)),
         t.revisions.c.text != "",  # forgotten since
     )
-    rows = connection.execute(statement).all()
+    found: Sequence[Row[Any]] = connection.execute(statement).all()
+    rows = in_order(found, named, lambda row: (row.memory_id, row.revision))
     return {(m.id, m.revision): m for m in with_sources(connection, access.project, rows)}
 
 
@@ -121,7 +126,8 @@ _REPEATS = select(*memory_columns(), t.revisions.c.text_key).where(pinned(), rep
 def repeats(
     connection: Connection, access: Access, texts: Sequence[tuple[str, str]], now: int
 ) -> Mapping[tuple[str, str], Memory]:
-    rows = connection.execute(_REPEATS, {**who(access), "texts": list(texts), "now": now}).all()
+    asked = {**who(access), "texts": list(texts), "now": now}
+    rows = in_order(connection.execute(_REPEATS, asked).all(), [key for _, key in texts], lambda row: row[-1])
     found = zip(with_sources(connection, access.project, rows), (row[-1] for row in rows), strict=True)
     oldest_last = sorted(found, key=lambda at: -at[0].create_time)  # the oldest stays
     return {(memory.scope.key(), key): memory for memory, key in oldest_last}
@@ -159,9 +165,15 @@ def page(connection: Connection, access: Access, query: ListQuery) -> Page:
         found = union_all(*(select(part.limit(limit + skip).subquery()) for part in select_parts)).subquery()
         again = [c.desc() if query.descending else c for c in (found.c[query.order], found.c.memory_id)]
         statement = select(*memory_columns(found)).order_by(*again).limit(limit).offset(skip or None)
-    rows = connection.execute(statement).all()
+    memories, more = page_of(
+        connection,
+        statement,
+        query.limit,
+        lambda rows: with_sources(connection, access.project, rows),
+        lambda memory: [memory],
+    )
     total = _count(connection, conditions, parts) if query.count else None
-    return Page(with_sources(connection, access.project, rows[: query.limit]), len(rows) > query.limit, total)
+    return Page(memories, more, total)
 
 
 def count(connection: Connection, access: Access, scope: Scope, filter: Filter | None, as_of: int) -> int:
@@ -215,7 +227,7 @@ def known(connection: Connection, access: Access, scope: Scope) -> bool:
     return any(connection.execute(anything.where(part)).first() for part in parts)
 
 
-def events(connection: Connection, access: Access, query: EventQuery) -> list[Event]:
+def events(connection: Connection, access: Access, query: EventQuery) -> tuple[list[Event], bool]:
     before = t.revisions.alias("before")
     previous = and_(
         before.c.project == t.revisions.c.project,
@@ -241,19 +253,22 @@ def events(connection: Connection, access: Access, query: EventQuery) -> list[Ev
         .select_from(t.revisions.outerjoin(before, previous))
         .where(*conditions)
         .order_by(t.revisions.c.revision if query.memory_id else t.revisions.c.seq_from)
-        .limit(query.limit)
+        .limit(query.limit + 1)
     )
-    rows = connection.execute(statement).all()
-    after = with_sources(connection, access.project, rows)
-    earlier = [row[width + len(extra) :] for row in rows]
-    was_live = [bool(row[1]) and row[-1] != Kind.DELETED.value for row in earlier]  # row[1]: the text
-    found = iter(
-        with_sources(connection, access.project, [r for r, live in zip(earlier, was_live, strict=True) if live])
-    )
-    return [
-        _event(row[width : width + len(extra)], memory, next(found) if live else None)
-        for row, memory, live in zip(rows, after, was_live, strict=True)
-    ]
+
+    def made(rows: Sequence[Row[Any]]) -> list[Event]:
+        after = with_sources(connection, access.project, rows)
+        earlier = [row[width + len(extra) :] for row in rows]
+        was_live = [bool(row[1]) and row[-1] != Kind.DELETED.value for row in earlier]  # row[1]: the text
+        found = iter(
+            with_sources(connection, access.project, [r for r, live in zip(earlier, was_live, strict=True) if live])
+        )
+        return [
+            _event(row[width : width + len(extra)], memory, next(found) if live else None)
+            for row, memory, live in zip(rows, after, was_live, strict=True)
+        ]
+
+    return page_of(connection, statement, query.limit, made, lambda event: [event.before, event.after])
 
 
 def _concerning(connection: Connection, access: Access, scope: Scope) -> ColumnElement[bool]:

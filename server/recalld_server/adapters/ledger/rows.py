@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, and_, bindparam, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+)
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.sql.filters import FilterCompiler
@@ -16,6 +28,12 @@ from recalld_server.domain import limits
 from recalld_server.domain.filters import TIME_FIELDS, Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, kept_sources
 from recalld_server.domain.revision import Features
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Sequence[Any])
+
+CHUNK = 100  # rows whose messages are read at once
+SOURCES_READ = limits.CALL_BYTES  # characters of messages read for one call that names its memories
 
 MEMORY_COLUMNS = (
     "memory_id",
@@ -232,7 +250,21 @@ def messages(
 
 
 def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
-    """Memories of the rows, each with the messages it was taken from."""
+    """Memories of the rows, each with the messages it was taken from.
+
+    Read CHUNK rows at a time; once SOURCES_READ characters of messages were read, the memories that follow have none.
+    """
+    found: list[Memory] = []
+    left = SOURCES_READ
+    for at in range(0, len(rows), CHUNK):
+        chunk = rows[at : at + CHUNK]
+        made = _with_sources(connection, project, chunk) if left > 0 else [memory_of(row) for row in chunk]
+        left -= sum(len(source.content) for memory in made for source in memory.sources)
+        found += made
+    return found
+
+
+def _with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
     said = [[(row[16], position) for position in _parsed(row[17])[: limits.SOURCES]] for row in rows]
     wanted = list(dict.fromkeys(at for places in said for at in places))
     found = dict(messages(connection, SOURCES, {"p": project, "at": wanted})) if wanted else {}
@@ -240,3 +272,39 @@ def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[A
         memory_of(row, kept_sources([found[at] for at in places if at in found]))
         for row, places in zip(rows, said, strict=True)
     ]
+
+
+def in_order(rows: Sequence[R], wanted: Sequence[Any], key: Callable[[R], Any]) -> Sequence[R]:
+    """Rows in the order of what was asked for, where it matters which of them have no sources any more."""
+    if len(rows) <= CHUNK:
+        return rows
+    places = {item: place for place, item in enumerate(wanted)}
+    return sorted(rows, key=lambda row: places[key(row)])
+
+
+def page_of(
+    connection: Connection,
+    statement: Select[Any],
+    limit: int,
+    made: Callable[[Sequence[Row[Any]]], Sequence[T]],
+    memories: Callable[[T], Sequence[Memory | None]],
+) -> tuple[list[T], bool]:
+    """What `made` makes of the rows of a statement for `limit + 1` of them, one thing of each, and whether more follow.
+
+    At most `limit`, and fewer once their `memories` have PAGE_BYTES characters together: an answer shows no more.
+    """
+    found: list[T] = []
+    total = 0
+    with connection.execute(statement) as rows:
+        for chunk in rows.partitions(CHUNK):
+            for used, item in enumerate(made(chunk[: limit - len(found)]), 1):
+                found.append(item)
+                total += sum(map(_length, memories(item)))
+                if total > limits.PAGE_BYTES or len(found) == limit:
+                    return found, used < len(chunk) or rows.fetchone() is not None
+    return found, False
+
+
+def _length(memory: Memory | None) -> int:
+    """Characters of a memory's texts. Metadata has at most 16 KiB, and is not counted."""
+    return len(memory.text) + sum(len(source.content) for source in memory.sources) if memory else 0
