@@ -184,7 +184,7 @@ async def _wired(
     settings: Settings,
 ) -> Recalld:
     ids = SystemIds()
-    projector = Projector(ledger, index, clock)
+    projector = Projector(ledger, index, clock, features)
     writer = Writer(ledger, projector, committed)
     read = Read(ledger, clock)
     projects = SqlProjects(engine, clock)

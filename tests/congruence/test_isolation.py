@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import delete
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
 from recalld_server.adapters.index.weaviate import schema
+from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.turns import SqlTurns
 from recalld_server.bootstrap import Recalld
 from recalld_server.domain.errors import IndexBehind, IndexUnavailable, LedgerUnavailable
@@ -64,11 +66,15 @@ class World:
     def __init__(self, recalld: Recalld, clock: OwnClock) -> None:
         self.recalld, self.clock = recalld, clock
         self.index = Sickly(recalld.index, "apply", "mark")
-        self.projector = Projector(recalld.ledger, self.index, clock)  # type: ignore[arg-type]
+        self.projector = Projector(recalld.ledger, self.index, clock, recalld.readiness._features)  # type: ignore[arg-type]
         self.writer = Writer(recalld.ledger, self.projector)
         self.clearer = Sickly(recalld.writer, "write")
         turns = SqlTurns(recalld.ledger._engine, clock, "clearing")
         self.janitor = Janitor(recalld.ledger, self.clearer, turns, clock)  # type: ignore[arg-type]
+
+    def refusing(self) -> Projector:
+        index: Any = Refusing()
+        return Projector(self.recalld.ledger, index, self.clock, self.recalld.readiness._features)
 
     async def keep(self, project: str, text: str, **fields: Any) -> str:
         said = [Message("user", text)]
@@ -149,7 +155,7 @@ async def test_what_is_pending_of_the_others_is_applied(world: World) -> None:
     failing = world.recalld.add._writer._projector
     pending = {}
     for project in (SICK, WELL):
-        world.recalld.add._writer._projector = Projector(world.recalld.ledger, Refusing(), world.clock)  # type: ignore[arg-type]
+        world.recalld.add._writer._projector = world.refusing()
         pending[project] = await world.keep(project, "Likes tea")
         world.recalld.add._writer._projector = failing
         assert await world.entries(project) == set()
@@ -169,7 +175,7 @@ class Refusing:
 
 async def test_a_durable_change_is_answered_whatever_the_index_raises(world: World) -> None:
     writer = world.recalld.add._writer
-    sound, writer._projector = writer._projector, Projector(world.recalld.ledger, Refusing(), world.clock)  # type: ignore[arg-type]
+    sound, writer._projector = writer._projector, world.refusing()
     try:
         said = [Message("user", "Likes tea")]
         added = await world.recalld.add.add(Access(WELL, principal="key"), AddCommand(ANN, said, infer=False))
@@ -292,3 +298,17 @@ async def test_a_project_whose_tenant_vanished_is_behind_until_it_is_made_anew(w
     await recalld.projector._round()
     assert await found(SICK) == kept[SICK]
     assert (await recalld.examiner.examine(SICK)).wrong == 0
+
+
+async def test_a_live_memory_without_features_is_embedded_again(world: World) -> None:
+    """It would stay pending for good, and its project behind after each start."""
+    kept = {await world.keep(SICK, text) for text in ("Likes tea", "Likes cake")}
+    await world.lose(SICK)
+    lost = sorted(kept)[0]
+    gone = delete(t.features).where(t.features.c.project == SICK, t.features.c.memory_id == lost)
+    await world.recalld.ledger._engine.write(lambda c: c.execute(gone))
+    await world.projector._round()
+    assert world.projector.caught_up(SICK)
+    assert await world.entries(SICK) == kept
+    generation = await world.recalld.ledger.generation(SICK)
+    assert set(await world.recalld.ledger.features(Access(SICK), list(kept), generation)) == kept

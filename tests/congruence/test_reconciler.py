@@ -69,7 +69,7 @@ class World:
 
     def another(self) -> Reconciler:
         """That of another server."""
-        projector = Projector(self.recalld.ledger, self.index, self.clock)
+        projector = Projector(self.recalld.ledger, self.index, self.clock, self.recalld.readiness._features)
         return Reconciler(self.recalld.ledger, self.index, projector, self.examiner, self.turns, self.clock)
 
     async def keep(self, *texts: str) -> list[str]:

@@ -17,9 +17,9 @@ from recalld.v1 import project_service_pb2
 from recalld_server.adapters.system import SystemClock
 from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import FieldInvalid
-from recalld_server.domain.memory import Access, Message, Scope
+from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
-from recalld_server.domain.revision import Generation, RequestKey
+from recalld_server.domain.revision import Generation, IndexEntry, RequestKey
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.index import Index
 from recalld_server.settings import Settings
@@ -173,6 +173,43 @@ async def test_what_the_engine_lost_of_a_build_is_put_again(recalld: Recalld, mo
     assert sorted(await found(recalld, "Which shelf holds jars?")) == sorted(ids)
 
 
+class Strayed:
+    """An index in which an earlier attempt left entries of memories that are gone, and which gives them in no order."""
+
+    def __init__(self, index: Index, following: Generation, strays: Sequence[IndexEntry]) -> None:
+        self._index = index
+        self._following = following
+        self._strays = strays
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    async def breaks(self) -> int:
+        strays, self._strays = self._strays, []
+        await self._index.apply("default", self._following, strays, [], 0)
+        return 0
+
+    async def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
+        found = [entry async for entry in self._index.entries(project, generation)]
+        for entry in sorted(found, key=lambda entry: hashlib.sha256(entry[0].encode()).digest()):
+            yield entry
+
+
+async def test_what_an_earlier_attempt_left_is_removed(recalld: Recalld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it stands among the others."""
+    ids = await remember(recalld, *(f"Shelf {number} holds jars" for number in range(300)))
+    current = await recalld.ledger.generation("default")
+    features = (await recalld.ledger.features(HERE, ids[:1], current))[ids[0]]
+    strays = [
+        IndexEntry(Memory(id, "gone", USER, revision=1), features, 1) for id in ("0", "m", "zz", *map(str, range(300)))
+    ]
+    strayed = Strayed(recalld.build._index, replace(current, number=current.number + 1), strays)
+    monkeypatch.setattr(recalld.build, "_index", strayed)
+    await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
+    report = await recalld.examiner.examine("default")
+    assert (report.wrong, report.entries, report.live, report.probed) == (0, 300, 300, 300)
+
+
 async def test_what_a_cancelled_build_left_is_not_used(recalld: Recalld) -> None:
     texts = [f"Crate {number}" for number in range(400)]
     await remember(recalld, *texts)
@@ -213,7 +250,7 @@ async def test_a_write_that_is_late_for_the_switch_leaves_nothing_behind(recalld
             return getattr(ledger, name)
 
     assert [entry async for entry in index.entries("default", old)] == []
-    late = Projector(Late(), index, SystemClock())  # type: ignore[arg-type]
+    late = Projector(Late(), index, SystemClock(), recalld.readiness._features)  # type: ignore[arg-type]
     assert await late.apply("default", old, [id])
     assert [entry async for entry in index.entries("default", old)] == []
     assert await found(recalld, "The lamp is green") == [id]

@@ -67,7 +67,7 @@ async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     echo(
         f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
         f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, "
-        f"{report.unfound} not found by vector"
+        f"{report.unfound} of {report.probed} looked for not found by vector"
     )
     if report.pending and not report.wrong:
         echo(f"project {project}: what is pending will be applied when a server starts")

@@ -190,6 +190,14 @@ class GenerationMoved(RecalldError):
     """The index was switched to another generation meanwhile."""
 
 
+class FeaturesMissing(RecalldError):
+    """Live memories have no terms and no vector, so no index can find them."""
+
+    def __init__(self, memory_ids: Sequence[str]) -> None:
+        super().__init__()
+        self.memory_ids = tuple(memory_ids)
+
+
 class LeaseLost(RecalldError):
     """Another worker has taken this work, or it has ended."""
 

@@ -6,7 +6,7 @@ generation asked for behaves as an empty one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,6 +107,10 @@ class Index(Protocol):
 
     def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
         """(memory id, revision) of every entry, in any order, for comparison with the ledger."""
+        ...
+
+    async def revisions(self, project: str, generation: Generation, ids: Sequence[str]) -> Mapping[str, int]:
+        """The revisions of those of up to 1,000 memories that have an entry."""
         ...
 
     async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:

@@ -6,7 +6,7 @@ lies outside is never seen. Any method may raise LedgerUnavailable. Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import Protocol, TypeVar
 
 from recalld_server.domain.filters import Filter
@@ -311,7 +311,16 @@ class Ledger(Protocol):
     async def entries(
         self, project: str, generation: Generation, ids: Sequence[str]
     ) -> tuple[Mapping[str, IndexEntry], Positions]:
-        """What the index should hold of `ids` (absent = nothing), and where the project stood when that was read."""
+        """What the index should hold of `ids` (absent = nothing), and where the project stood when that was read.
+
+        Raises FeaturesMissing where live memories have none in the generation in use.
+        """
+        ...
+
+    async def add_features(
+        self, project: str, generation: Generation, memories: Sequence[Memory], features: Sequence[Features]
+    ) -> None:
+        """Keep features of texts that live memories still have and that have none yet."""
         ...
 
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
@@ -328,6 +337,14 @@ class Ledger(Protocol):
 
     async def live(self, project: str, after: str, limit: int) -> Sequence[tuple[str, int]]:
         """(id, revision) of live memories with ids above `after`, by id: what a complete index holds."""
+        ...
+
+    async def live_among(self, project: str, ids: Sequence[str]) -> Set[str]:
+        """Those of `ids` whose memories are live."""
+        ...
+
+    async def pending_among(self, project: str, generation: Generation, ids: Sequence[str]) -> Set[str]:
+        """Those of `ids` with changes the index has not been told of."""
         ...
 
     async def close(self) -> None:

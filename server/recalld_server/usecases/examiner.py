@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +15,17 @@ from recalld_server.domain.revision import Generation
 from recalld_server.ports.index import Index, IndexQuery
 from recalld_server.ports.ledger import Ledger
 
-PAGE = 5_000
+PAGE = 1_000  # memories or entries compared at a time
 PROBED = 500  # memories looked for in one search
+SAMPLE = 5_000  # memories of a project that are looked for
+LISTED = 10_000  # memories whose entries are wrong that are named; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Counts of one project. Pending memories may differ; all that stands after them should be 0.
 
-    `unfound` have an entry that no search by vector finds.
+    `unfound` of the `probed` memories have an entry that no search by vector finds.
     """
 
     live: int
@@ -32,6 +35,7 @@ class Report:
     stale: int
     orphaned: int
     unfound: int = 0
+    probed: int = 0
 
     @property
     def wrong(self) -> int:
@@ -41,41 +45,59 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What a report counts, by id."""
+    """What a report counts, and the ids of up to LISTED memories whose entries are wrong."""
 
     report: Report
     wrong: Sequence[str]
 
 
 class Examiner:
-    """Reads both sides in full."""
+    """Reads both sides in full, a page at a time: neither their order nor their size matters."""
 
     def __init__(self, ledger: Ledger, index: Index) -> None:
         self._ledger = ledger
         self._index = index
 
     async def examine(self, project: str) -> Report:
-        """Compare ids and revisions, and look for every memory. Exact where nobody writes meanwhile."""
+        """Compare ids and revisions, and look for a sample of the memories. Exact where nobody writes meanwhile."""
         return (await self.differences(project)).report
 
     async def differences(self, project: str) -> Differences:
         """As `examine`, with the memories whose entries are not as they should be."""
         generation = await self._ledger.generation(project)
-        entries = {id: revision async for id, revision in self._index.entries(project, generation)}
-        pending = set(await self._ledger.pending(project, generation, 1_000_000))
-        live: dict[str, int] = {}
+        wrong: list[str] = []
+        sample = _Sample(SAMPLE)
+        pending = await self._ledger.backlog(project)
+        live = missing = stale = 0
         after = ""
         while page := await self._ledger.live(project, after, PAGE):
-            live.update(page)
             after = page[-1][0]
-        settled = {id: revision for id, revision in live.items() if id not in pending}
-        missing = [id for id in settled if id not in entries]
-        stale = [id for id, revision in settled.items() if entries.get(id, revision) != revision]
-        orphaned = [id for id in entries if id not in live and id not in pending]
-        there = [id for id, revision in settled.items() if entries.get(id) == revision]
-        unfound = await self._unfound(project, generation, there)
-        report = Report(len(live), len(entries), len(pending), len(missing), len(stale), len(orphaned), len(unfound))
-        return Differences(report, [*missing, *stale, *orphaned, *unfound])
+            live += len(page)
+            there = await self._index.revisions(project, generation, [id for id, _ in page])
+            differing = [id for id, revision in page if there.get(id) != revision]
+            sample.offer([id for id, revision in page if there.get(id) == revision])
+            for id in await self._unaccounted(project, generation, differing):
+                missing += id not in there
+                stale += id in there
+                wrong.append(id)
+        entries = orphaned = 0
+        async for some in _paged(self._index.entries(project, generation), PAGE):
+            entries += len(some)
+            known = await self._ledger.live_among(project, [id for id, _ in some])
+            strangers = [id for id, _ in some if id not in known]
+            found = await self._unaccounted(project, generation, strangers)
+            orphaned += len(found)
+            wrong += found
+        unfound = await self._unfound(project, generation, sample.kept)
+        counts = Report(live, entries, pending, missing, stale, orphaned, len(unfound), len(sample.kept))
+        return Differences(counts, [*wrong, *unfound][:LISTED])
+
+    async def _unaccounted(self, project: str, generation: Generation, ids: Sequence[str]) -> list[str]:
+        """Those of `ids` for which nothing is pending."""
+        if not ids:
+            return []
+        pending = await self._ledger.pending_among(project, generation, ids)
+        return [id for id in ids if id not in pending]
 
     async def _unfound(self, project: str, generation: Generation, ids: Sequence[str]) -> list[str]:
         """Memories that are not even among the nearest to anything when nothing else is asked for."""
@@ -88,3 +110,31 @@ class Examiner:
             found = await self._index.nominate(Access(project), generation, query, len(some))
             unfound += sorted(set(some) - {id for id, _ in found.vector})
         return unfound
+
+
+class _Sample:
+    """Up to `size` of all that is offered, each with the same chance (reservoir sampling, Vitter 1985)."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._offered = 0
+        self.kept: list[str] = []
+
+    def offer(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            self._offered += 1
+            if len(self.kept) < self._size:
+                self.kept.append(id)
+            elif (place := random.randrange(self._offered)) < self._size:  # noqa: S311 - no secret
+                self.kept[place] = id
+
+
+async def _paged(entries: AsyncIterator[tuple[str, int]], size: int) -> AsyncIterator[list[tuple[str, int]]]:
+    page: list[tuple[str, int]] = []
+    async for entry in entries:
+        page.append(entry)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,16 +99,27 @@ class Build:
         writers who go on adding.
         """
         project = held.access.project
-        entries = _Peeked(self._index.entries(project, following))
         total, last = await self._generations.extent(project)
         done, after = 0, ""
         while ids := await self._generations.ids(project, after, last, PAGE):
             after = ids[-1]
             await self._feature(held, current, following, ids)
-            there = await entries.through(after)  # also of memories that are gone
-            await self._projector.apply(project, following, [*ids, *there])
+            await self._projector.apply(project, following, ids)
             done += len(ids)
             await self._operations.advance(held, {"old": current.name}, done, total)
+        # An earlier attempt may have put entries of memories that are gone since.
+        page: list[str] = []
+        async for id, _ in self._index.entries(project, following):
+            page.append(id)
+            if len(page) == PAGE:
+                await self._remove_gone(project, following, page)
+                page = []
+        await self._remove_gone(project, following, page)
+
+    async def _remove_gone(self, project: str, following: Generation, ids: Sequence[str]) -> None:
+        live = await self._ledger.live_among(project, ids)
+        if gone := [id for id in ids if id not in live]:
+            await self._projector.apply(project, following, gone)
 
     async def _switched(self, held: Operation, current: Generation, following: Generation) -> Positions:
         tries = 0
@@ -170,25 +181,6 @@ class Build:
             "head_sequence": stand.head,
             "applied_sequence": stand.applied,
         }
-
-
-class _Peeked:
-    """Index entries in order of their ids, taken up to a bound at a time."""
-
-    def __init__(self, entries: AsyncIterator[tuple[str, int]]) -> None:
-        self._entries = entries
-        self._next: tuple[str, int] | None = None
-
-    async def through(self, last: str) -> list[str]:
-        """Ids of the entries not taken yet, up to `last`."""
-        found: list[str] = []
-        while True:
-            if self._next is None:
-                self._next = await anext(self._entries, None)
-            if self._next is None or self._next[0] > last:
-                return found
-            found.append(self._next[0])
-            self._next = None
 
 
 def _again(memory: Memory, found: Features, generation: Generation) -> Features:

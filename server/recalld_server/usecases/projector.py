@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from recalld_server.domain.errors import GenerationMoved, IndexBehind, IndexLost
+from recalld_server.domain.errors import FeaturesMissing, GenerationMoved, IndexBehind, IndexLost
 from recalld_server.domain.memory import Access
-from recalld_server.domain.revision import EventQuery, Generation
+from recalld_server.domain.revision import EventQuery, Generation, IndexEntry, Positions
 from recalld_server.ports.clock import Clock
+from recalld_server.ports.embedder import Priority
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
+from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.visits import ProjectVisits
 
 log = logging.getLogger(__name__)
@@ -28,10 +30,11 @@ LEASE = 30.0  # seconds for a batch, after which another server may take it from
 class Projector:
     """Applies changes: at once for the writer that made them, later for whatever was left behind."""
 
-    def __init__(self, ledger: Ledger, index: Index, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, index: Index, clock: Clock, features: FeatureMaker) -> None:
         self._ledger = ledger
         self._index = index
         self._clock = clock
+        self._features = features
         self._caught_up: set[str] = set()
         self._visits = ProjectVisits("projection")
         self._first_round = False
@@ -63,7 +66,7 @@ class Projector:
             if not todo:
                 return True
             with span("ledger"):
-                entries, stand = await self._ledger.entries(project, generation, todo)
+                entries, stand = await self._entries(project, generation, todo)
             with span("apply"):
                 gone = [id for id in todo if id not in entries]
                 try:
@@ -79,6 +82,20 @@ class Projector:
                 await self._index.drop(project, generation)
                 return True
         return not todo
+
+    async def _entries(
+        self, project: str, generation: Generation, ids: Sequence[str]
+    ) -> tuple[Mapping[str, IndexEntry], Positions]:
+        """What the ledger says of `ids`. Memories without features are embedded again: else they would stay pending."""
+        try:
+            return await self._ledger.entries(project, generation, ids)
+        except FeaturesMissing as missing:
+            log.error("memories without features", extra={"project": project, "memories": len(missing.memory_ids)})
+            found = await self._ledger.memories(Access(project), missing.memory_ids)
+        memories = list(found.values())
+        features = await self._features.of(generation, memories, project=project, priority=Priority.BACKGROUND)
+        await self._ledger.add_features(project, generation, memories, features)
+        return await self._ledger.entries(project, generation, ids)
 
     @property
     def begun(self) -> bool:

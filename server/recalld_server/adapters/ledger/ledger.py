@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
@@ -330,6 +330,11 @@ class SqlLedger:
     ) -> tuple[Mapping[str, IndexEntry], Positions]:
         return await self._engine.read(lambda c: projection.entries(c, project, generation, ids), project)
 
+    async def add_features(
+        self, project: str, generation: Generation, memories: Sequence[Memory], features: Sequence[Features]
+    ) -> None:
+        await self._engine.write(lambda c: projection.add_features(c, project, generation, memories, features))
+
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
         return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq), line=project)
 
@@ -338,6 +343,12 @@ class SqlLedger:
 
     async def live(self, project: str, after: str, limit: int) -> Sequence[tuple[str, int]]:
         return await self._engine.read(lambda c: projection.live(c, project, after, limit), project)
+
+    async def live_among(self, project: str, ids: Sequence[str]) -> Set[str]:
+        return await self._engine.read(lambda c: projection.live_among(c, project, ids))
+
+    async def pending_among(self, project: str, generation: Generation, ids: Sequence[str]) -> Set[str]:
+        return await self._engine.read(lambda c: projection.pending_among(c, project, generation, ids))
 
     async def close(self) -> None:
         await self._engine.close()

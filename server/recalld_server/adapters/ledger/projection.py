@@ -10,18 +10,18 @@ from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.reads import stand
-from recalld_server.adapters.ledger.rows import features_of, memory_columns, memory_of
+from recalld_server.adapters.ledger.rows import feature_row, features_of, memory_columns, memory_of
 from recalld_server.adapters.sql.lists import listed
-from recalld_server.domain.errors import GenerationMoved
+from recalld_server.domain.errors import FeaturesMissing, GenerationMoved
 from recalld_server.domain.memory import Access, Memory
-from recalld_server.domain.revision import Generation, IndexEntry, IndexLag, Positions
+from recalld_server.domain.revision import Features, Generation, IndexEntry, IndexLag, Positions
 
 _WIDTH = len(memory_columns())
 
 _ENTRIES = (
     select(*memory_columns(), t.features.c.terms, t.features.c.vector, t.revisions.c.seq_from)
     .select_from(
-        t.revisions.join(
+        t.revisions.outerjoin(
             t.features,
             and_(
                 t.features.c.project == t.revisions.c.project,
@@ -131,10 +131,39 @@ def entries(
     if current != generation:  # of one that is being built nothing is sure before it is complete
         where = replace(where, applied=0)
     rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)}).all()
+    if current == generation and (lacking := [row[0] for row in rows if row[_WIDTH] is None]):
+        raise FeaturesMissing(lacking)
     found = {
-        row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2]) for row in rows
+        row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2])
+        for row in rows
+        if row[_WIDTH] is not None  # of a generation that is being built they are made later
     }
     return found, where
+
+
+def add_features(
+    connection: Connection,
+    project: str,
+    generation: Generation,
+    memories: Sequence[Memory],
+    features: Sequence[Features],
+) -> None:
+    ids = [memory.id for memory in memories]
+    # What was forgotten while its text was embedded must not come back as a vector.
+    live = select(t.revisions.c.memory_id, t.revisions.c.text_revision).where(
+        t.revisions.c.project == bindparam("p"),
+        t.revisions.c.seq_to.is_(None),
+        listed(t.revisions.c.memory_id, "ids"),
+    )
+    kept = {tuple(row) for row in connection.execute(live, {"p": project, "ids": ids})}
+    owner = {"project": project, "generation": generation.number}
+    rows = [
+        {**owner, "memory_id": memory.id, "text_revision": memory.text_revision, **feature_row(found)}
+        for memory, found in zip(memories, features, strict=True)
+        if (memory.id, memory.text_revision) in kept
+    ]
+    if rows:
+        connection.execute(insert(t.features).on_conflict_do_nothing(), rows)
 
 
 def settle(
@@ -171,6 +200,25 @@ def live(connection: Connection, project: str, after: str, limit: int) -> list[t
         .limit(limit)
     )
     return [(row[0], row[1]) for row in connection.execute(statement).all()]
+
+
+_LIVE_AMONG = select(t.revisions.c.memory_id).where(
+    t.revisions.c.project == bindparam("p"), t.revisions.c.seq_to.is_(None), listed(t.revisions.c.memory_id, "ids")
+)
+_PENDING_AMONG = select(t.pending.c.memory_id).where(
+    t.pending.c.project == bindparam("p"),
+    t.pending.c.generation == bindparam("g"),
+    listed(t.pending.c.memory_id, "ids"),
+)
+
+
+def live_among(connection: Connection, project: str, ids: Sequence[str]) -> set[str]:
+    return set(connection.execute(_LIVE_AMONG, {"p": project, "ids": list(ids)}).scalars())
+
+
+def pending_among(connection: Connection, project: str, generation: Generation, ids: Sequence[str]) -> set[str]:
+    asked = {"p": project, "g": generation.number, "ids": list(ids)}
+    return set(connection.execute(_PENDING_AMONG, asked).scalars())
 
 
 _IN_USE = t.pending.c.generation == t.projects.c.generation_number

@@ -6,14 +6,14 @@ The process that holds the data folder's lock is the only one that opens the fil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from recalld_server.adapters.index.embedded import entries as rows
 from recalld_server.adapters.index.embedded.blocks import Blocks
@@ -23,6 +23,7 @@ from recalld_server.adapters.index.embedded.scan import scan
 from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
+from recalld_server.adapters.sql.lists import listed
 from recalld_server.adapters.sql.readers import check
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.filters import TIME_FIELDS
@@ -43,6 +44,10 @@ FILTERS = FilterCompiler(
     },
     facets,
     facets.c.row == entries.c.row,
+)
+
+REVISIONS = select(entries.c.memory_id, entries.c.revision).where(
+    entries.c.space == bindparam("space"), listed(entries.c.memory_id, "ids")
 )
 
 
@@ -138,6 +143,13 @@ class EmbeddedIndex:
             for memory_id, revision in page:
                 yield memory_id, revision
             after = page[-1][0]
+
+    async def revisions(self, project: str, generation: Generation, ids: Sequence[str]) -> Mapping[str, int]:
+        def work(connection: Connection) -> dict[str, int]:
+            asked = {"space": self._space(connection, project, generation), "ids": list(ids)}
+            return {row[0]: row[1] for row in connection.execute(REVISIONS, asked)}
+
+        return await self._read(work)
 
     async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
         self._blocks.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -178,9 +178,20 @@ class WeaviateIndex:
         while page := await self._reading(project, generation, read, APPLY, nothing):
             for found in page:
                 if found.uuid != MARK:
-                    # What is no number is no revision of ours: whoever compares finds the entry wrong.
-                    yield named(found.uuid, found.properties), int(found.properties["revision"] or 0)
+                    yield named(found.uuid, found.properties), _revision(found.properties)
             after = str(page[-1].uuid)
+
+    async def revisions(self, project: str, generation: Generation, ids: Sequence[str]) -> Mapping[str, int]:
+        objects = [key(memory_id) for memory_id in ids]
+
+        async def read(tenant: Tenant) -> dict[str, int]:
+            found = await tenant.query.fetch_objects_by_ids(
+                objects, limit=len(objects), return_properties=["revision", "name"]
+            )
+            return {named(o.uuid, o.properties): _revision(o.properties) for o in found.objects}
+
+        nothing: dict[str, int] = {}
+        return await self._reading(project, generation, read, APPLY, nothing)
 
     async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
         """Looks in every generation. The engine's files can't be looked into: it merges them when it sees fit."""
@@ -300,6 +311,11 @@ class WeaviateIndex:
         if self._marks.get((project, generation.name)):
             raise IndexLost
         await self._client.call(lambda driver: schema.begin(driver, name, project), MAKE)
+
+
+def _revision(properties: Any) -> int:
+    """What is no number is no revision of ours: whoever compares finds the entry wrong."""
+    return int(properties["revision"] or 0)
 
 
 def _lagging(project: str) -> IndexUnavailable:
