@@ -9,7 +9,6 @@ import asyncio
 import random
 from dataclasses import replace
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import numpy as np
 import pytest
@@ -290,19 +289,9 @@ class IndexSuite:
         for at in range(0, len(names), 500):
             await index.apply("project", FIRST, [entry(n, 1, revision=int(n)) for n in names[at : at + 500]], [], 1)
         assert await kept(index) == [(name, int(name)) for name in sorted(names)]
-
-    async def test_revisions_of_some(self, index: Index) -> None:
-        """By whatever ids callers have, of one project and generation."""
-        assert await index.revisions("project", FIRST, ["a"]) == {}
-        names = {"a": 1, "Z": 2, str(uuid4()): 3, str(uuid5(NAMESPACE_URL, "x")): 4, "é": 5}
-        await index.apply("project", FIRST, [entry(name, 1, revision=at) for name, at in names.items()], [], 1)
-        await index.apply("elsewhere", FIRST, [entry("a", 1, revision=9), entry("b", 1)], [], 1)
-        await index.apply("project", SECOND, [entry("c", 1)], [], 1)
-        assert await index.revisions("project", FIRST, [*names, "b", "c", str(uuid4())]) == names
-        assert await index.revisions("project", FIRST, ["Z"]) == {"Z": 2}
-        many = [f"m{i}" for i in range(1000)]
-        await index.apply("project", FIRST, [entry(name, 1) for name in many], [], 1)
-        assert len(await index.revisions("project", FIRST, many)) == 1000
+        some = {name: int(name) for name in names[:999]}
+        assert await index.revisions("project", FIRST, [*some, "none"]) == some
+        assert await index.revisions("elsewhere", FIRST, names[:9]) == {}
 
     async def test_drop_forgets_one_generation(self, index: Index) -> None:
         for generation in (FIRST, SECOND):

@@ -253,6 +253,7 @@ async def test_no_id_of_a_caller_is_an_object_of_ours(index: Index) -> None:
     await index.apply("project", FIRST, [entry(name, 1) for name in names], [], 3)
     assert await found(index, both()) == {name for name, _ in await kept(index)} == set(names)
     assert await index.mark("project", FIRST) == 3
+    assert await index.revisions("project", FIRST, [*names, "none"]) == dict.fromkeys(names, 1)
     wanted = Comparison("id", Operator.IN, (str(MARK), "a"))
     assert await found(index, both(condition=wanted)) == {str(MARK), "a"}
     await index.apply("project", FIRST, [], [str(MARK), "a"], 4)

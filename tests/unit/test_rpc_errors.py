@@ -24,8 +24,9 @@ ERRORS = [
     for _, kind in inspect.getmembers(errors, inspect.isclass)
     if issubclass(kind, errors.RecalldError) and kind.__module__ == errors.__name__
 ]
-# Roots of others, and what is raised before there is a server.
+# Roots of others, what is raised before there is a server, and what stays between the projector and its stores.
 NEVER_SENT = {errors.RecalldError, errors.TokenInvalid, errors.SettingMissing, errors.TooMuch}
+NEVER_SENT |= {errors.EntryInvalid, errors.FeaturesMissing}
 DETAILS = (
     error_details_pb2.ErrorInfo,
     error_details_pb2.BadRequest,

@@ -74,6 +74,7 @@ TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
     e.StreamLimit: (StatusCode.RESOURCE_EXHAUSTED, "STREAM_LIMIT"),
     e.ReadTooCostly: (StatusCode.RESOURCE_EXHAUSTED, "READ_TOO_COSTLY"),
     e.IndexBehind: (StatusCode.UNAVAILABLE, "INDEX_BEHIND"),
+    e.IndexLost: (StatusCode.UNAVAILABLE, "INDEX_BEHIND"),
     e.IndexUnavailable: (StatusCode.UNAVAILABLE, "INDEX_UNAVAILABLE"),
     e.LedgerUnavailable: (StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE"),
     e.EmbedderUnavailable: (StatusCode.UNAVAILABLE, "EMBEDDER_UNAVAILABLE"),
