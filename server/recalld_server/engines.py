@@ -19,7 +19,8 @@ from sqlalchemy.exc import ArgumentError
 from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
-from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.clean_end import CleanEnd
+from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.adapters.sql.file_lock import FileTaken, held
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
@@ -31,6 +32,7 @@ from recalld_server.telemetry.instruments import Instruments
 from recalld_server.usecases.signal import Committed
 
 EMBEDDED = "embedded"
+CHECK = 10.0  # seconds that a start waits for the check of a ledger's file that was not closed
 FORM = "postgresql://user:password@host:port/database"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
 
@@ -128,7 +130,7 @@ def ledger_file(settings: Settings) -> Path | None:
     return path
 
 
-async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqlEngine:
+async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqliteEngine | PostgresEngine:
     """The engine that `settings` name, with its tables up to date. Raises SettingMissing, LedgerUnavailable.
 
     `unfinished`: also a copy that `recalld migrate` has not finished. No error tells more of a URL than its host, port
@@ -171,7 +173,7 @@ async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
 
 
 async def placed(
-    settings: Settings, engine: SqlEngine, opened: AsyncExitStack
+    settings: Settings, engine: SqliteEngine | PostgresEngine, opened: AsyncExitStack
 ) -> tuple[Committed, Callable[[], Awaitable[object]]]:
     """This server's place at the ledger, given up with `opened`, and what makes commits known.
 
@@ -180,6 +182,14 @@ async def placed(
     Raises SettingMissing when there is no place, LedgerUnavailable.
     """
     if not isinstance(engine, PostgresEngine):
+        clean_end = CleanEnd(engine)
+        opened.push_async_callback(clean_end.end)
+        try:
+            await clean_end.begin(CHECK)
+        except LedgerUnavailable as error:
+            if not engine.file.health.has(Trouble.DAMAGED):
+                raise
+            raise LedgerUnavailable(f"{engine.path} is damaged, and was left as it is: restore a backup.") from error
         return Committed(), asyncio.Event().wait
     from recalld_server.adapters.sql.courier import Courier  # psycopg is there, as the engine is
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+import httpx
 from sqlalchemy import Connection
 
 from recalld import testing
@@ -53,16 +54,27 @@ if sys.platform == "linux":  # elsewhere the limits of a running process can't b
             ids = {answer.results[0].memory_id for answer in answers.values()}
             assert set(caller.texts("ann")) == ids  # reading goes on
             assert set(caller.texts("bob")) == before
+            until(server, ledger=False, index=True)
             resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (hard, hard))
             for each in range(number):
                 again = caller.memory.Add(request(each))  # there is room again: the same server goes on
                 assert each not in answers or list(again.results) == list(answers[each].results)
+            until(server, ledger=True, index=True)
+            assert 1 <= server.log.count("ledger.db: it can't be written") <= 3  # on change, not for each refusal
+            assert "ledger.db: it can be written again" in server.log
             assert len(caller.texts("ann")) == number
             assert ids <= set(caller.texts("ann"))
             wait_for_the_index(caller, number)
         server.stop()
         done = recalld("doctor", "--data-dir", server.data_dir)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def until(server: testing.LocalServer, **expected: bool) -> None:
+        """Waits, ten seconds at most, until /readyz says so."""
+        deadline = time.monotonic() + 10
+        while not expected.items() <= (found := httpx.get(f"{server.http_url}/readyz", timeout=10).json()).items():
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
 
     def wait_for_the_index(caller: Any, count: int) -> None:
         """The index was full as well; the projector brings it what it missed."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from tests.postgres import PostgresServer
 from tests.weaviate_node import running as running_node
@@ -129,7 +131,8 @@ def test_writers_outlive_a_restart_of_postgres(
             assert caller.found_at_last("ann")[0] == set(there)
         assert all((error.details() or "").startswith("The ledger ") for error in writing.refusals)
         assert "hush" not in server.log
-        assert "sql failed" in server.log
+        assert "PostgreSQL: it can't be reached" in server.log
+        assert "PostgreSQL: it answers again" in server.log
         deadline = time.monotonic() + 20
         while database.run("SELECT FROM pending", "ledger"):  # what was committed without its writer's knowledge
             assert time.monotonic() < deadline
@@ -139,6 +142,68 @@ def test_writers_outlive_a_restart_of_postgres(
     done = recalld("doctor", ledger, index, "--data-dir", tmp_path / "data")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{WRITERS * ADDS} memories, {WRITERS * ADDS} index entries, 0 pending" in done.stdout
+
+
+def test_an_outage_is_told_once(database: PostgresServer, tmp_path: Path, call: Callable[[str], Any]) -> None:
+    ledger = f"--ledger={database.url('ledger')}"
+    with testing.start_local(tmp_path / "data", arguments=[ledger]) as server, call(server.target) as caller:
+        caller.fill("ann", 3)
+        before = len(server.log.splitlines())
+        database.kill()
+        ends = time.monotonic() + 5
+        while time.monotonic() < ends:
+            with pytest.raises(grpc.RpcError):
+                caller.memory.ListMemories(pb.ListMemoriesRequest(scope={"user_id": "ann"}))
+        ready = httpx.get(f"{server.http_url}/readyz").json()
+        assert (ready["ledger"], ready["index"], ready["model"]) == (False, True, True)
+        database.start()
+        until_it_answers(server, caller)
+        told = [line for line in server.log.splitlines()[before:] if '"WARNING"' in line or '"ERROR"' in line]
+        assert sum("PostgreSQL: it can't be reached" in line for line in told) == 1, told
+        assert sum("PostgreSQL: it answers again" in line for line in told) == 1, told
+        assert len(told) < 20, told  # of all parts; it was six a second of each
+        begun = time.monotonic()
+        database.kill()
+        time.sleep(1)
+        server.stop()
+        assert time.monotonic() - begun < 1 + 5
+
+
+def until_it_answers(server: testing.LocalServer, caller: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not httpx.get(f"{server.http_url}/readyz").json()["ledger"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(caller.texts("ann")) == 3
+
+
+def test_a_database_that_takes_no_changes_is_not_ready(
+    database: PostgresServer, tmp_path: Path, call: Callable[[str], Any]
+) -> None:
+    """As a standby takes none, to which a name may lead after a failover."""
+    ledger = f"--ledger={database.url('ledger')}"
+    with testing.start_local(tmp_path / "data", arguments=[ledger]) as server, call(server.target) as caller:
+        caller.fill("ann", 3)
+        with database.connected("ledger") as other:
+            other.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            other.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 20
+        while httpx.get(f"{server.http_url}/readyz").json()["ledger"]:
+            assert time.monotonic() < deadline
+            with suppress(grpc.RpcError):
+                caller.memory.Add(request(0, 0))
+        with pytest.raises(grpc.RpcError, match="can't be written"):
+            caller.memory.Add(request(1, 1))
+        assert len(caller.texts("ann")) >= 3  # reading goes on
+        with database.connected("ledger") as other:
+            other.execute("SET default_transaction_read_only = off")
+            other.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            other.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 20
+        while not httpx.get(f"{server.http_url}/readyz").json()["ledger"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        caller.memory.Add(request(2, 2))
 
 
 def test_a_second_server_with_an_index_of_its_own_is_refused(

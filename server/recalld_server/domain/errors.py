@@ -13,6 +13,8 @@ from typing import Self
 class RecalldError(Exception):
     """The request can't be served."""
 
+    lasting = False  # until an operator has done something: callers are not told to try again
+
     def __init__(self, message: str = "", /, *, violations: Sequence[tuple[str, str]] = (), **metadata: object) -> None:
         self.message = message or (type(self).__doc__ or "").strip()
         self.violations = tuple(violations)

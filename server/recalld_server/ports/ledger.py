@@ -208,6 +208,10 @@ class Ledger(Protocol):
 
     # For the projector: the project's own work, under no pin.
 
+    async def ping(self) -> None:
+        """Raises LedgerUnavailable where the ledger can't take changes: not there, damaged, its disk full."""
+        ...
+
     async def projects(self) -> Sequence[str]:
         """All projects."""
         ...

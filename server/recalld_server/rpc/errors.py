@@ -129,7 +129,7 @@ def _more(error: e.RecalldError, code: StatusCode, reason: str) -> list[Message]
         violation = error_details_pb2.QuotaFailure.Violation(subject=error.subject, description=error.message)
         quota = error_details_pb2.QuotaFailure(violations=[violation])
         return [quota, error_details_pb2.RetryInfo(retry_delay=RETRY)]
-    if code is StatusCode.UNAVAILABLE:
+    if code is StatusCode.UNAVAILABLE and not error.lasting:
         return [error_details_pb2.RetryInfo(retry_delay=RETRY)]
     if code is StatusCode.FAILED_PRECONDITION:
         unmet = error_details_pb2.PreconditionFailure.Violation(

@@ -79,6 +79,7 @@ class Readiness:
 
     async def _models_of_projects(self) -> None:
         """One statement where no project is new."""
+        await self._ledger.ping()
         projects = await self._ledger.projects()
         for project in self._models.keys() - set(projects):
             del self._models[project]

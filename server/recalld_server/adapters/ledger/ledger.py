@@ -8,7 +8,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import commit as writing
@@ -63,6 +63,10 @@ class SqlLedger:
     async def sound(self) -> bool | None:
         """Whether the engine finds its files intact; None where they are not its own to check."""
         return await self._engine.sound()
+
+    async def ping(self) -> None:
+        """Raises LedgerUnavailable where it can't take changes."""
+        await self._engine.ping(lambda c: c.execute(update(t.ledger).values(id=t.ledger.c.id)))
 
     async def ensure_project(self, project: str, generation: Generation) -> None:
         """Create a project unless it exists."""

@@ -19,8 +19,10 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from recalld_server.adapters.sql.database_file import DatabaseFile
 from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
 from recalld_server.adapters.sql.sqlite_writer import SqliteWriter
+from recalld_server.adapters.sql.store_health import Trouble
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.forgetting import Leg, LegState
 
@@ -67,6 +69,13 @@ class SqlEngine(Protocol):
         """As `write`, for work that may change the schema: no other process is at it, and it may take its time."""
         ...
 
+    async def ping(self, probe: Work[Any]) -> None:
+        """Raises the engine's error where it can't take changes as far as it knows.
+
+        `probe` writes what is there already. It is run when a write failed for a reason that may be gone.
+        """
+        ...
+
     async def sound(self) -> bool | None:
         """Whether the engine finds its files intact; None where they are not its own to check."""
         ...
@@ -101,7 +110,8 @@ class SqliteEngine:
             paramstyle="named",  # one that is named a dozen times is bound once; rows to write bind faster by place
         )
         self._readers = Readers(READERS, path.stem)
-        self._writer = SqliteWriter(self.writer_engine, path.stem, self._translated)
+        self.file = DatabaseFile(path, unavailable)
+        self._writer = SqliteWriter(self.writer_engine, path.stem, self._translated, self._committed)
         self._closed = False
         self._onlooker: sqlean.Connection | None = None  # it never writes, so it sees every commit as another's
 
@@ -113,6 +123,7 @@ class SqliteEngine:
     async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
             raise self._unavailable()  # nobody would ever answer
+        self.file.health.require(Trouble.DAMAGED)
         if self.queued >= WAITING:
             raise self._unavailable("Too many changes wait to be written; try again shortly.")
         return await asyncio.wrap_future(self._writer.put(work, line))
@@ -123,7 +134,7 @@ class SqliteEngine:
 
     @property
     def version(self) -> int | None:
-        if self._closed:
+        if self._closed or self.file.health.has(Trouble.GONE):
             return None
         try:
             if self._onlooker is None:
@@ -135,9 +146,29 @@ class SqliteEngine:
     async def migrate(self, work: Work[None]) -> None:
         await self.write(work)  # BEGIN IMMEDIATE keeps every other writer out
 
+    async def ping(self, probe: Work[Any]) -> None:
+        if self._closed:
+            raise self._unavailable()
+        health = self.file.health
+        self.file.require_there()
+        if health.has(Trouble.DAMAGED):
+            raise health.error(Trouble.DAMAGED)
+        if self.file.unchecked:
+            raise self._unavailable("This store is being checked, as its last server ended uncleanly.")
+        if health.has(Trouble.UNWRITABLE):
+            if not await asyncio.to_thread(self.file.has_room):
+                raise health.error(Trouble.UNWRITABLE)
+            await self.write(probe)
+            health.over(Trouble.UNWRITABLE)
+
     async def sound(self) -> bool | None:
-        check = "PRAGMA quick_check"  # takes as long as the file is large
-        return await self.read(lambda c: c.exec_driver_sql(check).scalar_one() == "ok", limited=False)
+        check = "PRAGMA quick_check(1)"  # takes as long as the file is large
+        try:
+            return await self.read(lambda c: c.exec_driver_sql(check).scalar() == "ok", limited=False)
+        except self._unavailable:
+            if self.file.health.has(Trouble.DAMAGED):
+                return False
+            raise
 
     async def scrub(self) -> Sequence[Leg]:
         if await self.rewrite():
@@ -156,13 +187,15 @@ class SqliteEngine:
         `secure_delete` clears deleted rows, but not the copies that stay in the gap of a page whose rows moved to
         another when the tree was balanced. A vacuum writes every page anew; the log then goes, with the old pages.
         """
+        self.file.require_there()  # or this would make a file there
         connection = sqlean.connect(self.path, timeout=REWRITE_WAIT, isolation_level=None)
         try:
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("VACUUM")
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
-        except sqlean.OperationalError as error:
+        except sqlean.DatabaseError as error:
+            self.file.translated(error)
             log.warning("file not rewritten", extra={"store": self.path.stem, "error": str(error)})
             return False
         finally:
@@ -178,6 +211,7 @@ class SqliteEngine:
         self.writer_engine.dispose()
 
     def _read(self, work: Work[T], read: Read[T]) -> T:
+        self.file.require_there()  # a new connection would open, or make, another file
         try:
             with self.reader_engine.connect() as connection, connection.begin():
                 interrupt = connection.connection.driver_connection.interrupt  # type: ignore[union-attr]
@@ -188,9 +222,15 @@ class SqliteEngine:
                 raise ReadStopped from None
             raise self._translated(error) from None
 
+    def _committed(self) -> None:
+        self.file.opened()
+        self.file.require_there()
+
     def _translated(self, error: BaseException) -> BaseException:
         if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
             return error
+        if error.orig and (trouble := self.file.translated(error.orig)):
+            return trouble
         log.error(
             "sql failed", extra={"store": self.path.stem, "error": type(error.orig).__name__}, exc_info=error.orig
         )

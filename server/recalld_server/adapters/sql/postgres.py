@@ -19,11 +19,12 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from recalld_server.adapters.sql.engine import T, Work
 from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
 from recalld_server.adapters.sql.statistics import Statistics
+from recalld_server.adapters.sql.store_health import StoreHealth, Trouble
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.forgetting import Leg, LegState
 
@@ -51,6 +52,8 @@ ADDRESS = {
 CANCEL = 3.0  # seconds for telling PostgreSQL to end a statement
 AGAIN = 0.05  # seconds before another try: whoever was in the way gets through first
 PASSING = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+AWAY = ("08", "28", "57P")  # connection failed, authorization, shutdown
+UNWRITABLE = frozenset({"25006", "53100", "58030"})  # read-only as a standby is, disk full, I/O error
 
 PAGES = Leg(
     "ledger_file",
@@ -79,6 +82,7 @@ class PostgresEngine:
 
     def __init__(self, url: str, *, unavailable: type[RecalldError]) -> None:
         self._unavailable = unavailable
+        self._health = StoreHealth("PostgreSQL", unavailable)
         self.engine = _engine(url)
         self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._statistics = Statistics(self.engine)
@@ -193,6 +197,11 @@ class PostgresEngine:
 
         await self.write(alone)
 
+    async def ping(self, probe: Work[Any]) -> None:
+        if self._health.has(Trouble.UNWRITABLE):
+            await self.write(probe)
+            self._health.over(Trouble.UNWRITABLE)
+
     async def sound(self) -> bool | None:
         await self.read(lambda c: c.exec_driver_sql("SELECT 1"))
         return None
@@ -234,6 +243,7 @@ class PostgresEngine:
                     with self._stoppable(connection, read) if read else nullcontext():
                         answer = work(connection)
                     committing = True
+                self._health.over(Trouble.UNREACHABLE)
                 return answer
             except DBAPIError as error:
                 if read and read.stopped:
@@ -262,6 +272,13 @@ class PostgresEngine:
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
             return error
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or (
+            isinstance(error, OperationalError) and (not state or state.startswith(AWAY))
+        ):
+            return self._health.found(Trouble.UNREACHABLE, _cause(error))
+        if state in UNWRITABLE:
+            return self._health.found(Trouble.UNWRITABLE, _cause(error))
         _note(error)
         return self._unavailable()
 
@@ -285,11 +302,14 @@ def _passing(error: DBAPIError) -> bool:
 
 
 def _note(error: DBAPIError) -> None:
+    extra = {"store": "ledger", "error": type(error.orig).__name__, "sqlstate": getattr(error.orig, "sqlstate", None)}
+    log.error("sql failed: %s", _cause(error), extra=extra)
+
+
+def _cause(error: DBAPIError) -> str:
     """Without PostgreSQL's details: they may quote rows."""
     diagnostics = getattr(error.orig, "diag", None)
-    cause = getattr(diagnostics, "message_primary", None) or str(error.orig).partition("\n")[0]
-    extra = {"store": "ledger", "error": type(error.orig).__name__, "sqlstate": getattr(error.orig, "sqlstate", None)}
-    log.error("sql failed: %s", cause, extra=extra)
+    return getattr(diagnostics, "message_primary", None) or str(error.orig).partition("\n")[0]
 
 
 def _engine(url: str) -> Engine:

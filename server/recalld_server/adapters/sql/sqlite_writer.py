@@ -24,11 +24,19 @@ Change = tuple[Callable[[Connection], Any], Future[Any]]
 class SqliteWriter:
     """Takes turns between lines, so that who writes much delays others by one change of theirs at a time.
 
-    `translated` gives the error for the caller of what SQLite raised.
+    `translated` gives the error for the caller of what SQLite raised. `committed` is called after each commit and
+    before its callers are answered; what it raises they get instead.
     """
 
-    def __init__(self, engine: Engine, name: str, translated: Callable[[BaseException], BaseException]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        translated: Callable[[BaseException], BaseException],
+        committed: Callable[[], None],
+    ) -> None:
         self._engine = engine
+        self._committed = committed
         self._translated = translated
         self._waiting: FairQueue[Change] = FairQueue()
         self._changed = threading.Condition()
@@ -104,7 +112,8 @@ class SqliteWriter:
                     change = self._take() if len(group) < most and time.monotonic() < ends else None
                     if change:
                         group.append(change[1])
-        except Exception as error:  # noqa: BLE001 - nobody's change is stored
+            self._committed()
+        except Exception as error:  # noqa: BLE001 - nobody's change is stored, as far as anybody may rely on it
             failures = {place: failures.get(place, error) for place in range(len(group))}
         for place, future in enumerate(group):
             if failure := failures.get(place):

@@ -25,6 +25,7 @@ from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.adapters.sql.lists import listed
 from recalld_server.adapters.sql.readers import check
+from recalld_server.adapters.sql.store_health import Trouble
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
@@ -107,7 +108,11 @@ class EmbeddedIndex:
         """It was opened."""
 
     async def ping(self) -> None:
+        self._engine.file.health.require(Trouble.DAMAGED)
         await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first(), "")
+        if self._engine.file.health.has(Trouble.UNWRITABLE):  # searches go on meanwhile, of what it has
+            with suppress(IndexUnavailable):
+                await self._engine.ping(lambda c: set_in_use(c, True))
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Both legs in one pass over one snapshot. Cosines are of float16 vectors: right to 0.001."""

@@ -1,0 +1,63 @@
+"""Whether the server before this one closed its SQLite file in order; one that did not leaves a file to be checked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.adapters.sql.store_health import Trouble
+from recalld_server.domain.errors import RecalldError
+
+log = logging.getLogger(__name__)
+
+OPEN, CLOSED = 1, 0  # `user_version` in the header of the file
+
+
+class CleanEnd:
+    """Marks the file as open from `begin` to `end`. A mark that is found tells of a crash, or of a copy made then."""
+
+    def __init__(self, engine: SqliteEngine) -> None:
+        self._engine = engine
+        self._checking: asyncio.Task[None] | None = None
+
+    async def begin(self, seconds: float) -> None:
+        """Check the file if it was not closed, and mark it.
+
+        Waits for the check for so many seconds. What takes longer goes on, and `ping` of the engine fails until it has
+        ended: the server is not ready, and answers whoever asks it nevertheless. Raises the engine's error when the
+        file is found damaged in time.
+        """
+        if await self._engine.read(lambda c: c.exec_driver_sql("PRAGMA user_version").scalar_one()) == OPEN:
+            self._engine.file.unchecked = True
+            self._checking = asyncio.create_task(self._check())
+            await asyncio.wait([self._checking], timeout=seconds)
+            self._engine.file.health.require(Trouble.DAMAGED)
+        await self._mark(OPEN)
+
+    async def end(self) -> None:
+        """Mark the file as closed, unless it is not known to be sound."""
+        if self._checking:
+            self._checking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._checking
+        if not self._engine.file.unchecked and not self._engine.file.health.has(*Trouble):
+            with suppress(RecalldError):  # it is checked at the next start, then
+                await self._mark(CLOSED)
+
+    async def _mark(self, mark: int) -> None:
+        await self._engine.write(lambda c: c.exec_driver_sql(f"PRAGMA user_version={mark}"))
+
+    async def _check(self) -> None:
+        file, begun = self._engine.file, time.monotonic()
+        log.warning("%s was not closed in order: checking it", file.path)
+        try:
+            if not await self._engine.sound():
+                file.health.found(Trouble.DAMAGED, "found by PRAGMA quick_check")
+        except RecalldError as error:
+            log.error("%s could not be checked: %s", file.path, error)
+            return
+        file.unchecked = False
+        log.info("%s checked", file.path, extra={"seconds": round(time.monotonic() - begun, 1)})

@@ -1,0 +1,39 @@
+"""The log says once what happens again and again, and how often it did."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from recalld_server.telemetry import repeats
+from recalld_server.telemetry.repeats import BURST, Repeats
+
+
+def record(text: str, level: int = logging.WARNING, **extra: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": "here", "msg": text, "levelno": level, **extra})
+
+
+def test_a_line_is_written_a_few_times_and_then_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Repeats()
+    written = [found.filter(record("store away", correlation_id=str(number))) for number in range(100)]
+    assert written == [True] * BURST + [False] * (100 - BURST)
+    assert found.filter(record("store away", store="index"))  # another store
+    assert found.filter(record("store away", logging.ERROR))
+    now = repeats.time.monotonic()
+    monkeypatch.setattr(repeats.time, "monotonic", lambda: now + repeats.SECONDS)
+    later = record("store away")
+    assert found.filter(later)
+    assert later.__dict__["left_out"] == 100 - BURST
+
+
+def test_what_is_no_warning_is_always_written() -> None:
+    found = Repeats()
+    assert all(found.filter(record("call", logging.INFO)) for _ in range(100))
+
+
+def test_it_remembers_so_many_lines_only() -> None:
+    found = Repeats()
+    for number in range(3 * repeats.KEPT):
+        assert found.filter(record(f"line {number}"))
+    assert len(found._seen) == repeats.KEPT
