@@ -23,6 +23,7 @@ from recalld_server.adapters.sql.clean_end import CleanEnd
 from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.adapters.sql.file_lock import FileTaken, held
 from recalld_server.adapters.sql.postgres import PostgresEngine
+from recalld_server.adapters.sql.store_health import Trouble
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 from recalld_server.ports.embedder import Embedder
 from recalld_server.ports.index import Index
