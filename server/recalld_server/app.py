@@ -202,7 +202,7 @@ def refuse_open(settings: Settings, *, keys: bool) -> None:
 
 def _services(recalld: Recalld) -> list[Service]:
     adding = Adding(recalld.add, recalld.follow, recalld.tokens)
-    shown = Shown(adding.answer, recalld.exporting.get)
+    shown = Shown(adding.answers, recalld.exporting.get)
     memory = MemoryService(
         recalld.add,
         recalld.modify,

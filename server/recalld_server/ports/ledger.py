@@ -53,6 +53,10 @@ class Ledger(Protocol):
         """
         ...
 
+    async def outcomes(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        """As `outcome`, of many requests at once, by request id: those that have one."""
+        ...
+
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         """The answer stored under a request id of this principal in the last 24 hours."""
         ...

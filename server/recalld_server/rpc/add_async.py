@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.domain.errors import FieldInvalid, MemoryNotFound, OperationNotFound
+from recalld_server.domain.errors import FieldInvalid, MemoryNotFound
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind
 from recalld_server.domain.steps import once
@@ -61,12 +62,14 @@ class Adding:
             scope=scope,
         )
 
-    async def answer(self, operation: Operation) -> pb.AddResponse:
-        """What an add that has ended did. Raises OperationNotFound once its outcome is no longer kept."""
-        added = await self._add.recall(operation.access, operation.request)
-        if added is None:
-            raise OperationNotFound(operation=f"operations/{operation.id}")
-        return await add_response(added, operation.access.project, self._tokens)
+    async def answers(self, operations: Sequence[Operation]) -> Mapping[str, pb.AddResponse]:
+        """What adds that have succeeded did, by their ids; without those whose outcome is no longer kept."""
+        answers = {}
+        for (who, rpc), some in groupby(operations, key=lambda operation: (operation.access, operation.request.rpc)):
+            ids = {operation.request.request_id: operation.id for operation in some}
+            for request_id, added in (await self._add.recall(who, rpc, list(ids))).items():
+                answers[ids[request_id]] = await add_response(added, who.project, self._tokens)
+        return answers
 
 
 async def add_response(added: Added, project: str, tokens: Tokens) -> pb.AddResponse:

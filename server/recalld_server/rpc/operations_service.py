@@ -36,8 +36,8 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
         found, more = await self._follow.page(who, after, paging.size(request.page_size))
         page = paging.Page[pb.Operation]()
-        for operation in found:
-            if not page.take(await self._shown.operation(operation)):
+        async for operation in self._shown.several(found):  # made no further than they are shown
+            if not page.take(operation):
                 break
         last = page.last(found, more)
         token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""

@@ -122,10 +122,10 @@ class Add:
         written = await self._writer.once(access, command.request, lambda _: self._add(access, command))
         return _answered(written)
 
-    async def recall(self, access: Access, request: RequestKey) -> Added | None:
-        """The answer of an add that was committed under a request id; None when there is none."""
-        written = await self._writer.recall(access, request)
-        return _answered(written) if written else None
+    async def recall(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Added]:
+        """The answers of adds that were committed under these request ids; without those no longer kept."""
+        found = await self._writer.recall(access, rpc, request_ids)
+        return {id: _answered(written) for id, written in found.items()}
 
     async def _add(self, access: Access, command: AddCommand) -> Written:
         with span("ledger"):

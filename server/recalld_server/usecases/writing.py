@@ -69,10 +69,10 @@ class Writer:
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def recall(self, access: Access, request: RequestKey) -> Written | None:
-        """The stored answer of a request that was finished; None when there is none."""
-        outcome = await self._ledger.outcome(access, request.rpc, request.request_id)
-        return await self._rendered(access, outcome) if outcome and not outcome.partial else None
+    async def recall(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Written]:
+        """The stored answers of requests that were finished, by request id, of those that have one."""
+        found = await self._ledger.outcomes(access, rpc, request_ids)
+        return await self._rendered(access, {id: outcome for id, outcome in found.items() if not outcome.partial})
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -151,7 +151,7 @@ class Writer:
             if outcome and outcome.fingerprint != request.fingerprint:
                 raise RequestIdReused(request_id=request.request_id)
             if outcome and not outcome.partial:
-                return await self._rendered(access, outcome)
+                return (await self._rendered(access, {request.request_id: outcome}))[request.request_id]
             try:
                 return await work(outcome)
             except OutcomeTaken:  # the same request at another server committed first: its answer is ours
@@ -161,11 +161,23 @@ class Writer:
                 if await self._ledger.outcome(access, request.rpc, request.request_id) == outcome:
                     raise
 
-    async def _rendered(self, access: Access, outcome: Outcome) -> Written:
-        named = [(str(id), int(revision)) for id, revision in outcome.answer.get("memories", ())]
-        memories = await self._ledger.revisions(access, named) if named else {}
-        applied = (await self._ledger.positions(access)).applied >= outcome.seq
-        return Written(outcome.answer, outcome.seq, applied, memories)
+    async def _rendered(self, access: Access, outcomes: Mapping[str, Outcome]) -> Mapping[str, Written]:
+        named = {
+            id: [(str(memory_id), int(revision)) for memory_id, revision in outcome.answer.get("memories", ())]
+            for id, outcome in outcomes.items()
+        }
+        wanted = list(dict.fromkeys(name for names in named.values() for name in names))
+        memories = await self._ledger.revisions(access, wanted) if wanted else {}
+        applied = (await self._ledger.positions(access)).applied if outcomes else 0
+        return {
+            id: Written(
+                outcome.answer,
+                outcome.seq,
+                applied >= outcome.seq,
+                {name: memories[name] for name in named[id] if name in memories},
+            )
+            for id, outcome in outcomes.items()
+        }
 
     async def _write(self, access: Access, change: Change) -> Written:
         async with self.committing():

@@ -168,6 +168,7 @@ class MemoryServiceServicer(object):
         """As Add, but answers at once; the operation ends with the AddResponse or with the error of Add.
 
         INVALID_ARGUMENT (FIELD_INVALID): dry_run is set.
+        RESOURCE_EXHAUSTED (OVERLOADED): the project has 10,000 adds waiting, or 256 MiB of them.
         All errors of Add that concern the request itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arecalld/v1/operation.proto\x12\nrecalld.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x04\n\x11OperationMetadata\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x19.recalld.v1.OperationKindR\x04kind\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1a.recalld.v1.OperationStateR\x05state\x12\x18\n\x07subject\x18\x03 \x01(\tR\x07subject\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x35\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\'\n\x0f\x63ompleted_count\x18\x08 \x01(\x03R\x0e\x63ompletedCount\x12\x1f\n\x0btotal_count\x18\t \x01(\x03R\ntotalCount\x12\x18\n\x07\x61ttempt\x18\n \x01(\x05R\x07\x61ttempt\x12)\n\x10\x63\x61ncel_requested\x18\x0b \x01(\x08R\x0f\x63\x61ncelRequested*\xcb\x01\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATION_KIND_ADD\x10\x01\x12\x19\n\x15OPERATION_KIND_EXPORT\x10\x02\x12 \n\x1cOPERATION_KIND_REBUILD_INDEX\x10\x03\x12\"\n\x1eOPERATION_KIND_REEMBED_PROJECT\x10\x04\x12!\n\x1dOPERATION_KIND_DELETE_PROJECT\x10\x05*\xc5\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_PENDING\x10\x01\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x02\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x04\x12\x1d\n\x19OPERATION_STATE_CANCELLED\x10\x05\x42M\n\rio.recalld.v1P\x01Z:github.com/recalld/recalld/clients/go/recalld/v1;recalldv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arecalld/v1/operation.proto\x12\nrecalld.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x04\n\x11OperationMetadata\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x19.recalld.v1.OperationKindR\x04kind\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1a.recalld.v1.OperationStateR\x05state\x12\x18\n\x07subject\x18\x03 \x01(\tR\x07subject\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x35\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\'\n\x0f\x63ompleted_count\x18\x08 \x01(\x03R\x0e\x63ompletedCount\x12\x1f\n\x0btotal_count\x18\t \x01(\x03R\ntotalCount\x12\x18\n\x07\x61ttempt\x18\n \x01(\x05R\x07\x61ttempt\x12)\n\x10\x63\x61ncel_requested\x18\x0b \x01(\x08R\x0f\x63\x61ncelRequested\x12#\n\rresponse_gone\x18\x0c \x01(\x08R\x0cresponseGone*\xcb\x01\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATION_KIND_ADD\x10\x01\x12\x19\n\x15OPERATION_KIND_EXPORT\x10\x02\x12 \n\x1cOPERATION_KIND_REBUILD_INDEX\x10\x03\x12\"\n\x1eOPERATION_KIND_REEMBED_PROJECT\x10\x04\x12!\n\x1dOPERATION_KIND_DELETE_PROJECT\x10\x05*\xc5\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_PENDING\x10\x01\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x02\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x04\x12\x1d\n\x19OPERATION_STATE_CANCELLED\x10\x05\x42M\n\rio.recalld.v1P\x01Z:github.com/recalld/recalld/clients/go/recalld/v1;recalldv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recalld.v1.operation_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rio.recalld.v1P\001Z:github.com/recalld/recalld/clients/go/recalld/v1;recalldv1'
-  _globals['_OPERATIONKIND']._serialized_start=600
-  _globals['_OPERATIONKIND']._serialized_end=803
-  _globals['_OPERATIONSTATE']._serialized_start=806
-  _globals['_OPERATIONSTATE']._serialized_end=1003
+  _globals['_OPERATIONKIND']._serialized_start=637
+  _globals['_OPERATIONKIND']._serialized_end=840
+  _globals['_OPERATIONSTATE']._serialized_start=843
+  _globals['_OPERATIONSTATE']._serialized_end=1040
   _globals['_OPERATIONMETADATA']._serialized_start=76
-  _globals['_OPERATIONMETADATA']._serialized_end=597
+  _globals['_OPERATIONMETADATA']._serialized_end=634
 # @@protoc_insertion_point(module_scope)

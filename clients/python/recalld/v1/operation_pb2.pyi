@@ -37,7 +37,7 @@ OPERATION_STATE_FAILED: OperationState
 OPERATION_STATE_CANCELLED: OperationState
 
 class OperationMetadata(_message.Message):
-    __slots__ = ("kind", "state", "subject", "create_time", "start_time", "update_time", "end_time", "completed_count", "total_count", "attempt", "cancel_requested")
+    __slots__ = ("kind", "state", "subject", "create_time", "start_time", "update_time", "end_time", "completed_count", "total_count", "attempt", "cancel_requested", "response_gone")
     KIND_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class OperationMetadata(_message.Message):
     TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     CANCEL_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_GONE_FIELD_NUMBER: _ClassVar[int]
     kind: OperationKind
     state: OperationState
     subject: str
@@ -60,4 +61,5 @@ class OperationMetadata(_message.Message):
     total_count: int
     attempt: int
     cancel_requested: bool
-    def __init__(self, kind: _Optional[_Union[OperationKind, str]] = ..., state: _Optional[_Union[OperationState, str]] = ..., subject: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., completed_count: _Optional[int] = ..., total_count: _Optional[int] = ..., attempt: _Optional[int] = ..., cancel_requested: bool = ...) -> None: ...
+    response_gone: bool
+    def __init__(self, kind: _Optional[_Union[OperationKind, str]] = ..., state: _Optional[_Union[OperationState, str]] = ..., subject: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., completed_count: _Optional[int] = ..., total_count: _Optional[int] = ..., attempt: _Optional[int] = ..., cancel_requested: bool = ..., response_gone: bool = ...) -> None: ...

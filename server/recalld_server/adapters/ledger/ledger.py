@@ -93,6 +93,9 @@ class SqlLedger:
             lambda c: writing.commit(c, access, change, self._clock.now()), line=access.project
         )
 
+    async def outcomes(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        return await self._engine.read(lambda c: reads.outcomes(c, access, rpc, request_ids, self._clock.now()))
+
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(
             lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project

@@ -49,22 +49,33 @@ from recalld_server.domain.revision import Event, EventQuery, Generation, ListQu
 OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
 
 
-_STORED = ("fingerprint", "answer", "seq", "partial", "attempt")
-_OUTCOME = select(*(t.outcomes.c[name] for name in _STORED)).where(
+_STORED = ("fingerprint", "answer", "seq", "partial", "attempt", "request_id")
+_OUTCOMES = select(*(t.outcomes.c[name] for name in _STORED)).where(
     t.outcomes.c.project == bindparam("p"),
     t.outcomes.c.principal == bindparam("who"),
     t.outcomes.c.rpc == bindparam("rpc"),
-    t.outcomes.c.request_id == bindparam("id"),
     t.outcomes.c.time > bindparam("since"),
 )
+_OUTCOME = _OUTCOMES.where(t.outcomes.c.request_id == bindparam("id"))
+_OUTCOMES_NAMED = _OUTCOMES.where(listed(t.outcomes.c.request_id, "ids"))
+
+
+def outcomes(
+    connection: Connection, access: Access, rpc: str, request_ids: Sequence[str], now: int
+) -> Mapping[str, Outcome]:
+    asked = {"p": access.project, "who": access.principal, "rpc": rpc, "ids": list(request_ids)}
+    rows = connection.execute(_OUTCOMES_NAMED, {**asked, "since": now - OUTCOMES_KEPT})
+    return {row.request_id: _outcome(row) for row in rows}
+
+
+def _outcome(row: Row[Any]) -> Outcome:
+    return Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial), row.attempt)
 
 
 def outcome(connection: Connection, access: Access, rpc: str, request_id: str, now: int) -> Outcome | None:
     asked = {"p": access.project, "who": access.principal, "rpc": rpc, "id": request_id, "since": now - OUTCOMES_KEPT}
     row = connection.execute(_OUTCOME, asked).one_or_none()
-    if row is None:
-        return None
-    return Outcome(row.fingerprint, json.loads(row.answer), row.seq, bool(row.partial), row.attempt)
+    return None if row is None else _outcome(row)
 
 
 _NAMED = listed(t.revisions.c.memory_id, "ids")
