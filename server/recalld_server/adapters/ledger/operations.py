@@ -36,6 +36,7 @@ from recalld_server.ports.clock import Clock
 KEPT = 24 * 3600 * 1_000_000  # µs that ended work stays
 _C = t.operations.c
 _UNENDED = _C.end_time.is_(None)  # in these words, as the indexes of work that has not ended say it
+_BLANK = dict.fromkeys((f"scope_{name}" for name in SCOPE_FIELDS), "")  # who was meant goes with what was asked
 _WAITING = t.exports.c.state == "PENDING"
 
 
@@ -289,7 +290,7 @@ def ended(
     values: dict[str, Any] = {"result": dump(dict(result)), "error": dump(dict(error))}
     if held.kind is OperationKind.ADD and state is OperationState.SUCCEEDED:
         values["completed"] = held.total  # all of its messages at once
-    fenced(connection, held, now, state=state.value, end_time=now, **values)
+    fenced(connection, held, now, state=state.value, end_time=now, **_BLANK, **values)
     connection.execute(delete(t.operation_payloads).where(_payload(held.access.project, held.id)))
     if held.kind is OperationKind.EXPORT and state is not OperationState.SUCCEEDED:
         chunks = t.export_chunks.c
@@ -304,7 +305,7 @@ def ended(
 
 def stop(connection: Connection, project: str, id: str, error: RecalldError, now: int) -> None:
     """End an operation with an error inside a transaction, whoever holds it; without effect on one that has ended."""
-    values = {"state": OperationState.FAILED.value, "error": dump(described(error))}
+    values = {"state": OperationState.FAILED.value, "error": dump(described(error)), **_BLANK}
     statement = update(t.operations).where(_named(project, id), _UNENDED)
     connection.execute(statement.values(**values, fence=_C.fence + 1, end_time=now, update_time=now))
     connection.execute(delete(t.operation_payloads).where(_payload(project, id)))
