@@ -42,6 +42,7 @@ from recalld_server.telemetry.instruments import Instruments
 from recalld_server.telemetry.observed import observed, observed_embedder
 from recalld_server.usecases.add import Add
 from recalld_server.usecases.change import Modify
+from recalld_server.usecases.erasure import Erasure
 from recalld_server.usecases.examiner import Examiner
 from recalld_server.usecases.exports import Exporting, ExportJob
 from recalld_server.usecases.features import FeatureMaker
@@ -93,6 +94,7 @@ class Recalld:
     search: Search
     watch: Watch
     forget: Forget
+    erasure: Erasure
     janitor: Janitor
     keys: Keys
     projects: Administration
@@ -107,6 +109,7 @@ class Recalld:
     async def close(self) -> None:
         """Finish the writes under way, then let go of the engines."""
         await self.writer.drain()
+        await self.erasure.close()
         await self.projector.close()
         await self.opened.aclose()
 
@@ -208,10 +211,12 @@ async def _wired(
         model_of,
     )
     removals = SqlRemovals(engine, clock)
+    erasure = Erasure(ledger, index)
+    await erasure.resume()
     jobs: dict[OperationKind, Job] = {
         OperationKind.ADD: AddJob(add).run,
         OperationKind.EXPORT: ExportJob(exports, ledger, encoder, export_command, settings.export_hours).run,
-        OperationKind.DELETE_PROJECT: RemovalJob(removals, operations, ledger, index).run,
+        OperationKind.DELETE_PROJECT: RemovalJob(removals, operations, index, erasure).run,
         **dict.fromkeys(BUILDS, build.run),
     }
     worker = Worker(operations, jobs, clock)
@@ -232,7 +237,8 @@ async def _wired(
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
-        forget=Forget(ledger, index, writer, clock, [exporting]),
+        forget=Forget(ledger, index, writer, erasure, clock, [exporting]),
+        erasure=erasure,
         janitor=Janitor(ledger, writer, clearing, clock),
         watch=Watch(ledger, read, committed, clock),
         search=Search(ledger, index, features, projector, read, clock),

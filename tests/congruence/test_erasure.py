@@ -10,6 +10,7 @@ from tests.congruence.small_world import OwnClock, opened
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.change import Update
+from recalld_server.usecases.erasure import Cleared
 from recalld_server.usecases.forget import Forgetting
 
 HERE = Access("default")
@@ -39,6 +40,9 @@ async def test_no_trace_is_left_by_rows_of_any_length(tmp_path: Path) -> None:
             await recalld.modify.update(HERE, [update], None)
         if n % 5 == 0:
             await recalld.modify.delete(HERE, [live[user].pop(choose.randrange(len(live[user])))], None)
+    receipt = await recalld.forget.forget(HERE, Forgetting(Scope(user_id="xanthippe")))
+    assert {leg.name for leg in receipt.legs if leg.state.value != "EMPTY"} <= {"ledger_file", "index_file", "backups"}
+    assert await recalld.erasure.cleared(60) == Cleared(ledger=True, index=True)
     receipt = await recalld.forget.forget(HERE, Forgetting(Scope(user_id="xanthippe")))
     assert [leg.name for leg in receipt.legs if leg.state.value != "EMPTY"] == ["backups"]
     assert found(tmp_path, "xanthippe", "zwiesel") == []

@@ -114,8 +114,10 @@ async def test_a_claim_passes_over_what_another_is_claiming(
 
 async def test_forgetting_says_what_postgres_keeps(ledger: Ledger, postgres_url: str) -> None:
     await write(ledger, added("m", "a secret"))
-    await ledger.forget(HERE, ALICE, None, 10, None, None, None)
-    legs = {leg.name: leg.state for leg in await ledger.scrub()}
+    done = await ledger.begin_forgetting(HERE, ALICE, None, None)
+    assert (await ledger.forget(HERE, ALICE, None, 10, None, done)).count == 1
+    assert await ledger.scrub() is None
+    legs = {leg.name: leg.state for leg in ledger.file_legs(cleared=True)}
     assert legs == {"ledger_file": LegState.PENDING, "ledger_log": LegState.NOT_COVERED}
     with psycopg.connect(postgres_url, autocommit=True) as other:
         vacuumed = other.execute("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'revisions'").fetchone()

@@ -15,6 +15,7 @@ from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Kind
 from recalld_server.domain.revision import Generation, RequestKey
 from recalld_server.usecases.change import Deletion, Modify
+from recalld_server.usecases.erasure import Erasure
 from recalld_server.usecases.forget import Forget, Forgetting
 from recalld_server.usecases.writing import Writer
 
@@ -29,12 +30,18 @@ class NoIndex:
     async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
         return True
 
-    async def scrub(self, project: str, ids: Sequence[str]) -> None:
+    clears = False
+
+    async def remaining(self, project: str, ids: Sequence[str]) -> int:
         raise IndexUnavailable
+
+    async def scrub(self) -> None:
+        """Its files, too, are nowhere."""
 
 
 def forgetting(ledger: SqlLedger, clock: FakeClock) -> Forget:
-    return Forget(ledger, NoIndex(), Writer(ledger, NoIndex()), clock)  # type: ignore[arg-type]
+    index, writer = NoIndex(), Writer(ledger, NoIndex())  # type: ignore[arg-type]
+    return Forget(ledger, index, writer, Erasure(ledger, index), clock)  # type: ignore[arg-type]
 
 
 def modifying(ledger: SqlLedger, clock: FakeClock) -> Modify:

@@ -46,7 +46,7 @@ async def test_every_use_brings_a_resting_project_back(index: WeaviateIndex) -> 
         "mark": lambda: index.mark(HERE.project, FIRST),
         "put": lambda: index.apply(HERE.project, FIRST, [entry("a", 1)], [], 2),
         "delete": lambda: index.apply(HERE.project, FIRST, [], ["c"], 2),
-        "scrub": lambda: index.scrub(HERE.project, ["c"]),
+        "remaining": lambda: index.remaining(HERE.project, ["c"]),
     }
     assert await active(index) == {HERE.project, THERE.project}
     assert await index._idle.rest(60) == 0

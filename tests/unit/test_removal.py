@@ -22,6 +22,7 @@ from recalld_server.domain.revision import RequestKey
 from recalld_server.settings import Settings
 from recalld_server.usecases import removal
 from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.erasure import Cleared
 
 OPERATOR, USER = Access("", principal="op"), Scope(user_id="u")
 SAID = "Zanzibar"  # in every memory of the project that goes
@@ -105,6 +106,7 @@ async def test_nothing_is_left_of_it_and_all_of_the_others(recalld: Recalld, tmp
     after = rows(tmp_path, "stays")
     kept = ("revisions", "facets", "messages", "speakers", "operations", "exports", "keys", "projects")
     assert [after[name] for name in kept] == [before[name] for name in kept]
+    assert await recalld.erasure.cleared(30) == Cleared(ledger=True, index=True)
     assert holding(tmp_path, SAID) == []
     with pytest.raises(ProjectNotFound):
         await remove(recalld)

@@ -7,9 +7,12 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.revision import Generation
+
+KEPT = 1000  # messages that a receipt can count
 
 
 class LegState(str, Enum):
@@ -38,36 +41,50 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    """How far forgetting is. `ids`: what the last transaction erased; `more` if it stopped at its limit.
+class Place:
+    """Where the search for what matches is: in which of its stages, and after which row of it.
 
-    `count`, `revisions` and `kept_messages` are totals since the call began, at the sequence number `after`.
-    `kept_messages` are those that live memories, too, were taken from. `attempt`: of the outcome stored last.
+    The last stages look at what was committed after the sequence number `since`.
     """
 
-    ids: Sequence[str]
-    count: int
-    revisions: int
-    kept_messages: int
+    since: int
+    stage: int = 0
+    key: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How far forgetting is. `ids`: what the last transaction erased; `place`: where it goes on, None at the end.
+
+    `count`, `revisions` and `exports`, which were withdrawn, are totals since the call began, at the sequence number
+    `after`. `kept` are messages, by add and position, that live memories, too, were taken from: at most KEPT of them.
+    `attempt`: of the outcome stored last.
+    """
+
     after: int
-    more: bool
+    place: Place | None
+    ids: Sequence[str] = ()
+    count: int = 0
+    revisions: int = 0
+    kept: frozenset[tuple[str, int]] = frozenset()
+    exports: int = 0
     generation: Generation | None = None
     attempt: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What the ledger's tables still hold of the memories `ids`, counted.
+    """What the ledger's tables still hold of some forgotten memories, counted.
 
-    `rows` with content, `derived` features and facets, `pending` changes the index was not told of, and `outcomes`:
-    answers kept for retries, of ids and hashes of requests.
+    `rows` with content, `derived` features and facets, `pending` changes the index was not told of. `upto` is the
+    sequence number at which the last of `ids` was forgotten.
     """
 
-    ids: Sequence[str]
-    rows: int
-    derived: int
-    pending: int
-    outcomes: int
+    ids: Sequence[str] = ()
+    upto: int = 0
+    rows: int = 0
+    derived: int = 0
+    pending: int = 0
 
 
 def masked(secret: bytes, scope: Scope) -> Scope:

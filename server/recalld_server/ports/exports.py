@@ -50,16 +50,14 @@ class Exports(Protocol):
 
     # For forgetting
 
-    async def withdraw(self, project: str, ids: Sequence[str]) -> int:
-        """Erase the data of every export, finished or not, that may hold one of these forgotten memories; how many.
-
-        Such an export is WITHDRAWN from then on, and its operation has ended. One that failed or is empty and was to
-        hold them no longer says what was asked for.
+    async def clear(self, project: str | None = None) -> None:
+        """Erase the data that nobody can read any more, in small transactions: of withdrawn, failed, expired and
+        deleted exports of a project, or of all.
         """
         ...
 
-    async def withdrawn(self, project: str) -> int:
-        """Chunks that are left of withdrawn exports, by looking."""
+    async def withdrawn(self, project: str) -> bool:
+        """Whether data is left of withdrawn exports, by looking."""
         ...
 
     # For workers

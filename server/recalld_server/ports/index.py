@@ -41,17 +41,6 @@ class Nominations:
     absent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scrubbed:
-    """What an index has left of deleted memories: their entries, and whether its files are clean of others.
-
-    `clean` is None where nobody can tell: the engine merges its files when it sees fit.
-    """
-
-    entries: int
-    clean: bool | None
-
-
 class Index(Protocol):
     """Searchable entries of each project, one set for each generation. `name` is what callers know the engine by."""
 
@@ -113,8 +102,20 @@ class Index(Protocol):
         """The revisions of those of up to 1,000 memories that have an entry."""
         ...
 
-    async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
-        """Leave nothing of entries deleted so far in caches and files of the engine, and look for those of `ids`."""
+    async def remaining(self, project: str, ids: Sequence[str]) -> int:
+        """How many entries of these memories there are, in whatever generation, by looking."""
+        ...
+
+    @property
+    def clears(self) -> bool:
+        """Whether `scrub` can reach the engine's files."""
+        ...
+
+    async def scrub(self) -> bool | None:
+        """Leave nothing of entries deleted so far in caches and files of the engine, while others go on.
+
+        False if that could not be done now, None where the engine's files are out of reach.
+        """
         ...
 
     async def breaks(self) -> int:

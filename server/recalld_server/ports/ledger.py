@@ -282,34 +282,71 @@ class Ledger(Protocol):
         """How much `forget` would erase."""
         ...
 
+    async def begin_forgetting(
+        self, access: Access, scope: Scope, filter: Filter | None, request: RequestKey | None
+    ) -> Forgotten:
+        """Withdraw every export that may hold what matches, and keep under `request` that forgetting has begun.
+
+        From the return on nobody reads these exports, and their operations have ended. Nothing is erased yet.
+        """
+        ...
+
     async def forget(
         self,
         access: Access,
         scope: Scope,
         filter: Filter | None,
         limit: int,
-        expected: int | None,
         request: RequestKey | None,
-        done: Forgotten | None,
+        done: Forgotten,
     ) -> Forgotten:
-        """Erase at most `limit` memories that match at their last revision, deleted ones included, for good.
+        """Erase the next memories that match at their last revision, deleted ones included, for good.
 
         Text, metadata, categories, sources and ids of every revision go, with features, facets and the messages no
-        live memory was taken from; a FORGOTTEN revision ends each. `done` is what came before it in the same call,
-        and the sum is kept as a partial outcome under `request`. Raises CountMismatch, at the first transaction only,
-        if not exactly `expected` match; then nothing was erased.
+        live memory was taken from; a FORGOTTEN revision ends each. Exports begun meanwhile that may hold them are
+        withdrawn in the same transaction. At most `limit` revisions, unless a single memory has more. `done` is what
+        came before in the same call, `begin_forgetting` first, and the sum is kept as a partial outcome under
+        `request`. It is done when its `place` is None.
         """
         ...
 
-    async def remains(self, project: str, after: int) -> Remains:
-        """What is still there of all that was forgotten after a sequence number, counted in the tables."""
+    async def remains(self, project: str, after: int, limit: int) -> Remains:
+        """What the tables still hold of the next memories that were forgotten after a sequence number, by looking.
+
+        In the order in which they were forgotten, at most `limit`; without ids when there are no more.
+        """
         ...
 
-    async def scrub(self) -> Sequence[Leg]:
-        """Clear caches and what erased rows left in the engine's files, and say of each place what is left there.
+    async def said(self, project: str, messages: Collection[tuple[str, int]]) -> int:
+        """How many of these messages, by add and position, are there."""
+        ...
 
-        Writers may have to wait meanwhile.
+    async def answers(self, project: str) -> bool:
+        """Whether answers of the project are kept for retries."""
+        ...
+
+    async def erasures(self) -> int:
+        """The number of the latest erasure of rows for good, unless `cleared` was told of it; then 0."""
+        ...
+
+    async def scrub(self) -> bool | None:
+        """Clear caches and what erased rows left in the engine's files, while others go on reading and writing.
+
+        False if that could not be done now, None where the files are out of reach.
         """
+        ...
+
+    async def cleared(self, number: int) -> None:
+        """Files hold nothing of erasures up to this number any more."""
+        ...
+
+    @property
+    def clears(self) -> bool:
+        """Whether `scrub` can reach the engine's files."""
+        ...
+
+    def file_legs(self, cleared: bool) -> Sequence[Leg]:
+        """What a receipt says of the engine's files: `cleared` since the erasure, or not yet."""
         ...
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:

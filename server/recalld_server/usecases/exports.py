@@ -75,11 +75,11 @@ class Exporting:
             raise RequestIdReused(request_id=request.request_id)
         return None
 
-    async def withdraw(self, project: str, ids: Sequence[str]) -> int:
+    async def clear(self, project: str) -> None:
         """See usecases.forget.Holder."""
-        return await self._exports.withdraw(project, ids)
+        await self._exports.clear(project)
 
-    async def leg(self, project: str, ids: Sequence[str]) -> Leg:
+    async def leg(self, project: str) -> Leg:
         """See usecases.forget.Holder."""
         if await self._exports.withdrawn(project):
             return Leg("exports", LegState.PENDING, "Data of withdrawn exports were left; forget again.")

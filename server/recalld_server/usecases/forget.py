@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from recalld_server.domain.errors import IndexUnavailable
+from recalld_server.domain.errors import CountMismatch, IndexUnavailable
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Forgotten, Leg, LegState
+from recalld_server.domain.forgetting import KEPT, Forgotten, Leg, LegState, Place
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
+from recalld_server.usecases.erasure import Erasure
 from recalld_server.usecases.writing import Writer, Written, stored_answer
 
-TRANSACTION = 500  # memories erased in one: other writers wait meanwhile
+TRANSACTION = 200  # revisions erased in one: other writers wait meanwhile
+PAGE = 1000  # memories looked for at once afterwards
+WAIT = 1.0  # seconds for files to be cleared: small ones are by then
 
 BACKUPS = Leg(
     "backups",
     LegState.NOT_COVERED,
     "Copies of the data folder, snapshots of its file system, and what a disk keeps of blocks written over.",
 )
+INDEX_AWAY = Leg("index", LegState.PENDING, "It could not be reached; it is told as soon as it can be.")
 INDEX_FILES = Leg(
     "index_file",
     LegState.NOT_COVERED,
@@ -57,11 +62,11 @@ class Receipt:
 class Holder(Protocol):
     """Keeps copies of memories outside of the ledger's revisions and the index, as exports do."""
 
-    async def withdraw(self, project: str, ids: Sequence[str]) -> int:
-        """Erase every copy that holds one of these memories; how many copies that were."""
+    async def clear(self, project: str) -> None:
+        """Erase the data of copies that were withdrawn."""
         ...
 
-    async def leg(self, project: str, ids: Sequence[str]) -> Leg:
+    async def leg(self, project: str) -> Leg:
         """Look, and say what is left."""
         ...
 
@@ -70,97 +75,134 @@ class Forget:
     """The use case behind ForgetMemories."""
 
     def __init__(
-        self, ledger: Ledger, index: Index, writer: Writer, clock: Clock, holders: Sequence[Holder] = ()
+        self,
+        ledger: Ledger,
+        index: Index,
+        writer: Writer,
+        erasure: Erasure,
+        clock: Clock,
+        holders: Sequence[Holder] = (),
     ) -> None:
         self._ledger = ledger
         self._index = index
         self._writer = writer
+        self._erasure = erasure
         self._clock = clock
         self._holders = holders
+        self._erasing = asyncio.Semaphore(1)  # other writers wait for one transaction, not for one of each call
 
     async def forget(self, access: Access, forgetting: Forgetting) -> Receipt:
         """Erase what matches, until nothing does, and look. The same request id resumes a call that broke off.
 
-        Raises CountMismatch before anything is erased, RequestIdReused, LedgerUnavailable.
+        Of a call that was answered it looks again. Raises CountMismatch before anything is erased, RequestIdReused,
+        LedgerUnavailable.
         """
         if forgetting.dry_run:
             extent = await self._ledger.extent(access, forgetting.scope, forgetting.filter)
             return Receipt(extent.memories, extent.revisions)
-        work = self._forget
-        written = await self._writer.once(
-            access, forgetting.request, lambda begun: self._writer.shielded(work(access, forgetting, begun))
-        )
-        return _receipt(written.answer)
+        worked: list[Written] = []
+
+        async def work(begun: Outcome | None) -> Written:
+            worked.append(await self._writer.shielded(self._forget(access, forgetting, begun)))
+            return worked[0]
+
+        written = await self._writer.once(access, forgetting.request, work)
+        receipt = _receipt(written.answer)
+        return receipt if worked else await self._again(access.project, written.answer, receipt)
 
     async def _forget(self, access: Access, forgetting: Forgetting, begun: Outcome | None) -> Written:
-        done = _begun(begun) if begun else None
-        more, applied = True, True
-        while more:
+        scope, filter, request = forgetting.scope, forgetting.filter, forgetting.request
+        if begun:
+            done, applied = _begun(begun), True
+        else:
+            await self._expect(access, forgetting)
             async with self._writer.committing():
-                done = await self._ledger.forget(
-                    access,
-                    forgetting.scope,
-                    forgetting.filter,
-                    TRANSACTION,
-                    forgetting.expected_count,
-                    forgetting.request,
-                    done,
-                )
-                more = done.more
+                done, applied = await self._ledger.begin_forgetting(access, scope, filter, request), True
+        while done.place:
+            async with self._erasing, self._writer.committing():
+                done = await self._ledger.forget(access, scope, filter, TRANSACTION, request, done)
                 if done.ids and done.generation:
                     self._writer.committed.notify(access.project)
                     applied &= await self._writer.apply(access, Commit(0, (), done.ids, done.generation))
-        assert done is not None  # noqa: S101 - the loop ran at least once
-        receipt = await self._checked(access.project, done, applied)
-        answer = stored_answer([], receipt=asdict(receipt))
-        if forgetting.request:  # the receipt takes the place of how far it was
-            change = Change(request=forgetting.request, answer=answer, attempt=done.attempt + 1)
-            await self._writer.write(access, change)
+        if done.exports:
+            for holder in self._holders:
+                await holder.clear(access.project)
+        if done.count or done.exports:
+            self._erasure.request()
+        sequence, legs = await self._looked(access.project, done.after, done.kept)
+        counts = (done.count, done.revisions, done.exports)
+        receipt = Receipt(*counts, sequence, self._clock.now(), legs, applied)
+        answer = stored_answer([], receipt=asdict(receipt), after=done.after, kept=sorted(done.kept))
+        if request:  # the receipt takes the place of how far it was
+            await self._writer.write(access, Change(request=request, answer=answer, attempt=done.attempt + 1))
         return Written(answer, receipt.sequence, applied)
 
-    async def _checked(self, project: str, done: Forgotten, applied: bool) -> Receipt:
-        gone = (await self._ledger.remains(project, done.after)).ids
-        withdrawn = sum([await holder.withdraw(project, gone) for holder in self._holders])
-        files = await self._ledger.scrub()  # after all that erases
+    async def _expect(self, access: Access, forgetting: Forgetting) -> None:
+        expected = forgetting.expected_count
+        if expected is not None:
+            found = (await self._ledger.extent(access, forgetting.scope, forgetting.filter)).memories
+            if found != expected:
+                raise CountMismatch(expected=expected, actual=found)
+
+    async def _again(self, project: str, answer: Mapping[str, Any], receipt: Receipt) -> Receipt:
+        """A receipt given before, with what is there now."""
+        if "after" not in answer:  # kept by an earlier version
+            return receipt
+        sequence, legs = await self._looked(project, answer["after"], _messages(answer))
+        left = {leg.name for leg in legs if leg.state is LegState.PENDING}
+        applied = not left & {"index", "index_queue"}
+        return replace(receipt, sequence=sequence, check_time=self._clock.now(), legs=legs, applied=applied)
+
+    async def _looked(self, project: str, after: int, kept: Collection[tuple[str, int]]) -> tuple[int, list[Leg]]:
+        """What is left of all that was forgotten after a sequence number, and at which one that was looked for."""
+        cleared = await self._erasure.cleared(WAIT)
         sequence = (await self._ledger.positions(Access(project))).head
-        found = await self._ledger.remains(project, done.after)
+        messages = await self._ledger.said(project, kept) if kept else 0
+        rows = pending = entries = 0
+        reached = True
+        while (found := await self._ledger.remains(project, after, PAGE)).ids:
+            after = found.upto
+            rows += found.rows + found.derived
+            pending += found.pending
+            try:
+                entries += await self._index.remaining(project, found.ids) if reached else 0
+            except IndexUnavailable:
+                reached = False
         legs = [
-            _leg("ledger", found.rows + found.derived, "Rows were left; forget again."),
-            _leg("messages", done.kept_messages, _MESSAGES.format(done.kept_messages)),
-            *files,
-            *await self._index_legs(project, found.ids),
-            _leg("index_queue", found.pending, "The index is told as soon as it can be reached."),
-            _leg("requests", found.outcomes, "Ids of requests and hashes of them, for retries; gone within 24 hours."),
-            *[await holder.leg(project, found.ids) for holder in self._holders],
+            _leg("ledger", rows, "Rows were left; forget again."),
+            _leg("messages", messages, _MESSAGES.format(messages, " or more" if messages == KEPT else "")),
+            *self._ledger.file_legs(cleared.ledger),
+            _leg("index", entries, "It is told of the rest within seconds.") if reached else INDEX_AWAY,
+            _leg("index_file", not cleared.index, _CLEARING) if self._index.clears else INDEX_FILES,
+            _leg("index_queue", pending, "The index is told as soon as it can be reached."),
+            _leg("requests", await self._ledger.answers(project), _REQUESTS),
+            *[await holder.leg(project) for holder in self._holders],
             BACKUPS,
         ]
-        return Receipt(done.count, done.revisions, withdrawn, sequence, self._clock.now(), legs, applied)
-
-    async def _index_legs(self, project: str, ids: Sequence[str]) -> list[Leg]:
-        try:
-            left = await self._index.scrub(project, ids)
-        except IndexUnavailable:
-            return [Leg("index", LegState.PENDING, "It could not be reached; it is told as soon as it can be.")]
-        return [
-            _leg("index", left.entries, "It is told of the rest within seconds."),
-            _leg("index_file", not left.clean, _FILE) if left.clean is not None else INDEX_FILES,
-        ]
+        return sequence, legs
 
 
-_FILE = "It could not be rewritten now, being read or the disk full; the next ForgetMemories of anything does it."
-_MESSAGES = "{} messages stay that memories not forgotten were taken from, too; they go with the last of those."
+_CLEARING = (
+    "Its rows are overwritten. Copies that the file or its log may hold in unused places are overwritten in the "
+    "background, within minutes; repeat the call to look again."
+)
+_REQUESTS = "Ids of requests and hashes of them, for retries; gone within 24 hours."
+_MESSAGES = "{}{} messages stay that memories not forgotten were taken from, too; they go with the last of those."
 
 
-def _leg(name: str, left: int, clears: str) -> Leg:
+def _leg(name: str, left: float, clears: str) -> Leg:
     return Leg(name, LegState.PENDING, clears) if left else Leg(name, LegState.EMPTY)
 
 
 def _begun(outcome: Outcome) -> Forgotten:
-    """Where a call that broke off was. Its ids are not known any more; the ledger finds them by `after`."""
-    count, revisions, messages, after = (
-        int(outcome.answer[name]) for name in ("count", "revisions", "kept_messages", "after")
-    )
-    return Forgotten((), count, revisions, messages, after, True, attempt=outcome.attempt)
+    """Where a call that broke off was. What it had erased matches no more, so the search begins anew."""
+    answer, after = outcome.answer, int(outcome.answer["after"])
+    counts = {name: answer.get(name, 0) for name in ("count", "revisions", "exports")}
+    return Forgotten(after, Place(after), kept=_messages(answer), attempt=outcome.attempt, **counts)
+
+
+def _messages(answer: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
+    return frozenset((str(add_id), int(position)) for add_id, position in answer.get("kept", ()))
 
 
 def _receipt(answer: Mapping[str, Any]) -> Receipt:

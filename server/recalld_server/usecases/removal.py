@@ -12,9 +12,9 @@ from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Ids
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.removals import Removals
+from recalld_server.usecases.erasure import Erasure
 from recalld_server.usecases.worker import Worker
 
 ROWS = 2_000  # in one transaction
@@ -41,13 +41,16 @@ class Removing:
 
 
 class RemovalJob:
-    """Clears a removed project away: its rows, its index, and what engines keep of both. Goes on wherever it was."""
+    """Clears a removed project away: its rows and its index. Goes on wherever it was.
 
-    def __init__(self, removals: Removals, operations: Operations, ledger: Ledger, index: Index) -> None:
+    What the engines' files keep of both is cleared in the background afterwards.
+    """
+
+    def __init__(self, removals: Removals, operations: Operations, index: Index, erasure: Erasure) -> None:
         self._removals = removals
         self._operations = operations
-        self._ledger = ledger
         self._index = index
+        self._erasure = erasure
 
     async def run(self, held: Operation) -> Mapping[str, Any]:
         """See worker.Job. Raises LeaseLost, IndexUnavailable."""
@@ -59,7 +62,6 @@ class RemovalJob:
             # After the rows: whoever still applies a change finds that the project is gone, and drops what it put.
             for generation in await self._removals.generations(project):
                 await self._index.drop(project, generation)
-            await self._index.scrub(project, [])
-            await self._ledger.scrub()
             if await self._removals.end(project):
+                self._erasure.request()
                 return {}

@@ -289,10 +289,16 @@ class MemoryServiceServicer(object):
 
     def ForgetMemories(self, request, context):
         """Erases what a scope and filter match, deleted memories included: text, metadata, sources and categories of all
-        revisions, their features, messages no other live fact needs, and exports that held them. Irrevocable. Their ids stay
-        taken, and their history tells when they were forgotten and nothing else. Goes on, in transactions of 500, until
-        nothing matches; if it breaks off, the same request_id goes on. The engine's files are rewritten, while which other
-        writes wait. Needs a key of role admin.
+        revisions, their features, and messages no other live fact needs. Irrevocable. Their ids stay taken, and their
+        history tells when they were forgotten and nothing else. Exports that may hold them are withdrawn before the first
+        is erased, and exports begun meanwhile with the memories they may hold. Goes on, in transactions of 200 revisions,
+        until nothing matches, also what was committed meanwhile; if it breaks off, the same request_id goes on. Repeated
+        under its request_id after it has ended it erases nothing and looks again: the receipt has the legs of that look.
+
+        Files are not rewritten, and other calls go on. The embedded engines overwrite rows and freed pages at once, and
+        copies that unused parts of pages or the log may hold in the background; the legs `ledger_file` and `index_file`
+        are PENDING until then. What is written after the receipt's sequence is not covered: not by calls under way, such as
+        an import, either. Needs a key of role admin.
 
         INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.

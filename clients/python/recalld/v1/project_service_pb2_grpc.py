@@ -168,7 +168,8 @@ class ProjectServiceServicer(object):
     def DeleteProject(self, request, context):
         """Deletes a project with all its memories, history, keys, exports and index. Irrevocable; its id is never given
         again, and is all that is kept. The project is gone with the answer: its keys are refused. The operation clears
-        away what it held; should that fail, the same call begins it again. Operators only.
+        away what it held; should that fail, the same call begins it again. What deleted rows leave in the embedded engines'
+        files is overwritten in the background afterwards. Operators only.
 
         INVALID_ARGUMENT (FIELD_INVALID): confirm_project_id is not project_id, or it is the project `default`, which is
         always there.

@@ -10,9 +10,10 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, o
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.dialects.postgresql import insert
 
+from recalld_server.adapters.ledger import chunks as data
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.commit import commit
-from recalld_server.adapters.ledger.operations import KEPT, cancelled, created, ended, fenced, stop
+from recalld_server.adapters.ledger.operations import cancelled, created, ended, fenced
 from recalld_server.adapters.ledger.rows import (
     dump,
     features_of,
@@ -27,7 +28,6 @@ from recalld_server.adapters.ledger.rows import (
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ExportNotFound, ExportWithdrawn, OperationNotFound, ProjectNotFound
 from recalld_server.domain.exports import Chunk, Export, ExportState, Row, Selection
-from recalld_server.domain.forgetting import masked
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Cause, Kind, Memory, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationState
 from recalld_server.domain.revision import Change, RequestKey
@@ -105,7 +105,6 @@ class SqlExports:
             export = self._one(connection, access, _E.id == id)
             if request:
                 commit(connection, access, Change(request=request), now)
-            connection.execute(delete(t.export_chunks).where(_K.project == access.project, _K.export_id == id))
             try:
                 operation = cancelled(connection, access, export.operation, now)
             except OperationNotFound:  # hidden, or started under another pin: then nobody is left to stop it
@@ -117,23 +116,24 @@ class SqlExports:
 
         await self._engine.write(work)
 
-    async def withdraw(self, project: str, ids: Sequence[str]) -> int:
-        return await self._engine.write(lambda c: _withdraw(c, project, ids, self._clock.now()))
+    async def clear(self, project: str | None = None) -> None:
+        while await self._engine.write(lambda c: data.clear(c, project)):
+            pass
 
-    async def withdrawn(self, project: str) -> int:
-        gone = select(_E.id).where(_E.project == project, _E.state == ExportState.WITHDRAWN.value)
-        left = select(func.count()).where(_K.project == project, _K.export_id.in_(gone))
-        return await self._engine.read(lambda c: c.execute(left).scalar_one(), project)
+    async def withdrawn(self, project: str) -> bool:
+        return await self._engine.read(lambda c: data.withdrawn(c, project), project)
 
     async def rows(self, project: str, selection: Selection, after: tuple[str, int], limit: int) -> Sequence[Row]:
         return await self._engine.read(lambda c: _rows(c, project, selection, after, limit), project)
 
     async def restart(self, held: Operation) -> None:
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> int:
             fenced(connection, held, self._clock.now(), checkpoint="{}", completed=0)
-            connection.execute(delete(t.export_chunks).where(_chunks(held)))
+            some = select(_K.number).where(_chunks(held)).limit(data.CLEARED)
+            return connection.execute(delete(t.export_chunks).where(_chunks(held), _K.number.in_(some))).rowcount
 
-        await self._engine.write(work)
+        while await self._engine.write(work):
+            pass
 
     async def append(
         self, held: Operation, chunks: Sequence[Chunk], checkpoint: Mapping[str, Any], completed: int, total: int
@@ -182,40 +182,6 @@ def _retention(connection: Connection, project: str) -> int:
     """How long the project wants its exports kept, µs; 0: it does not say."""
     settings = connection.execute(select(t.projects.c.settings).where(t.projects.c.project == project)).scalar_one()
     return int(json.loads(settings).get("export_retention") or 0)
-
-
-def _withdraw(connection: Connection, project: str, ids: Sequence[str], now: int) -> int:
-    """By what was asked for, as chunks can't be searched: an export whose filter left the memory out goes too.
-
-    Forgotten rows have their ids masked, so those of the exports are masked alike and compared.
-    """
-    secret = connection.execute(select(t.ledger.c.secret)).scalar_one()
-    begun = func.min(t.revisions.c.seq_from).label("begun")
-    named = [t.revisions.c[name] for name in SCOPE_FIELDS]
-    mine = and_(t.revisions.c.project == project, t.revisions.c.memory_id.in_(list(ids)))
-    gone = connection.execute(select(*named, begun).where(mine).group_by(t.revisions.c.memory_id, *named)).all()
-    # What was asked for names the forgotten, too: their ids, and words in the filter.
-    blank = {"request": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
-    held = 0
-    for row in connection.execute(select(t.exports).where(_E.project == project)).all():
-        export = _export(row)
-        wanted = masked(secret, export.scope)
-        seen = [one.begun <= export.seq for one in gone if wanted.admits(_scope(one))]
-        if not seen or export.state is ExportState.WITHDRAWN:
-            continue
-        this = and_(_E.project == project, _E.id == export.id)
-        if any(seen) and export.state is not ExportState.FAILED:
-            held += 1
-            until = {} if export.expire_time else {"expire_time": now + KEPT}
-            connection.execute(
-                update(t.exports).where(this).values(state=ExportState.WITHDRAWN.value, **blank, **until)
-            )
-            connection.execute(delete(t.export_chunks).where(_K.project == project, _K.export_id == export.id))
-            # A worker that still writes it loses its lease, and with it every way to write more.
-            stop(connection, project, export.operation, ExportWithdrawn(export_id=export.id), now)
-        elif export.state is ExportState.FAILED or (export.state is ExportState.READY and not export.memories):
-            connection.execute(update(t.exports).where(this).values(blank))  # it holds nothing, but says who was meant
-    return held
 
 
 def _scope(row: Any) -> Scope:

@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from recalld_server.adapters.ledger import commit as writing
-from recalld_server.adapters.ledger import speakers
+from recalld_server.adapters.ledger import erasures, last_revisions, speakers, withdrawals
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.rows import inside, satisfying
-from recalld_server.domain.errors import CountMismatch
+from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Remains, masked
+from recalld_server.domain.forgetting import KEPT, Forgotten, Place, Remains, masked
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Cause, Kind, Scope
-from recalld_server.domain.revision import Change, RequestKey
+from recalld_server.domain.revision import Change, Generation, RequestKey
 
 _BLANK: dict[str, Any] = {
     "scope_key": "",
@@ -50,37 +63,30 @@ _ERASE = (
     .where(t.revisions.c.project == bindparam("p"), t.revisions.c.memory_id == bindparam("id"))
     .values(seq_to=t.revisions.c.seq_from, **_BLANK, **{name: bindparam(f"new_{name}") for name in SCOPE_FIELDS})
 )
-_SOURCES = ("add_id", "source_positions", "conversation", "speaker", "seq_to", "create_time", *SCOPE_FIELDS)
+_SOURCES = (
+    "add_id",
+    "source_positions",
+    "conversation",
+    "speaker",
+    "seq_from",
+    "seq_to",
+    "create_time",
+    *SCOPE_FIELDS,
+)
+_FORGOTTEN: ColumnElement[str] = literal_column(
+    f"'{Kind.FORGOTTEN.value}'", Text
+)  # in the text, as in the index's condition
 
 
-def _matched(access: Access, scope: Scope, filter: Filter | None) -> list[ColumnElement[bool]]:
-    """Rows that are the last revision with content of a memory that lives or was deleted."""
-    ended, later = t.revisions.alias("ended"), t.revisions.alias("later")
-    newer = select(later.c.revision).where(
-        later.c.project == ended.c.project,
-        later.c.memory_id == ended.c.memory_id,
-        later.c.revision == ended.c.revision + 1,
-    )
-    # A DELETED revision has no facets of its own: the one before it is what the filter is about.
-    deleted = select(ended.c.revision).where(
-        ended.c.project == t.revisions.c.project,
-        ended.c.memory_id == t.revisions.c.memory_id,
-        ended.c.revision == t.revisions.c.revision + 1,
-        ended.c.kind == Kind.DELETED.value,
-        ~newer.exists(),
-    )
-    last = or_(t.revisions.c.seq_to.is_(None), deleted.exists())
-    return [inside(access, scope), t.revisions.c.text != "", last, *satisfying(filter)]
-
-
-def extent(connection: Connection, access: Access, scope: Scope, filter: Filter | None) -> Extent:
-    ids = select(t.revisions.c.memory_id).where(*_matched(access, scope, filter))
-    memories = connection.execute(select(func.count()).select_from(ids.subquery())).scalar_one()
-    every = t.revisions.alias("every")
-    statement = (
-        select(func.count()).select_from(every).where(every.c.project == access.project, every.c.memory_id.in_(ids))
-    )
-    return Extent(memories, connection.execute(statement).scalar_one())
+def begin(
+    connection: Connection, access: Access, exports: Sequence[str], request: RequestKey | None, now: int
+) -> Forgotten:
+    """Withdraw exports, and keep under the request that forgetting has begun. Nothing is erased."""
+    head, time, _ = writing.advance(connection, access.project, 0, now)
+    withdrawn = withdrawals.withdraw(connection, access.project, exports, now)
+    done = Forgotten(head, Place(head), exports=withdrawn, attempt=0)
+    _keep(connection, access, request, done, head, time)
+    return done
 
 
 def forget(
@@ -88,51 +94,76 @@ def forget(
     access: Access,
     scope: Scope,
     filter: Filter | None,
-    limit: int,
-    expected: int | None,
     request: RequestKey | None,
-    done: Forgotten | None,
+    done: Forgotten,
+    found: tuple[Sequence[str], Place | None],
     now: int,
 ) -> Forgotten:
-    """Erase at most `limit` memories that match; see ports.ledger.Ledger.forget."""
+    """Erase those of the found memories that match by now; see ports.ledger.Ledger.forget."""
     head, time, generations = writing.advance(connection, access.project, 0, now)
-    after = done.after if done else head
-    if not done and expected is not None:
-        found = extent(connection, access, scope, filter).memories
-        if found != expected:
-            raise CountMismatch(expected=expected, actual=found)
-    matching = select(t.revisions.c.memory_id).where(*_matched(access, scope, filter))
-    ids = list(connection.execute(matching.order_by(t.revisions.c.memory_id).limit(limit + 1)).scalars())
-    more, ids = len(ids) > limit, ids[:limit]
+    ids = sorted(last_revisions.still(connection, access, scope, filter, found[0]))
     rows = _rows(connection, access.project, ids)
-    kept = 0
+    kept, withdrawn = done.kept, 0
     if ids:
         head, time, _ = writing.advance(connection, access.project, len(ids), now)
         first = head - len(ids) + 1
+        withdrawn = withdrawals.withdraw_holding(connection, access.project, rows, now)
+        erasures.count(connection)
         _erase(connection, access, rows, ids, first, time)
         _drop_derived(connection, access.project, ids)
-        kept = _drop_messages(connection, access.project, rows)
+        stay, gone = _drop_messages(connection, access.project, rows)
+        kept = frozenset(sorted((kept | stay) - gone)[:KEPT])
         _drop_speakers(connection, access.project, rows)
         writing.pend(connection, access.project, generations, list(enumerate(ids, first)))
-    count = (done.count if done else 0) + len(ids)
-    revisions = (done.revisions if done else 0) + len(rows)
-    kept += done.kept_messages if done else 0
-    attempt = (done.attempt if done else -1) + 1
+    told = replace(
+        done,
+        place=found[1],
+        ids=ids,
+        count=done.count + len(ids),
+        revisions=done.revisions + len(rows),
+        kept=kept,
+        exports=done.exports + withdrawn,
+        generation=generations[0],
+        attempt=done.attempt + 1,
+    )
+    _keep(connection, access, request, told, head, time)
+    return told
+
+
+def _keep(
+    connection: Connection, access: Access, request: RequestKey | None, done: Forgotten, head: int, time: int
+) -> None:
     if request:
-        answer = {"count": count, "revisions": revisions, "kept_messages": kept, "after": after}
-        change = Change(request=request, answer=answer, partial=True, attempt=attempt)
+        answer: dict[str, Any] = {name: getattr(done, name) for name in ("count", "revisions", "exports", "after")}
+        answer["kept"] = sorted(done.kept)
+        change = Change(request=request, answer=answer, partial=True, attempt=done.attempt)
         writing.store_outcome(connection, access, change, head, time)
-    return Forgotten(ids, count, revisions, kept, after, more, generations[0], attempt)
+
+
+def found(
+    connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: Place, limit: int
+) -> tuple[Sequence[str], Place | None]:
+    """The next memories to erase, with at most `limit` revisions unless it is a single one, and the place after."""
+    ids, after = last_revisions.page(connection, access, scope, filter, place, limit)
+    r = t.revisions.c
+    statement = select(r.memory_id, func.count()).where(r.project == access.project, listed(r.memory_id, "ids"))
+    counted = {row[0]: row[1] for row in connection.execute(statement.group_by(r.memory_id), {"ids": ids})}
+    revisions = 0
+    for taken, id in enumerate(ids):
+        revisions += counted.get(id, 0)
+        if taken and revisions > limit:
+            return last_revisions.page(connection, access, scope, filter, place, taken)
+    return ids, after
 
 
 def _rows(connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Row[Any]]:
     columns = ("memory_id", "revision", *_SOURCES)
     statement = (
         select(*(t.revisions.c[name] for name in columns))
-        .where(t.revisions.c.project == project, t.revisions.c.memory_id.in_(ids))
+        .where(t.revisions.c.project == project, listed(t.revisions.c.memory_id, "ids"))
         .order_by(t.revisions.c.memory_id, t.revisions.c.revision)
     )
-    return connection.execute(statement).all()
+    return connection.execute(statement, {"ids": list(ids)}).all()
 
 
 def _erase(
@@ -160,47 +191,46 @@ def _erase(
 
 def _drop_derived(connection: Connection, project: str, ids: Sequence[str]) -> None:
     for table in (t.facets, t.features):
-        connection.execute(delete(table).where(table.c.project == project, table.c.memory_id.in_(ids)))
+        named = delete(table).where(table.c.project == project, listed(table.c.memory_id, "ids"))
+        connection.execute(named, {"ids": list(ids)})
 
 
-def _drop_messages(connection: Connection, project: str, rows: Sequence[Row[Any]]) -> int:
+def _drop_messages(
+    connection: Connection, project: str, rows: Sequence[Row[Any]]
+) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
     """Messages of the adds these came from go unless a live memory was taken from them; so do ended conversations.
 
-    Returns how many messages they were taken from stay.
+    Returns which of the messages they were taken from stay, and which messages went.
     """
     adds = sorted({row.add_id for row in rows if row.add_id})
     conversations = sorted({row.conversation for row in rows})
     needed = _needed(connection, project, adds)
-    said = select(t.messages.c.add_id, t.messages.c.position).where(
-        t.messages.c.project == project, t.messages.c.add_id.in_(adds)
+    found = select(t.messages.c.add_id, t.messages.c.position).where(
+        t.messages.c.project == project, listed(t.messages.c.add_id, "ids")
     )
-    gone = [tuple(row) for row in connection.execute(said) if tuple(row) not in needed]
+    gone = {(row[0], row[1]) for row in connection.execute(found, {"ids": adds})} - needed
     if gone:
         statement = delete(t.messages).where(
             t.messages.c.project == project,
             t.messages.c.add_id == bindparam("a"),
             t.messages.c.position == bindparam("n"),
         )
-        connection.execute(statement, [{"a": add_id, "n": position} for add_id, position in gone])
-    going_on = select(t.revisions.c.conversation).where(
-        t.revisions.c.project == project, t.revisions.c.conversation.in_(conversations)
-    )
-    connection.execute(
-        delete(t.conversations).where(
-            t.conversations.c.project == project,
-            t.conversations.c.conversation.in_(conversations),
-            t.conversations.c.conversation.not_in(going_on),
-        )
-    )
-    return len(needed & {(row.add_id, position) for row in rows for position in json.loads(row.source_positions)})
+        connection.execute(statement, [{"a": add_id, "n": position} for add_id, position in sorted(gone)])
+    c, r = t.conversations.c, t.revisions.c
+    same = select(r.memory_id).where(r.project == project, r.conversation == c.conversation)
+    going_on = or_(same.where(r.seq_to.is_(None)).exists(), same.where(r.seq_to.is_not(None)).exists())
+    ended = delete(t.conversations).where(c.project == project, listed(c.conversation, "keys"), ~going_on)
+    connection.execute(ended, {"keys": conversations})
+    return needed & {(row.add_id, position) for row in rows for position in json.loads(row.source_positions)}, gone
 
 
 def _needed(connection: Connection, project: str, adds: Sequence[str]) -> set[tuple[str, int]]:
     """Messages that live memories were taken from."""
     live = select(t.revisions.c.add_id, t.revisions.c.source_positions).where(
-        t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), t.revisions.c.add_id.in_(adds)
+        t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), listed(t.revisions.c.add_id, "ids")
     )
-    return {(add_id, position) for add_id, at in connection.execute(live) for position in json.loads(at)}
+    found = connection.execute(live, {"ids": list(adds)})
+    return {(add_id, position) for add_id, at in found for position in json.loads(at)}
 
 
 def _drop_speakers(connection: Connection, project: str, rows: Sequence[Row[Any]]) -> None:
@@ -211,22 +241,45 @@ def _drop_speakers(connection: Connection, project: str, rows: Sequence[Row[Any]
     speakers.count(connection, project, fewer, {})
 
 
-def remains(connection: Connection, project: str, after: int, since: int) -> Remains:
-    """What is still there of all that was forgotten after a sequence number, by looking."""
-    row = t.revisions.alias("row")
-    forgotten = select(row.c.memory_id).where(
-        row.c.project == project, row.c.seq_from > after, row.c.kind == Kind.FORGOTTEN.value
+def remains(connection: Connection, project: str, after: int, limit: int) -> Remains:
+    """What is still there of the next memories that were forgotten after a sequence number, by looking."""
+    r = t.revisions.c
+    forgotten = (
+        select(r.memory_id, r.seq_from)
+        .where(r.project == project, r.seq_from > after, r.kind == _FORGOTTEN)
+        .order_by(r.seq_from)
+        .limit(limit)
     )
+    found = connection.execute(forgotten).all()
+    if not found:
+        return Remains()
+    ids = [id for id, _ in found]
 
     def count(table: Table, *conditions: ColumnElement[bool]) -> int:
-        statement = select(func.count()).select_from(table).where(table.c.project == project, *conditions)
-        return connection.execute(statement).scalar_one()
+        named = select(func.count()).select_from(table).where(table.c.project == project, *conditions)
+        return connection.execute(named.where(listed(table.c.memory_id, "ids")), {"ids": ids}).scalar_one()
 
-    legible = or_(*(t.revisions.c[name] != blank for name, blank in _BLANK.items() if isinstance(blank, str)))
+    legible = or_(*(r[name] != blank for name, blank in _BLANK.items() if isinstance(blank, str)))
+    p = t.projects.c
+    names = connection.execute(select(p.generation, p.next_generation).where(p.project == project)).one()
+    generations = [Generation.parse(name).number for name in names if name]
     return Remains(
-        ids=list(connection.execute(forgotten.order_by(row.c.seq_from)).scalars()),
-        rows=count(t.revisions, t.revisions.c.memory_id.in_(forgotten), legible),
-        derived=sum(count(table, table.c.memory_id.in_(forgotten)) for table in (t.facets, t.features)),
-        pending=count(t.pending, t.pending.c.memory_id.in_(forgotten)),
-        outcomes=count(t.outcomes, t.outcomes.c.time > since),
+        ids=ids,
+        upto=found[-1].seq_from,
+        rows=count(t.revisions, legible),
+        derived=sum(count(table) for table in (t.facets, t.features)),
+        pending=count(t.pending, t.pending.c.generation.in_(generations)),
     )
+
+
+def said(connection: Connection, project: str, messages: Collection[tuple[str, int]]) -> int:
+    """How many of these messages are there."""
+    m = t.messages.c
+    found = select(func.count()).where(m.project == project, paired(m.add_id, m.position, "at"))
+    return connection.execute(found, {"at": [list(at) for at in messages]}).scalar_one()
+
+
+def answers(connection: Connection, project: str, since: int) -> bool:
+    """Whether answers of the project are kept for retries that were given after a time."""
+    o = t.outcomes.c
+    return connection.execute(select(o.rpc).where(o.project == project, o.time > since).limit(1)).first() is not None

@@ -12,7 +12,16 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import commit as writing
-from recalld_server.adapters.ledger import entities, forget, projection, reads, trim
+from recalld_server.adapters.ledger import (
+    entities,
+    erasures,
+    forget,
+    last_revisions,
+    projection,
+    reads,
+    trim,
+    withdrawals,
+)
 from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
@@ -295,7 +304,14 @@ class SqlLedger:
         return await self._engine.write(lambda c: trim.trim(c, project, before, limit), line=project)
 
     async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
-        return await self._engine.read(lambda c: forget.extent(c, access, scope, filter), access.project)
+        return await self._engine.read(lambda c: last_revisions.extent(c, access, scope, filter), access.project)
+
+    async def begin_forgetting(
+        self, access: Access, scope: Scope, filter: Filter | None, request: RequestKey | None
+    ) -> Forgotten:
+        exports = await self._engine.read(lambda c: withdrawals.holding(c, access, scope, filter), access.project)
+        now = self._clock.now()
+        return await self._engine.write(lambda c: forget.begin(c, access, exports, request, now), line=access.project)
 
     async def forget(
         self,
@@ -303,31 +319,50 @@ class SqlLedger:
         scope: Scope,
         filter: Filter | None,
         limit: int,
-        expected: int | None,
         request: RequestKey | None,
-        done: Forgotten | None,
+        done: Forgotten,
     ) -> Forgotten:
-        work = partial(
-            forget.forget,
-            access=access,
-            scope=scope,
-            filter=filter,
-            limit=limit,
-            expected=expected,
-            request=request,
-            done=done,
-            now=self._clock.now(),
+        place = done.place
+        if place is None:
+            return done
+        # Found by a reader: what a filter goes through must not hold up writers.
+        found = await self._engine.read(lambda c: forget.found(c, access, scope, filter, place, limit), access.project)
+        now = self._clock.now()
+        return await self._engine.write(
+            lambda c: forget.forget(c, access, scope, filter, request, done, found, now), line=access.project
         )
-        return await self._engine.write(work)
 
-    async def remains(self, project: str, after: int) -> Remains:
+    async def remains(self, project: str, after: int, limit: int) -> Remains:
+        return await self._engine.read(lambda c: forget.remains(c, project, after, limit), project)
+
+    async def said(self, project: str, messages: Collection[tuple[str, int]]) -> int:
+        return await self._engine.read(lambda c: forget.said(c, project, messages))
+
+    async def answers(self, project: str) -> bool:
         since = self._clock.now() - reads.OUTCOMES_KEPT
-        return await self._engine.read(lambda c: forget.remains(c, project, after, since), project)
+        return await self._engine.read(lambda c: forget.answers(c, project, since), project)
 
-    async def scrub(self) -> Sequence[Leg]:
+    async def erasures(self) -> int:
+        return await self._engine.read(erasures.uncleared)
+
+    async def scrub(self) -> bool | None:
         self._cache.clear()
         self._states.clear()
         return await self._engine.scrub()
+
+    async def cleared(self, number: int) -> None:
+        if number:
+            await self._engine.write(lambda c: erasures.clear(c, number))
+
+    @property
+    def clears(self) -> bool:
+        """Whether `scrub` can reach the engine's files."""
+        return self._engine.clears
+
+    def file_legs(self, cleared: bool) -> Sequence[Leg]:
+        if not self._engine.clears:
+            return erasures.OUT_OF_REACH
+        return erasures.CLEARED if cleared else erasures.CLEARING
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
         return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from recalld_server.adapters.ledger import chunks
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import dump, inside
 from recalld_server.adapters.sql.engine import SqlEngine
@@ -137,13 +138,12 @@ class SqlOperations:
 
         def work(connection: Connection) -> int:
             gone = connection.execute(delete(t.operations).where(_C.end_time <= now - KEPT)).rowcount
-            expired = and_(t.exports.c.expire_time <= now)
-            chunks = select(t.exports.c.project, t.exports.c.id).where(expired)
-            at = tuple_(t.export_chunks.c.project, t.export_chunks.c.export_id)
-            connection.execute(delete(t.export_chunks).where(at.in_(chunks)))
-            return gone + connection.execute(delete(t.exports).where(expired)).rowcount
+            return gone + connection.execute(delete(t.exports).where(t.exports.c.expire_time <= now)).rowcount
 
-        return await self._engine.write(work)
+        swept = await self._engine.write(work)
+        while await self._engine.write(chunks.clear):
+            pass
+        return swept
 
 
 def created(connection: Connection, access: Access, new: NewOperation, now: int) -> tuple[Operation, bool]:
@@ -293,10 +293,6 @@ def ended(
     fenced(connection, held, now, state=state.value, end_time=now, **_BLANK, **values)
     connection.execute(delete(t.operation_payloads).where(_payload(held.access.project, held.id)))
     if held.kind is OperationKind.EXPORT and state is not OperationState.SUCCEEDED:
-        chunks = t.export_chunks.c
-        connection.execute(
-            delete(t.export_chunks).where(chunks.project == held.access.project, chunks.export_id == held.subject)
-        )
         mine = and_(t.exports.c.project == held.access.project, t.exports.c.id == held.subject, _WAITING)
         connection.execute(update(t.exports).where(mine).values(state="FAILED", expire_time=now + KEPT))
     if held.kind in BUILDS and state is not OperationState.SUCCEEDED:

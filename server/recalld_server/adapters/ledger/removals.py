@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Table, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from recalld_server.adapters.ledger import chunks, erasures
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.operations import created
 from recalld_server.adapters.sql.engine import SqlEngine
@@ -24,6 +25,7 @@ _HELD: list[Table] = [  # whatever else a project has rows in
     for table in t.metadata.sorted_tables
     if "project" in table.c and table not in (t.keys, t.projects, t.deleted_projects)
 ]
+_PART = {t.export_chunks: chunks.CLEARED}  # of the others a row is small
 
 
 class SqlRemovals:
@@ -63,9 +65,10 @@ class SqlRemovals:
         def work(connection: Connection) -> int:
             for table in _HELD:
                 key = list(table.primary_key.columns)
-                some = select(*key).where(table.c.project == project).limit(limit)
+                some = select(*key).where(table.c.project == project).limit(_PART.get(table, limit))
                 gone = delete(table).where(table.c.project == project, tuple_(*key).in_(some))
                 if count := connection.execute(gone).rowcount:
+                    erasures.count(connection)
                     return count
             return _clear_answers(connection, project)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -19,12 +19,12 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from recalld_server.adapters.sql import page_gaps
 from recalld_server.adapters.sql.database_file import DatabaseFile
 from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
 from recalld_server.adapters.sql.sqlite_writer import SqliteWriter
 from recalld_server.adapters.sql.store_health import Trouble
 from recalld_server.domain.errors import RecalldError
-from recalld_server.domain.forgetting import Leg, LegState
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,8 +32,6 @@ Work = Callable[[Connection], T]
 
 WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
 READERS = 8  # threads, of which one project gets four
-REWRITE_WAIT = 5.0  # seconds for the writer, and then for readers, to end
-LATER = "It could not be rewritten now, being read or the disk full; the next ForgetMemories of anything does it."
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
 
@@ -80,8 +78,16 @@ class SqlEngine(Protocol):
         """Whether the engine finds its files intact; None where they are not its own to check."""
         ...
 
-    async def scrub(self) -> Sequence[Leg]:
-        """Clear what deleted rows left in the engine's files, as far as can be, and say of each place how it is."""
+    @property
+    def clears(self) -> bool:
+        """Whether `scrub` can reach the engine's files."""
+        ...
+
+    async def scrub(self) -> bool | None:
+        """Clear what deleted rows left in the engine's files, while others go on reading and writing.
+
+        It takes as long as the files are large. False if it can't be done now; None where the files are out of reach.
+        """
         ...
 
     async def close(self) -> None:
@@ -170,36 +176,15 @@ class SqliteEngine:
                 return False
             raise
 
-    async def scrub(self) -> Sequence[Leg]:
-        if await self.rewrite():
-            return [Leg("ledger_file", LegState.EMPTY)]
-        return [Leg("ledger_file", LegState.PENDING, LATER)]
+    @property
+    def clears(self) -> bool:
+        return True
 
-    async def rewrite(self) -> bool:
-        """Leave nothing of deleted rows in the file and its log; False if that could not be done now."""
+    async def scrub(self) -> bool | None:
         if self._closed:
             raise self._unavailable()
-        return await asyncio.to_thread(self._rewrite)
-
-    def _rewrite(self) -> bool:
-        """Writers wait meanwhile; readers go on.
-
-        `secure_delete` clears deleted rows, but not the copies that stay in the gap of a page whose rows moved to
-        another when the tree was balanced. A vacuum writes every page anew; the log then goes, with the old pages.
-        """
-        self.file.require_there()  # or this would make a file there
-        connection = sqlean.connect(self.path, timeout=REWRITE_WAIT, isolation_level=None)
-        try:
-            connection.execute("PRAGMA secure_delete=ON")
-            connection.execute("VACUUM")
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return not busy
-        except sqlean.DatabaseError as error:
-            self.file.translated(error)
-            log.warning("file not rewritten", extra={"store": self.path.stem, "error": str(error)})
-            return False
-        finally:
-            connection.close()
+        self.file.require_there()  # or clearing would make a file there
+        return await page_gaps.clear(self.path, self)
 
     async def close(self) -> None:
         self._closed = True

@@ -26,7 +26,6 @@ from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
 from recalld_server.adapters.sql.statistics import Statistics
 from recalld_server.adapters.sql.store_health import StoreHealth, Trouble
 from recalld_server.domain.errors import RecalldError
-from recalld_server.domain.forgetting import Leg, LegState
 
 log = logging.getLogger(__name__)
 Waiting = tuple[Work[Any], Future[Any]]
@@ -55,22 +54,7 @@ PASSING = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 AWAY = ("08", "28", "57P")  # connection failed, authorization, shutdown
 UNWRITABLE = frozenset({"25006", "53100", "58030"})  # read-only as a standby is, disk full, I/O error
 
-PAGES = Leg(
-    "ledger_file",
-    LegState.PENDING,
-    "No row holds it any more; PostgreSQL's pages keep bytes of removed rows until they are written over. VACUUM FULL "
-    "of the ledger's tables clears them.",
-)
-HELD = Leg(
-    "ledger_file",
-    LegState.PENDING,
-    "VACUUM could not run now; autovacuum removes the rows, VACUUM FULL of the ledger's tables clears their pages.",
-)
-WAL = Leg(
-    "ledger_log",
-    LegState.NOT_COVERED,
-    "PostgreSQL's write-ahead log, its archive and its replicas, which no server of recalld can look into.",
-)
+TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
 
 
 class PostgresEngine:
@@ -88,6 +72,8 @@ class PostgresEngine:
         self._statistics = Statistics(self.engine)
         self._readers = Readers(READERS, "postgres")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-postgres")
+        self._vacuums = ThreadPoolExecutor(1, thread_name_prefix="vacuum-postgres")
+        self._vacuuming: Any = None  # the connection that does, while it does
         self._accepted: set[Future[Any]] = set()
         self._lines: dict[str, deque[Waiting]] = {}  # those that wait; one of each line is being served
         self._lock = threading.Lock()
@@ -206,28 +192,40 @@ class PostgresEngine:
         await self.read(lambda c: c.exec_driver_sql("SELECT 1"))
         return None
 
-    async def scrub(self) -> Sequence[Leg]:
+    @property
+    def clears(self) -> bool:
+        return False
+
+    async def scrub(self) -> bool | None:
         if self._closed:
             raise self._unavailable()
-        done = await asyncio.get_running_loop().run_in_executor(self._writers, self._vacuum)
-        return [PAGES if done else HELD, WAL]
+        await asyncio.get_running_loop().run_in_executor(self._vacuums, self._vacuum)
+        return None
 
-    def _vacuum(self) -> bool:
-        """Removes rows nobody can see any more, and what indexes hold of them; readers and writers go on."""
+    def _vacuum(self) -> None:
+        """Removes rows nobody can see any more, and what indexes hold of them; readers and writers go on.
+
+        It has a thread and a connection of its own: it may take long.
+        """
+        import psycopg  # comes with the extra that has this engine
+
         try:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql("SET statement_timeout = 0")
-                connection.exec_driver_sql("VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) " + ", ".join(_tables(connection)))
-                connection.invalidate()  # its settings are not those of the pool
-            return True
-        except DBAPIError as error:
-            _note(error)
-            return False
+            with psycopg.connect(**self.address, autocommit=True) as connection:
+                self._vacuuming = connection
+                connection.execute("SET statement_timeout = 0")
+                names = [row[0] for row in connection.execute(TABLES)]
+                connection.execute(f"VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) {', '.join(names)}".encode())
+        except psycopg.Error as error:
+            log.warning(
+                "tables not vacuumed; autovacuum will", extra={"store": "ledger", "error": type(error).__name__}
+            )
 
     async def close(self) -> None:
         self._closed = True
         await asyncio.to_thread(wait, list(self._accepted))
-        for end in (self._writers.shutdown, self._readers.close):
+        if self._vacuuming is not None:
+            self._vacuuming.cancel()
+        for end in (self._writers.shutdown, self._readers.close, self._vacuums.shutdown):
             await asyncio.to_thread(end)
         self.engine.dispose()
 
@@ -327,11 +325,6 @@ def _limits(url: URL) -> dict[str, Any]:
     """What the URL does not say; its own `options` follow ours, and the later one counts."""
     times = f"-c statement_timeout={STATEMENT:.0f}s -c lock_timeout={LOCK:.0f}s {url.query.get('options', '')}"
     return {name: value for name, value in ADDRESS.items() if name not in url.query} | {"options": times.strip()}
-
-
-def _tables(connection: Connection) -> list[str]:
-    found = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
-    return list(connection.exec_driver_sql(found).scalars())
 
 
 def _collate(connection: Connection) -> None:

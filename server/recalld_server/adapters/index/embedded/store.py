@@ -31,7 +31,7 @@ from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.domain.vectors import Int64Array
-from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
+from recalld_server.ports.index import IndexQuery, Nominations
 
 T = TypeVar("T")
 
@@ -156,10 +156,17 @@ class EmbeddedIndex:
 
         return await self._read(work)
 
-    async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
+    async def remaining(self, project: str, ids: Sequence[str]) -> int:
+        return await self._read(lambda c: rows.count(c, project, ids), project)
+
+    @property
+    def clears(self) -> bool:
+        """Its files are its own."""
+        return True
+
+    async def scrub(self) -> bool | None:
         self._blocks.clear()
-        clean = await self._engine.rewrite()
-        return Scrubbed(await self._read(lambda c: rows.count(c, project, ids), project), clean)
+        return await self._engine.scrub()
 
     async def breaks(self) -> int:
         """Never: what is committed is whole, and its process is ours."""

@@ -22,7 +22,7 @@ from recalld_server.domain.errors import IndexLost, IndexUnavailable
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
-from recalld_server.ports.index import IndexQuery, Nominations, Scrubbed
+from recalld_server.ports.index import IndexQuery, Nominations
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -193,15 +193,22 @@ class WeaviateIndex:
         nothing: dict[str, int] = {}
         return await self._reading(project, generation, read, APPLY, nothing)
 
-    async def scrub(self, project: str, ids: Sequence[str]) -> Scrubbed:
-        """Looks in every generation. The engine's files can't be looked into: it merges them when it sees fit."""
-
+    async def remaining(self, project: str, ids: Sequence[str]) -> int:
         collections: Iterable[str] = await self._client.call(lambda driver: driver.collections.list_all(), APPLY)
         left = 0
         for name in collections:
             if name.startswith(schema.PREFIX) and schema.family(self._ledger) in name:
                 left += await self._found(project, name, lambda tenant: remaining(tenant, ids), APPLY, 0)
-        return Scrubbed(left, clean=None)
+        return left
+
+    @property
+    def clears(self) -> bool:
+        """Its files are another program's."""
+        return False
+
+    async def scrub(self) -> bool | None:
+        """The engine's files are out of reach: it merges them when it sees fit."""
+        return None
 
     async def drop(self, project: str, generation: Generation) -> None:
         """The tenant goes as a whole, with its mark."""
