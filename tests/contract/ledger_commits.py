@@ -226,7 +226,7 @@ class Order:
                 3: [Delete("live", 7)],
                 5: [updated(memory("live", revision=9))],
                 7: [added("live", "again")],
-                8: [added(f"{n}-twin", "TAKEN", unique=True)],
+                8: [added(f"{n}-twin", "taken", unique=True)],
             }
             try:
                 return await write(ledger, *puts, *wrong.get(n % 10, []), request=asked(f"request {n}"))

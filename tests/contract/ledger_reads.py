@@ -167,7 +167,7 @@ class Pages:
     async def test_repeats_are_found_by_text_in_exactly_that_scope(self, ledger: Ledger, clock: FakeClock) -> None:
         keys = [memory("m", "Likes tea").text_key, memory("m", "unknown").text_key]
         later = await one(ledger, added("later", "Likes tea", create_time=START + 5))
-        oldest = await one(ledger, added("oldest", "likes  TEA", create_time=START - 5, expire_time=START + SECOND))
+        oldest = await one(ledger, added("oldest", " Likes tea", create_time=START - 5, expire_time=START + SECOND))
         await write(ledger, added("wider", "Likes tea", Scope("alice", "bot")), added("bob", "Likes tea", BOB))
         await write(ledger, added("m", "Likes tea"), access=ELSEWHERE)
         assert await repeated(ledger, ALICE, keys, START) == {keys[0]: oldest}

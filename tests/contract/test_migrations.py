@@ -17,7 +17,7 @@ from tests.postgres import PostgresServer
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import MIGRATIONS, open_postgres, open_sqlite
-from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.memory import Access, Scope, text_key
 from recalld_server.domain.operations import OperationState
 from recalld_server.domain.revision import Entity
 
@@ -95,6 +95,13 @@ class MigrationSuite:
             Entity("user_id", "ann", 2, 1, 20),
             Entity("user_id", "bob", 1, 3, 30),
         ]
+
+    async def test_texts_that_live_are_found_by_their_identity(self, old: SqlLedger) -> None:
+        ann, bob = Scope("ann").key(), Scope("bob").key()
+        said = (ann, "Ann", "m1"), (ann, "", "m2"), (bob, "user", "m3")
+        wanted = {(scope, text_key("tea", who, None)): id for scope, who, id in said}
+        found = await old.repeats(Access("default"), [*wanted, (ann, text_key("Tea", "Ann", None))], 1)
+        assert {key: memory.id for key, memory in found.items()} == wanted
 
     async def test_speakers_stay_and_nobody_without_a_name_is_one(self, old: SqlLedger) -> None:
         state = await old.search_state(HERE, Scope("ann"))

@@ -145,7 +145,7 @@ async def test_excludes_rule_facts_out(api: Any) -> None:
 async def test_a_repeat_merges_its_metadata_and_a_mere_one_changes_nothing(api: Any) -> None:
     user = api.user()
     [first] = await api.remember(user, "Likes tea", metadata={"a": 1, "b": 1}, categories=["drink"])
-    again = add(user, said("likes  TEA"), infer=False, metadata={"b": 2, "c": 3}, categories=["hot"])
+    again = add(user, said(" Likes tea\n"), infer=False, metadata={"b": 2, "c": 3}, categories=["hot"])
     answer = await api.memory.Add(again)
     assert (changes(answer), reasons(answer)) == (["UPDATE"], ["STORED"])
     [merged] = await api.listed(user)
@@ -163,11 +163,70 @@ async def test_a_repeat_merges_its_metadata_and_a_mere_one_changes_nothing(api: 
 
 async def test_a_repeat_inside_one_add_is_one_memory(api: Any) -> None:
     user = api.user()
-    answer = await api.memory.Add(add(user, said("Likes tea"), said("likes tea"), said("Likes rain"), infer=False))
+    answer = await api.memory.Add(add(user, said("Likes tea"), said("Likes tea"), said("Likes rain"), infer=False))
     assert changes(answer) == ["ADD", "ADD"]
     tea = answer.results[0].memory_id
     assert [list(verdict.memory_ids) for verdict in answer.verdicts][:2] == [[tea], [tea]]
     assert await api.texts(user) == ["Likes tea", "Likes rain"]
+
+
+PAIRS = [
+    ("The wifi password is Hunter2Go", "The wifi password is hunter2gO"),
+    ("export PATH=/opt/Bin", "export path=/opt/bin"),
+    ("token dGVzdA==", "token DGVZDA=="),
+    ("The area is 10 m²", "The area is 10 m2"),
+    ("def f():\n    pass", "def f():\n  pass"),
+    ("Die Straße ist gesperrt", "Die Strasse ist gesperrt"),
+]
+
+
+@pytest.mark.parametrize("infer", [False, True])
+async def test_texts_that_differ_in_anything_are_two_memories(api: Any, infer: bool) -> None:
+    for one, other in PAIRS if not infer else PAIRS[:4]:  # rules read the others as statements
+        user = api.user()
+        texts = []
+        for text in (one, other):
+            answer = await api.memory.Add(add(user, said(text), infer=infer))
+            texts += [result.memory.text for result in answer.results]
+            assert set(changes(answer)) == {"ADD"}, text
+        assert sorted(await api.texts(user)) == sorted(texts)
+        assert len(set(texts)) == len(texts)
+        if not infer:
+            assert texts == [one, other]
+
+
+async def test_imported_texts_that_differ_in_anything_are_two_memories(api: Any) -> None:
+    user = api.user()
+    scope = {"user_id": user}
+    items = [pb.ImportItem(text=pb.ImportText(text=text, scope=scope)) for pair in PAIRS for text in pair]
+    *_, last = await api.imported(items)
+    assert (last.stored, last.unchanged) == (len(items), 0)
+    *_, again = await api.imported(items)
+    assert (again.stored, again.unchanged) == (0, len(items))
+
+
+@pytest.mark.parametrize("infer", [False, True])
+async def test_what_is_said_at_three_times_is_three_memories(api: Any, infer: bool) -> None:
+    user, seen = api.user(), set[int]()
+    for day in (1, 2, 3, 3):
+        request = add(user, said("I took 10 units of insulin."), infer=infer, metadata={"day": day})
+        request.timestamp.seconds = 1_700_000_000 + day * 86_400
+        done = changes(await api.memory.Add(request))
+        assert done == (["NONE"] if day in seen else ["ADD"])
+        seen.add(day)
+    assert sorted(memory.metadata["day"] for memory in await api.listed(user)) == [1, 2, 3]
+
+
+async def test_what_two_speakers_say_is_two_memories(api: Any) -> None:
+    user = api.user()
+    messages = [
+        memory_pb2.Message(role="user", content="The gate code is 42."),
+        memory_pb2.Message(role="assistant", content="The gate code is 42."),
+        memory_pb2.Message(role="user", name="Ann", content="The gate code is 42."),
+    ]
+    for message in (*messages, *messages):
+        await api.memory.Add(pb.AddRequest(messages=[message], scope={"user_id": user}, infer=False))
+    assert sorted(memory.speaker for memory in await api.listed(user)) == ["Ann", "assistant", "user"]
 
 
 async def test_a_repeat_of_something_immutable_leaves_it(api: Any) -> None:

@@ -12,7 +12,7 @@ from recalld_server.domain.errors import LimitExceeded
 from recalld_server.domain.event_times import event_time
 from recalld_server.domain.facts import MAX_FACT_CHARACTERS, Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import FACTS, SOURCE_BYTES, SOURCES
-from recalld_server.domain.memory import Message, fold
+from recalld_server.domain.memory import Message, text_key
 from recalld_server.domain.readings import read
 from recalld_server.domain.sentences import Sentence, sentences
 from recalld_server.domain.steps import Steps, completed
@@ -71,7 +71,7 @@ class _Collection:
 
     request: ExtractRequest
     facts: list[Fact] = field(default_factory=list)
-    places: dict[tuple[str, str], int] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)  # of each fact, by the identity of its text
     analyser: Analyser = field(init=False)
     included: Topics = field(init=False)
     excluded: Topics = field(init=False)
@@ -124,7 +124,7 @@ class _Collection:
         return last_question(list(sentences(before.content)))
 
     def _add(self, text: str, sources: Sequence[int], message: Message) -> VerdictReason:
-        key = (message.speaker, " ".join(fold(text).split()))
+        key = text_key(text, message.speaker, message.time)
         known = self.places.get(key)
         if known is not None:
             fact = self.facts[known]

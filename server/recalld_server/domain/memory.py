@@ -146,8 +146,8 @@ class Memory:
 
     @property
     def text_key(self) -> str:
-        """Equal for exact repeats: two named speakers who say the same say two things."""
-        return text_key(self.spoken)
+        """Equal for two memories that say the same; see `text_key`."""
+        return text_key(self.text, self.speaker, self.said_time)
 
     def live_at(self, now: int) -> bool:
         """False from the moment the memory expires."""
@@ -175,9 +175,14 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
-def text_key(text: str) -> str:
-    """Equal for two texts that differ only in case, width or white space: what makes an exact repeat."""
-    return digest(" ".join(fold(text).split()))
+def text_key(text: str, speaker: str, said_time: int | None) -> str:
+    """The identity of a text in its scope: equal texts of one speaker without a time, or of the same time, are one.
+
+    Texts are equal character by character, after NFC and without outer white space: case, width, indentation and line
+    ends may be what a text is about. What was said at two times was said twice.
+    """
+    said = "" if said_time is None else str(said_time)
+    return digest(unicodedata.normalize("NFC", text).strip(), speaker, said)
 
 
 def conversation_key(scope: Scope, add_id: str) -> str:

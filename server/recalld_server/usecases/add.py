@@ -12,7 +12,7 @@ from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
 from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES, TEXT_BYTES
-from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, spoken, text_key
+from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
 from recalld_server.domain.projects import ProjectSettings
 from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
 from recalld_server.domain.steps import Steps
@@ -186,7 +186,7 @@ class Add:
         self, access: Access, command: AddCommand, messages: Sequence[Message], facts: Sequence[Fact], add_id: str
     ) -> _Decision:
         size = sum(len(fact.text) for fact in facts)
-        keys = await sliced(_keys(facts), size)
+        keys = await sliced(_keys(facts, messages), size)
         scope, known = command.scope.key(), dict[str, Memory]()
         for at in range(0, len(keys), REPEATS):
             with span("ledger"):
@@ -298,11 +298,11 @@ def _check_merged(memory: Memory) -> None:
             raise LimitExceeded.at(name, text, limit=most, actual=actual)
 
 
-def _keys(facts: Sequence[Fact]) -> Steps[list[str]]:
-    """The text of each fact, as it is compared with what is there."""
+def _keys(facts: Sequence[Fact], messages: Sequence[Message]) -> Steps[list[str]]:
+    """The identity of each fact's text, by which it is compared with what is there."""
     keys = []
     for fact in facts:
-        keys.append(text_key(spoken(fact.text, fact.speaker, fact.named)))
+        keys.append(text_key(fact.text, fact.speaker, messages[fact.sources[0]].time))
         yield
     return keys
 

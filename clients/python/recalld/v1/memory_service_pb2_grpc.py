@@ -177,8 +177,8 @@ class MemoryServiceServicer(object):
 
     def ImportMemories(self, request_iterator, context):
         """Stores texts or whole memories as they are, in transactions of up to 500. Not atomic: what a progress message has
-        settled stays stored when the stream breaks. Sending it again is harmless: equal content under one id, or one text
-        again in one scope, counts as unchanged. Bad items do not end the stream; they are named in `failed` with
+        settled stays stored when the stream breaks. Sending it again is harmless: equal content under one id, or an equal
+        text again in one scope (see AddRequest.metadata), counts as unchanged. Bad items do not end the stream; they are named in `failed` with
         INVALID_ARGUMENT (FIELD_INVALID, LIMIT_EXCEEDED, TEXT_INVALID, VECTOR_INVALID, SCOPE_MISSING) or
         ALREADY_EXISTS (MEMORY_EXISTS): the id is taken by a memory with other content.
 
