@@ -131,9 +131,9 @@ class Guards:
 
     async def test_what_is_said_at_two_times_is_said_twice(self, ledger: Ledger) -> None:
         for number, time in enumerate((None, 0, 1)):
-            await write(ledger, added(f"m{number}", said_time=time, unique=True))
+            await write(ledger, added(f"m{number}", "Took 10 units", said_time=time, unique=True))
             with pytest.raises(DuplicateText) as caught:
-                await write(ledger, added("again", said_time=time, unique=True))
+                await write(ledger, added("again", "Took 10 units", said_time=time, unique=True))
             assert caught.value.memory_ids == (f"m{number}",)
 
     async def test_two_named_speakers_say_two_things(self, ledger: Ledger) -> None:
