@@ -24,6 +24,7 @@ from recalld.v1 import (
 from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import RecalldError, SettingMissing
 from recalld_server.gauges import Gauges
+from recalld_server.listening import require_ports
 from recalld_server.rest.probes import routes
 from recalld_server.rest.server import HttpServer
 from recalld_server.rpc.add_async import Adding
@@ -68,6 +69,7 @@ class App:
     @classmethod
     async def start(cls, settings: Settings) -> App:
         """Engines, then the background, then the calls: nobody is answered before there is something to answer with."""
+        require_ports(settings)
         tls = credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         telemetry = Telemetry(os.environ)
         async with AsyncExitStack() as stack:

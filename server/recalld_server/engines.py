@@ -34,6 +34,7 @@ from recalld_server.usecases.signal import Committed
 
 EMBEDDED = "embedded"
 CHECK = 10.0  # seconds that a start waits for the check of a ledger's file that was not closed
+INDEX_FORM = "weaviate://HOST[:PORT][?grpc_port=PORT&replication=COPIES]"
 FORM = "postgresql://user:password@host:port/database"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
 
@@ -97,6 +98,8 @@ def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
             return await asyncio.to_thread(EmbeddedIndex, path, cache_bytes)
 
         return beside
+    if urlsplit(settings.index).scheme != "weaviate":
+        raise SettingMissing(f"--index must be {EMBEDDED} or {INDEX_FORM}, not {settings.index!r}.")
     try:
         # An extra, and its driver takes 0.9 s to import.
         from recalld_server.adapters.index.weaviate.client import Address

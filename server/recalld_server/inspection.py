@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from recalld_server.adapters.sql.file_lock import taken
 from recalld_server.app import refuse_open
 from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
 from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
+from recalld_server.listening import require_ports
 from recalld_server.rpc.tls import credentials
 from recalld_server.settings import Settings
 from recalld_server.telemetry.instruments import Instruments
@@ -126,10 +125,8 @@ class Inspection:
         return f"{self.settings.host}, {'with keys' if self._state.keyed else 'this machine only until a key is made'}"
 
     async def _ports(self) -> str:
+        require_ports(self.settings)
         wished = {"gRPC": self.settings.grpc_port, "HTTP": self.settings.http_port}
-        with ExitStack() as held:  # both at once: they must differ
-            for name, port in wished.items():
-                held.enter_context(closing(_listening(name, self.settings.host, port)))
         return ", ".join(f"{name} {port or 'any'}" for name, port in wished.items()) + ", free"
 
     async def _telemetry(self) -> str:
@@ -160,21 +157,3 @@ def _refuse_taken(lock: Path, name: str) -> None:
             pass
     except Timeout:
         raise SettingMissing(f"{name} is in use by another recalld") from None
-
-
-def _listening(name: str, host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65_535:  # the system would take it without its higher bits
-        raise SettingMissing(f"{name} port {port} is none; allowed: 0 to 65535, 0 for a free one")
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise SettingMissing(f"{name}: {host}:{port} is no address: {error}") from None
-    listening = socket.socket(family, kind)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(1)
-    except OSError:
-        listening.close()
-        raise SettingMissing(f"{name} port {port} on {host} can't be had; another program may listen there") from None
-    return listening

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_data_path
 
 PREFIX = "RECALLD_"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,62 @@ class Settings:
             try:
                 values[name] = kind(raw)
             except ValueError:
-                raise ValueError(f"{PREFIX}{name.upper()} must be {kind.__name__}, not {raw!r}") from None
+                raise ValueError(
+                    f"{PREFIX}{name.upper()} must be {_ALLOWED[kind]}, not {raw!r}.{_linked(raw)}"
+                ) from None
         return cls(**values)  # type: ignore[arg-type]
 
 
-def true_or_false(raw: object) -> bool:
-    """A switch. Raises ValueError; the name of this function stands in the message."""
-    if str(raw).lower() not in ("true", "false", "1", "0"):
-        raise ValueError
-    return str(raw).lower() in ("true", "1")
+def unknown(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables RECALLD_… that nothing reads, each with the name that it resembles or "".
 
+    What Kubernetes sets in every container beside a service named recalld is left out.
+    """
+    ours = [*_KINDS, *_OF_CLIENTS]
+    found: dict[str, str] = {}
+    for variable, value in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or name in ours or _linked(value) or _LINKS.search(name):
+            continue
+        near = get_close_matches(name, ours, 1, ALIKE)
+        found[variable] = PREFIX + near[0].upper() if near else ""
+    return found
+
+
+def refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """Raises ValueError for a variable that resembles one of ours: a server without its TLS is worse than none.
+
+    Others that nothing reads are told in the log.
+    """
+    for variable, near in unknown(environ).items():
+        if near:
+            raise ValueError(f"{variable} is no setting; {near} is meant, or take it away.")
+        log.warning("%s is no setting, and nothing reads it", variable)
+
+
+def _linked(value: object) -> str:
+    """What to say of a value that Kubernetes gives."""
+    if not str(value).startswith(("tcp://", "udp://", "sctp://")):
+        return ""
+    return " Kubernetes sets it for a service of that name: set enableServiceLinks: false."
+
+
+def true_or_false(raw: object) -> bool:
+    """A switch. Raises ValueError."""
+    text = str(raw).strip().lower()
+    if text not in _SWITCHES:
+        raise ValueError
+    return _SWITCHES[text]
+
+
+ALIKE = 0.8  # of 1: how much of a name is the same where one is taken for a misspelling of the other
+_SWITCHES = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+_ALLOWED = {int: "a whole number", true_or_false: "true or false"}
+_OF_CLIENTS = ("api_key", "target", "tls", "tls_ca", "migrate_to")  # read by other commands and by the client
+_LINKS = re.compile(r"(^|_)service_(host|port)(_|$)|_(tcp|udp|sctp)(_|$)")
 
 _TEXTS = (
     "host",

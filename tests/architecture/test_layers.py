@@ -39,6 +39,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "app": (EVERYTHING, EVERYTHING),
     "gauges": (EVERYTHING, EVERYTHING),
     "inspection": (EVERYTHING, EVERYTHING),
+    "listening": (("settings", "domain.errors"), ()),
     "moving": (EVERYTHING, EVERYTHING),
     "cli": (("settings", "bootstrap", "beside", "engines", "app", "recalld", "bench"), ("typer", "rich", "numpy")),
     "bench": (("settings", "bootstrap", "app", "recalld"), ("typer", "rich", "numpy")),

@@ -134,7 +134,10 @@ def test_a_running_server_is_in_the_way() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("RECALLD_LOG_LEVEL", "LOUD", "LOUD"), ("RECALLD_RATE_LIMIT", "much", "RECALLD_RATE_LIMIT must be int")],
+    [
+        ("RECALLD_LOG_LEVEL", "LOUD", "LOUD"),
+        ("RECALLD_RATE_LIMIT", "much", "RECALLD_RATE_LIMIT must be a whole number"),
+    ],
 )
 def test_a_setting_that_can_not_be_read(name: str, value: str, words: str) -> None:
     status, found = printed(**{name: value})

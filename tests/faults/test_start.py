@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from recalld import testing
+from recalld_server.cli import cli
+from recalld_server.settings import Settings, refuse_misspelt, unknown
 
 SERVE = ("serve", "--grpc-port", "0")
 
@@ -35,10 +38,11 @@ def test_a_port_in_use(server: testing.LocalServer, tmp_path: Path, recalld: Cal
     done = recalld("serve", "--grpc-port", port, "--data-dir", tmp_path / "other")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1] == (
-        f"recalld: Port {port} on 127.0.0.1 can't be had; another program may listen there."
+        f"recalld: gRPC port {port} on 127.0.0.1 is in use by another program."
     )
+    assert len(done.stderr.strip().splitlines()) == 1  # and none of the library's own
     assert "recalld ready" not in done.stdout
-    assert recalld("doctor", "--data-dir", tmp_path / "other").returncode == 0
+    assert not (tmp_path / "other").exists()  # nothing was opened
 
 
 def garbage(file: Path) -> None:
@@ -94,7 +98,15 @@ def rows_of(content: bytes, folder: Path) -> object:
         (("--ledger", "oracle"), "--ledger 'oracle' is not an engine; allowed: embedded"),
         (("--index", "oracle"), "--index must be embedded or weaviate://HOST"),
         (("--index", "weaviate://here?grpc=1"), "--index must be embedded or weaviate://HOST"),
+        (("--index", "qdrant://x"), "--index must be embedded or weaviate://HOST"),
         (("--log-level", "LOUD"), "LOUD"),
+        (("--http-port", "99999"), "HTTP port 99999 is none; allowed: 0 to 65535"),
+        (("--http-port", "-1"), "HTTP port -1 is none; allowed: 0 to 65535"),
+        (("--grpc-port", "99999"), "gRPC port 99999 is none; allowed: 0 to 65535"),
+        (("--grpc-port=7555", "--http-port=7555"), "gRPC and HTTP can't both have port 7555"),
+        (("--host", "no.such.host.invalid"), "--host no.such.host.invalid is no address"),
+        (("--host", "192.0.2.1"), "--host 192.0.2.1 is no address of this machine"),
+        (("--tls-cert", "none.pem"), "both --tls-cert and --tls-key"),
     ],
 )
 def test_settings_that_are_not_possible(
@@ -102,10 +114,48 @@ def test_settings_that_are_not_possible(
 ) -> None:
     done = recalld(*SERVE, "--data-dir", tmp_path / "data", *arguments)
     assert done.returncode == 2
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("recalld: ")
-    assert message in last
+    [line] = done.stderr.strip().splitlines()  # one line that says which
+    assert line.startswith("recalld: ")
+    assert message in line
+    assert "recalld ready" not in done.stdout
     assert not (tmp_path / "data" / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("RECALLD_TLS_CRET", "cert.pem", "RECALLD_TLS_CRET is no setting; RECALLD_TLS_CERT is meant, or take it away."),
+        ("RECALLD_GRPC_PORT", "abc", "RECALLD_GRPC_PORT must be a whole number, not 'abc'."),
+        ("RECALLD_INSECURE_NO_TLS", "maybe", "RECALLD_INSECURE_NO_TLS must be true or false, not 'maybe'."),
+        ("RECALLD_HTTP_PORT", "tcp://10.0.0.7:80", "Kubernetes sets it for a service of that name"),
+    ],
+)
+def test_variables_that_are_wrong(
+    variable: str, value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    found = CliRunner().invoke(cli, ["serve", f"--data-dir={tmp_path / 'data'}"])
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("words", [("yes", True), ("No", False), ("ON", True), ("0", False), ("true", True)])
+def test_a_switch_is_said_in_many_words(words: tuple[str, bool]) -> None:
+    assert Settings.read(environ={"RECALLD_INDEX_TLS": words[0]}).index_tls is words[1]
+
+
+def test_variables_of_clients_of_others_and_of_kubernetes_are_let_be() -> None:
+    clients = {"RECALLD_API_KEY": "rk_1", "RECALLD_TARGET": "there:7420", "RECALLD_TLS_CA": "ca.pem"}
+    kubernetes = {
+        "RECALLD_SERVICE_HOST": "10.0.0.7",
+        "RECALLD_SERVICE_PORT_GRPC": "7420",
+        "RECALLD_PORT": "tcp://10.0.0.7:7420",
+        "RECALLD_PORT_7420_TCP_ADDR": "10.0.0.7",
+    }
+    assert unknown({**clients, **kubernetes, "PATH": "/bin", "RECALLD_DATA_DIR": "x"}) == {}
+    assert unknown({"RECALLD_SECRET_OF_MINE": "1"}) == {"RECALLD_SECRET_OF_MINE": ""}  # told, not refused
+    refuse_misspelt({"RECALLD_SECRET_OF_MINE": "1"})
 
 
 def test_other_machines_are_not_answered_without_keys(tmp_path: Path, recalld: Callable[..., Any]) -> None:

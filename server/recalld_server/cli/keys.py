@@ -185,7 +185,7 @@ def done(work: Any) -> Any:
 
     try:
         return asyncio.run(work)
-    except (RecalldError, OSError) as error:
+    except (RecalldError, OSError, ValueError) as error:
         echo(f"recalld: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -72,12 +72,13 @@ def serve(
     from recalld_server import app
     from recalld_server.domain.errors import RecalldError
     from recalld_server.engines import ledger_file
-    from recalld_server.settings import Settings
+    from recalld_server.settings import Settings, refuse_misspelt
     from recalld_server.telemetry.log import setup
 
     try:
         settings = Settings.read(given)
         setup(settings.log_level, json=not sys.stderr.isatty())
+        refuse_misspelt(os.environ)
         echo(f"data folder {settings.data_dir}")
         if not ledger_file(settings) and settings.index == "embedded":
             echo("the index is in the data folder, so no other server can use this ledger meanwhile")
@@ -89,8 +90,10 @@ def serve(
 
 
 async def _inspected(given: dict[str, Any]) -> int:
+    import os
+
     from recalld_server.inspection import Finding, Inspection
-    from recalld_server.settings import Settings
+    from recalld_server.settings import Settings, refuse_misspelt
     from recalld_server.telemetry.log import setup
 
     def show(finding: Finding) -> int:
@@ -100,6 +103,7 @@ async def _inspected(given: dict[str, Any]) -> int:
     try:
         settings = Settings.read(given)
         setup(settings.log_level, json=False)
+        refuse_misspelt(os.environ)
     except ValueError as error:
         return show(Finding("settings", False, str(error)))
     return max([show(finding) async for finding in Inspection(settings).findings()])
