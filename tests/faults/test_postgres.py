@@ -180,25 +180,28 @@ def until_it_answers(server: testing.LocalServer, caller: Any) -> None:
 def test_a_database_that_takes_no_changes_is_not_ready(
     database: PostgresServer, tmp_path: Path, call: Callable[[str], Any]
 ) -> None:
-    """As a standby takes none, to which a name may lead after a failover."""
+    """PostgreSQL's own error of a full disk, raised by triggers where a change would be written."""
     ledger = f"--ledger={database.url('ledger')}"
     with testing.start_local(tmp_path / "data", arguments=[ledger]) as server, call(server.target) as caller:
         caller.fill("ann", 3)
         with database.connected("ledger") as other:
-            other.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-            other.execute("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + 20
+            other.execute(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$"
+            )
+            for change in ("INSERT ON revisions", "UPDATE ON ledger"):
+                other.execute(f"CREATE TRIGGER refuse BEFORE {change} EXECUTE FUNCTION refuse()")
+        deadline, number = time.monotonic() + 20, 10
         while httpx.get(f"{server.http_url}/readyz").json()["ledger"]:
             assert time.monotonic() < deadline
+            number += 1
             with suppress(grpc.RpcError):
-                caller.memory.Add(request(0, 0))
+                caller.memory.Add(request(0, number))
         with pytest.raises(grpc.RpcError, match="can't be written"):
             caller.memory.Add(request(1, 1))
-        assert len(caller.texts("ann")) >= 3  # reading goes on
+        assert len(caller.texts("ann")) == 3  # reading goes on
         with database.connected("ledger") as other:
-            other.execute("SET default_transaction_read_only = off")
-            other.execute("ALTER SYSTEM RESET default_transaction_read_only")
-            other.execute("SELECT pg_reload_conf()")
+            other.execute("DROP FUNCTION refuse CASCADE")
         deadline = time.monotonic() + 20
         while not httpx.get(f"{server.http_url}/readyz").json()["ledger"]:
             assert time.monotonic() < deadline
