@@ -187,7 +187,7 @@ async def _wired(
     settings: Settings,
 ) -> Recalld:
     ids = SystemIds()
-    projector = Projector(ledger, index, clock, features)
+    projector = Projector(ledger, index, clock, features, committed)
     writer = Writer(ledger, projector, committed)
     read = Read(ledger, clock)
     projects = SqlProjects(engine, clock)

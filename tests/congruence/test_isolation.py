@@ -312,3 +312,39 @@ async def test_a_live_memory_without_features_is_embedded_again(world: World) ->
     assert await world.entries(SICK) == kept
     generation = await world.recalld.ledger.generation(SICK)
     assert set(await world.recalld.ledger.features(Access(SICK), list(kept), generation)) == kept
+
+
+async def test_those_who_wait_for_the_index_share_what_is_read(world: World) -> None:
+    """However many they are; and they are told at once of what is applied here."""
+    here = Access(WELL)
+    await world.projector._round()
+    head = (await world.recalld.ledger.positions(here)).head
+    asked = 0
+
+    class Counting:
+        async def positions(self, access: Access) -> Any:
+            nonlocal asked
+            asked += 1
+            return await world.recalld.ledger.positions(access)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.recalld.ledger, name)
+
+    counting: Any = Counting()
+    projector = Projector(counting, world.recalld.index, world.clock, world.recalld.readiness._features)
+    await projector.catch_up(WELL)
+    waiting = [asyncio.create_task(projector.wait(here, head + 1, 30.0)) for _ in range(200)]
+    await asyncio.sleep(1.0)
+    before, asked = asked, 0
+    await asyncio.sleep(1.0)
+    assert before < 60, "the steps grow"
+    assert asked < 20, "one read serves all"
+    added = world.recalld.add._writer
+    sound, added._projector = added._projector, projector
+    try:
+        await world.keep(WELL, "Likes tea")
+    finally:
+        added._projector = sound
+    told = asyncio.get_running_loop().time()
+    await asyncio.gather(*waiting)
+    assert asyncio.get_running_loop().time() - told < 0.2

@@ -15,6 +15,7 @@ from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.features import FeatureMaker
+from recalld_server.usecases.signal import Committed
 from recalld_server.usecases.visits import ProjectVisits
 
 log = logging.getLogger(__name__)
@@ -24,13 +25,22 @@ ATTEMPTS = 5  # rounds for memories that other writers move meanwhile
 PAUSE = 1.0  # seconds between looks at what is pending
 AGE = 2.0  # seconds in which a change is its writer's to apply
 CLOSE = 2.0  # seconds for what is being applied when the server stops
+STEP = 0.01  # seconds between looks of those who wait for the index, the first time, and twice as many each time
+LONGEST_STEP = 0.32
 LEASE = 30.0  # seconds for a batch, after which another server may take it from one that died
 
 
 class Projector:
     """Applies changes: at once for the writer that made them, later for whatever was left behind."""
 
-    def __init__(self, ledger: Ledger, index: Index, clock: Clock, features: FeatureMaker) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        index: Index,
+        clock: Clock,
+        features: FeatureMaker,
+        committed: Committed | None = None,
+    ) -> None:
         self._ledger = ledger
         self._index = index
         self._clock = clock
@@ -38,6 +48,9 @@ class Projector:
         self._caught_up: set[str] = set()
         self._visits = ProjectVisits("projection")
         self._first_round = False
+        self._committed = committed or Committed()
+        self._settled = Committed()  # what was applied here
+        self._reading: dict[str, asyncio.Future[Positions]] = {}
         self._applying: set[asyncio.Task[bool]] = set()
 
     async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
@@ -78,6 +91,7 @@ class Projector:
             try:
                 with span("ledger"):
                     todo = list(await self._ledger.settle(project, generation, applied, stand.head))
+                self._settled.wake(project)
             except GenerationMoved:  # what was put there now may have come after the old entries were dropped
                 await self._index.drop(project, generation)
                 return True
@@ -155,6 +169,7 @@ class Projector:
             if not await self.apply(project, generation, await self._ledger.pending(project, generation, BATCH)):
                 return
         self._caught_up.add(project)
+        self._settled.wake(project)
         if added:
             log.info("index caught up", extra={"project": project, "changes": added})
 
@@ -217,11 +232,39 @@ class Projector:
                     await self._ledger.release(project, generation, ids)
 
     async def wait(self, access: Access, seq: int, seconds: float) -> None:
-        """Return when the index is whole and has everything up to `seq`. Raises IndexBehind after `seconds`."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        """Return when the index is whole and has everything up to `seq`. Raises IndexBehind after `seconds`.
+
+        What is applied here is told at once. What another server applies shows when the ledger is read, which is soon
+        after a commit, then less and less often; all who wait for a project share what is read.
+        """
+        loop, project, step = asyncio.get_running_loop(), access.project, STEP
+        deadline = loop.time() + seconds
         with span("wait"):
-            while access.project not in self._caught_up or (await self._ledger.positions(access)).applied < seq:
-                left = deadline - asyncio.get_running_loop().time()
+            while True:
+                settled, committed = self._settled.next(project), self._committed.next(project)
+                if project in self._caught_up and await self._applied(project) >= seq:
+                    return
+                left = deadline - loop.time()
                 if left <= 0:
                     raise IndexBehind
-                await self._clock.sleep(min(0.02, left))
+                told = await _any(settled, committed, seconds=min(step, left))
+                step = STEP if told else min(2 * step, LONGEST_STEP)
+
+    async def _applied(self, project: str) -> int:
+        """The applied sequence number, in one read for all who ask meanwhile."""
+        reading = self._reading.get(project)
+        if reading is None:
+            reading = self._reading[project] = asyncio.ensure_future(self._ledger.positions(Access(project)))
+            reading.add_done_callback(lambda _: self._reading.pop(project, None))
+        return (await asyncio.shield(reading)).applied
+
+
+async def _any(*events: asyncio.Event, seconds: float) -> bool:
+    """Whether one of them is set within so many seconds."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        for wait in waits:
+            wait.cancel()
