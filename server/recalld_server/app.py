@@ -67,11 +67,11 @@ class App:
         return self.server.port
 
     @classmethod
-    async def start(cls, settings: Settings) -> App:
+    async def start(cls, settings: Settings, telemetry: Telemetry | None = None) -> App:
         """Engines, then the background, then the calls: nobody is answered before there is something to answer with."""
         require_ports(settings)
         tls = credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-        telemetry = Telemetry(os.environ)
+        telemetry = telemetry or Telemetry(os.environ)
         async with AsyncExitStack() as stack:
             recalld = await build(settings, instruments=telemetry.instruments)
             stack.push_async_callback(recalld.close)

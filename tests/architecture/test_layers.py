@@ -91,6 +91,14 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         ],
         "what a search asks of the engine, asked without the service",
     ),
+    **dict.fromkeys(
+        [
+            ("bench.idle", name)
+            for name in ("domain.memory", "usecases.add", "telemetry.setup", "telemetry.tracing", "opentelemetry")
+        ],
+        "what a server does without calls is counted inside it",
+    ),
+    ("bench.idle", "sqlalchemy"): "statements are counted where they are executed",
     ("bench.engines", "psycopg"): "a measured ledger has a schema of its own",
     ("bench.overload", "grpc"): "a flood must cost its sender as little as can be: bytes in, bytes out",
     ("bench.overload", "google.rpc"): "refusals are counted whole or not",

@@ -11,6 +11,7 @@ from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc, search_servi
 from recalld_server.telemetry import names
 
 MARKER = "xylophonequartz"
+SERVER = 2  # SpanKind in OTLP
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
@@ -54,6 +55,8 @@ def test_spans_form_the_tree_of_the_request_path_and_hold_no_text(received: Any)
         "recalld.v1.SearchService/Search > ledger > ledger.chosen > rank",
     } <= paths
     assert all(by_id.get(span.parent_span_id) or span.parent_span_id.hex() == PARENT for span in ours)
+    roots = [span for span in received.spans() if not span.parent_span_id]
+    assert [span.name for span in roots if span.kind != SERVER] == [], "what goes on without a call is no trace"
     resources = {a.value.string_value for t in received.traces for r in t.resource_spans for a in r.resource.attributes}
     assert "kitchen" in resources
     instances = {

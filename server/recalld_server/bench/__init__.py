@@ -12,6 +12,7 @@ import typer
 MOST_CALLERS = 64  # a key may have so many streams open
 MOST_MEMORIES = 1_000_000
 MOST_SECONDS = 600
+MOST_PROJECTS = 10_000
 
 Index = Annotated[
     str, typer.Option(help="embedded, or weaviate://HOST:PORT?grpc_port=PORT without a project `default`.")
@@ -149,6 +150,30 @@ def measure_commits(
         typer.echo(json.dumps(report.as_json()))
     else:
         tables.show_commits(report)
+
+
+@bench.command("idle")
+def measure_idle(
+    projects: Annotated[int, typer.Option(help="Projects on the ledger, each with one memory.")] = 1000,
+    seconds: Annotated[float, typer.Option(help="How long to count.")] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """What a server does while nobody calls it: SQL statements, processor time and spans, on the embedded engines."""
+    import asyncio
+    import json
+
+    from recalld_server.bench import idle, tables
+
+    if not 0 < seconds <= MOST_SECONDS:
+        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    if not 1 <= projects <= MOST_PROJECTS:
+        raise typer.BadParameter(f"must be 1 to {MOST_PROJECTS}", param_hint="--projects")
+    with _clear_errors():
+        report = asyncio.run(idle.run(projects, seconds, tables.say))
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        tables.show_idle(report)
 
 
 def _numbers(given: str, option: str, most: int) -> list[int]:

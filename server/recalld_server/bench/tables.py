@@ -9,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from recalld_server.bench.commits import CommitsReport
+    from recalld_server.bench.idle import IdleReport
     from recalld_server.bench.load import LoadReport, Size
     from recalld_server.bench.overload import OverloadReport
     from recalld_server.bench.retrieval import RetrievalReport
@@ -101,6 +102,14 @@ def show_commits(report: CommitsReport) -> None:
         share = rate.per_second / first[rate.projects, rate.callers]
         shown = (f"{rate.per_second:.0f}", f"{share:.0%}", f"{rate.p50:.1f}", f"{rate.p99:.1f}")
         table.add_row(rate.engine, str(rate.projects), str(rate.callers), *shown)
+    Console().print(table)
+
+
+def show_idle(report: IdleReport) -> None:
+    """The counts of one report."""
+    table = _table("A server that nobody calls", "projects", "statements/s", "CPU ms/s", "spans/s")
+    shown = (f"{report.statements:.1f}", f"{1000 * report.cpu:.1f}", f"{report.spans:.1f}")
+    table.add_row(str(report.projects), *shown)
     Console().print(table)
 
 

@@ -19,7 +19,10 @@ class Tracer(Protocol):
     """Makes spans. The one implementation is `telemetry.tracing.Tracer`; none is made when nobody asked for traces."""
 
     def span(self, name: str, kind: str, attributes: Mapping[str, Any]) -> Any:
-        """A context manager around a span under the running one; an exception that passes marks it as failed."""
+        """A context manager around a span under the running one; an exception that passes marks it as failed.
+
+        Without a running one there is no span: only calls begin traces.
+        """
         ...
 
     def call(self, name: str, metadata: Mapping[str, str], attributes: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry.propagators.textmap import default_getter
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
@@ -43,6 +43,9 @@ class Tracer:
 
     @contextmanager
     def span(self, name: str, kind: str, attributes: Mapping[str, Any]) -> Iterator[None]:
+        if not get_current_span().get_span_context().is_valid:
+            yield  # the background's: each of its looks, several a second, would be a trace of its own
+            return
         with self._tracer.start_as_current_span(
             name, kind=KINDS[kind], attributes=dict(attributes), record_exception=False, set_status_on_exception=False
         ) as span:

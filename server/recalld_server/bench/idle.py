@@ -1,0 +1,116 @@
+"""What a server does while nobody calls it: statements, processor time and spans, with many projects on its ledger.
+
+Everything is in this process, on the embedded engines in a new folder. Each project has one memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from sqlalchemy import Engine, event
+
+from recalld_server.app import App
+from recalld_server.bench import BenchError
+from recalld_server.bootstrap import build
+from recalld_server.domain.memory import Access, Message, Scope
+from recalld_server.settings import Settings
+from recalld_server.telemetry.setup import Telemetry
+from recalld_server.telemetry.tracing import Tracer
+from recalld_server.usecases.add import AddCommand
+
+START = 120.0  # seconds until the server says that searches are served
+SETTLE = 10.0  # seconds after that which are not measured
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IdleReport:
+    """Of one second: SQL statements, seconds of processor time, spans that began."""
+
+    projects: int
+    seconds: float
+    statements: float
+    cpu: float
+    spans: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+
+class _Counts(SpanProcessor):
+    """What happens in this process, counted."""
+
+    def __init__(self) -> None:
+        self.statements = 0
+        self.spans = 0
+
+    def statement(self, *_: Any) -> None:
+        self.statements += 1
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        self.spans += 1
+
+
+async def run(projects: int, seconds: float, say: Say) -> IdleReport:
+    """Fill a ledger, serve it, and count. Raises BenchError if the server does not get ready."""
+    counts = _Counts()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder), grpc_port=0, http_port=0)
+        say(f"{projects} projects")
+        await _fill(settings, projects)
+        provider = TracerProvider()
+        provider.add_span_processor(counts)
+        telemetry = Telemetry({})
+        telemetry.instruments.tracer = Tracer(provider)
+        event.listen(Engine, "before_cursor_execute", counts.statement)
+        try:
+            app = await App.start(settings, telemetry)
+            try:
+                say(f"idle for {seconds:.0f} s")
+                return await _measured(app, projects, seconds, counts)
+            finally:
+                await app.stop()
+        finally:
+            event.remove(Engine, "before_cursor_execute", counts.statement)
+
+
+async def _fill(settings: Settings, projects: int) -> None:
+    recalld = await build(settings)
+    try:
+        first = await recalld.ledger.generation("default")
+        said = [Message("user", "Likes tea")]
+        for number in range(projects - 1):  # with `default`
+            name = f"p{number}"
+            await recalld.ledger.ensure_project(name, replace(first, number=1))
+            await recalld.add.add(Access(name, principal="bench"), AddCommand(Scope("ann"), said, infer=False))
+    finally:
+        await recalld.close()
+
+
+async def _measured(app: App, projects: int, seconds: float, counts: _Counts) -> IdleReport:
+    end = perf_counter() + START
+    while not app.recalld.readiness.last.searches:
+        if perf_counter() > end:
+            raise BenchError(f"the server is not ready after {START:.0f} s")
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(SETTLE)
+    begun, cpu = perf_counter(), process_time()
+    statements, spans = counts.statements, counts.spans
+    await asyncio.sleep(seconds)
+    took = perf_counter() - begun
+    return IdleReport(
+        projects,
+        took,
+        (counts.statements - statements) / took,
+        (process_time() - cpu) / took,
+        (counts.spans - spans) / took,
+    )
