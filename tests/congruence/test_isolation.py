@@ -273,7 +273,7 @@ async def test_a_project_without_work_costs_no_statement(world: World) -> None:
     await readiness.look()
     asked.clear()
     await readiness.look()
-    assert asked == ["projects"]
+    assert asked == ["ping", "projects"]
 
 
 @pytest.mark.parametrize("engines", [pytest.param("elsewhere", marks=ELSEWHERE)], indirect=True)
