@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from recalld_server.domain.errors import ProjectNotFound, RecalldError, SettingMissing
@@ -53,6 +53,7 @@ class Readiness:
         self._projector = projector
         self._clock = clock
         self._models: dict[str, bool] = {}  # by project, whether its embedder is there
+        self._projects: Sequence[str] = ()
         self.last = Ready()
         self._looked = float("-inf")
 
@@ -63,7 +64,9 @@ class Readiness:
 
     async def look(self) -> Ready:
         """Ask now. Takes a few seconds at most; never raises for a store that fails."""
-        ledger, index = await asyncio.gather(_answers(self._models_of_projects()), _answers(self._index.ping()))
+        ledger, index = await asyncio.gather(_answers(self._read_projects()), _answers(self._index.ping()))
+        if ledger:
+            await _answers(self._look_for_models())
         self.last = Ready(ledger=ledger, index=index, model=any(self._models.values()), caught_up=self._projector.begun)
         self._looked = asyncio.get_running_loop().time()
         return self.last
@@ -77,14 +80,16 @@ class Readiness:
                 await told(found)
             await self._clock.sleep(PAUSE if found.searches else HURRY)
 
-    async def _models_of_projects(self) -> None:
-        """One statement where no project is new."""
+    async def _read_projects(self) -> None:
         await self._ledger.ping()
-        projects = await self._ledger.projects()
-        for project in self._models.keys() - set(projects):
+        self._projects = await self._ledger.projects()
+
+    async def _look_for_models(self) -> None:
+        """Of new projects: one takes another model only through a server that has it."""
+        for project in self._models.keys() - set(self._projects):
             del self._models[project]
-        for project in projects:
-            if project not in self._models:  # one takes another model only through a server that has it
+        for project in self._projects:
+            if project not in self._models:
                 self._models[project] = await self._modelled(project)
 
     async def _modelled(self, project: str) -> bool:
