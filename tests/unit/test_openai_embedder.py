@@ -12,8 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from recalld_server.adapters.embedders import openai
 from recalld_server.adapters.embedders.openai import OpenAiEmbedder
 from recalld_server.domain.errors import EmbedderUnavailable
+from recalld_server.ports.embedder import Priority
 
 
 class Endpoint(ThreadingHTTPServer):
@@ -161,6 +163,22 @@ async def test_openai_passing_failures_are_tried_again(endpoint: Endpoint, remot
     endpoint.failures = [503, 429]
     assert (await remote.embed(["a"])).shape == (1, 2)
     assert len(endpoint.requests) == 3
+
+
+async def test_openai_that_is_slow_costs_a_search_less_than_an_import(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert openai.SECONDS[Priority.SEARCH] < openai.SECONDS[Priority.WRITE] < openai.SECONDS[Priority.BACKGROUND]
+    monkeypatch.setattr(openai, "SECONDS", {Priority.SEARCH: 0.2, Priority.WRITE: 0.3, Priority.BACKGROUND: 30.0})
+    embedder = await OpenAiEmbedder.start(model="m", base_url=endpoint.url, api_key="k", dimension=2)
+    endpoint.delay = 1.0
+    for priority in (Priority.SEARCH, Priority.WRITE):
+        begun = time.monotonic()
+        with pytest.raises(EmbedderUnavailable, match="did not answer within 0"):
+            await embedder.embed(["a"], priority=priority)
+        assert time.monotonic() - begun < 0.9
+    assert (await embedder.embed(["a"], priority=Priority.BACKGROUND)).shape == (1, 2)
+    await embedder.close()
 
 
 async def test_openai_without_a_server_or_in_time(endpoint: Endpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 BATCH_TEXTS: Final = 128
 BATCH_CHARACTERS: Final = 250_000  # a character is at most about a token, and OpenAI takes 300,000 tokens a request
+LONGEST: Final = 90.0  # seconds for a request with all its attempts
+# Whoever waits for an answer is told before the deadline that clients have by default (30 s).
+SECONDS: Final = {Priority.SEARCH: 10.0, Priority.WRITE: 20.0, Priority.BACKGROUND: LONGEST}
 SHORTEST: Final = 1e-6  # a vector below this length has no direction
 
 
@@ -52,27 +56,34 @@ class OpenAiEmbedder:
     async def embed(
         self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
     ) -> FloatMatrix:
-        """See the port. Batches go one after the other, each in a slot of its priority. Nothing is refused here."""
+        """See the port. Batches go one after the other, each in a slot of its priority. Nothing is refused here.
+
+        A batch gets SECONDS of its priority for all its attempts; a caller who leaves sooner ends it sooner.
+        """
         parts = []
         for batch in _batches(texts):
             async with self._slots.one(priority, project):
-                parts.append(await self._request(batch))
+                parts.append(await self._request(batch, SECONDS[priority]))
         return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *parts])
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _request(self, texts: list[str]) -> FloatMatrix:
+    async def _request(self, texts: list[str], seconds: float = LONGEST) -> FloatMatrix:
         from openai import APIStatusError, OpenAIError
 
         try:
-            answer = await self._client.embeddings.create(model=self.model, input=texts)
+            async with asyncio.timeout(seconds):
+                answer = await self._client.embeddings.create(model=self.model, input=texts)
             data = sorted(answer.data, key=lambda item: item.index)
             places = [item.index for item in data]
             vectors = np.array([item.embedding for item in data], dtype=np.float32)
         except APIStatusError as error:  # its text may quote ours, so only the status is told
             raise self._unavailable("The embedding endpoint refused the request.", f"{error.status_code}") from None
+        except TimeoutError:
+            late = f"The embedding endpoint did not answer within {seconds:g} s."
+            raise self._unavailable(late, "TimeoutError") from None
         except OpenAIError as error:
             raise self._unavailable("The embedding endpoint can't be reached.", type(error).__name__) from None
         except (AttributeError, TypeError, ValueError) as error:  # the client hands on what is no answer of this API
