@@ -183,6 +183,19 @@ def test_a_collector_that_is_away_does_not_hold_it_up(
     assert "Traceback" not in server.log.read_text()
 
 
+def test_an_index_that_is_away_does_not_hold_it_up(serve: Callable[..., Serve], call: Callable[[str], Any]) -> None:
+    with ExitStack() as stack:
+        ports = refusing(stack), silent(stack)
+        server = serve(RECALLD_INDEX=f"weaviate://127.0.0.1:{ports[0]}?grpc_port={ports[1]}")
+        caller = stack.enter_context(call(server.target))
+        caller.memory.Add(request(1))
+        time.sleep(1)
+        start = time.monotonic()
+        assert server.end() == 0, server.log.read_text()
+        assert time.monotonic() - start < 5
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_it_says_where_it_is(serve: Callable[[], Serve], tmp_path: Path) -> None:
     lines = serve().lines
     assert lines[0] == f"data folder {tmp_path / 'data'}\n"
