@@ -237,7 +237,7 @@ async def _wired(
         modify=Modify(ledger, features, writer, clock),
         read=read,
         importing=Import(ledger, features, writer, clock, ids),
-        forget=Forget(ledger, index, writer, erasure, clock, [exporting]),
+        forget=Forget(ledger, index, writer, erasure, operations, clock, [exporting]),
         erasure=erasure,
         janitor=Janitor(ledger, writer, clearing, clock),
         watch=Watch(ledger, read, committed, clock),

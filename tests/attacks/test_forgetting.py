@@ -124,7 +124,7 @@ def test_more_than_a_statement_can_name_are_forgotten_and_no_export_of_them_is_r
         assert postgres.run(chunks, database) == [(0,)]
         assert calls.readable(kept)
         told = states(receipt)
-        assert {name for name, state in told.items() if state == "PENDING"} == {"ledger_file", "requests"}
+        assert {name for name, state in told.items() if state == "PENDING"} == {"ledger_file", "caches", "requests"}
         again = calls.forget("gone", request_id="all of it", expected_count=MANY + 1)
         assert (again.memory_count, states(again)) == (MANY + 1, told)
         calls.close()
@@ -182,7 +182,7 @@ def test_ten_projects_that_forget_at_once_hold_up_nobody(
     assert sorted(waits)[-1] < 2.0, sorted(waits)[-5:]
     deadline = time.monotonic() + PATIENCE
     while "PENDING" in (told := states(callers[0].forget("gone"))).values():  # until the background has done its part
-        assert {name for name, state in told.items() if state == "PENDING"} <= {"ledger_file", "index_file"}
+        assert {name for name, state in told.items() if state == "PENDING"} <= {"ledger_file", "caches", "index_file"}
         assert time.monotonic() < deadline
         time.sleep(0.5)
     for caller in (writer, *callers):

@@ -118,7 +118,11 @@ async def test_forgetting_says_what_postgres_keeps(ledger: Ledger, postgres_url:
     assert (await ledger.forget(HERE, ALICE, None, 10, None, done)).count == 1
     assert await ledger.scrub() is None
     legs = {leg.name: leg.state for leg in ledger.file_legs(cleared=True)}
-    assert legs == {"ledger_file": LegState.PENDING, "ledger_log": LegState.NOT_COVERED}
+    assert legs == {
+        "ledger_file": LegState.PENDING,
+        "ledger_log": LegState.NOT_COVERED,
+        "caches": LegState.PENDING,
+    }
     with psycopg.connect(postgres_url, autocommit=True) as other:
         vacuumed = other.execute("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'revisions'").fetchone()
     assert vacuumed is not None

@@ -12,7 +12,7 @@ from tests.contract.ledger_world import ALICE, BOB, GENERATION, HERE, FakeClock,
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.domain.errors import IndexUnavailable
-from recalld_server.domain.memory import Kind
+from recalld_server.domain.memory import Kind, Scope
 from recalld_server.domain.revision import Generation, RequestKey
 from recalld_server.usecases.change import Deletion, Modify
 from recalld_server.usecases.erasure import Erasure
@@ -39,9 +39,16 @@ class NoIndex:
         """Its files, too, are nowhere."""
 
 
+class NoWork:
+    """Operations of which none waits."""
+
+    async def waiting(self, project: str, scope: Scope) -> int:
+        return 0
+
+
 def forgetting(ledger: SqlLedger, clock: FakeClock) -> Forget:
     index, writer = NoIndex(), Writer(ledger, NoIndex())  # type: ignore[arg-type]
-    return Forget(ledger, index, writer, Erasure(ledger, index), clock)  # type: ignore[arg-type]
+    return Forget(ledger, index, writer, Erasure(ledger, index), NoWork(), clock)  # type: ignore[arg-type]
 
 
 def modifying(ledger: SqlLedger, clock: FakeClock) -> Modify:

@@ -16,7 +16,19 @@ from recalld.v1 import filter_pb2, memory_pb2
 from recalld.v1 import memory_service_pb2 as pb
 
 Connect = Callable[[str], AbstractAsyncContextManager[Any]]
-LEGS = ["ledger", "messages", "ledger_file", "index", "index_file", "index_queue", "requests", "exports", "backups"]
+LEGS = [
+    "ledger",
+    "messages",
+    "ledger_file",
+    "caches",
+    "index",
+    "index_file",
+    "index_queue",
+    "requests",
+    "queued_adds",
+    "exports",
+    "backups",
+]
 
 
 def states(receipt: pb.ForgetReceipt) -> dict[str, str]:
@@ -54,7 +66,7 @@ async def test_nothing_is_left_in_any_answer(api: Any) -> None:
     assert (receipt.memory_count, receipt.revision_count, receipt.export_count) == (2, 4, 0)
     assert (receipt.sequence, receipt.index_state) == (before + 2, memory_pb2.INDEX_STATE_APPLIED)
     assert list(states(receipt)) == LEGS
-    files = {"ledger_file", "index_file"}  # cleared in the background
+    files = {"ledger_file", "caches", "index_file"}  # cleared in the background
     assert {name for name, state in states(receipt).items() if state != "EMPTY"} <= {"requests", "backups", *files}
     assert states(receipt)["backups"] == "NOT_COVERED"
     assert all(leg.detail for leg in receipt.legs if leg.state != pb.FORGET_STATE_EMPTY)
@@ -117,6 +129,25 @@ async def test_a_message_that_a_live_memory_needs_stays_and_the_receipt_says_so(
     assert states(await forget(api, user, filter=tagged("gone")))["messages"] == "PENDING"
     assert len((await api.listed(user))[0].sources) == 1
     assert states(await forget(api, user))["messages"] == "EMPTY"
+
+
+async def test_adds_that_wait_are_told_of(api: Any) -> None:
+    """They were accepted before and store afterwards: whoever forgets must know."""
+    user, other = api.user(), api.user()
+    messages = [memory_pb2.Message(role="user", content=f"I am allergic to nut number {n}") for n in range(400)]
+    started = [
+        await api.memory.AddAsync(pb.AddRequest(scope={"user_id": whose}, messages=messages))
+        for whose in (other, user, user)
+    ]
+    receipt = await forget(api, user)
+    ended = [await api.ended(operation) for operation in started]
+    waited = states(receipt)["queued_adds"] == "PENDING"
+    assert waited or receipt.memory_count > 0  # the machine may have been faster than this test
+    assert all(operation.HasField("response") for operation in ended)
+    again = await forget(api, user)
+    assert again.memory_count + receipt.memory_count > 0
+    assert states(again)["queued_adds"] == "EMPTY"
+    assert await api.listed(user) == []
 
 
 @pytest.mark.parametrize("expected", [0, 2])
@@ -195,10 +226,8 @@ async def test_no_file_holds_a_word_or_an_id_of_the_forgotten(own: tuple[testing
     assert receipt.memory_count == 400
     async with asyncio.timeout(60):  # on a busy machine the background needs a moment
         while "PENDING" in states(receipt).values():
-            assert {name for name, state in states(receipt).items() if state == "PENDING"} <= {
-                "ledger_file",
-                "index_file",
-            }
+            pending = {name for name, state in states(receipt).items() if state == "PENDING"}
+            assert pending <= {"ledger_file", "caches", "index_file"}
             receipt = await forget(api, "xanthippe")
     assert {name for name, state in states(receipt).items() if state != "EMPTY"} == {"backups"}
     assert left(server.data_dir, words) == {}

@@ -15,6 +15,7 @@ from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.operations import Operations
 from recalld_server.usecases.erasure import Erasure
 from recalld_server.usecases.writing import Writer, Written, stored_answer
 
@@ -80,6 +81,7 @@ class Forget:
         index: Index,
         writer: Writer,
         erasure: Erasure,
+        operations: Operations,
         clock: Clock,
         holders: Sequence[Holder] = (),
     ) -> None:
@@ -87,6 +89,7 @@ class Forget:
         self._index = index
         self._writer = writer
         self._erasure = erasure
+        self._operations = operations
         self._clock = clock
         self._holders = holders
         self._erasing = asyncio.Semaphore(1)  # other writers wait for one transaction, not for one of each call
@@ -108,7 +111,7 @@ class Forget:
 
         written = await self._writer.once(access, forgetting.request, work)
         receipt = _receipt(written.answer)
-        return receipt if worked else await self._again(access.project, written.answer, receipt)
+        return receipt if worked else await self._again(access, forgetting.scope, written.answer, receipt)
 
     async def _forget(self, access: Access, forgetting: Forgetting, begun: Outcome | None) -> Written:
         scope, filter, request = forgetting.scope, forgetting.filter, forgetting.request
@@ -129,7 +132,7 @@ class Forget:
                 await holder.clear(access.project)
         if done.count or done.exports:
             self._erasure.request()
-        sequence, legs = await self._looked(access.project, done.after, done.kept)
+        sequence, legs = await self._looked(access, scope, done.after, done.kept)
         counts = (done.count, done.revisions, done.exports)
         receipt = Receipt(*counts, sequence, self._clock.now(), legs, applied)
         answer = stored_answer([], receipt=asdict(receipt), after=done.after, kept=sorted(done.kept))
@@ -144,18 +147,22 @@ class Forget:
             if found != expected:
                 raise CountMismatch(expected=expected, actual=found)
 
-    async def _again(self, project: str, answer: Mapping[str, Any], receipt: Receipt) -> Receipt:
+    async def _again(self, access: Access, scope: Scope, answer: Mapping[str, Any], receipt: Receipt) -> Receipt:
         """A receipt given before, with what is there now."""
         if "after" not in answer:  # kept by an earlier version
             return receipt
-        sequence, legs = await self._looked(project, answer["after"], _messages(answer))
+        sequence, legs = await self._looked(access, scope, answer["after"], _messages(answer))
         left = {leg.name for leg in legs if leg.state is LegState.PENDING}
         applied = not left & {"index", "index_queue"}
         return replace(receipt, sequence=sequence, check_time=self._clock.now(), legs=legs, applied=applied)
 
-    async def _looked(self, project: str, after: int, kept: Collection[tuple[str, int]]) -> tuple[int, list[Leg]]:
+    async def _looked(
+        self, access: Access, scope: Scope, after: int, kept: Collection[tuple[str, int]]
+    ) -> tuple[int, list[Leg]]:
         """What is left of all that was forgotten after a sequence number, and at which one that was looked for."""
+        project, wanted = access.project, scope.narrowed(access.pin)
         cleared = await self._erasure.cleared(WAIT)
+        queued = await self._operations.waiting(project, wanted) if wanted else 0
         sequence = (await self._ledger.positions(Access(project))).head
         messages = await self._ledger.said(project, kept) if kept else 0
         rows = pending = entries = 0
@@ -176,6 +183,7 @@ class Forget:
             _leg("index_file", not cleared.index, _CLEARING) if self._index.clears else INDEX_FILES,
             _leg("index_queue", pending, "The index is told as soon as it can be reached."),
             _leg("requests", await self._ledger.answers(project), _REQUESTS),
+            _leg("queued_adds", queued, _QUEUED.format(queued)),
             *[await holder.leg(project) for holder in self._holders],
             BACKUPS,
         ]
@@ -187,6 +195,7 @@ _CLEARING = (
     "background, within minutes; repeat the call to look again."
 )
 _REQUESTS = "Ids of requests and hashes of them, for retries; gone within 24 hours."
+_QUEUED = "{} AddAsync of this scope wait, and store when their turn comes; forget again once they have ended."
 _MESSAGES = "{}{} messages stay that memories not forgotten were taken from, too; they go with the last of those."
 
 

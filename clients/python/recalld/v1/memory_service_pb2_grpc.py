@@ -297,8 +297,9 @@ class MemoryServiceServicer(object):
 
         Files are not rewritten, and other calls go on. The embedded engines overwrite rows and freed pages at once, and
         copies that unused parts of pages or the log may hold in the background; the legs `ledger_file` and `index_file`
-        are PENDING until then. What is written after the receipt's sequence is not covered: not by calls under way, such as
-        an import, either. Needs a key of role admin.
+        are PENDING until then. What is stored after the call has erased is not covered: neither what calls under way store,
+        such as an import, nor what AddAsync queued before; the leg `queued_adds` is PENDING while such adds wait. Needs a key
+        of role admin.
 
         INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.

@@ -17,14 +17,15 @@ _MINE = _C.work == _WORK
 _COUNT = insert(t.turns).values(work=_WORK, taken=1, done=0, note=0, free_from=0)
 _COUNT = _COUNT.on_conflict_do_update(index_elements=["work"], set_={"taken": _C.taken + 1})
 
-CLEARED = [Leg("ledger_file", LegState.EMPTY)]
+CLEARED = [Leg("ledger_file", LegState.EMPTY), Leg("caches", LegState.EMPTY)]
 CLEARING = [
     Leg(
         "ledger_file",
         LegState.PENDING,
         "Its rows are overwritten. Copies that the file or its log may hold in unused places are overwritten in the "
         "background, within minutes; repeat the call to look again.",
-    )
+    ),
+    Leg("caches", LegState.PENDING, "They are cleared with the file."),
 ]
 OUT_OF_REACH = [
     Leg(
@@ -37,6 +38,12 @@ OUT_OF_REACH = [
         "ledger_log",
         LegState.NOT_COVERED,
         "PostgreSQL's write-ahead log, its archive and its replicas, which no server of recalld can look into.",
+    ),
+    Leg(
+        "caches",
+        LegState.PENDING,
+        "Other servers of this ledger, if there are any, may hold vectors and hashes of words in memory, but no texts, "
+        "until newer ones take their place or they end.",
     ),
 ]
 
