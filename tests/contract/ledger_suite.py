@@ -12,6 +12,7 @@ from tests.contract.ledger_answers import Conversations, Outcomes, Speakers
 from tests.contract.ledger_claims import Claims
 from tests.contract.ledger_clearing import Clearing
 from tests.contract.ledger_commits import Commits, Order
+from tests.contract.ledger_filters import LargeFilters
 from tests.contract.ledger_forgetting import Forgetting
 from tests.contract.ledger_guards import Guards
 from tests.contract.ledger_histories import Restorations
@@ -33,6 +34,7 @@ class LedgerSuite(
     Speakers,
     Pages,
     Matching,
+    LargeFilters,
     Events,
     Entities,
     Pools,

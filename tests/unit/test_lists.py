@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import struct
+
 import pytest
 import sqlean
-from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine, insert, select
+from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, Table, Text, create_engine, func, insert, select
 from sqlalchemy.pool import StaticPool
 
-from recalld_server.adapters.sql.lists import listed, paired
+from recalld_server.adapters.sql.lists import among, listed, paired
 
-t = Table("t", MetaData(), Column("a", Text, primary_key=True), Column("n", Integer, primary_key=True))
+METADATA = MetaData()
+t = Table("t", METADATA, Column("a", Text, primary_key=True), Column("n", Integer, primary_key=True))
+numbers = Table("numbers", METADATA, Column("real", Float), Column("time", BigInteger))
 TEXTS = ["a", 'quote "', "comma,", "Straße", "日本\U0001f30d", "back\\slash"]
 ONE = select(t.c.a).where(listed(t.c.a, "texts"), listed(t.c.n, "numbers")).order_by(t.c.a)
 TWO = select(t.c.a, t.c.n).where(paired(t.c.a, t.c.n, "pairs"))
@@ -38,3 +43,28 @@ def test_an_index_finds_it_and_its_length_is_not_in_the_statement(connection, st
     sql = str(statement.compile(dialect=connection.dialect))
     plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", ("[]",) * sql.count("?")).all()
     assert any(f"sqlite_autoindex_t_1 ({columns})" in row.detail for row in plan), plan
+
+
+def test_values_may_be_given_in_place_of_a_name(connection) -> None:
+    found = select(t.c.a).where(among(t.c.a, TEXTS[:2]), listed(t.c.n, {2}), paired(t.c.a, t.c.n, [(TEXTS[0], 2)]))
+    assert connection.execute(found).scalars().all() == [TEXTS[0]]
+    assert connection.execute(select(t.c.a).where(~among(t.c.a, TEXTS), t.c.n == 1)).all() == []
+
+
+def test_numbers_are_found_to_the_last_bit(connection) -> None:
+    """They go there as decimals and are compared with what was stored as it is."""
+    chance = random.Random(7)
+    doubles = [
+        *struct.unpack("<5000d", chance.randbytes(40_000)),
+        5e-324,
+        1.7976931348623157e308,
+        2.0**53 + 2,
+        0.1 + 0.2,
+    ]
+    doubles = [value for value in doubles if value == value and abs(value) != float("inf")]
+    times = [chance.randrange(-(2**62), 2**62) for _ in doubles]
+    connection.execute(insert(numbers), [{"real": a, "time": b} for a, b in zip(doubles, times, strict=True)])
+    count = select(func.count()).select_from(numbers)
+    assert connection.execute(count.where(among(numbers.c.real, doubles))).scalar_one() == len(doubles)
+    assert connection.execute(count.where(among(numbers.c.time, times))).scalar_one() == len(doubles)
+    assert connection.execute(count.where(among(numbers.c.time, [n + 1 for n in times]))).scalar_one() == 0

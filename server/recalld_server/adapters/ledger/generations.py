@@ -12,6 +12,7 @@ from recalld_server.adapters.ledger.operations import fenced
 from recalld_server.adapters.ledger.reads import stand
 from recalld_server.adapters.ledger.rows import feature_row, features_of, memory_columns, memory_of
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain.memory import Access, Kind, Memory
 from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Features, Generation, Positions
@@ -54,7 +55,7 @@ class SqlGenerations:
         )
         # Any revision that says a text stands for all that do: the one that brought it may have been trimmed.
         said = and_(_R.text != "", _R.kind != Kind.DELETED.value)  # of what was forgotten no text is left
-        statement = select(*memory_columns()).where(_R.project == project, _R.memory_id.in_(list(ids)), said, ~has)
+        statement = select(*memory_columns()).where(_R.project == project, listed(_R.memory_id, ids), said, ~has)
         rows = await self._engine.read(lambda c: [memory_of(row) for row in c.execute(statement)], project)
         return list({(memory.id, memory.text_revision): memory for memory in rows}.values())
 
@@ -65,7 +66,7 @@ class SqlGenerations:
         statement = select(_F.memory_id, _F.text_revision, _F.terms, _F.vector).where(
             _F.project == project,
             _F.generation == generation.number,
-            tuple_(_F.memory_id, _F.text_revision).in_(keys),
+            paired(_F.memory_id, _F.text_revision, keys),
         )
         rows = await self._engine.read(lambda c: c.execute(statement).all(), project)
         found = {(row[0], row[1]): features_of(row[2], row[3]) for row in rows}
@@ -84,7 +85,9 @@ class SqlGenerations:
             fenced(connection, held, self._clock.now())
             # What was forgotten while its text was embedded must not come back as a vector.
             ids = list({memory.id for memory in memories})
-            said = select(_R.memory_id).where(_R.project == held.access.project, _R.memory_id.in_(ids), _R.text != "")
+            said = select(_R.memory_id).where(
+                _R.project == held.access.project, listed(_R.memory_id, ids), _R.text != ""
+            )
             kept = set(connection.execute(said).scalars())
             if left := [row for row in rows if row["memory_id"] in kept]:
                 connection.execute(insert(t.features).on_conflict_do_nothing(), left)

@@ -37,7 +37,7 @@ def guarded(connection: Connection, access: Access, change: Change, now: int) ->
     current: dict[str, Memory] = {}
     if expected:
         live = select(*memory_columns()).where(
-            inside(access), t.revisions.c.seq_to.is_(None), t.revisions.c.memory_id.in_(list(expected))
+            inside(access), t.revisions.c.seq_to.is_(None), listed(t.revisions.c.memory_id, expected)
         )
         current = {memory.id: memory for memory in map(memory_of, connection.execute(live))}
     moved = [id for id, revision in expected.items() if id not in current or current[id].revision != revision]

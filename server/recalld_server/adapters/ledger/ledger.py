@@ -387,10 +387,10 @@ class SqlLedger:
         return await self._engine.read(lambda c: projection.live(c, project, after, limit), project)
 
     async def live_among(self, project: str, ids: Sequence[str]) -> Set[str]:
-        return await self._engine.read(lambda c: projection.live_among(c, project, ids))
+        return await self._engine.read(lambda c: projection.live_among(c, project, ids), project)
 
     async def pending_among(self, project: str, generation: Generation, ids: Sequence[str]) -> Set[str]:
-        return await self._engine.read(lambda c: projection.pending_among(c, project, generation, ids))
+        return await self._engine.read(lambda c: projection.pending_among(c, project, generation, ids), project)
 
     async def close(self) -> None:
         await self._engine.close()

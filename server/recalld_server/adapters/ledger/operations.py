@@ -74,7 +74,7 @@ class SqlOperations:
     async def waiting(self, project: str, scope: Scope) -> int:
         inside_scope = [_C[f"scope_{name}"] == value for name, value in scope.items()]
         adds = and_(_C.kind == OperationKind.ADD.value, _C.project == project, _UNENDED, *inside_scope)
-        return await self._engine.read(lambda c: c.execute(select(func.count()).where(adds)).scalar_one())
+        return await self._engine.read(lambda c: c.execute(select(func.count()).where(adds)).scalar_one(), project)
 
     async def claim(
         self,

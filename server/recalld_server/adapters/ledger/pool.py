@@ -160,7 +160,7 @@ def features(
     connection: Connection, cache: FeatureCache, access: Access, ids: Sequence[str], generation: Generation
 ) -> Mapping[str, Features]:
     statement = select(t.revisions.c.memory_id, t.revisions.c.text_revision).where(
-        inside(access), t.revisions.c.seq_to.is_(None), t.revisions.c.memory_id.in_(list(ids))
+        inside(access), t.revisions.c.seq_to.is_(None), listed(t.revisions.c.memory_id, ids)
     )
     at = [(id, revision) for id, revision in connection.execute(statement)]
     found = cache.get(connection, access.project, generation, at)

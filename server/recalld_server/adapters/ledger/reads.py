@@ -39,7 +39,7 @@ from recalld_server.adapters.ledger.rows import (
     who,
     with_sources,
 )
-from recalld_server.adapters.sql.lists import listed
+from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import masked
@@ -105,7 +105,7 @@ def revisions(
 ) -> Mapping[tuple[str, int], Memory]:
     statement = select(*memory_columns()).where(
         inside(access),
-        tuple_(t.revisions.c.memory_id, t.revisions.c.revision).in_(list(named)),
+        paired(t.revisions.c.memory_id, t.revisions.c.revision, named),
         t.revisions.c.text != "",  # forgotten since
     )
     found: Sequence[Row[Any]] = connection.execute(statement).all()
@@ -149,7 +149,7 @@ def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids:
     for column, named in ((t.revisions.c.memory_id, ids), (t.revisions.c.add_id, add_ids)):
         if named:
             statement = select(column).distinct().where(t.revisions.c.project == access.project, ~inside(access))
-            found.update(connection.execute(statement.where(column.in_(list(named)))).scalars())
+            found.update(connection.execute(statement.where(listed(column, named))).scalars())
     return frozenset(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Table, delete, select, tuple_, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import chunks, erasures
@@ -90,8 +90,12 @@ def _clear_answers(connection: Connection, project: str) -> int:
     """What operators were answered about the project."""
     o = t.outcomes.c
     rows = connection.execute(select(o.principal, o.rpc, o.request_id, o.answer).where(o.project == "")).all()
-    named = [row[:3] for row in rows if project in (json.loads(row.answer).get(name) for name in ("id", "project"))]
+    named = [
+        {"the_principal": row.principal, "the_rpc": row.rpc, "the_request_id": row.request_id}
+        for row in rows
+        if project in (json.loads(row.answer).get(name) for name in ("id", "project"))
+    ]
     if named:
-        key = tuple_(o.principal, o.rpc, o.request_id)
-        connection.execute(delete(t.outcomes).where(o.project == "", key.in_([tuple(row) for row in named])))
+        this = and_(*(column == bindparam(f"the_{column.name}") for column in (o.principal, o.rpc, o.request_id)))
+        connection.execute(delete(t.outcomes).where(o.project == "", this), named)
     return len(named)

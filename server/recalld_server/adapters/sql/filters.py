@@ -16,6 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
+from recalld_server.adapters.sql.lists import among
 from recalld_server.domain.filters import (
     METADATA,
     OPTIONAL_TIMES,
@@ -180,7 +181,7 @@ _COMPARE: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[bool]
 
 
 def _compare(column: ColumnElement[Any], operator: Operator, values: list[Any]) -> ColumnElement[bool]:
-    return column.in_(values) if operator is Operator.IN else _COMPARE[operator](column, values[0])
+    return among(column, values) if operator is Operator.IN else _COMPARE[operator](column, values[0])
 
 
 class Position(FunctionElement[int]):

@@ -1,31 +1,62 @@
 """Conditions on a list that is a single parameter, however long it is.
 
 `IN` with a parameter for each value is another statement for each length: it is written anew each time, which takes
-longer than many of them run, and PostgreSQL plans it anew. Here the text is always the same.
+longer than many of them run, and PostgreSQL plans it anew. Drivers also bound how many parameters there may be, and
+SQLite looks each name up among all of them. Here the text is always the same, and the cost is linear.
+
+A list is the name of the parameter that will hold it, or the values themselves. Its values are texts or numbers,
+whichever the column holds; none is NULL.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Boolean, ColumnElement, Dialect, Integer, Text, bindparam
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    Boolean,
+    ColumnElement,
+    Dialect,
+    Float,
+    Integer,
+    Text,
+    bindparam,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
-def listed(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """The column is one of the values bound as `name`: texts or integers, whichever the column holds; none is NULL."""
-    item = Integer if isinstance(column.type, Integer) else Text
-    return _Listed(column, bindparam(name, type_=_Array(item)))
+def listed(column: ColumnElement[Any], values: str | Collection[Any]) -> ColumnElement[bool]:
+    """The column is one of the values; its index finds them."""
+    return _Listed(column, _parameter(values, _Array(_item(column))))
 
 
-def paired(text: ColumnElement[Any], other: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """The columns, of a text and of a text or an integer, are together one of the pairs bound as `name`."""
-    return _Paired(text, other, bindparam(name, type_=_Json()))
+def among(column: ColumnElement[Any], values: str | Collection[Any]) -> ColumnElement[bool]:
+    """As `listed`, for a column that is looked at in every row: each time it costs the same, however many there are."""
+    return _Among(column, _parameter(values, _Array(_item(column))))
+
+
+def paired(
+    text: ColumnElement[Any], other: ColumnElement[Any], pairs: str | Collection[tuple[str, str] | tuple[str, int]]
+) -> ColumnElement[bool]:
+    """The columns, of a text and of a text or an integer, are together one of the pairs."""
+    return _Paired(text, other, _parameter(pairs, _Json()))
+
+
+def _parameter(values: str | Collection[Any], kind: TypeEngine[Any]) -> BindParameter[Any]:
+    if isinstance(values, str):
+        return bindparam(values, type_=kind)
+    return bindparam(None, list(values), type_=kind, unique=True)
+
+
+def _item(column: ColumnElement[Any]) -> type[TypeEngine[Any]]:
+    return next((kind for kind in (BigInteger, Integer, Float) if isinstance(column.type, kind)), Text)
 
 
 class _Json(TypeDecorator[Sequence[Any]]):
@@ -68,6 +99,11 @@ class _Listed(_Condition):
     inherit_cache = True
 
 
+class _Among(_Condition):
+    name = "among"
+    inherit_cache = True
+
+
 class _Paired(_Condition):
     name = "paired"
     inherit_cache = True
@@ -77,7 +113,8 @@ class _Paired(_Condition):
 
 
 @compiles(_Listed, "sqlite")
-def _listed_sqlite(element: _Listed, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(_Among, "sqlite")
+def _listed_sqlite(element: _Listed | _Among, compiler: SQLCompiler, **options: Any) -> str:
     column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608
 
@@ -86,6 +123,13 @@ def _listed_sqlite(element: _Listed, compiler: SQLCompiler, **options: Any) -> s
 def _listed_postgresql(element: _Listed, compiler: SQLCompiler, **options: Any) -> str:
     column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} = ANY ({values})"
+
+
+@compiles(_Among, "postgresql")
+def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
+    """A subquery is hashed once; an array is searched from its beginning for each row where the plan is generic."""
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT unnest({values}))"
 
 
 @compiles(_Paired, "sqlite")
