@@ -1,6 +1,6 @@
 """What every SQL engine promises of its reads: nobody's reads hold up others, and one whose caller has gone ends.
 
-A statement that would take a minute, `SLOW`, is given by the engine's own test.
+The engine's own test gives a statement that would take a minute, `SLOW`, and how the driver writes a `PARAMETER`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from recalld_server.adapters.sql import readers
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.adapters.sql.faults import StatementRefused
 from recalld_server.domain.errors import ReadTooCostly
 
 SOON = 5.0  # seconds, on a busy machine; the slow statement takes far longer
@@ -23,6 +24,7 @@ SOON = 5.0  # seconds, on a busy machine; the slow statement takes far longer
 
 class ReadsSuite:
     SLOW: str
+    PARAMETER: str
 
     def slow(self, begun: threading.Event | None = None) -> Callable[[Connection], Any]:
         def work(connection: Connection) -> Any:
@@ -108,3 +110,20 @@ class ReadsSuite:
         assert await asyncio.to_thread(begun.wait, SOON)
         reading.cancel()
         assert await asyncio.to_thread(ended.wait, SOON)
+
+    async def test_what_can_never_succeed_promises_nothing(
+        self, engine: SqlEngine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A statement that is wrong, and one with more parameters than there may be: a fault of ours, in the log."""
+        many = ", ".join([self.PARAMETER] * 300_000)
+        wrong = [
+            ("SELECT nothing FROM nowhere", ()),
+            ("SELECT abs('x', 1, 2)", ()),
+            (f"SELECT 1 IN ({many})", (1,) * 300_000),
+        ]
+        for sql, values in wrong:
+            for run in (engine.read, engine.write):
+                with pytest.raises(StatementRefused):
+                    await run(lambda c, sql=sql, values=values: c.exec_driver_sql(sql, values).all())
+        assert "sql failed" in caplog.text
+        assert await engine.read(lambda c: c.exec_driver_sql("SELECT 1").scalar_one()) == 1

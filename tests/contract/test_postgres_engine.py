@@ -57,6 +57,7 @@ async def test_a_read_sees_one_moment_and_writes_nothing(engine: PostgresEngine)
 
 
 class TestReads(ReadsSuite):
+    PARAMETER = "%s"
     SLOW = "SELECT pg_sleep(60)"
 
 

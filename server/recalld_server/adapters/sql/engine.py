@@ -21,6 +21,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from recalld_server.adapters.sql import page_gaps
 from recalld_server.adapters.sql.database_file import DatabaseFile
+from recalld_server.adapters.sql.faults import StatementRefused, refused_by_sqlite
 from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
 from recalld_server.adapters.sql.sqlite_writer import SqliteWriter
 from recalld_server.adapters.sql.store_health import Trouble
@@ -219,7 +220,7 @@ class SqliteEngine:
         log.error(
             "sql failed", extra={"store": self.path.stem, "error": type(error.orig).__name__}, exc_info=error.orig
         )
-        return self._unavailable()
+        return StatementRefused() if refused_by_sqlite(error) else self._unavailable()
 
 
 def _sqlite(path: Path, synchronous: str, begin: str, **pool: Any) -> Engine:

@@ -22,10 +22,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from recalld_server.adapters.sql.engine import T, Work
+from recalld_server.adapters.sql.faults import StatementRefused, canceled, refused_by_postgres
 from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
 from recalld_server.adapters.sql.statistics import Statistics
 from recalld_server.adapters.sql.store_health import StoreHealth, Trouble
-from recalld_server.domain.errors import RecalldError
+from recalld_server.domain.errors import ReadTooCostly, RecalldError
 
 log = logging.getLogger(__name__)
 Waiting = tuple[Work[Any], Future[Any]]
@@ -270,6 +271,12 @@ class PostgresEngine:
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
             return error
+        if canceled(error):
+            _note(error)
+            return ReadTooCostly(limit_seconds=f"{STATEMENT:.0f}")
+        if refused_by_postgres(error):
+            _note(error)
+            return StatementRefused()
         state = getattr(error.orig, "sqlstate", None) or ""
         if error.connection_invalidated or (
             isinstance(error, OperationalError) and (not state or state.startswith(AWAY))
