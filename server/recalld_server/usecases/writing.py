@@ -54,6 +54,7 @@ class Writer:
         self._commits: set[object] = set()
         self._quiet = asyncio.Event()
         self._open = asyncio.Event()
+        self._holders = 0  # in `held`; while there are any it is not open
         self._quiet.set()
         self._open.set()
         self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
@@ -80,17 +81,21 @@ class Writer:
 
         Commits wait for as long; keep it well below LIMIT.
         """
+        self._holders += 1
         self._open.clear()
         try:
             await self._quiet.wait()
             yield
         finally:
-            self._open.set()
+            self._holders -= 1
+            if not self._holders:
+                self._open.set()
 
     @asynccontextmanager
     async def committing(self) -> AsyncIterator[None]:
         """Around every transaction that takes sequence numbers and its apply: `held` waits for it, or it for `held`."""
-        await self._open.wait()
+        while self._holders:  # another may have come while this one was woken
+            await self._open.wait()
         commit = object()
         self._commits.add(commit)
         self._quiet.clear()
