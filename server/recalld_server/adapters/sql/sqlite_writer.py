@@ -96,30 +96,45 @@ class SqliteWriter:
         group = [first[1]]
         answers: list[Any] = []
         failures: dict[int, BaseException] = {}  # by place in the group
+        broken: BaseException | None = None
         try:
             with self._engine.connect() as connection, connection.begin():
                 change: Change | None = first
                 while change:
-                    try:
-                        with connection.begin_nested() if most > 1 else nullcontext():
-                            answer = change[0](connection)
-                        answers.append(answer)
-                    except Exception as error:  # goes to the caller it belongs to
-                        answers.append(None)
-                        failures[len(group) - 1] = error
+                    answer, failure = _done(connection, change[0], alone=most == 1)
+                    answers.append(answer)
+                    if failure:  # goes to the caller it belongs to
+                        failures[len(group) - 1] = failure
                         if most == 1 or not _in_transaction(connection):
-                            raise  # a full disk, for one, undoes the whole transaction and not just this change
+                            broken = failure  # a full disk, for one, undoes the transaction and not just this change
+                            raise failure
                     change = self._take() if len(group) < most and time.monotonic() < ends else None
                     if change:
                         group.append(change[1])
             self._committed()
         except Exception as error:  # noqa: BLE001 - nobody's change is stored, as far as anybody may rely on it
-            failures = {place: failures.get(place, error) for place in range(len(group))}
+            failures = {place: failures.get(place, broken or error) for place in range(len(group))}
         for place, future in enumerate(group):
             if failure := failures.get(place):
                 future.set_exception(self._translated(failure))
             else:
                 future.set_result(answers[place])
+
+
+def _done(
+    connection: Connection, work: Callable[[Connection], Any], *, alone: bool
+) -> tuple[Any, BaseException | None]:
+    """What the work gives, or what it raised: not what undoing it raised after that."""
+    failure: BaseException | None = None
+    try:
+        with nullcontext() if alone else connection.begin_nested():
+            try:
+                return work(connection), None
+            except Exception as error:
+                failure = error
+                raise
+    except Exception as error:  # noqa: BLE001 - goes to the caller
+        return None, failure or error
 
 
 def _in_transaction(connection: Connection) -> bool:
