@@ -29,7 +29,8 @@ MANY = 70_000  # beyond what one statement of PostgreSQL may have of parameters
 PROJECTS = 10
 EACH = 1_000  # memories that each of them forgets
 OTHERS = 100_000  # that nobody forgets
-PATIENCE = 300.0
+PATIENCE = 600.0
+QUIET = 3.0  # seconds to see how long a write takes without an attack
 
 
 class Calls:
@@ -92,6 +93,7 @@ def states(receipt: pb.ForgetReceipt) -> dict[str, str]:
     return {leg.name: pb.ForgetState.Name(leg.state).removeprefix("FORGET_STATE_") for leg in receipt.legs}
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.needs_postgres
 def test_more_than_a_statement_can_name_are_forgotten_and_no_export_of_them_is_read(postgres: Any) -> None:
     with postgres.database("ledger") as url, testing.start_local(arguments=[f"--ledger={url}"]) as server:
@@ -153,6 +155,7 @@ def tenants(tmp_path: Path) -> Iterator[tuple[testing.LocalServer, dict[str, str
         yield server, made
 
 
+@pytest.mark.timeout(900)
 def test_ten_projects_that_forget_at_once_hold_up_nobody(
     tenants: tuple[testing.LocalServer, dict[str, str]], bystander: Callable[..., Any]
 ) -> None:
@@ -171,6 +174,8 @@ def test_ten_projects_that_forget_at_once_hold_up_nobody(
     with bystander(server.target, server.pid, here) as seen, ThreadPoolExecutor(PROJECTS + 1) as pool:
         others = pool.submit(writing)
         try:
+            time.sleep(QUIET)
+            allowed = 2.0 + 5 * max(waits)  # seconds; the machine may be busy with other things
             receipts = list(pool.map(lambda caller: caller.forget("gone"), callers))
         finally:
             ended.set()
@@ -178,8 +183,8 @@ def test_ten_projects_that_forget_at_once_hold_up_nobody(
     assert [receipt.memory_count for receipt in receipts] == [EACH] * PROJECTS
     assert all(states(receipt)["ledger"] == "EMPTY" for receipt in receipts)
     assert seen.failures == []
-    assert seen.longest < 2.0
-    assert sorted(waits)[-1] < 2.0, sorted(waits)[-5:]
+    assert seen.longest < allowed
+    assert max(waits) < allowed, sorted(waits)[-5:]
     deadline = time.monotonic() + PATIENCE
     while "PENDING" in (told := states(callers[0].forget("gone"))).values():  # until the background has done its part
         assert {name for name, state in told.items() if state == "PENDING"} <= {"ledger_file", "caches", "index_file"}

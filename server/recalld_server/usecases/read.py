@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from recalld_server.domain.errors import AsOfFuture, HistoryTrimmed, MemoryNotFound
+from recalld_server.domain.errors import AsOfFuture, HistoryTrimmed, MemoryNotFound, PageTokenInvalid
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory
 from recalld_server.domain.revision import Entity, Event, EventQuery, ListQuery, Page
 from recalld_server.ports.clock import Clock
@@ -70,10 +70,13 @@ class Read:
         """Events in order, and whether more follow. Of one memory: raises MemoryNotFound if there never was such a one.
 
         Raises HistoryTrimmed for a start before the oldest history kept, unless it is 0 or a listing that has `begun`:
-        those give what there is.
+        those give what there is. Raises AsOfFuture, or PageTokenInvalid for one that has begun, for a start that the
+        ledger never had.
         """
         with span("ledger"):
             found, more, stand = await self._ledger.follow(access, query)
+            if query.after > stand.head:  # a backup was put back
+                raise PageTokenInvalid if begun else AsOfFuture(head=stand.head)
             if not begun and 0 < query.after < stand.oldest:
                 raise HistoryTrimmed(oldest_sequence=stand.oldest)
             if not found and query.memory_id and not await self._ledger.latest(access, [query.memory_id]):

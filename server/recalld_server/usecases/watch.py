@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 
-from recalld_server.domain.errors import HistoryTrimmed
+from recalld_server.domain.errors import HistoryTrimmed, ResumeTokenInvalid
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Event, EventQuery
@@ -73,7 +73,8 @@ class Watch:
     async def run(self, access: Access, query: WatchQuery) -> AsyncGenerator[Sight, None]:
         """A checkpoint, then changes and checkpoints in order, until the caller leaves or `stop`.
 
-        Raises HistoryTrimmed naming the oldest sequence number kept, AsOfFuture, LedgerUnavailable.
+        Raises HistoryTrimmed naming the oldest sequence number kept, AsOfFuture, LedgerUnavailable, and
+        ResumeTokenInvalid for a position that the ledger never had.
         """
         at = await self._start(access, query)
         asked = EventQuery(scope=query.scope, filter=query.filter, limit=PAGE)
@@ -107,6 +108,8 @@ class Watch:
             return Position(seq, seq)
         stand = await self._ledger.positions(access)
         if query.after is not None:
+            if query.after.seq > stand.head:  # a backup was put back
+                raise ResumeTokenInvalid("The token is of a state that this ledger does not have.")
             return query.after
         return Position(0, stand.oldest) if query.beginning else Position(stand.head, stand.head)
 

@@ -317,6 +317,7 @@ class MemoryServiceServicer(object):
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of a request with other arguments.
         NOT_FOUND (MEMORY_NOT_FOUND): there never was a memory memory_id.
         OUT_OF_RANGE (HISTORY_TRIMMED): after_sequence lies before the oldest history kept, which the metadata names.
+        OUT_OF_RANGE (AS_OF_FUTURE): after_sequence lies ahead of the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
