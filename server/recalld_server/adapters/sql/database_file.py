@@ -18,6 +18,7 @@ TROUBLES = {
     **dict.fromkeys((FULL, FAILED, READ_ONLY, NOT_OPENED), Trouble.UNWRITABLE),
 }
 ROOM = 4 * 1024 * 1024  # bytes that must fit on a disk for it to count as having room again
+LATELY = 0.05  # seconds
 PAUSE = 1.0  # seconds between two looks whether there is
 
 Identity = tuple[int, int]  # device and inode
@@ -35,6 +36,7 @@ class DatabaseFile:
         self.unchecked = False
         self._opened: dict[str, Identity] = {}
         self._looked = float("-inf")
+        self._seen = float("-inf")
 
     def opened(self) -> None:
         """There is a connection, so what is at the path now is what is open. Only the first call counts."""
@@ -48,6 +50,13 @@ class DatabaseFile:
             self.health.over(Trouble.GONE)
         else:
             raise self.health.found(Trouble.GONE)
+
+    def require_there_lately(self) -> None:
+        """As `require_there`, for what reads only: one look serves LATELY seconds."""
+        now = time.monotonic()
+        if now - self._seen >= LATELY or self.health.has(Trouble.GONE):
+            self.require_there()
+            self._seen = now
 
     def translated(self, error: BaseException) -> RecalldError | None:
         """The error for the caller of what SQLite raised; None where it is no trouble of the file."""

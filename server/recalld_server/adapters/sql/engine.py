@@ -118,6 +118,11 @@ class SqliteEngine:
         )
         self._readers = Readers(READERS, path.stem)
         self.file = DatabaseFile(path, unavailable)
+
+        def connects(*_: object) -> None:
+            self.file.require_there()  # or a new connection would open, or make, another file
+
+        event.listen(self.reader_engine, "do_connect", connects)
         self._writer = SqliteWriter(self.writer_engine, path.stem, self._translated, self._committed)
         self._closed = False
         self._onlooker: sqlean.Connection | None = None  # it never writes, so it sees every commit as another's
@@ -197,7 +202,7 @@ class SqliteEngine:
         self.writer_engine.dispose()
 
     def _read(self, work: Work[T], read: Read[T]) -> T:
-        self.file.require_there()  # a new connection would open, or make, another file
+        self.file.require_there_lately()
         try:
             with self.reader_engine.connect() as connection, connection.begin():
                 interrupt = connection.connection.driver_connection.interrupt  # type: ignore[union-attr]
