@@ -18,7 +18,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from recalld import testing
 from recalld.v1 import export_service_pb2 as pb
-from recalld.v1 import export_service_pb2_grpc, memory_service_pb2, operation_pb2
+from recalld.v1 import export_service_pb2_grpc, filter_pb2, memory_service_pb2, operation_pb2
 
 
 class Exports:
@@ -143,6 +143,36 @@ async def test_an_export_is_found_listed_and_deleted_once(api: Any, exports: Exp
     assert (await api.refused(gone)).reason == "EXPORT_NOT_FOUND"
     again = exports.export.DeleteExport(pb.DeleteExportRequest(export_id=first.export_id, request_id=user[:60]))
     assert (await api.refused(again)).reason == "REQUEST_ID_REUSED"
+
+
+def naming(user: str, leaves: int) -> pb.CreateExportRequest:
+    """An export of a user with a filter of some 250 kB for each leaf."""
+    request = pb.CreateExportRequest(format=pb.EXPORT_FORMAT_JSONL, scope={"user_id": user})
+    values = [{"string_value": f"{number:04}" + "u" * 240} for number in range(1000)]
+    for _ in range(leaves):
+        comparison = request.filter.any_of.filters.add().comparison
+        comparison.field, comparison.operator = "run_id", filter_pb2.OPERATOR_IN
+        for value in values:
+            comparison.value.list_value.values.add(**value)
+    return request
+
+
+async def test_exports_with_large_filters_are_listed_a_page_at_a_time(api: Any, exports: Exports) -> None:
+    user = api.user()
+    refused = await api.refused(exports.export.CreateExport(naming(user, 5)))
+    assert (refused.reason, refused.metadata["field"]) == ("LIMIT_EXCEEDED", "filter")
+    made = [(await exports.export.CreateExport(naming(user, 4))).name for _ in range(4)]
+    for name in made:
+        await exports.ended(name)
+    listed: list[str] = []
+    token = ""
+    while token or not listed:
+        page = await exports.export.ListExports(pb.ListExportsRequest(page_size=1000, page_token=token))
+        assert page.ByteSize() <= 3 * 1024 * 1024
+        assert page.exports
+        listed += [export.export_id for export in page.exports if export.scope.user_id == user]
+        token = page.next_page_token
+    assert len(listed) == len(set(listed)) == len(made)
 
 
 async def test_an_asynchronous_add_is_one_operation(api: Any, exports: Exports) -> None:

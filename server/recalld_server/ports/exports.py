@@ -33,8 +33,11 @@ class Exports(Protocol):
         """The latest finished export of exactly this scope. Raises ExportNotFound."""
         ...
 
-    async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> Sequence[Export]:
-        """Latest first; `after` is (create time, id) of the last one given."""
+    async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> tuple[Sequence[Export], bool]:
+        """Latest first, and whether more follow; `after` is (create time, id) of the last one given.
+
+        One at least, and no more than make a page of PAGE_BYTES by what was asked for.
+        """
         ...
 
     async def chunk(self, access: Access, id: str, number: int) -> tuple[Export, Chunk | None]:

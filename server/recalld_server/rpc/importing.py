@@ -22,7 +22,8 @@ from recalld_server.rpc.interceptors.correlation import correlation_id
 from recalld_server.rpc.parsing import parsed
 from recalld_server.usecases.imports import TRANSACTION, Import, Imported, ImportItem, memories_of
 
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 2 * 1024 * 1024
+HELD_BYTES = 128 * 1024 * 1024  # of all imports of a server, beyond a batch of each
 AT_ONCE = 2  # batches in memory besides the one that is being read
 
 
@@ -66,9 +67,15 @@ class Importing:
     async def progress(self, requests: AsyncIterator[pb.ImportItem]) -> AsyncIterator[pb.ImportProgress]:
         """One message for each batch, in order, as soon as it is stored; one for a stream without items."""
         batches = self._batches(requests)
-        reading: asyncio.Future[_Batch | None] | None = asyncio.ensure_future(anext(batches, None))
+        reading: asyncio.Future[_Batch | None] | None = None
+        ended = False
         try:
-            while reading or self._running:
+            while True:
+                # A stream reads on beside its own work only while all imports together hold little.
+                if not reading and not ended and (not self._running or self._import.held < HELD_BYTES):
+                    reading = asyncio.ensure_future(anext(batches, None))
+                if not reading and not self._running:
+                    return
                 waited: set[asyncio.Future[Any]] = set()
                 if self._running:
                     waited.add(self._running[0][1])
@@ -78,10 +85,10 @@ class Importing:
                 if self._running and self._running[0][1].done():
                     yield self._told(*self._running.popleft())
                 elif reading and reading.done():
-                    batch = reading.result()
+                    batch, reading = reading.result(), None
                     if batch:
                         self._begin(batch)
-                    reading = asyncio.ensure_future(anext(batches, None)) if batch else None
+                    ended = batch is None
         finally:
             left: set[asyncio.Future[Any]] = {task for _, task in self._running} | ({reading} if reading else set())
             for task in left:
@@ -104,8 +111,13 @@ class Importing:
     def _begin(self, batch: _Batch) -> None:
         before = self._running[-1][1] if self._running else None
         items = [item for _, item in batch.items]
-        stored = self._import.batch(self._who, items, self._request_id, before)
-        self._running.append((batch, asyncio.ensure_future(stored)))
+        stored = asyncio.ensure_future(self._import.batch(self._who, items, self._request_id, before))
+        self._import.held += batch.held
+        stored.add_done_callback(lambda _: self._release(batch))
+        self._running.append((batch, stored))
+
+    def _release(self, batch: _Batch) -> None:
+        self._import.held -= batch.held
 
     def _told(self, batch: _Batch, task: asyncio.Future[Imported]) -> pb.ImportProgress:
         done, progress = task.result(), self._progress

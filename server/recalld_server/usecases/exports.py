@@ -59,8 +59,7 @@ class Exporting:
 
     async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> tuple[Sequence[Export], bool]:
         """Latest first, and whether more follow."""
-        found = await self._exports.page(access, after, limit + 1)
-        return found[:limit], len(found) > limit
+        return await self._exports.page(access, after, limit)
 
     async def delete(self, access: Access, id: str, request: RequestKey | None) -> None:
         """Drop an export. Raises ExportNotFound, RequestIdReused; the same request again is as the first."""

@@ -98,6 +98,7 @@ class Import:
         self._writer = writer
         self._clock = clock
         self._ids = ids
+        self.held = 0  # bytes of the items under way, as their callers count them
 
     async def batch(
         self, access: Access, items: Sequence[ImportItem], request_id: str = "", after: Future[Imported] | None = None

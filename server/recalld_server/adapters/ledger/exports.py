@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, or_, select, true, tuple_, update
@@ -28,6 +29,7 @@ from recalld_server.adapters.ledger.rows import (
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ExportNotFound, ExportWithdrawn, OperationNotFound, ProjectNotFound
 from recalld_server.domain.exports import Chunk, Export, ExportState, Row, Selection
+from recalld_server.domain.limits import PAGE_BYTES
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Cause, Kind, Memory, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationState
 from recalld_server.domain.revision import Change, RequestKey
@@ -79,12 +81,21 @@ class SqlExports:
         ready = and_(_E.state == ExportState.READY.value, *exactly)
         return await self._engine.read(lambda c: self._one(c, access, ready), access.project)
 
-    async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> Sequence[Export]:
-        statement = select(t.exports).where(inside(access, source=t.exports), self._kept())
+    async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> tuple[Sequence[Export], bool]:
+        mine = [inside(access, source=t.exports), self._kept()]
         if after is not None:
-            statement = statement.where(tuple_(_E.create_time, _E.id) < tuple_(literal(after[0]), literal(after[1])))
-        statement = statement.order_by(_E.create_time.desc(), _E.id.desc()).limit(limit)
-        return await self._engine.read(lambda c: [_export(row) for row in c.execute(statement)], access.project)
+            mine.append(tuple_(_E.create_time, _E.id) < tuple_(literal(after[0]), literal(after[1])))
+        latest_first = (_E.create_time.desc(), _E.id.desc())
+        sizes = select(func.length(_E.request)).where(*mine).order_by(*latest_first).limit(limit + 1)
+        rows = select(t.exports).where(*mine).order_by(*latest_first)
+
+        def work(connection: Connection) -> tuple[Sequence[Export], bool]:
+            found = connection.execute(sizes).scalars().all()
+            fit = sum(1 for total in accumulate(found) if total <= PAGE_BYTES)
+            shown = min(limit, max(1, fit))
+            return [_export(row) for row in connection.execute(rows.limit(shown))], shown < len(found)
+
+        return await self._engine.read(work, access.project)
 
     async def chunk(self, access: Access, id: str, number: int) -> tuple[Export, Chunk | None]:
         def work(connection: Connection) -> tuple[Export, Chunk | None]:
