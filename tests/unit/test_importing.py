@@ -56,7 +56,10 @@ async def test_a_stream_reads_ahead_while_all_imports_hold_little(held: int, ahe
     storing, stream = Storing(), Stream(2200)
     storing.held = held  # by others
     running = asyncio.create_task(collected(storing, stream))
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(20):
+        while stream.taken < ahead:  # noqa: ASYNC110 - the stream tells nobody
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
     assert stream.taken == ahead
     assert storing.held > held
     for _ in range(10):
