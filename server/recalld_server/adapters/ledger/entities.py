@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Executable, func, literal, select
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import EMPTY_TEXT, given, inside
@@ -33,14 +32,14 @@ def count_entities(connection: Connection, access: Access, types: Sequence[str])
     total = 0
     for type in types:
         if access.pin:
-            statement = select(func.count(_R[type].distinct())).where(*_carrying(access, type))
+            statement = select(func.count(_id(type).distinct())).where(*_carrying(access, type))
         else:
             statement = select(func.count(_S.id.distinct())).where(_S.project == access.project, _S.type == type)
         total += connection.execute(statement).scalar_one()
     return total
 
 
-def _counted(access: Access, type: str, after: str, limit: int) -> Select[Any]:
+def _counted(access: Access, type: str, after: str, limit: int) -> Executable:
     """By the counts of speakers; the oldest memory of each entity is the first in an index."""
     page = (
         select(_S.id.label("id"), func.sum(_S.live).label("count"), func.max(_S.last_seen).label("last"))
@@ -56,16 +55,22 @@ def _counted(access: Access, type: str, after: str, limit: int) -> Select[Any]:
     return select(page.c.id, page.c.count, first.scalar_subquery(), page.c.last).order_by(page.c.id)
 
 
-def _pinned(access: Access, type: str, after: str, limit: int) -> Select[Any]:
+def _pinned(access: Access, type: str, after: str, limit: int) -> Executable:
     """By the memories inside the pin, for what others say of the same entity is not the caller's."""
+    id = _id(type)
     return (
-        select(_R[type], func.count(), func.min(_R.create_time), func.max(_R.update_time))
-        .where(*_carrying(access, type), _R[type] > literal(after))
-        .group_by(_R[type])
-        .order_by(_R[type])
+        select(id, func.count(), func.min(_R.create_time), func.max(_R.update_time))
+        .where(*_carrying(access, type), id > literal(after))
+        .group_by(id)
+        .order_by(id)
         .limit(limit)
     )
 
 
 def _carrying(access: Access, type: str) -> list[ColumnElement[bool]]:
-    return [inside(access), *given(access.pin), _R.seq_to.is_(None), _R[type] != EMPTY_TEXT]
+    return [inside(access), *given(access.pin), _R.seq_to.is_(None), _id(type) != EMPTY_TEXT]
+
+
+def _id(type: str) -> ColumnElement[str]:
+    """The id, not as its index has it: planners go by the index of the pin then, which is the smaller part."""
+    return _R[type].concat(EMPTY_TEXT)

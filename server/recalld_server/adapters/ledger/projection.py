@@ -64,7 +64,15 @@ _LATE = and_(
     t.revisions.c.commit_time <= bindparam("before"),
     t.pending.c.free_from <= bindparam("now"),
 )
-_BEHIND = select(t.pending.c.project).distinct().where(_LATE).order_by(t.pending.c.project)
+# The projects that have anything pending, one after the other: along the index, past all the rows of each.
+_FIRST = select(func.min(t.pending.c.project).label("project")).cte("waiting", recursive=True)
+_NEXT = select(func.min(t.pending.c.project)).where(t.pending.c.project > _FIRST.c.project)
+_WAITING = _FIRST.union_all(select(_NEXT.scalar_subquery()).where(_FIRST.c.project.is_not(None)))
+_BEHIND = (
+    select(_WAITING.c.project)
+    .where(select(t.pending.c.seq).where(t.pending.c.project == _WAITING.c.project, _LATE).exists())
+    .order_by(_WAITING.c.project)
+)
 _OLDEST = (
     select(t.pending.c.project, t.pending.c.generation, t.pending.c.seq)
     .where(_LATE, t.pending.c.project == bindparam("p"), t.pending.c.generation == bindparam("g"))

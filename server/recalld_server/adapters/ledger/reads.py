@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Row,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.rows import (
+    EMPTY_TEXT,
     given,
     in_order,
     inside,
@@ -79,13 +81,8 @@ def outcome(connection: Connection, access: Access, rpc: str, request_id: str, n
 
 
 _NAMED = listed(t.revisions.c.memory_id, "ids")
-_LIVE = select(*memory_columns()).where(pinned(), live_at(None), _NAMED)
-_PAST = select(*memory_columns()).where(
-    pinned(),
-    t.revisions.c.seq_from <= bindparam("as_of"),
-    or_(t.revisions.c.seq_to.is_(None), t.revisions.c.seq_to > bindparam("as_of")),
-    _NAMED,
-)
+_LIVE = select(*memory_columns()).where(pinned(), t.revisions.c.seq_to.is_(None), _NAMED)
+_PAST = select(*memory_columns()).where(pinned(), live_at(bindparam("as_of", type_=BigInteger)), _NAMED)
 
 
 def memories(
@@ -160,7 +157,9 @@ def page(connection: Connection, access: Access, query: ListQuery) -> Page:
         *given(query.scope, access.pin),
         *satisfying(query.filter),
     ]
-    column = t.revisions.c[query.order]
+    column: ColumnElement[int] = t.revisions.c[query.order]
+    if query.order == "update_time" and (query.scope or access.pin):
+        column = column + literal_column("0")  # sorted: along the index of times planners would read the whole project
     after = []
     if query.after is not None:
         at = tuple_(column, t.revisions.c.memory_id)
@@ -195,8 +194,12 @@ def count(connection: Connection, access: Access, scope: Scope, filter: Filter |
 def _count(
     connection: Connection, conditions: Sequence[ColumnElement[bool]], parts: Sequence[ColumnElement[bool]]
 ) -> int:
-    counted = select(func.count()).select_from(t.revisions).where(*conditions)
+    # By the ids, that planners count along what lives. No id is empty.
+    counted = select(func.count()).select_from(t.revisions).where(*conditions, t.revisions.c.memory_id > EMPTY_TEXT)
     return sum(connection.execute(counted.where(part)).scalar_one() for part in parts)
+
+
+_FIRST = (-(2**62), "")  # the place before all memories
 
 
 def matching(
@@ -224,11 +227,10 @@ def matching(
         .select_from(now.join(then, same))
         .where(inside(access, scope, now), *given(scope, access.pin, source=now), now.c.seq_to.is_(None))
         .where(*satisfying(filter, then), ~reborn)
+        .where(tuple_(*order) > tuple_(*map(literal, after or _FIRST)))
         .order_by(*order)
         .limit(limit)
     )
-    if after is not None:
-        statement = statement.where(tuple_(*order) > tuple_(literal(after[0]), literal(after[1])))
     return [Match(*row) for row in connection.execute(statement)]
 
 

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import (
+    BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
@@ -16,6 +18,8 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    func,
+    literal,
     literal_column,
     or_,
     select,
@@ -208,20 +212,26 @@ def repeating() -> ColumnElement[bool]:
 def versions(as_of: int | None, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
     """The rows live now or as of a sequence number, in parts that have no row in common; an index serves each.
 
-    One condition with OR would be served by none. The sum keeps planners from going through all that is older.
+    One condition with OR would be served by none.
     """
     if as_of is None:
         return [source.c.seq_to.is_(None)]
-    older = source.c.seq_from + literal_column("0") <= as_of
+    older = _begun(source) <= as_of
     ended_later = and_(source.c.seq_to.is_not(None), source.c.seq_to > as_of)
     return [and_(source.c.seq_to.is_(None), older), and_(ended_later, older)]
 
 
-def live_at(as_of: int | None, source: FromClause = t.revisions) -> ColumnElement[bool]:
-    """Live now, or as of a sequence number."""
-    if as_of is None:
-        return source.c.seq_to.is_(None)
-    return and_(source.c.seq_from <= as_of, or_(source.c.seq_to.is_(None), source.c.seq_to > as_of))
+def live_at(as_of: int | BindParameter[int], source: FromClause = t.revisions) -> ColumnElement[bool]:
+    """Live as of a sequence number, for rows that are looked up by id: no index serves this. Or else: `versions`."""
+    return and_(_begun(source) <= as_of, func.coalesce(source.c.seq_to, _NEVER) > as_of)
+
+
+_NEVER = literal(2**62, BigInteger)  # above all sequence numbers
+
+
+def _begun(source: FromClause) -> ColumnElement[int]:
+    """`seq_from`, as a sum: by the column itself planners would go through everything that is older."""
+    return source.c.seq_from + literal_column("0")
 
 
 def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]:

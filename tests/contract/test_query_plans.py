@@ -1,0 +1,321 @@
+"""No question to the ledger reads all rows of a project: the engines say how they would answer each.
+
+Every method of the port is called on a ledger with enough rows, a listener takes down the statements it runs, and the
+engine explains them. A method without a call here fails, and so does a plan that goes through a large table, or through
+a project's part of it by nothing but the project's id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+from tests.contract.ledger_world import GENERATION, START, FakeClock, added, asked, updated, write
+
+from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
+from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
+from recalld_server.adapters.sql.postgres import PostgresEngine
+from recalld_server.bench.deletion import filling
+from recalld_server.domain.filters import Comparison, Operator
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
+from recalld_server.domain.revision import Delete, EventQuery, ListQuery
+from recalld_server.ports.ledger import Ledger
+
+ROWS = 20_000  # memories of the large project, of which a third was changed and a third deleted since
+LARGE = ("revisions", "facets", "features", "messages", "pending", "outcomes", "speakers", "conversations")
+BIG = Access("big", principal="key")
+PINNED = Access("big", Scope("u1"), "key")
+USER, APP = Scope("u1"), Scope(app_id="app")
+TENTH = Comparison("metadata.tenth", Operator.EQ, 3.0)
+NOW = 1_700_000_000_000_000
+SEQ = ROWS  # the past: before every change
+IDS = [f"m{1_000_000_000 + n}" for n in (1, 5, 9)]
+
+# What may go through a project's rows, by method, and why. Each must be needed.
+ALLOWED: Mapping[str, str] = {
+    "page": "walks an index in the order of the page and stops when it is full; a total is a count that was asked for",
+    "snapshot": "without a scope id it stops at its limit",
+    "claim": "goes through what is pending",
+    "lags": "counts what is pending, which is little or is being worked off",
+    "backlog": "as `lags`",
+    "behind": "of each project that has anything pending it stops at the first change that is late",
+    "unfeatured": "for tests and repairs: of all live memories those without features",
+}
+
+Call = Callable[[SqlLedger], Awaitable[Any]]
+
+
+def pages(ledger: SqlLedger) -> Iterator[Awaitable[Any]]:
+    """Every kind of page there is: order, direction, cursor, scope, filter, moment."""
+    for order in ("create_time", "update_time"):
+        for scope in (Scope(), USER, APP):
+            for after in (None, (NOW, "m")):
+                yield ledger.page(BIG, ListQuery(scope, order=order, after=after, now=NOW))
+    for scope in (Scope(), USER):
+        yield ledger.page(BIG, ListQuery(scope, TENTH, now=NOW, count=True))
+        yield ledger.page(BIG, ListQuery(scope, as_of=SEQ, now=NOW, count=True))
+        yield ledger.page(BIG, ListQuery(scope, TENTH, as_of=SEQ, now=NOW, after=(NOW, "m")))
+    yield ledger.page(PINNED, ListQuery(now=NOW))
+
+
+def several(*makes: Call) -> Call:
+    async def call(ledger: SqlLedger) -> None:
+        for make in makes:
+            await make(ledger)
+
+    return call
+
+
+async def listed(ledger: SqlLedger) -> None:
+    for page in pages(ledger):
+        await page
+
+
+async def changed(ledger: SqlLedger) -> None:
+    """Commits of every kind: additions, a repeated text, an update, a deletion, an answer in two parts."""
+    new = (await write(ledger, added("new", unique=True), access=BIG)).memories[0]
+    await write(ledger, updated(new, text="other"), access=BIG, request=asked("r"), partial=True)
+    await write(ledger, access=BIG, request=asked("r"), attempt=1)
+    [match, *_] = await ledger.matching(BIG, APP, None, 2 * ROWS, None, 1)
+    await write(ledger, Delete(match.memory_id, match.revision), access=BIG)
+
+
+def chosen(pool: Any) -> tuple[int, Sequence[str]]:
+    return len(pool.ids), IDS
+
+
+CALLS: Mapping[str, Call] = {
+    "generation": lambda x: x.generation("big"),
+    "commit": changed,
+    "outcome": lambda x: x.outcome(BIG, "Add", "r"),
+    "memories": several(lambda x: x.memories(BIG, IDS), lambda x: x.memories(PINNED, IDS, SEQ)),
+    "revisions": lambda x: x.revisions(BIG, [(id, 1) for id in IDS]),
+    "latest": lambda x: x.latest(BIG, IDS),
+    "repeats": lambda x: x.repeats(BIG, [(f"scope of u{n}", f"text {n}") for n in range(500)], NOW),
+    "outside": lambda x: x.outside(PINNED, IDS, ["a1000000001"]),
+    "page": listed,
+    "matching": several(
+        *(
+            lambda x, s=scope, f=filter, a=after: x.matching(BIG, s, f, SEQ, a, 100)  # type: ignore[misc]
+            for scope in (Scope(), USER, APP)
+            for filter in (None, TENTH)
+            for after in (None, (NOW // 2, "m"))
+        )
+    ),
+    "count": several(
+        *(lambda x, s=scope: x.count(BIG, s, TENTH, SEQ) for scope in (Scope(), USER))  # type: ignore[misc]
+    ),
+    "pool": several(
+        *(lambda x, f=filter: x.pool(BIG, USER, f, IDS, GENERATION, NOW) for filter in (None, TENTH))  # type: ignore[misc]
+    ),
+    "chosen": lambda x: x.chosen(BIG, USER, None, IDS, GENERATION, NOW, chosen),
+    "snapshot": several(
+        *(
+            lambda x, s=scope: x.snapshot(BIG, s, TENTH, GENERATION, SEQ, NOW, 100)  # type: ignore[misc]
+            for scope in (Scope(), USER)
+        )
+    ),
+    "features": lambda x: x.features(BIG, IDS, GENERATION),
+    "search_state": lambda x: x.search_state(BIG, USER),
+    "events": several(
+        lambda x: x.events(BIG, EventQuery(SEQ)),
+        lambda x: x.events(BIG, EventQuery(SEQ, scope=USER, filter=TENTH)),
+        lambda x: x.events(BIG, EventQuery(SEQ, memory_id=IDS[0])),
+    ),
+    "follow": lambda x: x.follow(BIG, EventQuery(SEQ)),
+    "entities": several(
+        lambda x: x.entities(BIG, SCOPE_FIELDS, None, 10),
+        lambda x: x.entities(BIG, SCOPE_FIELDS, ("user_id", "u5"), 10),
+        lambda x: x.entities(PINNED, SCOPE_FIELDS, ("app_id", ""), 10),
+    ),
+    "count_entities": several(
+        lambda x: x.count_entities(BIG, SCOPE_FIELDS), lambda x: x.count_entities(PINNED, SCOPE_FIELDS)
+    ),
+    "known": several(lambda x: x.known(BIG, Scope("nobody")), lambda x: x.known(PINNED, Scope("u1", app_id="none"))),
+    "positions": lambda x: x.positions(BIG),
+    "sequence_at": lambda x: x.sequence_at(BIG, 1_600_000_000_005_000),
+    "time_of": lambda x: x.time_of(BIG, SEQ),
+    "projects": lambda x: x.projects(),
+    "pending": lambda x: x.pending("big", GENERATION, 100),
+    "behind": lambda x: x.behind(2.0),
+    "claim": lambda x: x.claim("big", GENERATION, 2.0, 30.0, 100),
+    "release": lambda x: x.release("big", GENERATION, IDS),
+    "lags": lambda x: x.lags(),
+    "backlog": lambda x: x.backlog("big"),
+    "expired": several(
+        lambda x: x.expired(NOW, (), None, 100), lambda x: x.expired(NOW, ["other"], (NOW - 1, "big", "m"), 100)
+    ),
+    "purge_outcomes": lambda x: x.purge_outcomes(NOW, 100),
+    "retentions": lambda x: x.retentions(),
+    "retention": lambda x: x.retention("big"),
+    "trim": lambda x: x.trim("big", 1_600_000_000_000_000 + ROWS + 50, 10),
+    "entries": lambda x: x.entries("big", GENERATION, IDS),
+    "settle": lambda x: x.settle("big", GENERATION, dict.fromkeys(IDS, 1), 2 * ROWS),
+    "unfeatured": lambda x: x.unfeatured("big", GENERATION, 10),
+    "live": lambda x: x.live("big", "m", 100),
+    "pend_after": lambda x: x.pend_after("big", GENERATION, 2 * ROWS - 100),
+}
+# Their statements are about what they erase, or about files.
+ELSEWHERE = {"extent", "forget", "remains", "scrub", "close"}
+
+
+def test_every_method_is_called() -> None:
+    methods = {name for name, kept in vars(Ledger).items() if callable(kept) and not name.startswith("_")}
+    assert set(CALLS) == methods - ELSEWHERE
+    assert set(ALLOWED) <= set(CALLS)
+
+
+def fill(connection: Connection, blob: str) -> None:
+    """A large project with a past, and twenty others beside it, so that no project is most of a table."""
+    for project, rows in (("big", ROWS), *((f"p{n}", ROWS // 10) for n in range(20))):
+        for statement in filling(project, 1, rows):
+            connection.exec_driver_sql(statement)
+    columns = [column.name for column in t.revisions.columns]
+    again = {
+        "revision": "2",
+        "seq_from": f"seq_from + {ROWS}",
+        "seq_to": f"CASE WHEN seq_from - 3 * (seq_from / 3) = 2 THEN seq_from + {ROWS} END",
+        "kind": "CASE WHEN seq_from - 3 * (seq_from / 3) = 2 THEN 'DELETED' ELSE 'UPDATED' END",
+        "commit_time": f"commit_time + {ROWS}",
+    }
+    values = ", ".join(again.get(name, name) for name in columns)
+    named = "memory_id, text_revision, 1"
+    for statement in (
+        "UPDATE revisions SET expire_time = create_time + 5 WHERE seq_from - 50 * (seq_from / 50) = 0",
+        f"UPDATE revisions SET seq_to = seq_from + {ROWS} WHERE project = 'big' AND seq_from - 3 * (seq_from / 3) > 0",
+        f"INSERT INTO revisions ({', '.join(columns)}) SELECT {values} FROM revisions WHERE seq_to IS NOT NULL",
+        f"UPDATE projects SET head = {2 * ROWS} WHERE project = 'big'",
+        "INSERT INTO conversations SELECT DISTINCT project, conversation, 20 FROM revisions",
+        f"INSERT INTO features SELECT DISTINCT project, {named}, {blob}, {blob} FROM revisions",
+        "INSERT INTO pending SELECT project, 1, seq_from, memory_id, 0 FROM revisions"
+        f" WHERE seq_from > {2 * ROWS - 5000} OR project = 'p1'",
+        "INSERT INTO outcomes SELECT project, 'key', 'Add', memory_id, 'f', '{}', seq_from, false, create_time, 0"
+        " FROM revisions WHERE seq_to IS NULL",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A statement and what it was run with."""
+
+    text: str
+    values: Any
+
+
+@contextmanager
+def listening(*engines: Engine) -> Iterator[list[Asked]]:
+    """The statements that run meanwhile, each text once."""
+    seen: dict[str, Asked] = {}
+
+    def listen(_: Any, __: Any, text: str, values: Any, ___: Any, many: bool) -> None:
+        if re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)", text):
+            seen.setdefault(text, Asked(text, values[0] if many and isinstance(values, (list, tuple)) else values))
+
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", listen)
+    found: list[Asked] = []
+    try:
+        yield found
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", listen)
+        found.extend(seen.values())
+
+
+def sqlite_faults(connection: Connection, asked: Asked) -> list[str]:
+    """Lines of the plan that go through a large table, or through a project's part of it."""
+    names = {alias.strip('"'): table for table, alias in re.findall(r'\b(\w+) AS ("?\w+"?)', asked.text)}
+    cursor = connection.connection.cursor()
+    lines = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {asked.text}", asked.values).fetchall()]
+    faults = []
+    for line in lines:
+        verb, name, *_ = [*line.split(), "", ""]
+        bounds = re.search(r"\((.*)\)(?: LEFT-JOIN)?$", line)
+        if names.get(name, name) not in LARGE or verb not in ("SCAN", "SEARCH"):
+            continue
+        # A search without bounds is for the least or the greatest: the end of an index.
+        if verb == "SCAN" or "AUTOMATIC" in line or (bounds and bounds[1] == "project=?"):
+            faults.append(line)
+    return faults
+
+
+def postgres_faults(connection: Connection, asked: Asked) -> list[str]:
+    """As `sqlite_faults`."""
+    cursor = connection.connection.cursor()
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {asked.text}", asked.values)
+    plan = cursor.fetchone()[0]
+    return list(_walked((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
+
+
+def _walked(node: Mapping[str, Any]) -> Iterator[str]:
+    kind, bound = node["Node Type"], node.get("Index Cond", "")
+    table = node.get("Relation Name") or node.get("Index Name", "").split("_")[0]
+    if table in LARGE and kind == "Seq Scan":
+        yield f"Seq Scan {table} {node.get('Filter', '')}"
+    if table in LARGE and "Index" in kind and kind != "BitmapAnd":
+        columns = set(re.findall(r'(\w+)"? (?:=|<=|>=|<|>) ', bound.replace(")::text", "")))
+        columns |= set(re.findall(r"\w+", (re.search(r"ROW\((.*?)\) [<>]", bound) or [""])[0]))
+        if columns <= {"project"}:
+            yield f"{kind} {node.get('Index Name')} {bound}"
+    for inner in node.get("Plans", ()):
+        yield from _walked(inner)
+
+
+async def faults(
+    ledger: SqlLedger, store: SqlEngine, engines: Sequence[Engine], explain: Callable[[Connection, Asked], list[str]]
+) -> dict[str, list[str]]:
+    """By method: what its statements go through, each with the beginning of the statement."""
+    found: dict[str, list[str]] = {}
+    for name, call in CALLS.items():
+        with listening(*engines) as statements:
+            await call(ledger)
+        assert statements, f"{name} ran no statement"
+        for statement in statements:
+            told = await store.write(lambda c, s=statement: explain(c, s))  # type: ignore[misc]
+            found.setdefault(name, []).extend(
+                f"{line}   IN   {' '.join(statement.text.split())[:300]}" for line in told
+            )
+    return {name: lines for name, lines in found.items() if lines}
+
+
+@pytest.fixture
+def late(clock: FakeClock) -> FakeClock:
+    clock.time = START
+    return clock
+
+
+async def test_sqlite_reads_no_whole_project(tmp_path: Path, late: FakeClock) -> None:
+    engine: SqliteEngine = await open_sqlite(tmp_path / "ledger.db")
+    async with filled(engine, late, "zeroblob(8)") as ledger:
+        found = await faults(ledger, engine, (engine.reader_engine, engine.writer_engine), sqlite_faults)
+    assert {name: lines for name, lines in found.items() if name not in ALLOWED} == {}
+    assert set(ALLOWED) - {"claim"} <= set(found)
+
+
+@pytest.mark.needs_postgres
+async def test_postgres_reads_no_whole_project(postgres_url: str, late: FakeClock) -> None:
+    engine: PostgresEngine = await open_postgres(postgres_url)
+    async with filled(engine, late, "decode('0000000000000000', 'hex')") as ledger:
+        await engine.write(lambda c: c.exec_driver_sql("ANALYZE"))
+        found = await faults(ledger, engine, (engine.engine,), postgres_faults)
+    assert {name: lines for name, lines in found.items() if name not in ALLOWED} == {}
+
+
+@asynccontextmanager
+async def filled(engine: SqlEngine, clock: FakeClock, blob: str) -> AsyncIterator[SqlLedger]:
+    ledger = SqlLedger(engine, clock)
+    for project in ("big", *(f"p{n}" for n in range(20))):
+        await ledger.ensure_project(project, GENERATION)
+    await engine.write(lambda c: fill(c, blob))
+    yield ledger
+    await ledger.close()
