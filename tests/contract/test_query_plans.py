@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, event
 from tests.contract.ledger_world import GENERATION, START, FakeClock, added, asked, updated, write
@@ -27,7 +28,7 @@ from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.bench.deletion import filling
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
-from recalld_server.domain.revision import Delete, EventQuery, ListQuery
+from recalld_server.domain.revision import Delete, EventQuery, Features, ListQuery
 from recalld_server.ports.ledger import Ledger
 
 ROWS = 20_000  # memories of the large project, of which a third was changed and a third deleted since
@@ -48,6 +49,7 @@ ALLOWED: Mapping[str, str] = {
     "lags": "counts what is pending, which is little or is being worked off",
     "backlog": "as `lags`",
     "behind": "of each project that has anything pending it stops at the first change that is late",
+    "answers": "stops at the first answer of the last day; older ones are dropped",
     "unfeatured": "for tests and repairs: of all live memories those without features",
 }
 
@@ -89,6 +91,19 @@ async def changed(ledger: SqlLedger) -> None:
     await write(ledger, Delete(match.memory_id, match.revision), access=BIG)
 
 
+async def refeatured(ledger: SqlLedger) -> None:
+    found = await ledger.memories(BIG, [*IDS, "m1000000003"])
+    made = [Features(np.array([1], np.uint32), np.ones(4, np.float32)) for _ in found]
+    await ledger.add_features("big", GENERATION, list(found.values()), made)
+
+
+async def forgotten(ledger: SqlLedger) -> None:
+    for number, scope in enumerate((Scope("u3"), Scope("u13", app_id="app"))):
+        request = asked(f"f{number}", "ForgetMemories")
+        done = await ledger.begin_forgetting(BIG, scope, TENTH, request)
+        await ledger.forget(BIG, scope, TENTH, 10, request, done)
+
+
 def chosen(pool: Any) -> tuple[int, Sequence[str]]:
     return len(pool.ids), IDS
 
@@ -96,6 +111,11 @@ def chosen(pool: Any) -> tuple[int, Sequence[str]]:
 CALLS: Mapping[str, Call] = {
     "generation": lambda x: x.generation("big"),
     "commit": changed,
+    "outcomes": lambda x: x.outcomes(BIG, "Add", IDS),
+    "ping": lambda x: x.ping(),
+    "add_features": refeatured,
+    "live_among": lambda x: x.live_among("big", IDS),
+    "pending_among": lambda x: x.pending_among("big", GENERATION, IDS),
     "outcome": lambda x: x.outcome(BIG, "Add", "r"),
     "memories": several(lambda x: x.memories(BIG, IDS), lambda x: x.memories(PINNED, IDS, SEQ)),
     "revisions": lambda x: x.revisions(BIG, [(id, 1) for id in IDS]),
@@ -162,10 +182,18 @@ CALLS: Mapping[str, Call] = {
     "settle": lambda x: x.settle("big", GENERATION, dict.fromkeys(IDS, 1), 2 * ROWS),
     "unfeatured": lambda x: x.unfeatured("big", GENERATION, 10),
     "live": lambda x: x.live("big", "m", 100),
+    "extent": several(
+        *(lambda x, s=scope: x.extent(BIG, s, TENTH) for scope in (USER, Scope("nobody")))  # type: ignore[misc]
+    ),
+    "begin_forgetting": lambda x: x.begin_forgetting(BIG, USER, TENTH, asked("b", "ForgetMemories")),
+    "forget": forgotten,
+    "remains": lambda x: x.remains("big", 2 * ROWS, 100),
+    "said": lambda x: x.said("big", [("a1000000001", 0)]),
+    "answers": lambda x: x.answers("big"),
     "pend_after": lambda x: x.pend_after("big", GENERATION, 2 * ROWS - 100),
 }
-# Their statements are about what they erase, or about files.
-ELSEWHERE = {"extent", "forget", "remains", "scrub", "close"}
+# They ask nothing of the tables that may be large.
+ELSEWHERE = {"erasures", "cleared", "clears", "file_legs", "scrub", "close"}
 
 
 def test_every_method_is_called() -> None:

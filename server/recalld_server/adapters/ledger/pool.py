@@ -86,12 +86,12 @@ _SURROUNDED = _beside(
     ),
 )
 _ALONE = _beside("alone", _NEAR.c.position == _CANDIDATE.c.position)
-_POOL = union_all(_SURROUNDED, _ALONE)
+_POOLS = {1: union_all(_SURROUNDED), 2: union_all(_SURROUNDED, _ALONE)}
 
 
-def _filtered(filter: Filter) -> CompoundSelect[Any]:
+def _filtered(parts: Sequence[Select[Any]], filter: Filter) -> CompoundSelect[Any]:
     columns = _columns(_NEAR, filter)
-    return union_all(_SURROUNDED.with_only_columns(*columns), _ALONE.with_only_columns(*columns))
+    return union_all(*(part.with_only_columns(*columns) for part in parts))
 
 
 def pool(
@@ -109,7 +109,9 @@ def pool(
     named = set(ids)
     rows: Sequence[Row[Any]] = ()
     if narrowed is not None and ids:
-        statement = _POOL if filter is None else _filtered(filter)
+        # Without any that stand alone not their half: asked for none of a list, PostgreSQL goes through some index.
+        parts = [_SURROUNDED, _ALONE] if len(ids) > SURROUNDED else [_SURROUNDED]
+        statement = _POOLS[len(parts)] if filter is None else _filtered(parts, filter)
         limits = {
             "around": list(ids[:SURROUNDED]),
             "alone": list(ids[SURROUNDED:]),
