@@ -73,6 +73,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         [("bench.commits", "domain.memory"), ("bench.commits", "domain.revision")],
         "commits are measured without what goes before them",
     ),
+    **dict.fromkeys(
+        [("bench.deletion", name) for name in ("domain.filters", "domain.memory", "usecases.change")],
+        "a deletion is measured without the calls that would have to fill the ledger first",
+    ),
     ("bench", "domain.errors"): "a ledger that can't be used is no fault of the measurement",
     **dict.fromkeys(
         [

@@ -176,6 +176,28 @@ def measure_idle(
         tables.show_idle(report)
 
 
+@bench.command("deletion")
+def measure_deletion(
+    memories: Annotated[int, typer.Option(help="Memories in the ledger; a tenth is deleted.")] = 100_000,
+    ledger: Annotated[str | None, typer.Option(help="URL of an empty PostgreSQL database, measured too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How long DeleteMemories takes to delete a tenth of a project by a filter, for every 10,000 memories."""
+    import asyncio
+    import json
+
+    from recalld_server.bench import deletion, tables
+
+    if not 10 <= memories <= MOST_MEMORIES:
+        raise typer.BadParameter(f"must be 10 to {MOST_MEMORIES}", param_hint="--memories")
+    with _clear_errors():
+        report = asyncio.run(deletion.run(memories, ledger, tables.say))
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        tables.show_deletion(report)
+
+
 def _numbers(given: str, option: str, most: int) -> list[int]:
     try:
         numbers = [int(part) for part in given.split(",")]

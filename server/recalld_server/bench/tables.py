@@ -9,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from recalld_server.bench.commits import CommitsReport
+    from recalld_server.bench.deletion import DeletionReport
     from recalld_server.bench.idle import IdleReport
     from recalld_server.bench.load import LoadReport, Size
     from recalld_server.bench.overload import OverloadReport
@@ -110,6 +111,18 @@ def show_idle(report: IdleReport) -> None:
     table = _table("A server that nobody calls", "projects", "statements/s", "CPU ms/s", "spans/s")
     shown = (f"{report.statements:.1f}", f"{1000 * report.cpu:.1f}", f"{report.spans:.1f}")
     table.add_row(str(report.projects), *shown)
+    Console().print(table)
+
+
+def show_deletion(report: DeletionReport) -> None:
+    """One row an engine: the whole, and the seconds of each 10,000 in order."""
+    table = _table(
+        "Deletion of a tenth by a filter", "ledger", "memories", "deleted", "fill s", "all s", "each 10,000, s"
+    )
+    for run in report.runs:
+        steps = " ".join(f"{seconds:.1f}" for seconds in run.steps)
+        counts = (f"{run.memories:,}", f"{run.deleted:,}", f"{run.fill_seconds:.0f}", f"{run.seconds:.1f}")
+        table.add_row(run.engine, *counts, steps)
     Console().print(table)
 
 

@@ -68,11 +68,15 @@ _LATE = and_(
 _FIRST = select(func.min(t.pending.c.project).label("project")).cte("waiting", recursive=True)
 _NEXT = select(func.min(t.pending.c.project)).where(t.pending.c.project > _FIRST.c.project)
 _WAITING = _FIRST.union_all(select(_NEXT.scalar_subquery()).where(_FIRST.c.project.is_not(None)))
-_BEHIND = (
-    select(_WAITING.c.project)
-    .where(select(t.pending.c.seq).where(t.pending.c.project == _WAITING.c.project, _LATE).exists())
-    .order_by(_WAITING.c.project)
+# The first one as a value: asked whether there is any, PostgreSQL joins all that is pending with all revisions.
+_FIRST_LATE = (
+    select(t.pending.c.seq)
+    .where(t.pending.c.project == _WAITING.c.project, _LATE)
+    .order_by(t.pending.c.generation, t.pending.c.seq)
+    .limit(1)
+    .scalar_subquery()
 )
+_BEHIND = select(_WAITING.c.project).where(_FIRST_LATE.is_not(None)).order_by(_WAITING.c.project)
 _OLDEST = (
     select(t.pending.c.project, t.pending.c.generation, t.pending.c.seq)
     .where(_LATE, t.pending.c.project == bindparam("p"), t.pending.c.generation == bindparam("g"))
