@@ -52,7 +52,7 @@ def forgetting(ledger: SqlLedger, clock: FakeClock) -> Forget:
 
 
 def modifying(ledger: SqlLedger, clock: FakeClock) -> Modify:
-    return Modify(ledger, None, Writer(ledger, NoIndex()), clock)  # type: ignore[arg-type]
+    return Modify(ledger, None, Writer(ledger, NoIndex()), clock, None)  # type: ignore[arg-type]
 
 
 class SameRequest:

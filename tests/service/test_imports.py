@@ -60,7 +60,7 @@ async def test_texts_become_memories(api: Any) -> None:
 async def test_texts_that_are_there_are_unchanged(api: Any) -> None:
     user, other = api.user(), api.user()
     await api.remember(user, "Likes tea")
-    [progress] = await api.imported([text(user, "likes  TEA"), text(user, "Likes rain"), text(user, "Likes rain")])
+    [progress] = await api.imported([text(user, " Likes tea\n"), text(user, "Likes rain"), text(user, "Likes rain")])
     assert (progress.stored, progress.unchanged) == (1, 2)
     [progress] = await api.imported([text(other, "Likes tea")])
     assert (progress.stored, progress.unchanged) == (1, 0)

@@ -72,7 +72,7 @@ def writer(ledger: Ledger) -> Writer:
 
 @pytest.fixture
 def modify(ledger: Ledger, writer: Writer) -> Modify:
-    return Modify(ledger, None, writer, SystemClock())  # type: ignore[arg-type]
+    return Modify(ledger, None, writer, SystemClock(), None)  # type: ignore[arg-type]
 
 
 async def stored(ledger: Ledger, count: int, start: int = 0) -> list[str]:
@@ -169,7 +169,7 @@ async def test_the_same_request_at_another_server_is_answered_by_whoever_is_firs
 ) -> None:
     """Between this server's look for an outcome and its decision the other one deletes the memory."""
     [id] = await stored(ledger, 1)
-    other = Modify(ledger, None, Writer(ledger, NoIndex()), SystemClock())  # type: ignore[arg-type]
+    other = Modify(ledger, None, Writer(ledger, NoIndex()), SystemClock(), None)  # type: ignore[arg-type]
     first: list[Any] = []
     looked = ledger.outcome
 

@@ -123,6 +123,8 @@ class Memory:
     immutable: bool = False
     feedback: str = ""
     feedback_reason: str = ""
+    # Those of `categories` that a caller gave; the others were derived from the text. None: not known.
+    given_categories: tuple[str, ...] | None = None
 
     @property
     def etag(self) -> str:

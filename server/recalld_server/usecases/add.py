@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recalld_server.domain.bounds import check_written, metadata_size
-from recalld_server.domain.categories import categorise
+from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
+from recalld_server.domain.event_times import event_time
 from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES, TEXT_BYTES
@@ -168,7 +169,8 @@ class Add:
         messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
         if not command.infer:
             size = sum(len(message.content) for message in messages)
-            return messages, await sliced(_verbatim(messages), size), command.add_id or self._ids.memory()
+            derivation = Derivation(command.custom_categories or settings.custom_categories, language)
+            return messages, await sliced(_verbatim(messages, derivation), size), command.add_id or self._ids.memory()
         request = ExtractRequest(
             messages=tuple(messages),
             scope=command.scope,
@@ -229,6 +231,7 @@ class Add:
             scope=command.scope,
             metadata=command.metadata,
             categories=command.categories or fact.categories,
+            given_categories=command.categories,
             expire_time=command.expire_time,
             event_time=fact.event_time,
             speaker=fact.speaker,
@@ -250,6 +253,9 @@ class Add:
             metadata={**known.metadata, **command.metadata},
             categories=_union(known.categories, command.categories or fact.categories),
             expire_time=_later(known.expire_time, command.expire_time),
+            given_categories=None
+            if known.given_categories is None
+            else _union(known.given_categories, command.categories),
         )
         if merged == known or known.immutable:
             decision.changes[known.id] = ChangeType.NONE
@@ -307,7 +313,7 @@ def _keys(facts: Sequence[Fact], messages: Sequence[Message]) -> Steps[list[str]
     return keys
 
 
-def _verbatim(messages: Sequence[Message]) -> Steps[Extraction]:
+def _verbatim(messages: Sequence[Message], derivation: Derivation) -> Steps[Extraction]:
     """Each message as it stands. System messages instruct the model; they are not something said to be remembered."""
     kept = [i for i, message in enumerate(messages) if message.role != "system" and message.content.strip()]
     for i in kept:
@@ -319,11 +325,13 @@ def _verbatim(messages: Sequence[Message]) -> Steps[Extraction]:
                 limit=TEXT_BYTES,
                 actual=len(messages[i].content.encode()),
             )
+    yield from derivation.prepare()
     facts = []
     for i in kept:
         yield
-        text, speaker, named = messages[i].content, messages[i].speaker, bool(messages[i].name)
-        facts.append(Fact(text, (i,), speaker, named, categorise(text)))
+        message = messages[i]
+        text, when = message.content, event_time(message.content, message.time)
+        facts.append(Fact(text, (i,), message.speaker, bool(message.name), derivation.categories(text), when))
     given = set(kept)
     reasons = [
         VerdictReason.STORED

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recalld_server.domain.bounds import check_written
+from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import (
     CountMismatch,
     EntityNotFound,
@@ -21,8 +22,10 @@ from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Kind, Memory, Scope
 from recalld_server.domain.revision import Change, Delete, ListQuery, Outcome, Put, RequestKey
+from recalld_server.domain.steps import Steps
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
 from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker
@@ -70,8 +73,11 @@ class Deletion:
 class Modify:
     """The use cases behind Update, Delete, their Batch forms, DeleteMemories, DeleteEntity and RestoreMemory."""
 
-    def __init__(self, ledger: Ledger, features: FeatureMaker, writer: Writer, clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, features: FeatureMaker, writer: Writer, clock: Clock, projects: Projects
+    ) -> None:
         self._ledger = ledger
+        self._projects = projects
         self._features = features
         self._writer = writer
         self._clock = clock
@@ -93,13 +99,35 @@ class Modify:
                 u.memory_id for u in updates if current[u.memory_id].immutable and u.values.get("immutable", True)
             ]:
                 raise MemoryImmutable(**_named(frozen))
-            wanted = [replace(current[u.memory_id], **u.values, update_time=0) for u in updates]
+            given = [_changed(current[u.memory_id], u.values) for u in updates]
+            wanted = await self._derived(access, current, given)
             await sliced(check_written(wanted, "updates", "update fewer memories at a time"))
             puts = await self._puts(access, current, wanted, Kind.UPDATED)
             answer = stored_answer([(m.id, m.revision + 1) for m in wanted])
             return Change(puts=puts, request=request, answer=answer)
 
         return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+
+    async def _derived(
+        self, access: Access, current: Mapping[str, Memory], wanted: Sequence[Memory]
+    ) -> Sequence[Memory]:
+        """What was derived from a text goes with it; see `Derivation.renewed`."""
+        size = sum(len(memory.text) for memory in wanted if memory.text != current[memory.id].text)
+        if not size:
+            return wanted
+        settings, generation = await self._projects.settings(access.project)
+        derivation = Derivation(settings.custom_categories, generation.language)
+
+        def renewed() -> Steps[list[Memory]]:
+            yield from derivation.prepare()
+            made = []
+            for memory in wanted:
+                before = current[memory.id]
+                made.append(memory if memory.text == before.text else derivation.renewed(before, memory))
+                yield
+            return made
+
+        return await sliced(renewed(), size)
 
     async def judge(
         self, access: Access, memory_id: str, feedback: str, reason: str, request: RequestKey | None
@@ -251,6 +279,12 @@ class Modify:
 def _place(stored: Sequence[Any] | None) -> tuple[int, str] | None:
     """How far a deletion came, from its stored answer."""
     return (int(stored[0]), str(stored[1])) if stored else None
+
+
+def _changed(memory: Memory, values: Mapping[str, Any]) -> Memory:
+    """The memory with new values. Categories that come with them were given."""
+    changed = replace(memory, **values, update_time=0)
+    return replace(changed, given_categories=changed.categories) if "categories" in values else changed
 
 
 def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:

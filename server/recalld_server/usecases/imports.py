@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recalld_server.domain.categories import categorise
+from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import (
     DuplicateText,
     GenerationMoved,
@@ -20,6 +20,7 @@ from recalld_server.domain.errors import (
     VectorInvalid,
     WriteConflict,
 )
+from recalld_server.domain.event_times import event_time
 from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
@@ -28,6 +29,7 @@ from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.embedder import Priority
 from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
 from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker, analyser
@@ -92,8 +94,11 @@ class _Plan:
 class Import:
     """The use case behind ImportMemories: one batch is one transaction, and the batches follow one another."""
 
-    def __init__(self, ledger: Ledger, features: FeatureMaker, writer: Writer, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, ledger: Ledger, projects: Projects, features: FeatureMaker, writer: Writer, clock: Clock, ids: Ids
+    ) -> None:
         self._ledger = ledger
+        self._projects = projects
         self._features = features
         self._writer = writer
         self._clock = clock
@@ -131,9 +136,10 @@ class Import:
 
         async def decide() -> Change:
             nonlocal plan
-            generation = await self._ledger.generation(access.project)
+            settings, generation = await self._projects.settings(access.project)
             g = generation.number
-            plan = await self._plan(access, generation, items)
+            derivation = Derivation(settings.custom_categories, generation.language)
+            plan = await self._plan(access, generation, items, derivation)
             bare = [put.memory for put in plan.puts if _unmade(put)]
             bare += [past.memory for history in plan.histories for past in history if wanting(past)]
             wanted = [memory for memory in bare if (g, memory.spoken) not in made]
@@ -169,7 +175,9 @@ class Import:
         taken = MemoryExists(memory_id=items[0].memory.id)
         return Imported(0, 0, [(0, taken)], stand.head, stand.applied >= stand.head)
 
-    async def _plan(self, access: Access, generation: Generation, items: Sequence[ImportItem]) -> _Plan:
+    async def _plan(
+        self, access: Access, generation: Generation, items: Sequence[ImportItem], derivation: Derivation
+    ) -> _Plan:
         with span("ledger"):
             size = sum(len(memory.text) for item in items for memory in memories_of(item))
             keys = await sliced(_keys(items), size)
@@ -181,7 +189,7 @@ class Import:
                 [memory.id for memory in named if memory.id],
                 [memory.add_id for memory in named if memory.add_id],
             )
-        return await sliced(self._planned(access, generation, items, keys, taken, known, outside), size)
+        return await sliced(self._planned(access, generation, items, keys, taken, known, outside, derivation), size)
 
     def _planned(
         self,
@@ -192,7 +200,9 @@ class Import:
         taken: dict[str, tuple[Memory, bool]],
         known: set[tuple[str, str]],
         outside: frozenset[str],
+        derivation: Derivation,
     ) -> Steps[_Plan]:
+        yield from derivation.prepare()
         """What becomes of each item, one step or more each."""
         plan = _Plan()
         for at, (item, key) in enumerate(zip(items, keys, strict=True)):
@@ -218,7 +228,7 @@ class Import:
                     plan.histories.append((yield from self._history(item, generation, plan)))
                     taken[memory.id] = (memory, item.live)
                 else:
-                    put = self._put(item, generation, plan)
+                    put = self._put(item, generation, plan, derivation)
                     plan.puts.append(put)
                     taken[put.memory.id] = (memory, True)
                     known.add(key)
@@ -237,17 +247,22 @@ class Import:
         texts = dict.fromkeys(key for item, key in zip(items, keys, strict=True) if not item.memory.id)
         return set(await self._ledger.repeats(access, list(texts), self._clock.now())) if texts else set()
 
-    def _put(self, item: ImportedText | ImportedMemory, generation: Generation, plan: _Plan) -> Put:
+    def _put(
+        self, item: ImportedText | ImportedMemory, generation: Generation, plan: _Plan, derivation: Derivation
+    ) -> Put:
         if isinstance(item, ImportedMemory):
             return self._whole(item, generation, plan)
         add_id = self._ids.memory()
+        given = item.memory
         memory = replace(
-            item.memory,
+            given,
             id=self._ids.memory(),
             add_id=add_id,
-            conversation=conversation_key(item.memory.scope, add_id),
+            conversation=conversation_key(given.scope, add_id),
             source_positions=(0,),
-            categories=item.memory.categories or categorise(item.memory.text),
+            categories=given.categories or derivation.categories(given.text),
+            given_categories=given.categories,
+            event_time=event_time(given.text, given.said_time),
         )
         plan.conversations.append(Conversation(add_id, _running(memory), [item.message]))
         return Put(memory, Kind.ADDED, unique=True)

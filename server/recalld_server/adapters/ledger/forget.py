@@ -43,6 +43,7 @@ _BLANK: dict[str, Any] = {
     "text_key": "",
     "metadata": "{}",
     "categories": "[]",
+    "given_categories": None,
     "expire_time": None,
     "event_time": None,
     "said_time": None,

@@ -65,6 +65,7 @@ MEMORY_COLUMNS = (
     "immutable",
     "feedback",
     "feedback_reason",
+    "given_categories",
 )
 
 
@@ -99,6 +100,7 @@ def memory_of(row: Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
         immutable=bool(row[22]),
         feedback=row[23],
         feedback_reason=row[24],
+        given_categories=None if row[25] is None else tuple(_parsed(row[25])),
     )
 
 
@@ -135,6 +137,7 @@ def row_of(memory: Memory) -> dict[str, Any]:
         "immutable": memory.immutable,
         "feedback": memory.feedback,
         "feedback_reason": memory.feedback_reason,
+        "given_categories": None if memory.given_categories is None else dump(list(memory.given_categories)),
     }
 
 

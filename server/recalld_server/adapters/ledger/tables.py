@@ -91,6 +91,7 @@ revisions = Table(
     Column("immutable", Boolean, nullable=False),
     Column("feedback", Text, nullable=False),
     Column("feedback_reason", Text, nullable=False),
+    Column("given_categories", Text),  # NULL: from before it was kept which ones a caller gave
 )
 
 
