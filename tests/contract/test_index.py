@@ -18,7 +18,7 @@ from recalld_server.adapters.index.embedded.schema import SCHEMA
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.domain.bm25 import bm25, row_lengths, term_counts
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
-from recalld_server.domain.filters import Comparison, Operator
+from recalld_server.domain.filters import AnyOf, Comparison, Operator
 from recalld_server.domain.memory import Scope
 from recalld_server.ports.index import Index
 
@@ -241,3 +241,15 @@ async def test_cosines_are_exact_however_much_is_in_memory(tmp_path: Path, cache
                 vectors[name] = unit(*rng.standard_normal(8))
                 await index.apply("project", FIRST, [made(name, turn + 2)], [], 1)  # type: ignore[list-item]
     await index.close()
+
+
+@pytest.mark.parametrize("field", ["metadata.name", "categories", "user_id"])
+async def test_the_largest_filter_is_answered_soon(index: Index, field: str) -> None:
+    """100 lists of 1,000 values, as requests may have them."""
+    named = [tuple(f"{leaf}-{n}" for n in range(1000)) for leaf in range(100)]
+    stored = [entry("found", 1, metadata={"name": "99-999"}), entry("other", 1, metadata={"name": "nobody"})]
+    await index.apply(HERE.project, FIRST, stored, [], 1)
+    wanted = AnyOf(tuple(Comparison(field, Operator.IN, values) for values in named))
+    async with asyncio.timeout(20):
+        nominated = await index.nominate(HERE, FIRST, both(condition=wanted), 10)
+    assert ids(nominated.keyword) == (["found"] if field == "metadata.name" else [])
