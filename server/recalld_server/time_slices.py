@@ -8,6 +8,7 @@ large one by a few milliseconds and not until it has ended.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -21,7 +22,9 @@ INLINE = 0.002  # seconds of processor time on the event loop: most requests nee
 SLICE = 0.005  # seconds of processor time
 REST = 0.001  # seconds after each slice: threads that wait for the interpreter at every row of a query get on in it
 
-_THREAD = ThreadPoolExecutor(1, thread_name_prefix="recalld-slices")
+SWITCH = 0.001  # seconds after which Python lets another thread on, from the first such computation; 0.005 else
+
+_THREAD = ThreadPoolExecutor(1, "recalld-slices", sys.setswitchinterval, (SWITCH,))
 
 
 async def sliced(steps: Steps[T], size: int = 0) -> T:

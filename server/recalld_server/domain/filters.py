@@ -229,29 +229,30 @@ def _comparison_violations(comparison: Comparison, path: str) -> Iterator[tuple[
         yield f"{path}.operator", f"must be one of {', '.join(allowed)} for {field.partition('.')[0]}"
         return
     if operator is not Operator.IN:
-        yield from _value_violations(field, operator, value, f"{path}.value")
+        yield from ((f"{path}.value", text) for text in _value_violations(field, _kinds(field, operator), value))
     elif not isinstance(value, tuple) or not 0 < len(value) <= MAX_LIST:
         yield f"{path}.value", f"must be a list of 1 to {MAX_LIST} values"
     else:
+        kinds = _kinds(field, operator)
         for number, item in enumerate(value):
-            yield from _value_violations(field, operator, item, f"{path}.value.list_value.values[{number}]")
+            for text in _value_violations(field, kinds, item):
+                yield f"{path}.value.list_value.values[{number}]", text
 
 
-def _value_violations(field: str, operator: Operator, value: Value, path: str) -> Iterator[tuple[str, str]]:
-    kinds = _kinds(field, operator)
+def _value_violations(field: str, kinds: tuple[str, ...], value: Value) -> Iterator[str]:
     if kind_of(value) not in kinds:
-        yield path, f"must be a {' or '.join(kinds)}"
+        yield f"must be a {' or '.join(kinds)}"
     elif isinstance(value, Instant):
         if not FIRST_MICROS <= value.micros <= LAST_MICROS:
-            yield path, "must lie in the years 1 to 9999"
+            yield "must lie in the years 1 to 9999"
     elif isinstance(value, str):
         if _unfit_text(value):
-            yield path, "must hold neither NUL nor lone surrogates"
+            yield "must hold neither NUL nor lone surrogates"
         if (field in SCOPE_FIELDS or field == "id") and not 0 < _size(value) <= MAX_NAME_BYTES:
             hint = "" if value or field == "id" else "; use EXISTS to ask whether it is set"
-            yield path, f"must be an id of 1 to {MAX_NAME_BYTES} bytes{hint}"
+            yield f"must be an id of 1 to {MAX_NAME_BYTES} bytes{hint}"
     elif _unfit_number(value):
-        yield path, "must be a finite number, and an integer at most 2^53 either side of zero"
+        yield "must be a finite number, and an integer at most 2^53 either side of zero"
 
 
 def _kinds(field: str, operator: Operator) -> tuple[str, ...]:
@@ -269,7 +270,11 @@ def _size(text: str) -> int:
 
 
 def _unfit_text(text: str) -> bool:
-    return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return True
+    return "\0" in text
 
 
 def _unfit_number(value: Any) -> bool:

@@ -28,6 +28,8 @@ _NODES = MAX_LEAVES * MAX_DEPTH
 _KINDS = "all_of, any_of, none_of, comparison"
 _VALUES = "string_value, int64_value, double_value, bool_value, timestamp_value, list_value"
 
+_PLAIN = ("string_value", "int64_value", "double_value", "bool_value")
+
 
 def filter_of(message: pb.Filter) -> Filter:
     """The filter of a message. Raises FilterInvalid with every violation."""
@@ -75,8 +77,12 @@ def _comparison(message: pb.Comparison, path: str, found: Violations) -> Compari
 
 def _value(message: pb.Value, path: str, found: Violations) -> Value:
     if message.WhichOneof("kind") == "list_value":
-        listed = message.list_value.values[: MAX_LIST + 1]
-        return tuple(_scalar(item, f"{path}.list_value.values[{i}]", found) for i, item in enumerate(listed))
+        listed = []
+        for i, item in enumerate(message.list_value.values[: MAX_LIST + 1]):
+            kind = item.WhichOneof("kind")
+            plain = kind in _PLAIN  # most values are: a path for each would take the longest
+            listed.append(getattr(item, kind) if plain else _scalar(item, f"{path}.list_value.values[{i}]", found))
+        return tuple(listed)
     return _scalar(message, path, found)
 
 
