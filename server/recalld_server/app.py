@@ -31,6 +31,7 @@ from recalld_server.rpc.add_async import Adding
 from recalld_server.rpc.entity_service import EntityService
 from recalld_server.rpc.export_service import ExportService
 from recalld_server.rpc.interceptors.gate import Gate
+from recalld_server.rpc.interceptors.quota import Limits
 from recalld_server.rpc.maintenance import Maintenance
 from recalld_server.rpc.memory_service import MemoryService
 from recalld_server.rpc.operation import Shown
@@ -84,7 +85,12 @@ class App:
                 credentials=tls,
                 instruments=telemetry.instruments,
                 calls=settings.max_calls,
-                rate=settings.rate_limit,
+                limits=Limits(
+                    project_streams=settings.project_streams,
+                    all_streams=settings.max_calls * 3 // 4,
+                    rate=settings.rate_limit,
+                    project_rate=settings.project_rate_limit,
+                ),
                 idle=settings.connection_idle,
                 age=settings.connection_age,
             )

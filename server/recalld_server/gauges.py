@@ -74,7 +74,7 @@ class Gauges:
         admission = self._server.admission
         for name, gate in admission.gates.items():
             self._instruments.set(names.RUNNING, gate.running, name)
-            self._instruments.set(names.WAITING, len(gate.waiting), name)
+            self._instruments.set(names.WAITING, gate.waiting, name)
         self._instruments.set(names.OPEN, admission.open)
         self._instruments.set(names.STREAMS, self._server.quota.open)
 

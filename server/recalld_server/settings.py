@@ -25,7 +25,8 @@ class Settings:
     `ledger` is "embedded", the path of a SQLite file or postgresql://user:password@host:port/database; `index` is
     "embedded" or weaviate://host:port?grpc_port=port, `index_key` its API key and `index_tls` whether to speak TLS with
     it; `cache_mib` bounds the vectors kept in memory;
-    `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make (0: any number);
+    `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make and `project_rate_limit`
+    all keys of a project together (0: any number), `project_streams` how many streams and waits those may have open;
     `connection_idle` is after how many seconds without a call a gRPC connection is closed, `connection_age` after how
     many it takes no new calls, so that callers connect again and reach servers that were added (0: never);
     `embedder` is "minilm" or "openai", the latter with the four settings after it; `export_hours` is how long finished
@@ -44,6 +45,8 @@ class Settings:
     cache_mib: int = 96
     max_calls: int = 1024
     rate_limit: int = 0
+    project_rate_limit: int = 0
+    project_streams: int = 256
     connection_idle: int = 300
     connection_age: int = 600
     embedder: str = "minilm"
@@ -152,6 +155,8 @@ _NUMBERS = (
     "cache_mib",
     "max_calls",
     "rate_limit",
+    "project_rate_limit",
+    "project_streams",
     "connection_idle",
     "connection_age",
     "embedder_dimension",

@@ -17,47 +17,47 @@ from recalld import testing
 from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc, search_service_pb2, search_service_pb2_grpc
 from recalld_server.bench import overload
 from recalld_server.domain.errors import Overloaded
-from recalld_server.rpc.interceptors import admission
-from recalld_server.rpc.interceptors.admission import MOST, Gate
+from recalld_server.rpc.interceptors import shares
+from recalld_server.rpc.interceptors.shares import MOST, Gate
 
 
 async def test_a_crowd_waits_and_one_too_many_proves_overload(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(admission, "monotonic", lambda: now)
+    monkeypatch.setattr(shares, "monotonic", lambda: now)
     gate = Gate("search", tight=2, crowd=4)
-    calls = [asyncio.create_task(gate.enter()) for _ in range(MOST)]
+    calls = [asyncio.create_task(gate.enter("a")) for _ in range(MOST)]
     await asyncio.sleep(0)
-    assert (gate.running, len(gate.waiting)) == (4, MOST - 4)
+    assert (gate.running, gate.waiting) == (4, MOST - 4)
     with pytest.raises(Overloaded):
-        await gate.enter()
+        await gate.enter("a")
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert outcomes[:4] == [None] * 4
     assert all(isinstance(outcome, Overloaded) for outcome in outcomes[4:])  # late answers help nobody
     for _ in range(3):
-        gate.leave()
-    await gate.enter()  # the second of two
+        gate.leave("a")
+    await gate.enter("a")  # the second of two
     with pytest.raises(Overloaded):
-        await gate.enter()
-    now += admission.CALM
-    await gate.enter()  # calm again: a third
+        await gate.enter("a")
+    now += shares.CALM
+    await gate.enter("a")  # calm again: a third
     assert gate.running == 3
 
 
 async def test_who_leaves_while_waiting_takes_no_place() -> None:
     gate = Gate("search", tight=1, crowd=1)
-    await gate.enter()
-    first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
+    await gate.enter("a")
+    first, second = (asyncio.create_task(gate.enter("a")) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    third = asyncio.create_task(gate.enter())
+    third = asyncio.create_task(gate.enter("a"))
     await asyncio.sleep(0)
-    gate.leave()
+    gate.leave("a")
     second.cancel()  # between getting the place and using it
     await asyncio.gather(second, return_exceptions=True)
     await third
-    gate.leave()
-    assert (gate.running, len(gate.waiting)) == (0, 0)
+    gate.leave("a")
+    assert (gate.running, gate.waiting) == (0, 0)
 
 
 async def test_ten_times_too_much() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import grpc
@@ -18,7 +18,7 @@ from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.rpc.interceptors import chain
 from recalld_server.rpc.interceptors.admission import CALLS, Admission
 from recalld_server.rpc.interceptors.auth import Authenticator
-from recalld_server.rpc.interceptors.quota import Quota
+from recalld_server.rpc.interceptors.quota import Limits, Quota
 from recalld_server.rpc.interceptors.running import Running
 from recalld_server.telemetry.instruments import Instruments
 
@@ -87,20 +87,20 @@ async def start(
     authenticator: Authenticator,
     instruments: Instruments | None = None,
     calls: int = CALLS,
-    rate: float = 0.0,
+    limits: Limits = Limits(),  # noqa: B008 - it is immutable
     idle: float = IDLE,
     age: float = AGE,
     credentials: grpc.ServerCredentials | None = None,
 ) -> GrpcServer:
     """Listen on host:port (0: a free one), without TLS if there are no credentials.
 
-    Takes `calls` at once and, if not 0, `rate` a second of each key. Closes connections `idle` seconds after their last
+    Takes `calls` at once. Closes connections `idle` seconds after their last
     call and, if `age` is not 0, lets go of each after `age` seconds. Raises SettingMissing when the port is taken.
     """
     running = Running()
     instruments = instruments or Instruments()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
-    quota = Quota(instruments, rate)
+    quota = Quota(instruments, replace(limits, all_streams=min(limits.all_streams, calls * 3 // 4)))
     interceptors = chain(admission, running, quota, authenticator, instruments)
     options = [*OPTIONS, *_lives(idle, age)]
     server = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=LIBRARY_CALLS)

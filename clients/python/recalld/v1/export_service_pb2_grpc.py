@@ -129,7 +129,7 @@ class ExportServiceServicer(object):
         INVALID_ARGUMENT (FIELD_INVALID): offset is negative or beyond the end.
         NOT_FOUND (EXPORT_NOT_FOUND): no such export, or it is not finished.
         FAILED_PRECONDITION (EXPORT_WITHDRAWN): it held a memory that has been forgotten since, perhaps during this stream.
-        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key already has 64 streams open.
+        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -182,7 +182,7 @@ class MemoryServiceServicer(object):
         INVALID_ARGUMENT (FIELD_INVALID, LIMIT_EXCEEDED, TEXT_INVALID, VECTOR_INVALID, SCOPE_MISSING) or
         ALREADY_EXISTS (MEMORY_EXISTS): the id is taken by a memory with other content.
 
-        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key already has 64 streams open.
+        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
         UNAVAILABLE (EMBEDDER_UNAVAILABLE): the stream ends here; what is settled is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -325,14 +325,14 @@ class MemoryServiceServicer(object):
 
     def Watch(self, request, context):
         """Streams changes as they are committed, in order, each at least once, until the caller cancels. A checkpoint comes
-        at least every 15 s. A FORGOTTEN change has no content left to match, so it comes whatever the filter says. UNAVAILABLE
-        (SHUTTING_DOWN) ends a watch with a resume_token in the metadata.
+        at least every 15 s. A FORGOTTEN change has no content left to match, so it comes whatever the filter says.
+        UNAVAILABLE (SHUTTING_DOWN) ends a watch with a resume_token in the metadata.
 
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
         INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is not of this ledger, or of a request with another filter.
         OUT_OF_RANGE (AS_OF_FUTURE): as_of lies ahead of the ledger.
         OUT_OF_RANGE (HISTORY_TRIMMED): the start lies before the oldest history kept, which the metadata names.
-        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key already has 64 streams open.
+        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
         RESOURCE_EXHAUSTED (WATCH_TOO_SLOW): the reader fell too far behind; the metadata holds a resume_token.
         UNAUTHENTICATED (KEY_EXPIRED, KEY_REVOKED): the key ended while the stream was open.
         """

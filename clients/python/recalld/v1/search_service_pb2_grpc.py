@@ -85,7 +85,7 @@ class SearchServiceServicer(object):
         `done` was broken: send the same request with the last resume_token to go on. Cancelling stops the work at once.
 
         INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is not of this server, or of another request.
-        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key already has 64 streams open.
+        RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
         All errors of Search, but that resume_token may be set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1,20 +1,17 @@
 """Which calls are taken: as many as can be answered in good time, the others are refused before any work.
 
-Calls fall into classes, for a search costs twenty times a get. In calm a class works on some calls at once and lets
-others wait, MOST together: 64 callers that each wait for their answer never see a refusal. One call too many proves
-that more is asked than can be done. From then on the class is *tight*: it works on as many calls as keep the processors
-busy, nobody waits, and those that waited are refused, for they would only have got late answers. It is calm again CALM
-seconds after the last refusal. So the calls taken are answered nearly as fast as on an idle server, however many come.
+Calls fall into classes, for a search costs twenty times a get, and projects share each class (see shares.py). What an
+operator calls, and what ends a key, has a class of its own: it gets through whatever else is asked.
+
+A refusal costs processor time too, and all calls of a server wait in one line for it. So refusals beyond a rate are
+held for a while before they are answered: who asks again at once, or without a key, is slowed, and others are not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from time import monotonic
+from random import uniform
 from typing import Any
 
 import grpc
@@ -23,20 +20,22 @@ from grpc_status import rpc_status
 from recalld_server.domain.errors import Overloaded
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, after_each_answer, metadata
-from recalld_server.rpc.interceptors.auth import caller
+from recalld_server.rpc.interceptors.auth import OPEN, caller
 from recalld_server.rpc.interceptors.correlation import HEADER
+from recalld_server.rpc.interceptors.rates import Rates
+from recalld_server.rpc.interceptors.shares import MOST, Contention, Gate
 from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
 
-log = logging.getLogger(__name__)
-
 CALLS = 1024  # at once, streams among them; the library's own limit lies above, for its refusals carry no reason
 CROWD = 16  # taken at once in calm, of writes and reads: writes that wait together share an fsync
-MOST = 64  # running and waiting, in calm
 MOST_SHORT = 256  # of writes and reads, which take a tenth of a search: a burst of 200 adds waits 2 s at most
-CALM = 1.0  # seconds; as long as refused callers are asked to wait
+REFUSALS = 50.0  # a second of one project, and of all callers without a key, are answered at once
+HOLD = (0.5, 1.5)  # seconds before a further one is answered; never many at one moment
+HELD = 2048  # at once, in all
+HELD_BYTES = 64 * 1024  # of one request, which stays in memory meanwhile
+OPEN_STREAMS = 64  # of callers without a key, who may follow the server's health and ask for its services
 
-EXEMPT = ("/grpc.", "/google.longrunning.")  # probes and polls: cheap, and needed most when there is trouble
 SEARCHES = frozenset({"Search", "StreamSearch"})
 WRITES = frozenset(
     {
@@ -51,74 +50,12 @@ WRITES = frozenset(
         "DeleteByInstruction",
         "DeleteEntity",
         "SetFeedback",
+        "CancelOperation",
+        "DeleteOperation",
     }
 )
-LASTING = frozenset({"ImportMemories", "Watch", "ReadExport"})  # as long as their caller likes; see quota.py
-
-
-@dataclass(slots=True)
-class Gate:
-    """Calls of one class: how many at once when overloaded (`tight`), in calm (`crowd`), with the waiting (`most`)."""
-
-    name: str
-    tight: int
-    crowd: int
-    most: int = MOST
-    running: int = 0
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
-    refused: int = 0  # since it became tight
-    calm_at: float = 0.0
-
-    async def enter(self) -> None:
-        """Return when the call may run; pair with `leave`. Raises Overloaded."""
-        if self.refused and monotonic() >= self.calm_at:
-            log.info("no longer overloaded", extra={"class": self.name, "refused": self.refused})
-            self.refused = 0
-        if self.refused:
-            if self.running >= self.tight:
-                self._refuse()
-            self.running += 1
-            return
-        if self.running < self.crowd:
-            self.running += 1
-            return
-        if len(self.waiting) >= self.most - self.crowd:
-            log.warning("overloaded", extra={"class": self.name, "running": self.running})
-            while self.waiting:
-                turn = self.waiting.popleft()
-                if not turn.done():
-                    turn.set_exception(self._refusal())
-            self._refuse()
-        await self._wait()
-
-    def leave(self) -> None:
-        """The call is over: its place goes to the first that waits."""
-        while self.waiting:
-            turn = self.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)  # the place stays taken
-                return
-        self.running -= 1
-
-    async def _wait(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.leave()  # it got the place and is no longer there to use it
-            elif turn in self.waiting:
-                self.waiting.remove(turn)
-            raise
-
-    def _refuse(self) -> None:
-        raise self._refusal()
-
-    def _refusal(self) -> Overloaded:
-        self.refused += 1
-        self.calm_at = monotonic() + CALM
-        return Overloaded(limit=self.tight, subject=self.name)
+LASTING = frozenset({"ImportMemories", "Watch", "ReadExport", "WaitOperation"})  # as their caller likes; see quota.py
+CONTROLS = frozenset({"RevokeApiKey", "ListApiKeys"})  # what stops a flood
 
 
 class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -128,36 +65,57 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._instruments = instruments
         self._limit = calls
         self.open = 0
+        self._open_streams = 0
+        self._refusals = Rates(REFUSALS)
+        self._held = 0
         tight = min(max(2, processors), MOST // 4)
         alone = tight // 2  # a search has its model at work beside its other steps, and refusals cost time as well
+        contention = Contention()
         self.gates = {
-            "search": Gate("search", alone, 2 * alone),  # more at once measured no faster, and each waits longer
-            "write": Gate("write", tight, CROWD, MOST_SHORT),
-            "read": Gate("read", 2 * tight, CROWD, MOST_SHORT),
+            "search": Gate(
+                "search", alone, 2 * alone, contention=contention
+            ),  # more at once measured no faster, and each waits longer
+            "write": Gate("write", tight, CROWD, MOST_SHORT, contention),
+            "read": Gate("read", 2 * tight, CROWD, MOST_SHORT, contention),
+            "control": Gate("control", 2 * tight, CROWD),
         }
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
+        """See grpc.aio.ServerInterceptor."""
         handler = await continuation(details)
-        if handler is None or details.method.startswith(EXEMPT) or caller() is None:
-            return handler  # who is refused for want of a key makes nobody else wait
+        if handler is None:
+            return None
+        key = caller()
+        if key is None:  # who is refused for want of a key makes nobody else wait
+            if not details.method.startswith(OPEN):
+                await self._hold("")
+                return handler
+            return self._guarded(handler, None, "", "open", details) if handler.response_streaming else handler
         name = details.method.rpartition("/")[2]
         kind = "search" if name in SEARCHES else "write" if name in WRITES else "read"
-        gate = None if name in LASTING else self.gates[kind]
-        return self._guarded(handler, gate, kind, details)
+        if name in CONTROLS or not key.project:
+            kind = "control"
+        return self._guarded(handler, None if name in LASTING else self.gates[kind], key.project, kind, details)
 
-    def _guarded(self, handler: Any, gate: Gate | None, kind: str, details: Details) -> Handler:
+    def _guarded(self, handler: Any, gate: Gate | None, project: str, kind: str, details: Details) -> Handler:
         inner = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
         parse = handler.request_deserializer or bytes
 
         async def guarded(raw: Any, context: Any) -> Any:
             try:
-                await self._enter(gate)
+                await self._enter(gate, project, kind)
             except Overloaded as refusal:
                 self._instruments.count(names.REFUSED, "OVERLOADED", kind)
+                if handler.request_streaming or len(raw) <= HELD_BYTES:
+                    await self._hold(project)
                 await _abort(refusal, details, context)  # raises
-            self.open += 1
-            context.add_done_callback(self._closed)
-            place = _Place(gate)
+            if kind == "open":
+                self._open_streams += 1
+                context.add_done_callback(self._closed_open)
+            else:
+                self.open += 1
+                context.add_done_callback(self._closed)
+            place = _Place(gate, project)
             try:
                 if handler.request_streaming:
                     return await inner(raw, context)
@@ -175,14 +133,31 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         replaced: Handler = handler._replace(**changes)
         return replaced
 
-    async def _enter(self, gate: Gate | None) -> None:
-        if self.open >= self._limit:
+    async def _enter(self, gate: Gate | None, project: str, kind: str) -> None:
+        if kind == "open":
+            if self._open_streams >= OPEN_STREAMS:
+                raise Overloaded("The server has as many streams of callers without a key as it takes.", subject=kind)
+            return
+        if self.open >= self._limit and kind != "control":
             raise Overloaded("The server has as many calls as it takes at once.", limit=self._limit, subject="server")
         if gate is not None:
-            await gate.enter()
+            await gate.enter(project)
+
+    async def _hold(self, project: str) -> None:
+        """Wait before a refusal is answered, if there are too many."""
+        if self._refusals.take(project) or self._held >= HELD:
+            return
+        self._held += 1
+        try:
+            await asyncio.sleep(uniform(*HOLD))  # noqa: S311 - no secret
+        finally:
+            self._held -= 1
 
     def _closed(self, _: Any) -> None:
         self.open -= 1
+
+    def _closed_open(self, _: Any) -> None:
+        self._open_streams -= 1
 
 
 class _Place:
@@ -191,13 +166,14 @@ class _Place:
     The reader of a stream may take as long as it likes, and keeps nobody else from being served.
     """
 
-    def __init__(self, gate: Gate | None) -> None:
+    def __init__(self, gate: Gate | None, project: str) -> None:
         self._gate = gate
+        self._project = project
 
     def free(self) -> None:
         gate, self._gate = self._gate, None
         if gate is not None:
-            gate.leave()
+            gate.leave(self._project)
 
 
 async def _abort(refusal: Overloaded, details: Details, context: Any) -> None:

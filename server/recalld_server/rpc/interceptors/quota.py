@@ -1,85 +1,118 @@
-"""What one key may use: so many streams at once and, if set, so many calls a second."""
+"""What keys and projects may use: so many streams and waits at once and, if set, so many calls a second."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import monotonic
-from typing import Any
+from typing import TypeVar
 
 import grpc
 
-from recalld_server.domain.errors import RateLimited, StreamLimit
+from recalld_server.domain.errors import Overloaded, RateLimited, StreamLimit
 from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, wrapped
 from recalld_server.rpc.interceptors.auth import OPEN, access
+from recalld_server.rpc.interceptors.rates import Rates
 from recalld_server.telemetry import names
 from recalld_server.telemetry.instruments import Instruments
 
+T = TypeVar("T")
+
 STREAMS = 64  # of one key
-KEYS = 10_000  # whose rates are remembered; the one that called longest ago is forgotten first
+PROJECT_STREAMS = 256  # of all keys of a project
+ALL_STREAMS = 768  # of all projects: the rest of what the server takes is for calls that end
+WAITS = ("/WaitOperation",)  # last as long as their caller likes, as streams do
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """Calls a key may still make, as of a moment (a token bucket that holds one second's worth)."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Streams at once of a key, a project and all projects; calls a second of a key and a project, 0 for any number."""
 
-    left: float
-    at: float
+    streams: int = STREAMS
+    project_streams: int = PROJECT_STREAMS
+    all_streams: int = ALL_STREAMS
+    rate: float = 0.0
+    project_rate: float = 0.0
 
 
 class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Counts by key. Raises StreamLimit and RateLimited. `rate` is calls a second and key, 0 for no limit."""
+    """Counts by key and by project. Raises StreamLimit, RateLimited and, where all projects together have too many
+    streams, Overloaded. Operators, who belong to no project, are counted by key alone.
+    """
 
-    def __init__(self, instruments: Instruments, rate: float = 0.0, streams: int = STREAMS) -> None:
+    def __init__(self, instruments: Instruments, limits: Limits) -> None:
         self._instruments = instruments
-        self._rate = rate
-        self._limit = streams
-        self._streams: dict[tuple[str, str], int] = {}
-        self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
+        self._limits = limits
+        self._of_keys: Counter[tuple[str, str]] = Counter()
+        self._of_projects: Counter[str] = Counter()
+        self._key_rates, self._project_rates = Rates(limits.rate), Rates(limits.project_rate)
 
     @property
     def open(self) -> int:
-        """Streams under way."""
-        return sum(self._streams.values())
+        """Streams and waits under way."""
+        return self._of_keys.total()
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
         """See grpc.aio.ServerInterceptor."""
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN):
             return handler
-        lasting = handler.request_streaming or handler.response_streaming
-        return wrapped(handler, lambda context: self._around(context, lasting))
+        lasting = handler.request_streaming or handler.response_streaming or details.method.endswith(WAITS)
+        return wrapped(handler, lambda context: self._around(lasting))
 
     @asynccontextmanager
-    async def _around(self, context: Any, lasting: bool) -> AsyncIterator[None]:
-        key = (access().project, access().principal)
-        if self._rate:
-            self._take(key)
+    async def _around(self, lasting: bool) -> AsyncIterator[None]:
+        project, key = access().project, access().principal
+        self._rate(project, key)
         if not lasting:
             yield
             return
-        if self._streams.get(key, 0) >= self._limit:
-            self._instruments.count(names.REFUSED, "STREAM_LIMIT", "stream")
-            raise StreamLimit(limit=self._limit, subject=key[1])
-        self._streams[key] = self._streams.get(key, 0) + 1
+        self._admit(project, key)
+        self._of_keys[project, key] += 1
+        self._of_projects[project] += 1
         try:
             yield
         finally:
-            self._streams[key] -= 1
-            if not self._streams[key]:
-                del self._streams[key]
+            _less(self._of_keys, (project, key))
+            _less(self._of_projects, project)
 
-    def _take(self, key: tuple[str, str]) -> None:
-        now, most = monotonic(), max(1.0, self._rate)
-        bucket = self._buckets.setdefault(key, _Bucket(most, now))
-        bucket.left = min(most, bucket.left + (now - bucket.at) * self._rate)
-        bucket.at = now
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > KEYS:
-            self._buckets.popitem(last=False)
-        if bucket.left < 1:
+    def _rate(self, project: str, key: str) -> None:
+        if not self._key_rates.take(f"{project} {key}"):
             self._instruments.count(names.REFUSED, "RATE_LIMITED", "call")
-            raise RateLimited(key_id=key[1], subject=key[1])
-        bucket.left -= 1
+            raise RateLimited(key_id=key, subject=key)
+        if project and not self._project_rates.take(project):
+            self._instruments.count(names.REFUSED, "RATE_LIMITED", "call")
+            raise RateLimited(
+                "The project's keys together have made too many calls in too short a time; try again later.",
+                project_id=project,
+                subject=project,
+            )
+
+    def _admit(self, project: str, key: str) -> None:
+        limits = self._limits
+        if self._of_keys[project, key] >= limits.streams:
+            self._instruments.count(names.REFUSED, "STREAM_LIMIT", "stream")
+            raise StreamLimit(limit=limits.streams, subject=key)
+        if not project:
+            return
+        if self._of_projects[project] >= limits.project_streams:
+            self._instruments.count(names.REFUSED, "STREAM_LIMIT", "stream")
+            raise StreamLimit(
+                "The project's keys together have as many streams and waits open as they may; end one first.",
+                limit=limits.project_streams,
+                subject=project,
+            )
+        if self._of_projects.total() - self._of_projects[""] >= limits.all_streams:
+            self._instruments.count(names.REFUSED, "OVERLOADED", "stream")
+            raise Overloaded(
+                "The server has as many streams and waits as it takes at once; try again later.",
+                limit=limits.all_streams,
+                subject="stream",
+            )
+
+
+def _less(counter: Counter[T], name: T) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]

@@ -1,0 +1,41 @@
+"""Calls a second, of each of many."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from time import monotonic
+
+REMEMBERED = 10_000  # whose rates are known; of who called longest ago it is forgotten first
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Calls that may still be made, as of a moment (a token bucket that holds one second's worth)."""
+
+    left: float
+    at: float
+
+
+class Rates:
+    """Calls a second of each of many. `rate` 0: any number."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def take(self, who: str) -> bool:
+        """Whether one more call is within the rate."""
+        if not self._rate:
+            return True
+        now, most = monotonic(), max(1.0, self._rate)
+        bucket = self._buckets.setdefault(who, Bucket(most, now))
+        bucket.left = min(most, bucket.left + (now - bucket.at) * self._rate)
+        bucket.at = now
+        self._buckets.move_to_end(who)
+        if len(self._buckets) > REMEMBERED:
+            self._buckets.popitem(last=False)
+        if bucket.left < 1:
+            return False
+        bucket.left -= 1
+        return True
