@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from tests.attacks.conftest import MIB, OPTIONS
@@ -59,7 +60,7 @@ def test_many_waits_for_a_large_add_hold_nothing_of_it(
     busy = calls.busy()
     large = calls.large()
     with bystander(server.target, server.pid) as seen:
-        before = seen.resident
+        before = psutil.Process(server.pid).memory_info().rss
         with ThreadPoolExecutor(WAITS) as pool:
             answers = list(pool.map(lambda _: calls.wait(large, 3), range(WAITS)))
     calls.cancel(large, *busy)
@@ -74,7 +75,7 @@ def test_a_list_of_large_adds_that_wait_reads_nothing_of_them(
     busy = calls.busy()
     large = [calls.large() for _ in range(8)]
     with bystander(server.target, server.pid) as seen:
-        before = seen.resident
+        before = psutil.Process(server.pid).memory_info().rss
         for _ in range(3):
             listed = calls.operations.ListOperations(operations_pb2.ListOperationsRequest(page_size=1000))
     calls.cancel(*large, *busy)
@@ -97,7 +98,7 @@ def test_answers_of_many_adds_are_cut_while_they_are_made(
     answered = [calls.wait(operation, 60) for operation in done]
     assert all(operation.HasField("response") for operation in answered)
     with bystander(server.target, server.pid) as seen:
-        before = seen.resident
+        before = psutil.Process(server.pid).memory_info().rss
         request = operations_pb2.ListOperationsRequest(page_size=1000)
         with ThreadPoolExecutor(4) as pool:
             pages = list(pool.map(lambda _: calls.operations.ListOperations(request), range(4)))
