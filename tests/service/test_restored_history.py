@@ -56,8 +56,8 @@ def test_what_was_is_again(tmp_path: Path, ending: str) -> None:
             ids = lived(mine)
             assert len(ids) == 5
             run("export", file, *asked, target=server.target)
-            assert run("import", file, target=other.target).startswith("5 stored, 0 known already, 0 failed")
-            assert run("import", file, target=other.target).startswith("0 stored, 5 known already, 0 failed")
+            assert run("import", file, target=other.target).startswith("5 stored, 0 known already, 0 refused")
+            assert run("import", file, target=other.target).startswith("0 stored, 5 known already, 0 refused")
             for id in ids:
                 assert told(theirs, id) == told(mine, id)
                 assert len(told(mine, id)) in (1, 2, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from recalld_server.usecases.writing import Writer, Written, stored_answer
 
 TRANSACTION = 1000  # memories deleted in one
 SAMPLE = 10  # memories a dry run shows
+NAMED = 3  # ids in the text of an error; its metadata has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class Modify:
     async def update(self, access: Access, updates: Sequence[Update], request: RequestKey | None) -> Changed:
         """Change memories, all or none.
 
-        Raises MemoryNotFound naming each unknown id, MemoryImmutable, EtagMismatch, WriteConflict, EmbedderUnavailable,
-        RequestIdReused, LedgerUnavailable.
+        Raises MemoryNotFound naming each unknown or expired id, MemoryImmutable, EtagMismatch, WriteConflict,
+        EmbedderUnavailable, RequestIdReused, LedgerUnavailable.
         """
 
         async def decide() -> Change:
@@ -100,7 +101,8 @@ class Modify:
             ]:
                 raise MemoryImmutable(**_named(frozen))
             given = [_changed(current[u.memory_id], u.values) for u in updates]
-            wanted = await self._derived(access, current, given)
+            chosen = {u.memory_id for u in updates if "categories" in u.values}
+            wanted = await self._derived(access, current, given, chosen)
             await sliced(check_written(wanted, "updates", "update fewer memories at a time"))
             puts = await self._puts(access, current, wanted, Kind.UPDATED)
             answer = stored_answer([(m.id, m.revision + 1) for m in wanted])
@@ -109,25 +111,29 @@ class Modify:
         return await self._written(access, request, lambda _: self._writer.decided(access, decide))
 
     async def _derived(
-        self, access: Access, current: Mapping[str, Memory], wanted: Sequence[Memory]
+        self, access: Access, current: Mapping[str, Memory], wanted: Sequence[Memory], chosen: Set[str]
     ) -> Sequence[Memory]:
-        """What was derived from a text goes with it; see `Derivation.renewed`."""
+        """What was derived from a text goes with it; see `Derivation.renewed`.
+
+        The categories of those `chosen` come with the update: they stay, also if there are none.
+        """
         size = sum(len(memory.text) for memory in wanted if memory.text != current[memory.id].text)
         if not size:
             return wanted
         settings, generation = await self._projects.settings(access.project)
         derivation = Derivation(settings.custom_categories, generation.language)
 
-        def renewed() -> Steps[list[Memory]]:
+        def derive() -> Steps[list[Memory]]:
             yield from derivation.prepare()
             made = []
             for memory in wanted:
                 before = current[memory.id]
-                made.append(memory if memory.text == before.text else derivation.renewed(before, memory))
+                renewed = memory if memory.text == before.text else derivation.renewed(before, memory)
+                made.append(replace(renewed, categories=memory.categories) if memory.id in chosen else renewed)
                 yield
             return made
 
-        return await sliced(renewed(), size)
+        return await sliced(derive(), size)
 
     async def judge(
         self, access: Access, memory_id: str, feedback: str, reason: str, request: RequestKey | None
@@ -217,7 +223,7 @@ class Modify:
     async def restore(
         self, access: Access, memory_id: str, revision: int | None, request: RequestKey | None
     ) -> Changed:
-        """Bring a deleted memory, or an earlier revision of a live one, back as a new revision.
+        """Bring a deleted or expired memory, or an earlier revision of a live one, back as a new revision.
 
         Raises MemoryNotFound, MemoryNotDeleted, RevisionNotFound, MemoryImmutable.
         """
@@ -230,9 +236,10 @@ class Modify:
             newest, live = latest
             if newest.forgotten:
                 raise MemoryNotFound(memory_id=memory_id)
-            if live and revision is None:
+            there = live and newest.live_at(self._clock.now())
+            if there and revision is None:
                 raise MemoryNotDeleted(memory_id=memory_id)
-            if live and newest.immutable:
+            if there and newest.immutable:
                 raise MemoryImmutable(memory_id=memory_id)
             wanted = newest
             if revision is not None:
@@ -254,8 +261,9 @@ class Modify:
     async def _current(self, access: Access, ids: Sequence[str]) -> Mapping[str, Memory]:
         with span("ledger"):
             found = await self._ledger.memories(access, ids)
-        if missing := [id for id in ids if id not in found]:
-            raise MemoryNotFound(**_named(missing))
+        now = self._clock.now()  # not whether the janitor was here already
+        if missing := [id for id in ids if id not in found or not found[id].live_at(now)]:
+            raise MemoryNotFound(_absent(missing, [id for id in missing if id in found]), **_named(missing))
         return found
 
     async def _puts(
@@ -291,6 +299,17 @@ def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:
     stale = [memory.id for memory, etag in pairs if etag and etag != memory.etag]
     if stale:
         raise EtagMismatch(**_named(stale))
+
+
+def _absent(missing: Sequence[str], expired: Sequence[str]) -> str:
+    """The text of an error about memories that are not there."""
+    text = f"There is no such memory here: {_listed(missing)}."
+    return f"{text} Expired, and back with RestoreMemory: {_listed(expired)}." if expired else text
+
+
+def _listed(ids: Sequence[str]) -> str:
+    """The first few."""
+    return ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
 
 
 def _named(ids: Sequence[str]) -> dict[str, Any]:
