@@ -160,7 +160,7 @@ def naming(user: str, leaves: int) -> pb.CreateExportRequest:
 async def test_exports_with_large_filters_are_listed_a_page_at_a_time(api: Any, exports: Exports) -> None:
     user = api.user()
     refused = await api.refused(exports.export.CreateExport(naming(user, 5)))
-    assert (refused.reason, refused.metadata["field"]) == ("LIMIT_EXCEEDED", "filter")
+    assert (refused.reason, refused.metadata["field"]) == ("FILTER_INVALID", "filter")
     made = [(await exports.export.CreateExport(naming(user, 4))).name for _ in range(4)]
     for name in made:
         await exports.ended(name)

@@ -48,6 +48,18 @@ def nested(depth: int) -> filter_pb2.Filter:
     return inner
 
 
+def full(values: int) -> filter_pb2.Filter:
+    """A filter of so many values in lists of 1,000."""
+    lists = [one_of(min(1000, values - at)) for at in range(0, values, 1000)]
+    return filter_pb2.Filter(all_of=filter_pb2.FilterList(filters=lists))
+
+
+def long(size: int) -> filter_pb2.Filter:
+    """A filter of so many bytes."""
+    without = compared(string_value="x" * size).ByteSize() - size
+    return compared(string_value="x" * (size - without))
+
+
 def wide(leaves: int) -> filter_pb2.Filter:
     return filter_pb2.Filter(any_of=filter_pb2.FilterList(filters=[compared()] * leaves))
 
@@ -115,6 +127,10 @@ SHAPED: list[Case] = [
     ("filter.comparison.value", 1000, "ListMemories", lambda n: pb.ListMemoriesRequest(scope=NOBODY, filter=one_of(n))),
     ("filter", 8, "ListMemories", lambda n: pb.ListMemoriesRequest(scope=NOBODY, filter=nested(n))),
     ("filter", 200, "Search", lambda n: search(scope=NOBODY, filter=wide(n))),
+    ("filter", 10_000, "ListMemories", lambda n: pb.ListMemoriesRequest(scope=NOBODY, filter=full(n))),
+    ("filter", 10_000, "Search", lambda n: search(scope=NOBODY, filter=full(n))),
+    ("filter", 2**20, "ListEvents", lambda n: pb.ListEventsRequest(scope=NOBODY, filter=long(n))),
+    ("filter", 2**20, "DeleteMemories", lambda n: pb.DeleteMemoriesRequest(scope=NOBODY, filter=long(n))),
     (
         "filter.comparison.field",
         limits.ID_BYTES,

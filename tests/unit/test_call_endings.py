@@ -214,14 +214,14 @@ def test_a_filter_of_many_groups_is_refused_without_reading_it_all(monkeypatch: 
         for _ in range(150):
             outer.any_of.filters.add().all_of.SetInParent()
     read = 0
-    original = convert_filter._filter
+    original = convert_filter._Reader.filter
 
     def counting(*arguments: Any) -> Any:
         nonlocal read
         read += 1
         return original(*arguments)
 
-    monkeypatch.setattr(convert_filter, "_filter", counting)
+    monkeypatch.setattr(convert_filter._Reader, "filter", counting)
     with pytest.raises(FilterInvalid):
         convert_filter.filter_of(condition)
     assert read < 4_000

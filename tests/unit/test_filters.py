@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -284,6 +285,27 @@ def test_leaves() -> None:
     [(path, description)] = violations(AllOf((half, half, leaf)))
     assert path == "filter"
     assert "200" in description
+
+
+def test_values_in_all() -> None:
+    full = compare("metadata.k", "IN", tuple(range(1000)))
+    assert violations(AllOf((full,) * 10)) == []
+    [(path, description)] = violations(NoneOf(AnyOf((full,) * 11)))
+    assert path == "filter"
+    assert "10000 values" in description
+    assert violations(AnyOf((*(full,) * 10, compare("text", "EQ", "x")))) == [(path, description)]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value"),
+    [("IN", tuple(range(9_000, 19_000))), ("ICONTAINS", "é" * 500_000), ("CONTAINS", "x" * 10**6)],
+)
+def test_the_largest_metadata_and_the_largest_value_meet_in_no_time(operator: str, value: Value) -> None:
+    """In time that grows with both and not with their product, which would be minutes."""
+    numbers = Memory(id="m", text="", scope=Scope(), metadata={"k": [*range(4_000), *["Ä"] * 4_000]})
+    begun = time.perf_counter()
+    assert not matches(compare("metadata.k", operator, value), numbers)
+    assert time.perf_counter() - begun < 1
 
 
 def test_violations_are_bounded_for_a_wide_filter() -> None:

@@ -24,6 +24,8 @@ from recalld_server.domain.memory import SCOPE_FIELDS, Memory, fold
 MAX_DEPTH = 8
 MAX_LEAVES = 200
 MAX_LIST = 1000
+MAX_VALUES = 10_000  # of all comparisons together: each is converted, compiled, bound and compared
+MAX_BYTES = 1024 * 1024  # of the whole filter as protobuf: exports keep theirs and show it
 MAX_NAME_BYTES = 256
 MAX_INTEGER = 2**53  # beyond it neither JSON nor a double keeps integers apart
 METADATA = "metadata."
@@ -111,7 +113,6 @@ _COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
     Operator.LT: operators.lt,
     Operator.LTE: operators.le,
     Operator.CONTAINS: operators.contains,
-    Operator.ICONTAINS: lambda element, value: fold(value) in fold(element),
 }
 
 
@@ -130,14 +131,15 @@ def matches(condition: Filter, memory: Memory) -> bool:
             return bool(_elements(field, memory)) is value
         case Comparison(field, Operator.NE, value):
             return not matches(Comparison(field, Operator.EQ, value), memory)
+        case Comparison(field, Operator.IN, tuple(values)):  # as a set: elements and values may be thousands
+            there = {(kind_of(element), element) for element in _elements(field, memory)}
+            return any((kind_of(wanted), wanted) in there for wanted in values)
+        case Comparison(field, Operator.ICONTAINS, str(value)):
+            wanted = fold(value)
+            return any(isinstance(element, str) and wanted in fold(element) for element in _elements(field, memory))
         case Comparison(field, operator, value):
-            values = value if isinstance(value, tuple) else (value,)
-            compare = _COMPARE[Operator.EQ if operator is Operator.IN else operator]
-            return any(
-                kind_of(element) == kind_of(wanted) and compare(element, wanted)
-                for element in _elements(field, memory)
-                for wanted in values
-            )
+            kind, compare = kind_of(value), _COMPARE[operator]
+            return any(kind_of(element) == kind and compare(element, value) for element in _elements(field, memory))
 
 
 def scalars(value: Any) -> tuple[str | float | bool, ...]:
@@ -180,15 +182,15 @@ def _elements(field: str, memory: Memory) -> tuple[Scalar, ...]:
 def violations(condition: Filter, path: str = "filter") -> list[tuple[str, str]]:
     """Everything wrong with a filter, as (field path in the request, what is allowed). Empty for a valid one.
 
-    Leaves are comparisons and groups without filters. What lies below the depth limit or beyond the leaf limit is not
-    looked at, so the work and the stack are bounded whatever was sent.
+    Leaves are comparisons and groups without filters. What lies below the depth limit or beyond the limits of leaves
+    and values is not looked at, so the work and the stack are bounded whatever was sent.
     """
     found: list[tuple[str, str]] = []
-    leaves = 0
+    leaves = values = 0
 
     def visit(node: Filter, at: str, depth: int) -> None:
-        nonlocal leaves
-        if leaves > MAX_LEAVES:
+        nonlocal leaves, values
+        if leaves > MAX_LEAVES or values > MAX_VALUES:
             return
         children = node.filters if isinstance(node, AllOf | AnyOf) else ()
         if depth > MAX_DEPTH or not (children or isinstance(node, NoneOf)):
@@ -201,6 +203,10 @@ def violations(condition: Filter, path: str = "filter") -> list[tuple[str, str]]
         elif isinstance(node, NoneOf):
             visit(node.filter, f"{at}.none_of", depth + 1)
         elif isinstance(node, Comparison):
+            values += len(node.value) if isinstance(node.value, tuple) else 1
+            if values > MAX_VALUES:
+                found.append((path, f"must have at most {MAX_VALUES} values in all; split it over several calls"))
+                return
             found.extend(_comparison_violations(node, f"{at}.comparison"))
         else:
             group = "all_of" if isinstance(node, AllOf) else "any_of"

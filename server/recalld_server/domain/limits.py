@@ -20,6 +20,5 @@ PAGE_SIZE = 1000
 PAGE_BYTES = 3 * 1024 * 1024
 CALL_BYTES = 16 * 1024 * 1024
 REQUEST_ID_LENGTH = 64
-EXPORT_FILTER_BYTES = 1024 * 1024  # kept with the export, and shown with it
 WAITING_OPERATIONS = 10_000  # of one kind in a project: adds, or exports
 WAITING_BYTES = 256 * 1024 * 1024  # of what they were asked for

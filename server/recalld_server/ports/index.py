@@ -90,7 +90,7 @@ class Index(Protocol):
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
         """Up to `depth` candidates from each leg inside project, pin, scope and filter, none expired at `query.now`.
 
-        They may be stale: the ledger disposes. Raises ReadTooCostly when the filter is too large for the engine.
+        They may be stale: the ledger disposes.
         """
         ...
 

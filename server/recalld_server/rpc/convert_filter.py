@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 from recalld.v1 import filter_pb2 as pb
 from recalld_server.domain.errors import FilterInvalid
 from recalld_server.domain.filters import (
+    MAX_BYTES,
     MAX_DEPTH,
     MAX_LEAVES,
     MAX_LIST,
+    MAX_VALUES,
     AllOf,
     AnyOf,
     Comparison,
@@ -33,68 +33,77 @@ _PLAIN = ("string_value", "int64_value", "double_value", "bool_value")
 
 def filter_of(message: pb.Filter) -> Filter:
     """The filter of a message. Raises FilterInvalid with every violation."""
-    found: Violations = []
-    condition = _filter(message, "filter", 1, found, count(1))
+    if (size := message.ByteSize()) > MAX_BYTES:
+        text = f"must be at most {MAX_BYTES} bytes, not {size}; split it over several calls"
+        raise FilterInvalid(violations=[("filter", text)])
+    reader = _Reader()
+    condition = reader.filter(message, "filter", 1)
     # A place that could not be read is violated already; what stands in for it there is not the caller's.
-    unread = tuple(path for path, _ in found)
-    found += [(path, text) for path, text in violations(condition) if not path.startswith(unread)]
+    unread = tuple(path for path, _ in reader.found)
+    found = reader.found + [(path, text) for path, text in violations(condition) if not path.startswith(unread)]
     if found:
         raise FilterInvalid(violations=found)
     return condition
 
 
-def _filter(message: pb.Filter, path: str, depth: int, found: Violations, nodes: count[int]) -> Filter:
-    if len(found) > MAX_LEAVES or next(nodes) > _NODES:
-        return AllOf(())
-    if depth > MAX_DEPTH:
-        found.append((path, f"must be nested at most {MAX_DEPTH} deep"))
-        return AllOf(())
-    kind = message.WhichOneof("kind")
-    if kind == "none_of":
-        return NoneOf(_filter(message.none_of, f"{path}.none_of", depth + 1, found, nodes))
-    if kind == "comparison":
-        return _comparison(message.comparison, f"{path}.comparison", found)
-    if kind is None:
-        found.append((path, f"must have one of {_KINDS}"))
-        return AllOf(())
-    # One more than may be is enough to be refused; the rest of a hostile message is not read.
-    group = getattr(message, kind).filters[: MAX_LEAVES + 1]
-    filters = tuple(
-        _filter(inner, f"{path}.{kind}.filters[{i}]", depth + 1, found, nodes) for i, inner in enumerate(group)
-    )
-    return AllOf(filters) if kind == "all_of" else AnyOf(filters)
+class _Reader:
+    """Reads one filter. What `violations` refuses by its size is read up to one more than may be, and no further."""
 
+    def __init__(self) -> None:
+        self.found: Violations = []
+        self._nodes = 0
+        self._values = 0
 
-def _comparison(message: pb.Comparison, path: str, found: Violations) -> Comparison:
-    name = pb.Operator.Name(message.operator) if message.operator in pb.Operator.values() else ""
-    operator = Operator.EQ
-    if name in ("", "OPERATOR_UNSPECIFIED"):
-        found.append((f"{path}.operator", f"must be one of {', '.join(Operator)}"))
-    else:
-        operator = Operator(name.removeprefix("OPERATOR_"))
-    return Comparison(message.field, operator, _value(message.value, f"{path}.value", found))
+    def filter(self, message: pb.Filter, path: str, depth: int) -> Filter:
+        self._nodes += 1
+        if len(self.found) > MAX_LEAVES or self._nodes > _NODES or self._values > MAX_VALUES:
+            return AllOf(())
+        if depth > MAX_DEPTH:
+            self.found.append((path, f"must be nested at most {MAX_DEPTH} deep"))
+            return AllOf(())
+        kind = message.WhichOneof("kind")
+        if kind == "none_of":
+            return NoneOf(self.filter(message.none_of, f"{path}.none_of", depth + 1))
+        if kind == "comparison":
+            return self._comparison(message.comparison, f"{path}.comparison")
+        if kind is None:
+            self.found.append((path, f"must have one of {_KINDS}"))
+            return AllOf(())
+        group = getattr(message, kind).filters[: MAX_LEAVES + 1]
+        filters = tuple(self.filter(inner, f"{path}.{kind}.filters[{i}]", depth + 1) for i, inner in enumerate(group))
+        return AllOf(filters) if kind == "all_of" else AnyOf(filters)
 
+    def _comparison(self, message: pb.Comparison, path: str) -> Comparison:
+        name = pb.Operator.Name(message.operator) if message.operator in pb.Operator.values() else ""
+        operator = Operator.EQ
+        if name in ("", "OPERATOR_UNSPECIFIED"):
+            self.found.append((f"{path}.operator", f"must be one of {', '.join(Operator)}"))
+        else:
+            operator = Operator(name.removeprefix("OPERATOR_"))
+        return Comparison(message.field, operator, self._value(message.value, f"{path}.value"))
 
-def _value(message: pb.Value, path: str, found: Violations) -> Value:
-    if message.WhichOneof("kind") == "list_value":
+    def _value(self, message: pb.Value, path: str) -> Value:
+        if message.WhichOneof("kind") != "list_value":
+            self._values += 1
+            return self._scalar(message, path)
         listed = []
         for i, item in enumerate(message.list_value.values[: MAX_LIST + 1]):
             kind = item.WhichOneof("kind")
             plain = kind in _PLAIN  # most values are: a path for each would take the longest
-            listed.append(getattr(item, kind) if plain else _scalar(item, f"{path}.list_value.values[{i}]", found))
+            listed.append(getattr(item, kind) if plain else self._scalar(item, f"{path}.list_value.values[{i}]"))
+        self._values += len(listed)
         return tuple(listed)
-    return _scalar(message, path, found)
 
-
-def _scalar(message: pb.Value, path: str, found: Violations) -> Scalar:
-    kind = message.WhichOneof("kind")
-    if kind is None or kind == "list_value":
-        found.append((path, f"must have one of {_VALUES}" if kind is None else "must not be a list in a list"))
-        return ""
-    if kind == "timestamp_value":
-        time = message.timestamp_value
-        if not 0 <= time.nanos < 1_000_000_000:
-            found.append((f"{path}.timestamp_value.nanos", "must be from 0 to 999999999"))
-        return Instant(time.seconds * 1_000_000 + time.nanos // 1000)
-    value: Scalar = getattr(message, kind)
-    return value
+    def _scalar(self, message: pb.Value, path: str) -> Scalar:
+        kind = message.WhichOneof("kind")
+        if kind is None or kind == "list_value":
+            text = f"must have one of {_VALUES}" if kind is None else "must not be a list in a list"
+            self.found.append((path, text))
+            return ""
+        if kind == "timestamp_value":
+            time = message.timestamp_value
+            if not 0 <= time.nanos < 1_000_000_000:
+                self.found.append((f"{path}.timestamp_value.nanos", "must be from 0 to 999999999"))
+            return Instant(time.seconds * 1_000_000 + time.nanos // 1000)
+        value: Scalar = getattr(message, kind)
+        return value

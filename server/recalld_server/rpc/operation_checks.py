@@ -7,16 +7,11 @@ from collections.abc import Iterator
 from google.longrunning import operations_pb2
 
 from recalld.v1 import export_service_pb2 as pb
-from recalld_server.domain.errors import LimitExceeded
-from recalld_server.domain.limits import EXPORT_FILTER_BYTES
 from recalld_server.rpc.checks import Check, Violation, check_page, check_request_id, check_scope_or_filter
 
 
 def check_create_export(request: pb.CreateExportRequest, prefix: str) -> Iterator[Violation]:
     yield from check_scope_or_filter(request, prefix)
-    if (size := request.filter.ByteSize()) > EXPORT_FILTER_BYTES:
-        text = f"must be at most {EXPORT_FILTER_BYTES} bytes, not {size}"
-        yield Violation(f"{prefix}filter", text, LimitExceeded, {"limit": EXPORT_FILTER_BYTES, "actual": size})
     if not request.json_schema and request.format == pb.EXPORT_FORMAT_UNSPECIFIED:
         yield Violation(f"{prefix}format", "must be JSONL or PARQUET, or json_schema must be set")
     yield from check_request_id(request, prefix)

@@ -82,7 +82,7 @@ class ExportServiceServicer(object):
         that matches everything.
         INVALID_ARGUMENT (FIELD_INVALID): neither json_schema nor format is given, or the schema cannot be used: not a JSON
         Schema, a reference that is not local, deeper than 16, or a pattern RE2 does not know.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): the schema is larger than 64 KiB, or the filter than 1 MiB.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): the schema is larger than 64 KiB.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
         INVALID_ARGUMENT (REQUEST_ID_REUSED): the same request_id came with another request.
         RESOURCE_EXHAUSTED (OVERLOADED): the project has 10,000 exports waiting, or 256 MiB of their requests.

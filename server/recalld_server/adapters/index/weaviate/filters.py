@@ -17,7 +17,6 @@ from weaviate.collections.filters import _FilterToGRPC
 from weaviate.proto.v1 import base_pb2
 
 from recalld_server.adapters.index.weaviate.objects import element, key, moment, orderly, wrapped
-from recalld_server.domain.errors import ReadTooCostly
 from recalld_server.domain.filters import (
     METADATA,
     OPTIONAL_TIMES,
@@ -34,8 +33,6 @@ from recalld_server.domain.filters import (
     kind_of,
 )
 from recalld_server.domain.memory import SCOPE_FIELDS, Scope, digest
-
-MOST_VALUES = 20_000  # in all lists of a filter: the engine takes 50 ms for each 1,000, and a search has 1.9 s
 
 Condition: TypeAlias = FilterReturn | bool  # True admits every object, False none
 
@@ -58,10 +55,10 @@ _EXPIRES = Where.by_property("tags").contains_any([digest("expire_time")])
 
 
 def compiled(condition: Filter | None, scope: Scope, now: int) -> Compiled:
-    """The entries inside a scope and a filter that have not expired at `now`, µs. Raises ReadTooCostly."""
-    if condition is not None and (count := _values(condition)) > MOST_VALUES:
-        text = f"The lists of a filter may hold {MOST_VALUES:,} values in all when Weaviate searches, not {count:,}."
-        raise ReadTooCostly(text, limit_values=MOST_VALUES)
+    """The entries inside a scope and a filter that have not expired at `now`, µs.
+
+    The engine takes 50 ms for each 1,000 values of a filter: MAX_VALUES of them fit the deadline of a search.
+    """
     inside: list[Condition] = [Where.by_property(name).equal(wrapped(value)) for name, value in scope.items()]
     if orderly(now):
         # Few expire or none do: the engine then compares few times or none, instead of one for each entry.
@@ -108,17 +105,6 @@ class _Compiler:
     def _undecided(self, superset: Condition, *, above: bool) -> Condition:
         self.exact = False
         return superset if above else False
-
-
-def _values(condition: Filter) -> int:
-    """How many values its comparisons name."""
-    match condition:
-        case AllOf(filters) | AnyOf(filters):
-            return sum(map(_values, filters))
-        case NoneOf(inner):
-            return _values(inner)
-        case Comparison(value=value):
-            return len(value) if isinstance(value, tuple) else 1
 
 
 def _superset(field: str, value: Scalar) -> Condition:
