@@ -50,7 +50,8 @@ from recalld_server.usecases.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 SEARCH = "recalld.v1.SearchService"
-GRACE = 5.0  # seconds that running calls get when the server stops
+GRACE = 1.6  # seconds that running calls get when the server stops
+STOP = 2.8  # seconds for the whole stop, of which the rest takes a few tenths; then the process ends all the same
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class App:
         require_ports(settings)
         tls = credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         telemetry = telemetry or Telemetry(os.environ)
-        async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as opening, AsyncExitStack() as stack:
             recalld = await build(settings, instruments=telemetry.instruments)
             stack.push_async_callback(recalld.close)
             refuse_open(settings, keys=await recalld.keys.begun())
@@ -94,7 +95,7 @@ class App:
                 idle=settings.connection_idle,
                 age=settings.connection_age,
             )
-            stack.push_async_callback(server.stop, 0)  # only if HTTP can't start: else it has stopped by then
+            opening.push_async_callback(server.close)
             await _tell(server, Ready(ledger=True))  # it was opened; of searches the first look tells
             gauges = Gauges(recalld, server, telemetry.instruments)
             http = await _http(settings, recalld, server, gauges, telemetry)
@@ -105,15 +106,21 @@ class App:
             for name, run in _background(recalld, gauges):
                 stack.push_async_callback(supervisor.start(name, run))
             stack.push_async_callback(http.stop)  # it answers probes until the calls have ended
-            stack.push_async_callback(server.stop, GRACE)
+            stack.push_async_callback(server.drain, GRACE)
             stack.callback(recalld.follow.stop)
             stack.callback(recalld.watch.stop)
             stack.push_async_callback(
                 supervisor.start("readiness", lambda: recalld.readiness.run(lambda ready: _tell(server, ready)))
             )  # the first to stop, or it would say SERVING again
+            opening.pop_all()
             return cls(recalld, server, http, stack.pop_all())
 
     async def stop(self) -> None:
+        """Drain, then close the port, which refuses calls until then."""
+        await self.drain()
+        await self.server.close()
+
+    async def drain(self) -> None:
         """No new calls, the running ones end, accepted writes are finished, engines let go."""
         await self.stack.aclose()
 
@@ -167,7 +174,7 @@ async def _http(
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT. The caller ends the process then: the port stays open, and refuses calls."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -185,7 +192,17 @@ async def serve(settings: Settings) -> None:
         ends = [asyncio.ensure_future(end) for end in (stopping.wait(), app.recalld.lost())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await app.stop()
+        await _drained(app)
+
+
+async def _drained(app: App) -> None:
+    """Drain for STOP seconds at most. What was acknowledged is on the disk in any case."""
+    draining = asyncio.ensure_future(app.drain())
+    _, late = await asyncio.wait([draining], timeout=STOP)
+    if late:
+        log.warning("the server ends with work under way, which did not end within %g s", STOP)
+    else:
+        draining.result()
 
 
 def refuse_open(settings: Settings, *, keys: bool) -> None:

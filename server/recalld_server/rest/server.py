@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from recalld_server.rest.connection import CONNECTIONS, Connection
 from recalld_server.rest.guard import Guard, Keyed
 
-GRACE = 2  # seconds for answers under way
+GRACE = 1  # second for answers under way
 
 
 class _Quiet(uvicorn.Server):

@@ -42,6 +42,7 @@ OPTIONS = (
 LIBRARY_CALLS = 8 * CALLS  # refused by the library without a reason: only to bound what a flood can pile up
 IDLE = 300.0  # seconds without a call after which a connection is closed
 AGE = 600.0  # seconds after which a connection takes no new calls; the library varies it by a tenth
+CUT = 0.4  # seconds for calls that are ended to get their status
 AGE_GRACE = 3600  # seconds that calls of such a connection may go on: every stream can be resumed
 
 
@@ -70,13 +71,30 @@ class GrpcServer:
         serving = health_pb2.HealthCheckResponse
         await self.health.set(name, serving.SERVING if ready else serving.NOT_SERVING)
 
-    async def stop(self, grace: float) -> None:
-        """Say NOT_SERVING, refuse new calls, and give the running ones `grace` seconds."""
+    async def drain(self, grace: float) -> None:
+        """Say NOT_SERVING, refuse new calls, give the running ones `grace` seconds, then end them with ShuttingDown."""
         await self.health.enter_graceful_shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self.running.drain()
+                return
+        self.running.cut()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CUT):
+                await self.running.drain()
+
+    async def close(self) -> None:
+        """Close the port and all connections.
+
+        A process that ends does without: gRPC 1.78 may crash here (SIGSEGV) if there are connections on which nothing
+        was said yet.
+        """
         await self.server.stop(None)  # with a grace it would also wait for callers that are only connected
+
+    async def stop(self, grace: float) -> None:
+        """Drain, then close."""
+        await self.drain(grace)
+        await self.close()
 
 
 async def start(

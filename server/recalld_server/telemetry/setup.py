@@ -14,7 +14,7 @@ Sample = Callable[[], Awaitable[None]]  # brings the gauges up to date
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SECONDS = 60.0  # between exports of metrics, as the specification has it
-LEFT = 1.0  # seconds for sending what is left when the server ends
+LEFT = 0.4  # seconds for sending what is left when the server ends, and as many for giving up
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 0.5  # seconds before a task that failed is started again, and twice as long after each further failure
 LONGEST_PAUSE = 5.0
 SETTLED = 60.0  # seconds after which a task that runs has recovered, and its next failure is logged again
-STOP = 3.0  # seconds for a task to end when it is cancelled
+STOP = 1.0  # seconds for a task to end when it is cancelled
 
 
 class Supervisor:

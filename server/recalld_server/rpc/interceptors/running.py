@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
 
 from recalld_server.rpc.errors import ShuttingDown
 from recalld_server.rpc.interceptors.around import Details, Interceptor, after_each_answer
@@ -25,6 +25,8 @@ class Running(Interceptor):
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._cut = False
         self.stopping = asyncio.Event()
 
     async def drain(self) -> None:
@@ -33,6 +35,12 @@ class Running(Interceptor):
         await self._idle.wait()
         await asyncio.sleep(QUEUED)
 
+    def cut(self) -> None:
+        """End the calls that are still under way with ShuttingDown."""
+        self._cut = True
+        for task in self._tasks:
+            task.cancel()
+
     @asynccontextmanager
     async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
         if not details.method.startswith(LASTING):
@@ -40,8 +48,22 @@ class Running(Interceptor):
             self._count += 1
             self._idle.clear()
             context.add_done_callback(self._ended)
-        with after_each_answer(self._refuse_when_stopping):
+        with self._cuttable(), after_each_answer(self._refuse_when_stopping):
             yield
+
+    @contextmanager
+    def _cuttable(self) -> Iterator[None]:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # each call is one
+        self._tasks.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._cut:
+                raise  # its caller has gone
+            task.uncancel()
+            raise ShuttingDown from None
+        finally:
+            self._tasks.discard(task)
 
     @property
     def count(self) -> int:
