@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -31,6 +32,7 @@ from recalld.v1 import (
 )
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.rpc.interceptors.admission import OPEN_STREAMS
+from recalld_server.rpc.interceptors.quota import PROJECT_STREAMS, STREAMS
 
 FLOODING = Path(__file__).with_name("flooding.py")
 KEYS = 16  # of the project that floods
@@ -86,11 +88,14 @@ class Channels:
     def __init__(self, target: str) -> None:
         self._target = target
         self._held = AsyncExitStack()
+        self._watches: list[Any] = []
 
     async def __aenter__(self) -> Channels:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for watch in self._watches:
+            watch.cancel()  # the library closes no connection whose calls are still held
         await self._held.aclose()
 
     async def new(self) -> grpc.aio.Channel:
@@ -99,7 +104,56 @@ class Channels:
 
     async def watches(self, many: int, metadata: Any) -> list[Any]:
         memory = memory_service_pb2_grpc.MemoryServiceStub(await self.new())
-        return [memory.Watch(pb.WatchRequest(), metadata=metadata, timeout=120) for _ in range(many)]
+        watches = [memory.Watch(pb.WatchRequest(), metadata=metadata, timeout=120) for _ in range(many)]
+        self._watches += watches
+        return watches
+
+
+async def end_of(watch: Any) -> str:
+    """Why a stream ends; its status comes after all that was written before."""
+    try:
+        while await watch.read() is not grpc.aio.EOF:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return reason(error)
+    return "OK"
+
+
+async def test_a_project_has_its_streams_and_no_more(shared: KeyedServer, bystander: Any) -> None:
+    """1,024 idle watches of the 16 keys of one project."""
+    good, operator = shared.metadata("good"), shared.metadata("operator")
+    with bystander(shared.server.target, shared.server.pid, good) as seen:
+        async with asyncio.timeout(120), Channels(shared.server.target) as channels:
+            evil = [await channels.watches(STREAMS, shared.metadata(f"evil{number}")) for number in range(KEYS)]
+            watches = [watch for of_key in evil for watch in of_key]
+            became = await asyncio.gather(*map(opened, watches))
+            assert Counter(became) == {"OPEN": PROJECT_STREAMS, "STREAM_LIMIT": KEYS * STREAMS - PROJECT_STREAMS}
+            channel = await channels.new()
+            operations = operations_pb2_grpc.OperationsStub(channel)
+            wait = operations_pb2.WaitOperationRequest(name="operations/none")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await operations.WaitOperation(wait, metadata=shared.metadata("evil1"), timeout=20)
+            assert reason(caught.value) == "STREAM_LIMIT"
+            assert [await opened(watch) for watch in await channels.watches(2, good)] == ["OPEN", "OPEN"]
+            memory = memory_service_pb2_grpc.MemoryServiceStub(channel)
+            own = pb.ListMemoriesRequest()
+            await memory.ListMemories(own, metadata=shared.metadata("evil1"), timeout=20)  # it ends: it is no stream
+            holder = next(number for number in range(KEYS) if became[number * STREAMS] == "OPEN")
+            project = project_service_pb2_grpc.ProjectServiceStub(channel)
+            revoke = project_service_pb2.RevokeApiKeyRequest(key_id=shared.keys[f"evil{holder}"].split("_")[1])
+            await project.RevokeApiKey(revoke, metadata=operator, timeout=20)
+            begun = time.monotonic()
+            assert await end_of(evil[holder][0]) == "KEY_REVOKED"
+            assert time.monotonic() - begun < 20  # 15 s, and more for the machine
+        left = next(number for number in range(KEYS) if number != holder)
+        became = []
+        async with asyncio.timeout(30):
+            while set(became) != {"OPEN"}:  # the callers have gone, and leave their places
+                async with Channels(shared.server.target) as channels:
+                    again = await channels.watches(STREAMS, shared.metadata(f"evil{left}"))
+                    became = await asyncio.gather(*map(opened, again))
+    assert not seen.failures
+    assert seen.longest < 10  # a thousand streams begin at one moment
 
 
 async def test_a_server_full_of_streams_answers_calls_and_its_operator(small: KeyedServer) -> None:
