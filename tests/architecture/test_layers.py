@@ -63,6 +63,7 @@ STANDS_ON = {
     "adapters.ledger": "adapters.sql",
     "adapters.index.embedded": "adapters.sql",
     "adapters.embedders.minilm": "adapters.embedders",
+    "adapters.embedders.minilm_model": "adapters.embedders",
     "adapters.embedders.openai": "adapters.embedders",
 }
 

@@ -32,6 +32,7 @@ SECOND = replace(FIRST, number=2)
 HERE = Access("project")
 USER = Scope(user_id="alice")
 NOW = 1_000_000
+NO_VECTOR = np.zeros(8, np.float32)  # of a text of which the model knows too few words
 
 
 def unit(*values: float) -> FloatVector:
@@ -160,6 +161,21 @@ class IndexSuite:
         assert dict(got.vector) == pytest.approx({"other": 1, "m": 0}, abs=1e-3)
         assert ids((await index.nominate(HERE, FIRST, query(2), 10)).keyword) == ["m"]
         assert await kept(index) == [("m", 2), ("other", 1)]
+
+    async def test_an_entry_of_zeros_is_found_by_its_terms_only(self, index: Index) -> None:
+        across = entry("across", 1, vector=unit(0, 1))  # a cosine of 0 is one all the same
+        await index.apply("project", FIRST, [entry("zeros", 1, vector=NO_VECTOR), across, entry("near", 1)], [], 1)
+        got = await index.nominate(HERE, FIRST, both(), 10)
+        assert (sorted(ids(got.keyword)), ids(got.vector)) == (["across", "near", "zeros"], ["near", "across"])
+        assert await kept(index) == [("across", 1), ("near", 1), ("zeros", 1)]
+
+    async def test_an_entry_may_lose_its_vector_and_get_one_again(self, index: Index) -> None:
+        await index.apply("project", FIRST, [entry("m", 1), entry("other", 1)], [], 1)
+        for revision, vector, found in ((2, NO_VECTOR, ["other"]), (3, unit(1), ["m", "other"])):
+            await index.apply("project", FIRST, [entry("m", 1, vector=vector, revision=revision)], [], revision)
+            got = await index.nominate(HERE, FIRST, both(), 10)
+            assert (sorted(ids(got.vector)), sorted(ids(got.keyword))) == (found, ["m", "other"])
+            assert await kept(index) == [("m", revision), ("other", 1)]
 
     async def test_a_delete_removes_and_may_be_repeated(self, index: Index) -> None:
         await index.apply("project", FIRST, [entry("a", 1), entry("b", 1)], [], 1)

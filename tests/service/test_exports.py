@@ -249,3 +249,26 @@ def test_what_goes_out_comes_in_the_same(server: testing.LocalServer, tmp_path: 
         assert one == two
     assert len(rows("history.jsonl")) == 4
     assert not files(tmp_path, "*.part")
+
+
+def test_texts_without_a_vector_go_out_and_come_in(server: testing.LocalServer, tmp_path: Path) -> None:
+    """The model knows none of their words, so there is none to write, and the file may be imported as it is."""
+    texts = ["ขอบคุณครับ", "🍕🍕", "Bakes bread", "Люблю чай"]
+    options: Any = {"user_id": "no-vectors", "with_vectors": True}
+    with server.client() as client, testing.start_local() as other, other.client() as theirs:
+        ids = [client.add(text, user_id="no-vectors", infer=False)[0]["id"] for text in texts]
+        client.update(ids[2], "ድመት")
+        client.update(ids[2], "Bakes bread")
+        for _ in client.export(tmp_path / "out.jsonl", **options, with_history=True):
+            pass
+        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [row["memory"] for row in rows if "vector" in row] == ["Bakes bread", "Bakes bread"]
+        *_, last = theirs.import_memories(rows)
+        assert (last.stored, last.failed) == (4, ())
+        for _ in theirs.export(tmp_path / "back.jsonl", **options, with_history=True):
+            pass
+        back = [json.loads(line) for line in (tmp_path / "back.jsonl").read_text().splitlines()]
+        assert [(row["id"], row["memory"], "vector" in row) for row in back] == [
+            (row["id"], row["memory"], "vector" in row) for row in rows
+        ]
+        assert [hit["memory"] for hit in theirs.search("🍕 and rain", user_id="no-vectors", threshold=0.9)] == []

@@ -70,7 +70,15 @@ async def test_a_batch_moves_a_vector_by_no_more_than_roundings(offline: MiniLm)
 
 async def test_no_texts_and_empty_text(offline: MiniLm) -> None:
     assert (await offline.embed([])).shape == (0, 384)
-    assert np.linalg.norm(await offline.embed([""])) == pytest.approx(1, abs=1e-5)
+    assert not (await offline.embed([""])).any()
+
+
+async def test_what_the_model_does_not_know_has_a_vector_of_zeros_among_others(offline: MiniLm) -> None:
+    texts = ["Owns a boat", "ขอบคุณครับ", "", "🚀", "Likes rain", "y" * 101]
+    for priority in Priority:
+        for some in (texts, texts[1:4], texts[3:], texts[::-1]):
+            lengths = np.linalg.norm(await offline.embed(some, priority=priority), axis=1)
+            assert lengths == pytest.approx([float(text[0:1] in ("O", "L")) for text in some], abs=1e-5)
 
 
 async def test_a_long_text_is_the_mean_of_its_windows(offline: MiniLm, model: MiniLmModel) -> None:

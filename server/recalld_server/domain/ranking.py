@@ -60,8 +60,8 @@ class Pool:
 
     n rows, n ≥ 0. `candidate`: nominated by the index. `eligible`: may be a result (inside the filter).
     `conversation`: equal numbers, same conversation, also in another pool of this process. (conversation, position,
-    ordinal) is unique in a ledger. `date`: µs UTC. `terms`: analysed, with repeats. `vectors`: (n, d) float32, unit
-    length.
+    ordinal) is unique in a ledger. `date`: µs UTC. `terms`: analysed, with repeats. `vectors`: (n, d) float32, of unit
+    length, or zeros where there is none.
     """
 
     ids: tuple[str, ...]
@@ -152,7 +152,8 @@ def rank(
     """Order the eligible rows of a pool; equal scores by id.
 
     HYBRID is the whole formula. KEYWORD leaves meaning out, and only rows with a term of the question are results.
-    VECTOR leaves words out. `query_vector` is (d,) of unit length; None, with KEYWORD, stands for no similarity.
+    VECTOR leaves words out. `query_vector` is (d,) of unit length; None, with KEYWORD or for a question of whose words
+    the model knows too few, stands for no similarity.
     """
     counts = term_counts(question.terms, pool.terms)
     idf = information(counts)
@@ -232,7 +233,7 @@ def exact_candidates(
         scores = bm25(term_counts(question.terms, pool.terms), row_lengths(pool.terms).astype(np.float64))
         legs.append(_best(scores, pool.eligible & (scores > 0), depth))
     if mode is not Mode.KEYWORD and query_vector is not None:
-        legs.append(_best(cosines(pool.vectors, query_vector), pool.eligible, depth))
+        legs.append(_best(cosines(pool.vectors, query_vector), pool.eligible & pool.vectors.any(axis=1), depth))
     candidate, surrounded = np.zeros((2, len(pool)), dtype=np.bool_)
     for leg in legs:
         candidate[leg] = surrounded[leg[:SURROUNDED]] = True
@@ -240,8 +241,24 @@ def exact_candidates(
     return replace(pool, candidate=candidate).only(np.flatnonzero(beside.around(surrounded, candidate)))
 
 
+def reached(
+    question: Question,
+    query_vector: FloatVector | None,
+    terms: Sequence[UInt32Array],
+    vectors: FloatMatrix,
+    mode: Mode = Mode.HYBRID,
+) -> BoolArray:
+    """The rows that a leg reaches at some depth, (n,): those with a term of the question, and those with a vector."""
+    rows: BoolArray = np.zeros(len(terms), np.bool_)
+    if mode is not Mode.VECTOR:
+        rows |= (term_counts(question.terms, terms) > 0).any(axis=1)
+    if mode is not Mode.KEYWORD and query_vector is not None:
+        rows |= vectors.any(axis=1)
+    return rows
+
+
 def cosines(vectors: FloatMatrix, query_vector: FloatVector | None) -> Float64Array:
-    """Cosine of each row to the query, (n,); zeros without a query."""
+    """Cosine of each row to the query, (n,); 0 without a query and for rows of zeros."""
     if query_vector is None:
         return np.zeros(len(vectors))
     return (vectors @ query_vector).astype(np.float64)

@@ -49,11 +49,19 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What ranking needs of one text: its terms (with repeats) and its unit vector. Derived; rebuilt at will."""
+    """What ranking needs of one text: its terms (with repeats) and its vector. Derived; rebuilt at will.
+
+    The vector has unit length, or is all zeros for a text of which the model knows too few words.
+    """
 
     terms: UInt32Array
     vector: FloatVector
     generation: int = 0  # number of the one they were made for; 0: whichever is in use
+
+    @property
+    def meant(self) -> bool:
+        """Whether the vector tells what the text means."""
+        return bool(self.vector.any())
 
 
 @dataclass(frozen=True, slots=True)

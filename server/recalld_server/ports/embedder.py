@@ -1,4 +1,4 @@
-"""The port of the embedding model: texts to vectors of unit length."""
+"""The port of the embedding model: texts to vectors of unit length, or of zeros where it can't tell the meaning."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ class Embedder(Protocol):
         self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
     ) -> FloatMatrix:
         """The vectors of `texts`, in their order: (n, dimension) float32, finite, rows of unit length; n may be 0.
+
+        A row is all zeros where the model knows so few of the text's words that its vector would say nothing: the text
+        is then found by its words alone.
 
         Where requests queue, those of a higher priority go first, yet some of the lowest are always let through.
         Within a priority the projects take turns, a batch each, and so do the requests of one project: one request

@@ -51,6 +51,9 @@ class Index(Protocol):
     ) -> None:
         """Make entries as given; idempotent, and atomic as far as the engine goes.
 
+        An entry whose vector is all zeros has none: only its terms are found, and what an earlier entry of the memory
+        had for a vector is found no more.
+
         Putting what is there already makes good what the engine may have lost of it; what was found stays found.
 
         `mark`: the ledger has nothing pending up to this sequence number. An index that may lose its last writes on a

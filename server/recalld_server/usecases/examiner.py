@@ -25,7 +25,7 @@ LISTED = 10_000  # memories whose entries are wrong that are named; the others a
 class Report:
     """Counts of one project. Pending memories may differ; all that stands after them should be 0.
 
-    `unfound` of the `probed` memories have an entry that no search by vector finds.
+    `unfound` of the `probed` memories have a vector and an entry, which no search by vector finds.
     """
 
     live: int
@@ -108,7 +108,10 @@ class Examiner:
             some = tuple(ids[at : at + PROBED])
             query = IndexQuery(Scope(), Comparison("id", Operator.IN, some), NO_TERMS, anywhere, now=0)
             found = await self._index.nominate(Access(project), generation, query, len(some))
-            unfound += sorted(set(some) - {id for id, _ in found.vector})
+            missed = sorted(set(some) - {id for id, _ in found.vector})
+            if missed:
+                features = await self._ledger.features(Access(project), missed, generation)
+                unfound += [id for id in missed if id not in features or features[id].meant]
         return unfound
 
 

@@ -43,13 +43,16 @@ class FeatureMaker:
             return ask(text, speakers, analyser(generation.language))
         return await sliced(once(lambda: ask(text, speakers, analyser(generation.language))), len(text))
 
-    async def vector(self, generation: Generation, question: Question, *, project: str) -> FloatVector:
-        """The vector of a question, (d,) of unit length. Raises EmbedderUnavailable, Overloaded."""
+    async def vector(self, generation: Generation, question: Question, *, project: str) -> FloatVector | None:
+        """The vector of a question, (d,) of unit length; None if the model knows too few of its words.
+
+        Raises EmbedderUnavailable, Overloaded.
+        """
         with span("embed"):
             embedder = self.embedder(generation)
             vectors = await embedder.embed([question.embed_text], priority=Priority.SEARCH, project=project)
         vector: FloatVector = vectors[0]
-        return vector
+        return vector if vector.any() else None
 
     def embedder(self, generation: Generation) -> Embedder:
         """The embedder of the generation's model and dimension. Raises SettingMissing."""

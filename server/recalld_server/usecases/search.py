@@ -15,7 +15,7 @@ from recalld_server.domain.filters import Filter, matches
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.question import Question
-from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, rank, relevance_only
+from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, rank, reached, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
 from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector, Int64Array, UInt32Array
@@ -344,12 +344,9 @@ def _relevant(
     question: Question, vector: FloatVector | None, pool: Pool, ranking: Ranking, query: SearchQuery
 ) -> list[tuple[float, str]]:
     """Relevance and id of the rows of a pool that are results, by the ranking's idf so that figures compare."""
-    found = relevance_only(question, vector, pool.terms, pool.vectors, ranking.idf, query.mode).tolist()
-    return [
-        (relevance, id)
-        for relevance, id in zip(found, pool.ids, strict=True)
-        if relevance >= query.threshold and (query.mode is not Mode.KEYWORD or relevance > 0)
-    ]
+    found = relevance_only(question, vector, pool.terms, pool.vectors, ranking.idf, query.mode)
+    results = reached(question, vector, pool.terms, pool.vectors, query.mode) & (found >= query.threshold)
+    return [(float(found[i]), pool.ids[i]) for i in np.flatnonzero(results).tolist()]
 
 
 def _below(ranking: Ranking, tail: Sequence[tuple[float, str]]) -> list[Place]:

@@ -104,7 +104,10 @@ class MiniLm:
     async def embed(
         self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
     ) -> FloatMatrix:
-        """See the port. Texts beyond the model's window have the mean of their windows' vectors, at unit length."""
+        """See the port. Texts beyond the model's window have the mean of their windows' vectors, at unit length.
+
+        A text of whose words the model knows half or less has a vector of zeros.
+        """
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return sums
@@ -226,6 +229,8 @@ class MiniLm:
                     break
                 with self._adding:
                     request.left += len(windows) - 1
+                    if not request.left:  # it ended with a text that has no window
+                        self._settle(request, unit_rows(request.sums))
                 pieces.extendleft(_Piece(request, piece.row, "", tokens) for tokens in reversed(windows))
                 continue
             width = max(width, len(piece.tokens) + 2)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from recalld_server.adapters.embedders.minilm_words import KnownWords
 from recalld_server.domain.errors import EmbedderUnavailable
 from recalld_server.domain.vectors import FloatMatrix
 
@@ -26,6 +27,7 @@ VOCABULARY: Final = Path(__file__).with_name("minilm-vocab.txt")
 WINDOW: Final = 254  # tokens; with [CLS] and [SEP] the 256 the model was trained on
 BLOCK: Final = 128  # activations that share a scale; a divisor of each layer's width
 INT8_PRODUCTS: Final = 4  # the accuracy level of MatMulNBits that multiplies integers
+KNOWN: Final = 0.5  # of a text's words; the model must know more than that, else the text has no vector
 
 _CLS, _SEP = 101, 102
 
@@ -40,7 +42,7 @@ class MiniLmModel:
         import onnxruntime
         from tokenizers import BertWordPieceTokenizer
 
-        _verified(vocabulary, VOCABULARY_SHA256)
+        words = _verified(vocabulary, VOCABULARY_SHA256).decode().split("\n")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
@@ -50,11 +52,19 @@ class MiniLmModel:
             _folded(_verified(network, MODEL_SHA256)), options, providers=["CPUExecutionProvider"]
         )
         self._tokenizer: Any = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
+        self._words = KnownWords(words)
 
     def windows(self, text: str) -> list[list[int]]:
-        """The text's tokens in as few windows as hold them, of about equal length so that each counts alike; ≥ 1."""
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        count = max(1, -(-len(tokens) // WINDOW))
+        """The text's tokens in as few windows as hold them, of about equal length so that each counts alike.
+
+        No window if the model knows no more than the share KNOWN of the text's words: it gives such texts the vectors
+        of what little they share, so those of unrelated ones would be alike.
+        """
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        if self._words.share(text, encoding) <= KNOWN:
+            return []
+        tokens: list[int] = encoding.ids
+        count = -(-len(tokens) // WINDOW)
         size = -(-len(tokens) // count)
         return [tokens[i * size : (i + 1) * size] for i in range(count)]
 

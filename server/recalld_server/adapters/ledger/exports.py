@@ -255,8 +255,9 @@ def _selected(project: str, s: Selection) -> list[ColumnElement[bool]]:
 def _row(row: Sequence[Any], memory: Memory, seq: int) -> Row:
     seq_from, seq_to, kind, cause, principal, terms, vector = row[len(memory_columns()) :]
     ended_at = seq_to if seq_to is not None and seq_to <= seq else None
-    made = features_of(terms, vector).vector if vector is not None else None
-    return Row(memory, seq_from, ended_at, Kind(kind), Cause(cause), principal, made)
+    made = features_of(terms, vector) if vector is not None else None
+    meaning = made.vector if made and made.meant else None
+    return Row(memory, seq_from, ended_at, Kind(kind), Cause(cause), principal, meaning)
 
 
 def _export(row: SqlRow[Any]) -> Export:

@@ -79,6 +79,9 @@ class VectorLeg:
             return
         scores = block.vectors @ self._vector
         above = np.flatnonzero((scores > self._floor) & meant)
+        nothing = above[scores[above] == 0.0]
+        if len(nothing):  # rows without a vector hold zeros: this leg does not find them
+            above = np.setdiff1d(above, nothing[~block.vectors[nothing].any(axis=1)])
         if len(above) > self._depth:
             above = above[np.argpartition(scores[above], -self._depth)[-self._depth :]]
         if len(above):

@@ -95,7 +95,9 @@ def tags(memory: Memory) -> list[str]:
 
 
 def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
-    """The object of an entry. Its vector has another length each time, which cosine does not see.
+    """The object of an entry, without a vector if that of the entry is zeros: the engine knows no cosine of these.
+
+    A vector has another length each time, which cosine does not see.
 
     The engine stores an object first and indexes its vector then. Between the two it may be killed, or see that nobody
     waits for the answer any more, and it never indexes a vector that is equal to the one it has stored.
@@ -117,7 +119,8 @@ def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
             properties[name] = moment(time)
     if str(uuid) != memory.id:
         properties["name"] = memory.id
-    return DataObject(properties=properties, uuid=uuid, vector=(length * entry.features.vector).tolist())
+    vector = (length * entry.features.vector).tolist() if entry.features.meant else None
+    return DataObject(properties=properties, uuid=uuid, vector=vector)
 
 
 def mark_object(mark: int) -> DataObject[Any, Any]:

@@ -30,8 +30,8 @@ def check(entry: IndexEntry, generation: Generation) -> None:
     vector = entry.features.vector
     if vector.shape != (generation.dimension,):
         raise EntryInvalid.dimension(entry.memory.id, vector.shape, generation.dimension)
-    if not np.isfinite(vector).all() or not vector.any():
-        text = "The vector of a memory must have finite numbers and a length above zero."
+    if not np.isfinite(vector).all():
+        text = "The vector of a memory must have finite numbers."
         raise EntryInvalid(text, memory_id=entry.memory.id)
 
 
