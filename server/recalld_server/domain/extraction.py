@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from recalld_server.domain.adoption import adopt, last_question
@@ -13,10 +13,11 @@ from recalld_server.domain.event_times import event_time
 from recalld_server.domain.facts import MAX_FACT_CHARACTERS, Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import FACTS, SOURCE_BYTES, SOURCES
 from recalld_server.domain.memory import Message, text_key
-from recalld_server.domain.readings import read
+from recalld_server.domain.readings import Reading, read
+from recalld_server.domain.redaction import Span
+from recalld_server.domain.selection import Selection, continues, is_mark, whole
 from recalld_server.domain.sentences import Sentence, sentences
 from recalld_server.domain.steps import Steps, completed
-from recalld_server.domain.topics import Topics
 
 # What a message without facts is said to be when its sentences differ: the first of these that occurs.
 _PRECEDENCE = (
@@ -44,12 +45,13 @@ def extracting(request: ExtractRequest) -> Steps[Extraction]:
     verdicts = []
     for place, message in enumerate(request.messages):
         if message.role not in roles:
+            yield from collection.leave(place, message)
             verdicts.append(VerdictReason.ROLE_NOT_REMEMBERED)
         elif not message.content.strip():
             verdicts.append(VerdictReason.EMPTY)
         else:
             verdicts.append((yield from collection.take(place, message)))
-    return Extraction(tuple(collection.facts), tuple(verdicts))
+    return Extraction(tuple(collection.facts), tuple(verdicts), collection.excluded)
 
 
 def remembered_roles(request: ExtractRequest) -> frozenset[str]:
@@ -65,6 +67,28 @@ def remembered_roles(request: ExtractRequest) -> frozenset[str]:
     return frozenset({"user"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Sentences, each with the index of its message, and what is read from them together.
+
+    `told` says that they are about what was excluded before them: they answer or continue it.
+    """
+
+    sentences: Sequence[tuple[int, Sentence]]
+    readings: Iterable[Reading] = ()
+    told: bool = False
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The messages, the one that says it first."""
+        return tuple(dict.fromkeys(place for place, _ in self.sentences))
+
+    @property
+    def spans(self) -> set[Span]:
+        """Where the sentences stand."""
+        return {Span(place, sentence.begin, sentence.end) for place, sentence in self.sentences}
+
+
 @dataclass(slots=True)
 class _Collection:
     """The facts found so far in one request."""
@@ -73,48 +97,108 @@ class _Collection:
     facts: list[Fact] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)  # of each fact, by the identity of its text
     analyser: Analyser = field(init=False)
-    included: Topics = field(init=False)
-    excluded: Topics = field(init=False)
+    selection: Selection = field(init=False)
+    ruled_out: set[Span] = field(default_factory=set)
+    outside: set[Span] = field(default_factory=set)  # of what is included, unless a fact was read from them
+    kept: set[Span] = field(default_factory=set)  # a fact was read from them
     custom: CustomCategories = field(init=False)
     sizes: list[int] = field(init=False)  # bytes of each message
 
     def __post_init__(self) -> None:
         self.analyser = analyser_for(self.request.language)
+        self.selection = Selection(self.request.includes, self.request.excludes, self.analyser)
         self.custom = CustomCategories(self.analyser)
         self.sizes = [len(message.content.encode()) for message in self.request.messages]
 
     def prepare(self) -> Steps[None]:
         """Analyse once what every fact is compared with."""
-        self.included = Topics.named(self.request.includes, self.analyser)
-        yield
-        self.excluded = Topics.named(self.request.excludes, self.analyser)
+        yield from self.selection.prepare()
         for name, description in self.request.custom_categories:
             yield
             self.custom.define(name, description)
 
+    @property
+    def excluded(self) -> tuple[Span, ...]:
+        """The parts of the messages that must not be stored, in order."""
+        return tuple(sorted(self.ruled_out | (self.outside - self.kept)))
+
     def take(self, place: int, message: Message) -> Steps[VerdictReason]:
         """Adds the facts of one message and says what became of it."""
-        outcomes = set()
-        for text, reason, sources in self._readings(place, message):
-            yield
-            outcomes.add(self._add(text, sources, message) if text else reason)
+        outcomes = set[VerdictReason]()
+        said = list(sentences(message.content))
+        question = self._question_before(place, message)
+        named = yield from self._is_named(question)
+        adoption = adopt(question, said) if question and said else None
+        used = adoption.used if adoption else 0
+        if adoption and question:
+            answer = [(place, sentence) for sentence in said[: used or 1]]
+            adopted = _Said([*answer, (place - 1, question)], [(adoption.text, VerdictReason.STORED)], named)
+            named = yield from self._read(adopted, message, outcomes)
+        for number, sentence in enumerate(said[used:], used):
+            told = named and (number == 0 or continues(sentence))
+            readings = read(sentence) if not is_mark(sentence) else [("", VerdictReason.EXCLUDED)]
+            named = yield from self._read(_Said([(place, sentence)], readings, told), message, outcomes)
         if VerdictReason.STORED in outcomes:
             return VerdictReason.STORED
         if VerdictReason.REPEATED in outcomes:
             return VerdictReason.REPEATED
         return next((reason for reason in _PRECEDENCE if reason in outcomes), VerdictReason.NO_FACT)
 
-    def _readings(self, place: int, message: Message) -> Iterator[tuple[str, VerdictReason, tuple[int, ...]]]:
-        said = list(sentences(message.content))
-        question = self._question_before(place, message)
-        adoption = adopt(question, said) if question and said else None
-        if adoption:
-            for piece in _pieces(adoption.text):
-                yield piece, VerdictReason.STORED, (place, place - 1)
-        for sentence in said[adoption.used if adoption else 0 :]:
-            for text, reason in read(sentence):
-                for piece in _pieces(text):
-                    yield piece, reason, (place,)
+    def leave(self, place: int, message: Message) -> Steps[None]:
+        """Looks for what is excluded in a message that gives no facts."""
+        if not self.selection:
+            return
+        named = yield from self._is_named(self._question_before(place, message))
+        for number, sentence in enumerate(sentences(message.content)):
+            told = named and (number == 0 or continues(sentence))
+            named = yield from self._read(_Said([(place, sentence)], told=told), message, set())
+
+    def _is_named(self, question: Sentence | None) -> Steps[bool]:
+        """Whether a question is about what is excluded, and so its answer."""
+        if question is None or not self.selection:
+            return False
+        return (yield from self.selection.excludes(whole(question)))
+
+    def _read(self, said: _Said, message: Message, outcomes: set[VerdictReason]) -> Steps[bool]:
+        """Adds the facts of sentences to the others and their verdicts to `outcomes`. True when the sentences name what
+        is excluded.
+        """
+        found = ((piece, reason) for text, reason in said.readings for piece in _pieces(text))
+        if not self.selection:
+            for text, reason in found:
+                yield
+                outcomes.add(self._add(text, said.sources, message) if text else reason)
+            return False
+        named, included = said.told, True
+        for _, sentence in said.sentences:
+            named = named or (yield from self.selection.excludes(whole(sentence)))
+            included = included and (yield from self.selection.includes(whole(sentence)))
+        judged = []
+        for text, reason in found:
+            yield
+            judged.append((text, reason, bool(text) and not said.told and self._keeps(text)))
+        if named and all(keeps for text, _, keeps in judged if text):
+            judged = [(text, reason, False) for text, reason, _ in judged]  # it shows in the whole sentence alone
+        for text, reason, keeps in judged:
+            yield
+            if not text:
+                outcomes.add(reason)
+            elif keeps:
+                outcomes.add(self._add(text, said.sources, message))
+                self.kept |= said.spans
+            else:
+                outcomes.add(VerdictReason.EXCLUDED)
+                self.ruled_out |= said.spans
+        if named:
+            self.ruled_out |= said.spans
+        elif not included:
+            self.outside |= said.spans
+        return named
+
+    def _keeps(self, text: str) -> bool:
+        tokens, builtin = self.analyser.tokens(text), categorise(text)
+        categories = self.custom.of(frozenset(tokens), builtin) if self.custom else builtin
+        return self.selection.keeps(text, tokens, {*builtin, *categories})
 
     def _question_before(self, place: int, message: Message) -> Sentence | None:
         """The question this message may answer: the last one of the message before it, if somebody else's."""
@@ -130,12 +214,9 @@ class _Collection:
             fact = self.facts[known]
             self.facts[known] = replace(fact, sources=self._fitting(fact.sources, sources))
             return VerdictReason.STORED if fact.sources[0] == sources[0] else VerdictReason.REPEATED
-        categories = builtin = categorise(text)
-        if self.custom or self.included or self.excluded:
-            tokens = frozenset(self.analyser.tokens(text))
-            categories = self.custom.of(tokens, builtin) if self.custom else builtin
-            if self._is_excluded(tokens, {*builtin, *categories}):
-                return VerdictReason.EXCLUDED
+        categories = categorise(text)
+        if self.custom:
+            categories = self.custom.of(frozenset(self.analyser.tokens(text)), categories)
         if len(self.facts) == FACTS:
             text = f"must give at most {FACTS} facts; split the conversation into several adds"
             raise LimitExceeded.at("messages", text, limit=FACTS)
@@ -149,11 +230,6 @@ class _Collection:
         merged = list(dict.fromkeys((*sources, *more)))
         fits = len(merged) <= SOURCES and sum(self.sizes[place] for place in merged) <= SOURCE_BYTES
         return tuple(merged if fits else sources)
-
-    def _is_excluded(self, tokens: frozenset[str], categories: set[str]) -> bool:
-        if self.excluded and self.excluded.match(tokens, categories, self.analyser):
-            return True
-        return bool(self.included) and not self.included.match(tokens, categories, self.analyser)
 
 
 def _pieces(text: str) -> Iterator[str]:

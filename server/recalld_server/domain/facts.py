@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from recalld_server.domain.memory import Message, Scope
+from recalld_server.domain.redaction import Span
 
 # A memory holds at most 16 KiB of text and a code point takes at most four bytes in UTF-8.
 MAX_FACT_CHARACTERS = 4_000
@@ -63,7 +64,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """Facts in the order they were said, and one verdict for each message of the request."""
+    """Facts in the order they were said, and one verdict for each message of the request.
+
+    `excluded` are the parts of its messages that must not be stored: `includes` and `excludes` rule them out.
+    """
 
     facts: tuple[Fact, ...]
     verdicts: tuple[VerdictReason, ...]
+    excluded: tuple[Span, ...] = ()

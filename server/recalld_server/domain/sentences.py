@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from recalld_server.domain.redaction import MARK
 from recalld_server.domain.word_lists import word_set
 
 PUNCTUATION = ' \t\r\n.,;:!?…·"“”„«»()[]{}<>*_~`。！？、，；：؟।'
@@ -20,7 +21,8 @@ DASHES = frozenset(("-", "–", "—", "--"))
 
 _FENCE = re.compile(r"\s{0,3}(```|~~~)")
 _BULLET = re.compile(r"\s{0,12}(?:[-*•–]|\d{1,3}[.)])\s+")
-_WIDE_STOP = re.compile(r"([。！？｡][」』”’）]*)")
+_WIDE_STOP = "[。！？｡][」』”’）]*"
+_TOKEN = re.compile(rf"[^\s。！？｡]+(?:{_WIDE_STOP})?|{_WIDE_STOP}")
 _ABBREVIATIONS = word_set(
     """
     dr mr mrs ms prof st mt rev sr jr vs etc e.g i.e eg ie cf al approx no nr vol dept est fig inc ltd corp co jan feb
@@ -33,14 +35,23 @@ _WRAPPED = 60
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The tokens of a sentence as written, and the fenced code that follows it, empty when none does."""
+    """The tokens of a sentence as written, and the fenced code that follows it, empty when none does.
+
+    `begin` and `end` are where it stands in its text, with its code, in code points.
+    """
 
     tokens: tuple[str, ...]
     block: str = ""
+    begin: int = 0
+    end: int = 0
 
     @property
     def text(self) -> str:
         return " ".join(self.tokens)
+
+
+_Piece = tuple[int, str]
+"""A line, a part of one or a token, and where it begins in the text."""
 
 
 def bare(token: str) -> str:
@@ -50,66 +61,72 @@ def bare(token: str) -> str:
 
 def sentences(text: str) -> Iterator[Sentence]:
     """The sentences of `text` in order; together they carry all of it but white space and list marks."""
-    for prose, block in _blocks(text):
+    for prose, (begin, code) in _blocks(text):
         found = [tokens for paragraph in _paragraphs(prose) for tokens in _split(paragraph)]
         for tokens in found[:-1]:
-            yield Sentence(tuple(tokens))
-        if found or block:
-            yield Sentence(tuple(found[-1]) if found else (), block)
+            yield _sentence(tokens)
+        last = _sentence(found[-1]) if found else Sentence((), begin=begin)
+        if code:
+            yield replace(last, block="\n".join(code.splitlines()), end=begin + len(code))
+        elif found:
+            yield last
 
 
-def _blocks(text: str) -> Iterator[tuple[list[str], str]]:
+def _sentence(tokens: Sequence[_Piece]) -> Sentence:
+    begin, (last, token) = tokens[0][0], tokens[-1]
+    return Sentence(tuple(token for _, token in tokens), begin=begin, end=last + len(token))
+
+
+def _blocks(text: str) -> Iterator[tuple[list[_Piece], _Piece]]:
     """Runs of prose lines, each with the fenced block that ends it. A fence left open lasts to the end."""
-    prose: list[str] = []
-    code: list[str] = []
-    fence = ""
-    for line in text.splitlines():
+    prose: list[_Piece] = []
+    fence, opened, begin = "", 0, 0
+    for whole in text.splitlines(keepends=True):
+        line = whole.splitlines()[0]
         mark = _FENCE.match(line)
         if fence:
-            code.append(line)
             if mark and mark[1] == fence and line.strip() == fence:
-                yield prose, "\n".join(code)
-                prose, code, fence = [], [], ""
+                yield prose, (opened, text[opened : begin + len(line)])
+                prose, fence = [], ""
         elif mark:
-            fence = mark[1]
-            code.append(line)
+            fence, opened = mark[1], begin
         else:
-            prose.append(line)
-    yield prose, "\n".join(code)
+            prose.append((begin, line))
+        begin += len(whole)
+    yield prose, (opened, text[opened:] if fence else "")
 
 
-def _paragraphs(lines: Sequence[str]) -> Iterator[str]:
+def _paragraphs(lines: Sequence[_Piece]) -> Iterator[list[_Piece]]:
     """Lines that belong together: wrapped lines, and the items of a list with the line that introduces it."""
-    kept: list[str] = []
+    kept: list[_Piece] = []
     introduces = False
-    for line in lines:
-        stripped = line.strip()
+    for begin, line in lines:
         bullet = _BULLET.match(line)
-        item = line[bullet.end() :].strip() if bullet else stripped.lstrip("#> ")
+        item = line[bullet.end() :].rstrip() if bullet else line.lstrip().lstrip("#> ").rstrip()
         if not item:
             if not introduces:
-                yield " ".join(kept)
+                yield kept
                 kept = []
             continue
         listed = bool(bullet) and introduces
-        wrapped = bool(kept) and not introduces and not bullet and len(kept[-1]) >= _WRAPPED and item[0].islower()
+        wrapped = bool(kept) and not introduces and not bullet and len(kept[-1][1]) >= _WRAPPED and item[0].islower()
         if listed:
             if len(kept) > 1:
-                kept[-1] = kept[-1].rstrip(",;.") + ","
+                kept[-1] = (kept[-1][0], kept[-1][1].rstrip(",;.") + ",")
         elif not wrapped:
-            yield " ".join(kept)
+            yield kept
             kept = []
         introduces = listed or (item.endswith(":") and not bullet)
-        kept.append(item)
-    yield " ".join(kept)
+        kept.append((begin + len(line.rstrip()) - len(item), item))
+    yield kept
 
 
-def _split(paragraph: str) -> Iterator[list[str]]:
-    tokens = _WIDE_STOP.sub(r"\1 ", paragraph).split()
-    current: list[str] = []
-    for place, token in enumerate(tokens):
-        current.append(token)
-        following = tokens[place + 1] if place + 1 < len(tokens) else ""
+def _split(paragraph: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+    tokens = [(begin + found.start(), found[0]) for begin, piece in paragraph for found in _TOKEN.finditer(piece)]
+    current: list[_Piece] = []
+    for place, (begin, token) in enumerate(tokens):
+        current.append((begin, token))
+        following = tokens[place + 1][1] if place + 1 < len(tokens) else ""
         if following and _ends(token, following):
             yield current
             current = []
@@ -119,6 +136,8 @@ def _split(paragraph: str) -> Iterator[list[str]]:
 
 def _ends(token: str, following: str) -> bool:
     """True when a sentence ends after `token`."""
+    if MARK in (token, following):
+        return True
     head = token.rstrip(CLOSERS)
     if not head or head[-1] not in TERMINATORS:
         return _pictured(token) and following[0].isupper()

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recalld_server.domain.bounds import check_written, metadata_size
-from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
-from recalld_server.domain.event_times import event_time
 from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
-from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES, TEXT_BYTES
+from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
 from recalld_server.domain.projects import ProjectSettings
+from recalld_server.domain.redaction import redacted
 from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
 from recalld_server.domain.steps import Steps
+from recalld_server.domain.verbatim import verbatim
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
 from recalld_server.ports.ledger import Ledger
@@ -165,12 +165,9 @@ class Add:
     async def _extracted(
         self, command: AddCommand, settings: ProjectSettings, language: str
     ) -> tuple[list[Message], Extraction, str]:
+        """The messages as they are stored, what was read from them, and the id of the add."""
         refuse_past(command.expire_time, self._clock.now())
         messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
-        if not command.infer:
-            size = sum(len(message.content) for message in messages)
-            derivation = Derivation(command.custom_categories or settings.custom_categories, language)
-            return messages, await sliced(_verbatim(messages, derivation), size), command.add_id or self._ids.memory()
         request = ExtractRequest(
             messages=tuple(messages),
             scope=command.scope,
@@ -180,9 +177,14 @@ class Add:
             custom_instructions=command.custom_instructions or settings.custom_instructions,
             language=language,
         )
-        with span("extract"):
-            extraction = await self._extractor.extract(request)
-        return messages, extraction, command.add_id or self._ids.memory()
+        if command.infer:
+            with span("extract"):
+                extraction = await self._extractor.extract(request)
+        else:
+            size = sum(len(message.content) for message in messages) + len(command.includes) + len(command.excludes)
+            extraction = await sliced(verbatim(request), size)
+        stored = redacted(messages, extraction.excluded)
+        return stored, extraction, command.add_id or self._ids.memory()
 
     async def _decide(
         self, access: Access, command: AddCommand, messages: Sequence[Message], facts: Sequence[Fact], add_id: str
@@ -311,37 +313,6 @@ def _keys(facts: Sequence[Fact], messages: Sequence[Message]) -> Steps[list[str]
         keys.append(text_key(fact.text, fact.speaker, messages[fact.sources[0]].time))
         yield
     return keys
-
-
-def _verbatim(messages: Sequence[Message], derivation: Derivation) -> Steps[Extraction]:
-    """Each message as it stands. System messages instruct the model; they are not something said to be remembered."""
-    kept = [i for i, message in enumerate(messages) if message.role != "system" and message.content.strip()]
-    for i in kept:
-        if len(messages[i].content.encode()) > TEXT_BYTES:
-            raise LimitExceeded(
-                f"messages[{i}].content is longer than the {TEXT_BYTES} bytes of one memory; set infer, or split it.",
-                violations=[(f"messages[{i}].content", f"at most {TEXT_BYTES} bytes when infer is false")],
-                field=f"messages[{i}].content",
-                limit=TEXT_BYTES,
-                actual=len(messages[i].content.encode()),
-            )
-    yield from derivation.prepare()
-    facts = []
-    for i in kept:
-        yield
-        message = messages[i]
-        text, when = message.content, event_time(message.content, message.time)
-        facts.append(Fact(text, (i,), message.speaker, bool(message.name), derivation.categories(text), when))
-    given = set(kept)
-    reasons = [
-        VerdictReason.STORED
-        if i in given
-        else VerdictReason.ROLE_NOT_REMEMBERED
-        if message.role == "system"
-        else VerdictReason.EMPTY
-        for i, message in enumerate(messages)
-    ]
-    return Extraction(tuple(facts), tuple(reasons))
 
 
 def _stored(decision: _Decision, extraction: Extraction, add_id: str) -> dict[str, Any]:
