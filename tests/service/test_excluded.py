@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from tests.weaviate_node import Node
 
 from recalld import testing
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
 
+Connect = Callable[[str], AbstractAsyncContextManager[Any]]
 SECRET = "078-05-1120"
 SAID = f"I'm a vegetarian. My SSN is {SECRET}."
 
@@ -125,3 +131,62 @@ async def test_a_verbatim_message_that_names_it_is_not_kept(api: Any) -> None:
     assert await api.texts(user) == ["I ski.", "Nothing else."]
     told = [str(answer)] + [told async for told in seen(api, user)]
     assert [text for text in told if SECRET in text] == []
+
+
+def of_postgres(url: str) -> Iterator[str]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (table,) in found:
+            rows = connection.execute(f'SELECT * FROM "{table}"').fetchall()  # noqa: S608
+            yield from (f"{table} {row}" for row in rows)
+
+
+def of_sqlite(path: Path) -> Iterator[str]:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in found:
+            yield from (f"{table} {row}" for row in connection.execute(f'SELECT * FROM "{table}"'))  # noqa: S608
+
+
+async def lived(api: Any, user: str) -> list[str]:
+    """Adds in every way, at once and later; what the calls tell afterwards."""
+    scope, messages = {"user_id": user}, [memory_pb2.Message(role="user", content=SAID)]
+    messages += [memory_pb2.Message(role="assistant", content=f"Is {SECRET} right?")]
+    told: list[str] = []
+    for infer in (True, False):
+        request = pb.AddRequest(scope=scope, messages=messages, excludes="personal data", infer=infer)
+        later = pb.AddRequest(scope=scope, text=f"I ski. {SAID}", excludes="SSN", infer=infer)
+        told += [str(await api.memory.Add(request)), str(await api.ended(await api.memory.AddAsync(later)))]
+    return told + [told async for told in seen(api, user)]
+
+
+async def test_no_row_of_sqlite_holds_it(tmp_path: Path, connect: Connect) -> None:
+    with testing.start_local(tmp_path / "data") as server:
+        async with connect(server.target) as api:
+            told = await lived(api, "ann")
+    assert [text for text in told if SECRET in text] == []
+    rows = [row for name in ("ledger.db", "index.db") for row in of_sqlite(tmp_path / "data" / name)]
+    assert [row for row in rows if SECRET in row] == []
+    assert [row for row in rows if "vegetarian" in row]
+    # A server that ended has written its log into its files.
+    files = [path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert not any(SECRET.encode() in content for content in files)
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.needs_weaviate
+async def test_no_row_of_postgres_and_no_file_of_weaviate_holds_it(
+    tmp_path: Path, connect: Connect, postgres_url: str, weaviate: Node
+) -> None:
+    arguments = [f"--ledger={postgres_url}", f"--index={weaviate.url}"]
+    with testing.start_local(tmp_path / "data", arguments=arguments) as server:
+        async with connect(server.target) as api:
+            told = await lived(api, "ann")
+        rows = list(of_postgres(postgres_url))
+    assert [text for text in told if SECRET in text] == []
+    assert [row for row in rows if SECRET in row] == []
+    assert [row for row in rows if "vegetarian" in row]
+    folders = (tmp_path / "data", weaviate.folder / "data")
+    contents = [[path.read_bytes() for path in folder.rglob("*") if path.is_file()] for folder in folders]
+    assert all(contents)
+    assert not any(SECRET.encode() in content for found in contents for content in found)

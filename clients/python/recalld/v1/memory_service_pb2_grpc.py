@@ -166,6 +166,7 @@ class MemoryServiceServicer(object):
 
     def AddAsync(self, request, context):
         """As Add, but answers at once; the operation ends with the AddResponse or with the error of Add.
+        Until then the request is kept whole, with what it excludes; then its row is removed and written over.
 
         INVALID_ARGUMENT (FIELD_INVALID): dry_run is set.
         RESOURCE_EXHAUSTED (OVERLOADED): the project has 10,000 adds waiting, or 256 MiB of them.
@@ -217,7 +218,7 @@ class MemoryServiceServicer(object):
         INVALID_ARGUMENT (FIELD_INVALID): the mask names another field, the text is empty, expire_time is in the past.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): text or metadata is too large.
         INVALID_ARGUMENT (TEXT_INVALID): a string contains NUL.
-        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory.
+        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory, or it has expired.
         FAILED_PRECONDITION (MEMORY_IMMUTABLE): the memory is immutable and this update does not clear that.
         ABORTED (ETAG_MISMATCH): the memory is at another revision than etag.
         ABORTED (WRITE_CONFLICT): other writes to the memory won three times over.
@@ -230,7 +231,7 @@ class MemoryServiceServicer(object):
     def DeleteMemory(self, request, context):
         """Deletes one memory. Its history stays and RestoreMemory brings it back; ForgetMemories is the call that erases.
 
-        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory.
+        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory, or it has expired.
         ABORTED (ETAG_MISMATCH): the memory is at another revision than etag.
         ABORTED (WRITE_CONFLICT): other writes to the memory won three times over.
         """
@@ -241,7 +242,7 @@ class MemoryServiceServicer(object):
     def BatchUpdateMemories(self, request, context):
         """Changes up to 1,000 memories, all or none.
 
-        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist; the metadata names each.
+        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist or have expired; the metadata names each.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 updates, or memories of more than 16 MiB or 50,000 values of
         metadata and categories together, what stays as it is included.
         All errors of UpdateMemory, with the path of the update they are about.
@@ -254,7 +255,7 @@ class MemoryServiceServicer(object):
         """Deletes up to 1,000 memories, all or none.
 
         INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 ids.
-        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist; the metadata names each.
+        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist or have expired; the metadata names each.
         ABORTED (WRITE_CONFLICT): other writes to the memories won three times over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -274,7 +275,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RestoreMemory(self, request, context):
-        """Brings a deleted memory back, or an earlier revision, as a new revision.
+        """Brings a deleted or expired memory back, or an earlier revision, as a new revision.
 
         NOT_FOUND (MEMORY_NOT_FOUND): there never was such a memory, or it was forgotten.
         NOT_FOUND (REVISION_NOT_FOUND): the memory has no such revision.
@@ -358,7 +359,7 @@ class MemoryServiceServicer(object):
         """Sets or removes a judgement of one memory. Also on an immutable one.
 
         INVALID_ARGUMENT (LIMIT_EXCEEDED): the reason is longer than 16 KiB.
-        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory.
+        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory, or it has expired.
         ABORTED (WRITE_CONFLICT): other writes to the memory won three times over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
