@@ -114,6 +114,27 @@ async def test_what_shares_no_word_is_not_relevant(world: World, question: str, 
     assert await world.found(question, mode=Mode.VECTOR) == {}
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("🍕", "🍕"),
+        ("🎂🎂", "Feier 🎂 morgen"),
+        ("አለርጂ", "ለኦቾሎኒ አለርጂ አለብኝ"),
+        ("🇫🇮?", "🇫🇮 kesä"),
+        ("ជំរាប", "ជំរាបសួរ"),
+        ("Jose's resume", "José a mis à jour son résumé"),
+        ("ISTANBUL", "İstanbul'da yaşıyorum"),
+        ("елка", "Ёлка в углу"),
+    ],
+)
+async def test_words_that_match_decide(world: World, question: str, text: str) -> None:
+    await world.keep("🎉🎉", "🇫🇷", text, THANKS, "Μένω στην Αθήνα")
+    for mode in (Mode.HYBRID, Mode.KEYWORD):
+        (best, relevance), *rest = (await world.found(question, mode=mode)).items()
+        assert (best, relevance > 0.4) == (text, True)
+        assert all(other < 0.25 for _, other in rest)
+
+
 async def test_a_known_question_does_not_find_unknown_texts_by_meaning(world: World) -> None:
     await world.keep(THANKS, "🎂🎂", "Bakes bread every morning")
     assert list(await world.found("Who bakes?")) == ["Bakes bread every morning"]

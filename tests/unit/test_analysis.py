@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 
 from recalld_server.domain.analysis import Analyser
 
-ENGLISH = Analyser()
+ENGLISH, FIRST = Analyser(), Analyser(version=1)
 
 
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [
         ("", []),
-        ("!? … 🎉", []),
+        ("!? … →", []),
+        ("🎉🎉 ❤️ 👍🏽", ["🎉", "🎉", "❤", "👍"]),
+        ("👩‍🚀 🇫🇷🇫🇮 ★", ["👩", "🚀", "🇫🇷", "🇫🇮", "★"]),
+        ("pizza🍕night", ["pizza", "🍕", "night"]),
         ("Running runs RUN", ["run", "run", "run"]),
         ("Alex's dog", ["alex", "dog"]),
         ("Alex’s dog", ["alex", "dog"]),
@@ -32,7 +35,13 @@ ENGLISH = Analyser()
         ("O'Brien", ["o", "brien"]),
         ("ＡＢＣ１２３ ﬁne", ["abc123", "fine"]),
         ("Straße STRASSE", ["strass", "strass"]),
-        ("cafe\u0301 CAFÉ", ["café", "café"]),
+        ("cafe\u0301 CAFÉ cafe", ["cafe", "cafe", "cafe"]),
+        ("José's résumé", ["jose", "resum"]),
+        ("Jose resume", ["jose", "resum"]),
+        ("Łódź Ærø đậu", ["lodz", "aero", "dau"]),
+        ("Zürich's ёлка", ["zurich", "елка"]),
+        ("İstanbul'da ISTANBUL", ["istanbul", "da", "istanbul"]),
+        ("co‑operate par\u200bis don’t", ["co", "oper", "pari"]),
         ("co\u00adoperate", ["cooper"]),
         ("well_known x-ray 3.5", ["well", "known", "x", "ray", "3", "5"]),
         ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
@@ -47,6 +56,31 @@ ENGLISH = Analyser()
 )
 def test_tokens(text: str, tokens: list[str]) -> None:
     assert ENGLISH.tokens(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "also"),
+    [
+        ("turkish", "İstanbul'da yaşıyorum", "istanbul'da yasiyorum"),
+        ("french", "Les élèves étudiants", "les eleves etudiants"),
+        ("spanish", "música canción", "musica cancion"),
+        ("russian", "Ёлки", "елки"),
+        ("german", "Bäume in München", "Baume in Munchen"),
+    ],
+)
+def test_accents_go_after_the_endings(language: str, text: str, also: str) -> None:
+    tokens = Analyser(language).tokens
+    assert tokens(text) == tokens(also) != []
+    assert all(token.isascii() or language == "russian" for token in tokens(text))
+
+
+def test_signs_of_other_scripts_are_letters() -> None:
+    for text in ("हिन्दी भाषा", "ที่กิน", "がぎ", "שָׁלוֹם", "ትግርኛ"):
+        assert ENGLISH.tokens(text) == FIRST.tokens(text)
+
+
+def test_the_first_version_gives_what_it_gave() -> None:
+    assert FIRST.tokens("José's CAFÉ 🎉 İstanbul") == ["josé", "café", "i\u0307stanbul"]
 
 
 def test_terms_are_hashes_of_the_tokens_in_order_with_repeats() -> None:

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from recalld.v1 import project_service_pb2
+from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.system import SystemClock
 from recalld_server.bootstrap import Recalld, build
+from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
+from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import Generation, IndexEntry, RequestKey
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.index import Index
@@ -130,6 +134,27 @@ async def test_searches_and_writes_go_on(recalld: Recalld, kind: OperationKind) 
     assert await recalld.ledger.unfeatured("default", generation, 10) == []
     for text in (texts[0], texts[299], "Writer 0 says 0", "Writer 3 says 0"):
         assert ids[text] in await found(recalld, text)
+
+
+async def test_a_project_of_an_older_analyser_is_served_until_it_is_rebuilt(recalld: Recalld) -> None:
+    older = replace(await recalld.ledger.generation("default"), analyser=1).name
+    row = update(t.projects).where(t.projects.c.project == "default").values(generation=older)
+    await recalld.ledger._engine.write(lambda connection: connection.execute(row))
+    texts = ("José wrote his résumé", "🍕🍕", "İstanbul'da yaşıyorum")
+    ids = await remember(recalld, *texts)
+
+    async def by_words(text: str) -> list[str]:
+        ranked = await recalld.search.rank(HERE, SearchQuery(text, scope=USER, mode=Mode.KEYWORD))
+        return [place.id for place in ranked.places]
+
+    for before, text in zip(ids, ("josé", "🍕", "yaşıyorum"), strict=True):
+        assert await by_words(text) == ([] if text == "🍕" else [before])
+    assert [await by_words(text) for text in ("jose", "resume", "istanbul")] == [[], [], []]
+    done = await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
+    assert done.result["analyser_version"] == ANALYSER_VERSION > 1
+    for after, asked in zip(ids, (("josé", "Jose", "RESUME"), ("🍕?",), ("istanbul", "YASIYORUM")), strict=True):
+        for text in asked:
+            assert await by_words(text) == [after]
 
 
 async def test_the_past_stays_searchable_and_restorable(recalld: Recalld) -> None:

@@ -1,8 +1,9 @@
 """Terms: what the keyword leg of both engines and the ranking count.
 
 Text is folded (NFKC, case folded) and cut into words; possessive endings and stop words go; what is left is stemmed by
-Snowball (Porter 2001) in the project's language. Scripts written without spaces between words give single characters
-and pairs of neighbouring ones instead (Han, kana, Hangul, Thai, Lao, Khmer, Burmese).
+Snowball (Porter 2001) in the project's language, and loses its accents. Scripts written without spaces between words
+give single characters and pairs of neighbouring ones instead (Han, kana, Hangul, Thai, Lao, Khmer, Burmese). Each emoji
+and other pictorial symbol is a term.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from recalld_server.domain.memory import fold
 from recalld_server.domain.stop_words import STOP_WORDS
 from recalld_server.domain.vectors import UInt32Array
 
-ANALYSER_VERSION: Final = 1
-"""Raise it with any change that gives other terms: what was stored under another version is analysed anew."""
+ANALYSER_VERSION: Final = 2
+"""Raise it with any change that gives other terms. What was stored under an older version is searched with the terms of
+that version until its index is rebuilt: 1 had neither symbols nor words without their accents."""
 
 CACHED_WORDS: Final = 1 << 16  # a stem takes 33 µs, a cached one 0.1; bounded, for callers choose the words
 
@@ -46,22 +48,37 @@ def _marks() -> str:
 
 
 _MARKS: Final = _marks()
+_SYMBOLS: Final = "".join(
+    chr(c)
+    for block in (range(0x2000, 0x3100), range(0x1F000, 0x1FC00))
+    for c in block
+    if unicodedata.category(chr(c)) == "So"
+)
+_SYMBOL: Final = rf"[\U0001f1e6-\U0001f1ff]{{2}}|[{_SYMBOLS}]"  # two regional indicators are a flag
 _WORD: Final = rf"(?:[^\W_{UNSPACED}][{_MARKS}]*)+"
-_PIECE: Final = re.compile(rf"(?P<run>(?:[{UNSPACED}][{_MARKS}]*)+)|{_WORD}(?:'{_WORD})*")
+_PIECE: Final = re.compile(rf"(?P<run>(?:[{UNSPACED}][{_MARKS}]*)+)|(?P<symbol>{_SYMBOL})|{_WORD}(?:'{_WORD})*")
 _CHARACTER: Final = re.compile(rf"[{UNSPACED}][{_MARKS}]*")
 _ENDING: Final = re.compile(r"'(?:s|m|re|ve|ll|d)$")
 _TYPED: Final = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | dict.fromkeys(map(ord, "’‘ʼ`´"), "'")
 """Characters that are not seen go, and all apostrophes become one; before folding, which turns ´ into a space."""
 
+_ACCENTS: Final = re.compile("[\u0300-\u036f]+")
+_BASE: Final = str.maketrans({"ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe"})
+"""Letters that Unicode does not take apart."""
+
 
 class Analyser:
     """Text to terms in one language. Safe to share between threads."""
 
-    def __init__(self, language: str = "english") -> None:
-        """`language`: a Snowball algorithm. Raises ValueError, naming those there are, for any other."""
+    def __init__(self, language: str = "english", version: int = ANALYSER_VERSION) -> None:
+        """`language`: a Snowball algorithm. Raises ValueError, naming those there are, for any other.
+
+        `version`: the ANALYSER_VERSION whose terms are given.
+        """
         if language not in snowballstemmer.algorithms():
             raise ValueError(f"language must be one of {', '.join(snowballstemmer.algorithms())}; not {language!r}")
         self.language = language
+        self._first = version < 2
         self._english = language in ("english", "porter")
         self._stop_words = STOP_WORDS.get("english" if self._english else language, frozenset())
         self._stemmer = snowballstemmer.stemmer(language)
@@ -75,6 +92,8 @@ class Analyser:
         for piece in _PIECE.finditer(fold(text.translate(_TYPED))):
             if piece["run"]:
                 tokens.extend(_characters_and_pairs(piece["run"]))
+            elif piece["symbol"]:
+                tokens += [] if self._first else [piece["symbol"]]
             else:
                 tokens.extend(self._words(piece[0]))
         return tokens
@@ -92,13 +111,26 @@ class Analyser:
         """The stems of one word as written: "alex's" gives one, "l'avion" two, "don't" none."""
         if self._english and word.endswith("n't"):
             return []
+        if not self._first:
+            word = word.replace("i\u0307", "i")  # İ in lower case
         bare = _ENDING.sub("", word) if self._english else word.removesuffix("'s")
         return [self._stem(part) for part in bare.split("'") if part not in self._stop_words]
 
     def _stemmed(self, word: str) -> str:
+        """English writes "résumé" and "resume"; other languages tell endings by their accents, which go afterwards."""
+        if self._english and not self._first:
+            word = _without_accents(word)
         with self._lock:
             stem: str = self._stemmer.stemWord(word)
-        return stem
+        return stem if self._first else _without_accents(stem)
+
+
+def _without_accents(word: str) -> str:
+    """ "jose" for "josé", of Latin, Greek and Cyrillic letters; signs of other scripts, which are letters, stay."""
+    if word.isascii():
+        return word
+    apart = unicodedata.normalize("NFD", word)
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", apart)).translate(_BASE)
 
 
 def _characters_and_pairs(run: str) -> list[str]:

@@ -16,7 +16,7 @@ from recalld_server.ports.embedder import Embedder, Priority
 from recalld_server.telemetry.span import span
 from recalld_server.time_slices import LARGE, sliced
 
-analyser = lru_cache(maxsize=64)(Analyser)  # one for each language: it caches stems
+analyser = lru_cache(maxsize=64)(Analyser)  # one for each language and version: it caches stems
 
 
 class FeatureMaker:
@@ -40,8 +40,10 @@ class FeatureMaker:
     async def question(self, generation: Generation, text: str, speakers: frozenset[str]) -> Question:
         """What a question asks for, in the terms of a generation."""
         if len(text) <= LARGE:
-            return ask(text, speakers, analyser(generation.language))
-        return await sliced(once(lambda: ask(text, speakers, analyser(generation.language))), len(text))
+            return ask(text, speakers, analyser(generation.language, generation.analyser))
+        return await sliced(
+            once(lambda: ask(text, speakers, analyser(generation.language, generation.analyser))), len(text)
+        )
 
     async def vector(self, generation: Generation, question: Question, *, project: str) -> FloatVector | None:
         """The vector of a question, (d,) of unit length; None if the model knows too few of its words.
@@ -71,7 +73,7 @@ class FeatureMaker:
 
 
 def _features(generation: Generation, memories: Sequence[Memory], vectors: FloatMatrix) -> Steps[list[Features]]:
-    terms = analyser(generation.language).terms
+    terms = analyser(generation.language, generation.analyser).terms
     found = []
     for memory, vector in zip(memories, vectors, strict=True):
         found.append(Features(terms(memory.text), vector, generation.number))

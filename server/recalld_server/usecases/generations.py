@@ -184,4 +184,6 @@ class Build:
 
 
 def _again(memory: Memory, found: Features, generation: Generation) -> Features:
-    return Features(analyser(generation.language).terms(memory.text), found.vector, generation.number)
+    return Features(
+        analyser(generation.language, generation.analyser).terms(memory.text), found.vector, generation.number
+    )

@@ -341,7 +341,7 @@ def _given(memory: Memory, vector: FloatVector | None, model: str, generation: G
             raise VectorInvalid(
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(vector)
             )
-        terms = analyser(generation.language).terms(memory.text)
+        terms = analyser(generation.language, generation.analyser).terms(memory.text)
         return Features(terms, (vector / norm).astype(np.float32), generation.number)
     return None
 
