@@ -122,3 +122,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "256" in run("keys", "create", folder, f"--user={'x' * 257}", code=1)
     assert "API key" in run("keys", "revoke", "0" * 16, folder, code=1)
     assert run("keys", "list", folder).count("\n") == 2
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("create", "kitchen")])
+def test_a_server_without_keys_says_how_to_make_an_operators(
+    server: testing.LocalServer, arguments: tuple[str, ...]
+) -> None:
+    told = run("projects", *arguments, "--target", server.target, code=1)
+    assert "`recalld keys create --role operator`" in told
+    assert "The key's role" not in told

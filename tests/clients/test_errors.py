@@ -83,3 +83,26 @@ def test_undecodable_details_are_no_details() -> None:
     error = errors.build(grpc.StatusCode.UNAVAILABLE, "proxy says no", b"\xff\xff not a status")
     assert (error.reason, error.violations, error.retry_delay) == ("", (), None)
     assert str(error) == "proxy says no [UNAVAILABLE]"
+
+
+@pytest.mark.parametrize(
+    ("message", "violations", "text"),
+    [
+        ("limit: must be positive.", [("limit", "must be positive")], "limit: must be positive. [R]"),
+        ("Die Größe: zu groß.", [("Größe", "zu groß")], "Die Größe: zu groß. [R]"),
+        ("The memory can't change.", [("m1", "The memory can't change.")], "The memory can't change. [R; m1]"),
+        ("a: is none.", [("a", "is none"), ("b", "is empty")], "a: is none. [R; b: is empty]"),
+        ("No.", [("a", "is none"), ("b", "is empty")], "No. [R; a: is none; b: is empty]"),
+    ],
+)
+def test_a_text_is_said_once(message: str, violations: list[tuple[str, str]], text: str) -> None:
+    bad = error_details_pb2.BadRequest()
+    for field, description in violations:
+        bad.field_violations.add(field=field, description=description)
+    assert str(errors.from_status(status(grpc.StatusCode.INVALID_ARGUMENT, "R", bad, message=message))) == text
+
+
+def test_what_is_refused_before_it_is_sent_says_where_and_why() -> None:
+    assert str(errors.invalid("user_id", "must be an id")) == "user_id: must be an id. [FIELD_INVALID]"
+    both = errors.all_invalid([errors.Violation("a", "is none"), errors.Violation("b", "is empty")])
+    assert str(both) == "2 fields are invalid. [FIELD_INVALID; a: is none; b: is empty]"

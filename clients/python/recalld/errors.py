@@ -82,10 +82,19 @@ class RecalldError(Exception):
         return self.details.retry_delay
 
     def __str__(self) -> str:
-        parts = [self.reason or self.code.name, *(f"{each.field}: {each.description}" for each in self.violations)]
+        parts = [self.reason or self.code.name, *self._untold()]
         if self.correlation_id:
             parts.append(f"correlation id {self.correlation_id}")
         return f"{self.message} [{'; '.join(parts)}]"
+
+    def _untold(self) -> Iterable[str]:
+        """What the violations say beyond the message."""
+        for each in self.violations:
+            whole = f"{each.field}: {each.description}"
+            if each.description not in self.message:
+                yield whole
+            elif each.field not in self.message:
+                yield each.field
 
 
 class InvalidRequest(RecalldError, ValueError):
@@ -210,7 +219,8 @@ def all_invalid(violations: Sequence[Violation], *, reason: str = "FIELD_INVALID
     # Names and values come from the caller: what UTF-8 can't encode would make the error itself unprintable.
     named = tuple(Violation(_printable(each.field), _printable(each.description)) for each in violations)
     details = Details(reason, {"field": named[0].field}, named)
-    return InvalidRequest("The request has an invalid field.", details=details)
+    message = f"{named[0].field}: {named[0].description}." if len(named) == 1 else f"{len(named)} fields are invalid."
+    return InvalidRequest(message, details=details)
 
 
 def _printable(text: str) -> str:

@@ -11,6 +11,11 @@ from recalld_server.rpc.roles import RULES
 from recalld_server.usecases.keys import PREFIX, Keys
 
 SCHEMES = ("bearer", "token")
+# Without keys a caller may do what an admin may, so this is the only thing that one can lack.
+KEYLESS = (
+    "This call needs an API key of role OPERATOR, and the server has no keys yet. Make one with "
+    "`recalld keys create --role operator`; from then on every call needs a key."
+)
 
 
 class Gate:
@@ -24,13 +29,12 @@ class Gate:
 
     async def __call__(self, method: str, given: Mapping[str, str]) -> ApiKey:
         # Who sends a key knows of one. Without, asking the ledger at every call would cost as much as a get.
-        if not await self._keys.begun(sure="authorization" in given):
-            key = await development(method, given)
-        else:
-            key = await self._keys.authenticate(_credential(given))
+        keyed = await self._keys.begun(sure="authorization" in given)
+        key = await (self._keys.authenticate(_credential(given)) if keyed else development(method, given))
         rule = RULES.get(method)
         if rule is None or not rule.admits(key):
-            raise RoleInsufficient(role=key.role.name, needed=rule.needed if rule else "nobody's")
+            text = "" if keyed or rule is None else KEYLESS
+            raise RoleInsufficient(text, role=key.role.name, needed=rule.needed if rule else "nobody's")
         return key
 
 
