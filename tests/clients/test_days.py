@@ -156,6 +156,13 @@ def test_a_diary_is_found_by_its_words(days: Days, question: str, first: str) ->
     assert days.client.search(question, user_id="hana")[0]["memory"] == first
 
 
+@pytest.mark.parametrize("question", ["🚀", "桜", "納豆", "Insulin", "ขอบคุณ"])
+def test_what_no_word_of_a_question_stands_in_is_not_taken_for_an_answer(days: Days, question: str) -> None:
+    found = days.client.search(question, user_id="hana", threshold=0.5)
+    assert all(question in hit["memory"] for hit in found)
+    assert bool(found) == (question not in ("🚀", "ขอบคุณ"))
+
+
 def test_a_diary_is_narrowed_by_when_it_was_written_and_when_it_happens(days: Days) -> None:
     injected = {"keywords": {"icontains": "insulin"}}
     for name in ("timestamp", "said_time"):
