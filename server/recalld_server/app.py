@@ -39,7 +39,7 @@ from recalld_server.rpc.operations_service import OperationsService
 from recalld_server.rpc.project_service import ProjectService
 from recalld_server.rpc.search_service import SearchService
 from recalld_server.rpc.server import GrpcServer, Service, start
-from recalld_server.rpc.tls import credentials
+from recalld_server.rpc.tls import Certificates, certificates
 from recalld_server.settings import Settings
 from recalld_server.telemetry import names
 from recalld_server.telemetry.setup import Telemetry
@@ -72,7 +72,7 @@ class App:
     async def start(cls, settings: Settings, telemetry: Telemetry | None = None) -> App:
         """Engines, then the background, then the calls: nobody is answered before there is something to answer with."""
         require_ports(settings)
-        tls = credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        tls = certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         telemetry = telemetry or Telemetry(os.environ)
         async with AsyncExitStack() as opening, AsyncExitStack() as stack:
             recalld = await build(settings, instruments=telemetry.instruments)
@@ -83,7 +83,7 @@ class App:
                 settings.host,
                 settings.grpc_port,
                 authenticator=Gate(recalld.keys),
-                credentials=tls,
+                credentials=tls.credentials() if tls else None,
                 instruments=telemetry.instruments,
                 calls=settings.max_calls,
                 limits=Limits(
@@ -98,7 +98,7 @@ class App:
             opening.push_async_callback(server.close)
             await _tell(server, Ready(ledger=True))  # it was opened; of searches the first look tells
             gauges = Gauges(recalld, server, telemetry.instruments)
-            http = await _http(settings, recalld, server, gauges, telemetry)
+            http = await _http(settings, recalld, server, gauges, telemetry, tls)
             telemetry.start(gauges.sample)
             stack.push_async_callback(telemetry.close)
             observe(telemetry.instruments)  # the background's work counts as well
@@ -143,7 +143,12 @@ async def _tell(server: GrpcServer, ready: Ready) -> None:
 
 
 async def _http(
-    settings: Settings, recalld: Recalld, server: GrpcServer, gauges: Gauges, telemetry: Telemetry
+    settings: Settings,
+    recalld: Recalld,
+    server: GrpcServer,
+    gauges: Gauges,
+    telemetry: Telemetry,
+    tls: Certificates | None,
 ) -> HttpServer:
     async def ready() -> dict[str, bool]:
         found = Ready() if server.running.stopping.is_set() else recalld.readiness.current
@@ -166,8 +171,7 @@ async def _http(
             settings.http_port,
             routes(ready, figures),
             keyed,
-            cert=settings.tls_cert,
-            key=settings.tls_key,
+            tls=tls.context() if tls else None,
         )
     except OSError:
         raise SettingMissing(f"HTTP port {settings.http_port} on {settings.host} can't be had.") from None

@@ -20,7 +20,7 @@ from recalld_server.app import refuse_open
 from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
 from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
 from recalld_server.listening import require_ports
-from recalld_server.rpc.tls import credentials
+from recalld_server.rpc.tls import certificates
 from recalld_server.settings import Settings
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.telemetry.setup import check_protocol, wanted
@@ -114,7 +114,7 @@ class Inspection:
 
     async def _tls(self) -> str:
         settings = self.settings
-        if credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca) is None:
+        if certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca) is None:
             return "none"
         return f"{settings.tls_cert}" + (", callers show certificates too" if settings.tls_client_ca else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -93,6 +94,46 @@ def test_the_command_line_over_tls(pems: Path, tmp_path: Path) -> None:
         assert "I like tea" in by_name.stdout
         clear = recalld_command("search", "tea", "--user", "alex", "--no-tls", **env)
         assert (clear.returncode, clear.stdout) == (1, "")
+
+
+def presented(address: str, authority: Path) -> str:
+    """The common name of the certificate that is shown at host:port to somebody who trusts the authority."""
+    host, _, port = address.rpartition(":")
+    trusted = ssl.create_default_context(cafile=authority)
+    trusted.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection((host, int(port)), 10) as plain,
+        trusted.wrap_socket(plain, server_hostname=host) as c,
+    ):
+        shown = c.getpeercert()
+    assert shown
+    return dict(field for part in shown["subject"] for field in part)["commonName"]
+
+
+def test_a_new_certificate_is_used_without_a_restart(pems: Path, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def put(name: str, of: str) -> None:
+        for source, to in ((pems / f"{name}.pem", cert), (pems / f"{of}.key", key)):
+            written = tmp_path / "written"
+            written.write_bytes(source.read_bytes())
+            written.replace(to)
+
+    put("server", "server")
+    authority = pems / "ca.pem"
+    arguments = [f"--tls-cert={cert}", f"--tls-key={key}"]
+    with testing.start_local(arguments=arguments, tls=authority) as server, server.client() as client:
+        addresses = (server.target, server.http_url.removeprefix("https://"))
+        assert [presented(address, authority) for address in addresses] == ["server", "server"]
+        put("client", "client")
+        assert [presented(address, authority) for address in addresses] == ["client", "client"]
+        client.add("I like tea", user_id="alex", infer=False)  # a connection made before goes on
+        put("server", "client")  # no pair
+        assert [presented(address, authority) for address in addresses] == ["client", "client"]
+        key.unlink()
+        assert [presented(address, authority) for address in addresses] == ["client", "client"]
+        put("server", "server")
+        assert [presented(address, authority) for address in reversed(addresses)] == ["server", "server"]
 
 
 def test_mutual_tls(pems: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -44,9 +45,9 @@ class HttpServer:
 
     @classmethod
     async def start(
-        cls, host: str, port: int, routes: Sequence[BaseRoute], keyed: Keyed, *, cert: str = "", key: str = ""
+        cls, host: str, port: int, routes: Sequence[BaseRoute], keyed: Keyed, *, tls: ssl.SSLContext | None = None
     ) -> HttpServer:
-        """Listen; this machine alone is answered while `keyed` says no. `cert` and `key` are PEM files for TLS.
+        """Listen; this machine alone is answered while `keyed` says no. It speaks HTTPS with `tls`.
 
         Raises OSError when the port is taken.
         """
@@ -61,8 +62,7 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             ws="none",
-            ssl_certfile=cert or None,
-            ssl_keyfile=key or None,
+            ssl_context_factory=(lambda *_: tls) if tls else None,
             limit_concurrency=CONNECTIONS + 1,  # beyond, uvicorn answers 503: only if all have requests under way
             timeout_graceful_shutdown=GRACE,
         )
