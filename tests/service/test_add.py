@@ -283,3 +283,30 @@ async def test_an_agent_alone_is_known_by_what_it_says(api: Any) -> None:
     answer = await api.memory.Add(pb.AddRequest(scope={"agent_id": agent}, messages=messages))
     assert reasons(answer) == ["ROLE_NOT_REMEMBERED", "STORED"]
     assert [result.memory.agent_id for result in answer.results] == [agent]
+
+
+async def test_the_words_of_others_are_kept_out_or_theirs(api: Any) -> None:
+    user = api.user()
+    mail = "I live in York.\n\nOn Mon, Sam <s@x.com> wrote:\n> I'm allergic to gluten. I live in Leeds."
+    log = "Alice: I moved to Berlin. I work at SAP.\nBob: I'm still in Paris. I hate my job."
+    answer = await api.memory.Add(add(user, said(mail), said(log), said("Translate: I have diabetes.")))
+    assert reasons(answer) == ["STORED", "STORED", "GIVEN_TEXT"]
+    assert [(result.memory.speaker, result.memory.text) for result in answer.results] == [
+        ("user", "Lives in York"),
+        ("Alice", "Moved to Berlin"),
+        ("Alice", "Works at SAP"),
+        ("Bob", "Is still in Paris"),
+        ("Bob", "Hates their job"),
+    ]
+    details = [verdict.detail for verdict in answer.verdicts]
+    assert "quoted" in details[0]
+    assert details[1] == ""
+    assert "given to be worked on" in details[2]
+
+
+async def test_a_repeated_request_tells_again_what_was_kept_out(api: Any) -> None:
+    request = add(api.user(), said("> I hate my job"), request_id=api.user())
+    answers = [await api.memory.Add(request) for _ in range(2)]
+    assert reasons(answers[0]) == ["QUOTED"]
+    assert answers[0].verdicts[0].detail
+    assert answers[1].verdicts == answers[0].verdicts

@@ -91,10 +91,10 @@ _RUNS = [
 def test_time_is_linear_in_the_text(unit: str) -> None:
     """Repeats of what each rule looks for. 64 KiB take half a second at most, where a quadratic step takes minutes."""
     content = unit * ((64 * 1024) // len(unit.encode()))
-    started = time.perf_counter()
+    started = time.thread_time()
     messages = (Message("assistant", content + " would you like tea?"), Message("user", content, time=0))
     found = extract(ExtractRequest(messages, Scope(user_id="u")))
-    assert time.perf_counter() - started < 5, "several times the slowest seen on a busy machine"
+    assert time.thread_time() - started < 5, "several times the slowest seen"
     assert len(found.verdicts) == 2
 
 

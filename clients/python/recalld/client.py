@@ -70,7 +70,7 @@ class MemoryClient:
         """Remembers what is worth it in a text, a message or a conversation.
 
         v1.0: a list of {"id", "data": {"memory"}, "event"}, or {"message": "ok"} when words asked to delete. v1.1:
-        {"results": [{"id", "memory", "event"}], "verdicts": [{"index", "reason", "memory_ids"}], "add_id",
+        {"results": [{"id", "memory", "event"}], "verdicts": [{"index", "reason", "memory_ids", "detail"}], "add_id",
         "consistency_token", "index_state"}. Memories that stay as they were are not listed; the verdicts say of every
         message what became of it.
         """

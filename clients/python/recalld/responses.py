@@ -111,7 +111,10 @@ def added(answer: memory_service_pb2.AddResponse, output_format: str) -> Any:
 
 def _verdict(verdict: memory_pb2.Verdict) -> Item:
     reason = memory_pb2.VerdictReason.Name(verdict.reason).removeprefix("VERDICT_REASON_")
-    return {"index": verdict.message_index, "reason": reason, "memory_ids": list(verdict.memory_ids)}
+    item: Item = {"index": verdict.message_index, "reason": reason, "memory_ids": list(verdict.memory_ids)}
+    if verdict.detail:
+        item["detail"] = verdict.detail
+    return item
 
 
 def _event(name: str, result: memory_service_pb2.AddResult) -> Item:

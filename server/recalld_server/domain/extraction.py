@@ -13,6 +13,8 @@ from recalld_server.domain.event_times import event_time
 from recalld_server.domain.facts import MAX_FACT_CHARACTERS, Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.limits import FACTS, SOURCE_BYTES, SOURCES
 from recalld_server.domain.memory import Message, text_key
+from recalld_server.domain.passages import Origin, Passage
+from recalld_server.domain.provenance import kept_out, passages
 from recalld_server.domain.readings import Reading, read
 from recalld_server.domain.redaction import Span
 from recalld_server.domain.selection import Selection, continues, is_mark, whole
@@ -22,11 +24,18 @@ from recalld_server.domain.steps import Steps, completed
 # What a message without facts is said to be when its sentences differ: the first of these that occurs.
 _PRECEDENCE = (
     VerdictReason.EXCLUDED,
+    VerdictReason.QUOTED,
+    VerdictReason.GIVEN_TEXT,
     VerdictReason.QUESTION,
     VerdictReason.REQUEST,
     VerdictReason.GREETING,
     VerdictReason.ACKNOWLEDGEMENT,
 )
+_KEPT_OUT = {
+    Origin.QUOTED: VerdictReason.QUOTED,
+    Origin.FORWARDED: VerdictReason.QUOTED,
+    Origin.GIVEN: VerdictReason.GIVEN_TEXT,
+}
 
 
 def extract(request: ExtractRequest) -> Extraction:
@@ -51,7 +60,7 @@ def extracting(request: ExtractRequest) -> Steps[Extraction]:
             verdicts.append(VerdictReason.EMPTY)
         else:
             verdicts.append((yield from collection.take(place, message)))
-    return Extraction(tuple(collection.facts), tuple(verdicts), collection.excluded)
+    return Extraction(tuple(collection.facts), tuple(verdicts), collection.excluded, collection.details)
 
 
 def remembered_roles(request: ExtractRequest) -> frozenset[str]:
@@ -96,6 +105,7 @@ class _Collection:
     request: ExtractRequest
     facts: list[Fact] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)  # of each fact, by the identity of its text
+    details: dict[int, str] = field(default_factory=dict)  # what was kept out of each message
     analyser: Analyser = field(init=False)
     selection: Selection = field(init=False)
     ruled_out: set[Span] = field(default_factory=set)
@@ -125,24 +135,49 @@ class _Collection:
     def take(self, place: int, message: Message) -> Steps[VerdictReason]:
         """Adds the facts of one message and says what became of it."""
         outcomes = set[VerdictReason]()
-        said = list(sentences(message.content))
+        parts = passages(message.content, message.name, message.role)
+        yield
+        if detail := kept_out(parts):
+            self.details[place] = detail
         question = self._question_before(place, message)
         named = yield from self._is_named(question)
+        for number, part in enumerate(parts):
+            answered = question if number == 0 and part.origin is Origin.OWN else None
+            named = yield from self._take_part(place, message, part, answered, named, outcomes)
+        if VerdictReason.STORED in outcomes:
+            return VerdictReason.STORED
+        if VerdictReason.REPEATED in outcomes:
+            return VerdictReason.REPEATED
+        return next((reason for reason in _PRECEDENCE if reason in outcomes), VerdictReason.NO_FACT)
+
+    def _take_part(
+        self,
+        place: int,
+        message: Message,
+        part: Passage,
+        question: Sentence | None,
+        named: bool,
+        outcomes: set[VerdictReason],
+    ) -> Steps[bool]:
+        """Adds the facts of a passage and what became of it. `question` is what it may answer.
+
+        `named` says that what stands before it names what is excluded; the answer, that its own end does.
+        """
+        said = list(part.sentences())
         adoption = adopt(question, said) if question and said else None
         used = adoption.used if adoption else 0
         if adoption and question:
             answer = [(place, sentence) for sentence in said[: used or 1]]
             adopted = _Said([*answer, (place - 1, question)], [(adoption.text, VerdictReason.STORED)], named)
             named = yield from self._read(adopted, message, outcomes)
+        speaker = replace(message, name=part.speaker) if part.origin is Origin.LABELLED else message
         for number, sentence in enumerate(said[used:], used):
-            told = named and (number == 0 or continues(sentence))
+            told = named and ((number == 0 and part.begin == 0) or continues(sentence))
             readings = read(sentence) if not is_mark(sentence) else [("", VerdictReason.EXCLUDED)]
-            named = yield from self._read(_Said([(place, sentence)], readings, told), message, outcomes)
-        if VerdictReason.STORED in outcomes:
-            return VerdictReason.STORED
-        if VerdictReason.REPEATED in outcomes:
-            return VerdictReason.REPEATED
-        return next((reason for reason in _PRECEDENCE if reason in outcomes), VerdictReason.NO_FACT)
+            if reason := _KEPT_OUT.get(part.origin):
+                readings = [("", reason)]
+            named = yield from self._read(_Said([(place, sentence)], readings, told), speaker, outcomes)
+        return named
 
     def leave(self, place: int, message: Message) -> Steps[None]:
         """Looks for what is excluded in a message that gives no facts."""
@@ -205,7 +240,8 @@ class _Collection:
         before = self.request.messages[place - 1] if place else None
         if before is None or before.speaker == message.speaker or before.role not in ("user", "assistant"):
             return None
-        return last_question(list(sentences(before.content)))
+        parts = passages(before.content, before.name, before.role)
+        return last_question([sentence for part in parts if part.origin is Origin.OWN for sentence in part.sentences()])
 
     def _add(self, text: str, sources: Sequence[int], message: Message) -> VerdictReason:
         key = text_key(text, message.speaker, message.time)

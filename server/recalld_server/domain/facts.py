@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from recalld_server.domain.memory import Message, Scope
@@ -24,6 +25,8 @@ class VerdictReason(str, Enum):
     ROLE_NOT_REMEMBERED = "ROLE_NOT_REMEMBERED"
     EMPTY = "EMPTY"
     EXCLUDED = "EXCLUDED"
+    QUOTED = "QUOTED"
+    GIVEN_TEXT = "GIVEN_TEXT"
     NO_FACT = "NO_FACT"
 
 
@@ -50,8 +53,8 @@ class Fact:
     """One short statement, understandable on its own; never empty.
 
     `sources` are indices into the request's messages: first the message the fact belongs to, then the others it was
-    read from. `named` says that the speaker gave a name. `event_time` is when it happened (microseconds UTC), if the
-    text tells.
+    read from. `speaker` is who said it, as the message or a label in it tells; `named` says that this is a name.
+    `event_time` is when it happened (microseconds UTC), if the text tells.
     """
 
     text: str
@@ -67,8 +70,10 @@ class Extraction:
     """Facts in the order they were said, and one verdict for each message of the request.
 
     `excluded` are the parts of its messages that must not be stored: `includes` and `excludes` rule them out.
+    `details` says in words, by the place of a message, what of it was kept out and why.
     """
 
     facts: tuple[Fact, ...]
     verdicts: tuple[VerdictReason, ...]
     excluded: tuple[Span, ...] = ()
+    details: Mapping[int, str] = field(default_factory=dict)

@@ -51,11 +51,11 @@ _MOST_LEADS = 8
 
 
 def read(sentence: Sentence) -> Iterator[Reading]:
-    """The readings of a sentence, at least one. A fenced block goes with the last statement before it."""
+    """The readings of a sentence, at least one. A fenced block goes with the last statement before it, or is none."""
     readings = list(_prose(sentence.tokens)) if sentence.tokens else []
     block = sentence.block if any(char.isalnum() for char in sentence.block) else ""
     if block and not readings:
-        readings = [(block, VerdictReason.STORED)]
+        readings = [("", VerdictReason.GIVEN_TEXT)]
     elif block and readings[-1][0]:
         mark = ":" if sentence.tokens[-1].endswith(":") else ""
         readings[-1] = (f"{readings[-1][0]}{mark}\n{block}", VerdictReason.STORED)

@@ -96,6 +96,11 @@ def _blocks(text: str) -> Iterator[tuple[list[_Piece], _Piece]]:
     yield prose, (opened, text[opened:] if fence else "")
 
 
+def fences(text: str) -> list[tuple[int, int]]:
+    """Where the fenced blocks of `text` begin and end."""
+    return [(begin, begin + len(code)) for _, (begin, code) in _blocks(text) if code]
+
+
 def _paragraphs(lines: Sequence[_Piece]) -> Iterator[list[_Piece]]:
     """Lines that belong together: wrapped lines, and the items of a list with the line that introduces it."""
     kept: list[_Piece] = []

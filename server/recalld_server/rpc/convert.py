@@ -91,7 +91,7 @@ def result_pb(result: Result, memory: pb.Memory) -> memory_service_pb2.AddResult
 def verdict_pb(verdict: Verdict) -> pb.Verdict:
     """What became of one message."""
     reason = f"VERDICT_REASON_{verdict.reason.value}"
-    return pb.Verdict(message_index=verdict.index, reason=reason, memory_ids=verdict.memory_ids)
+    return pb.Verdict(message_index=verdict.index, reason=reason, memory_ids=verdict.memory_ids, detail=verdict.detail)
 
 
 def hit_pb(found: FoundMemory, explain: bool) -> pb.Hit:

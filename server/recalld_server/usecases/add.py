@@ -67,6 +67,7 @@ class Verdict:
     index: int
     reason: VerdictReason
     memory_ids: Sequence[str]
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,7 @@ def _stored(decision: _Decision, extraction: Extraction, add_id: str) -> dict[st
         if ids:
             changed = any(decision.changes[id] is not ChangeType.NONE for id in ids)
             reason = VerdictReason.STORED if changed else VerdictReason.REPEATED
-        verdicts.append([reason.value, ids])
+        verdicts.append([reason.value, ids, extraction.details.get(i, "")])
     return stored_answer(
         [(m.id, m.revision + (m.id in written)) for m in distinct],
         changes=[decision.changes[m.id].value for m in distinct],
@@ -343,7 +344,8 @@ def _answered(written: Written) -> Added:
         for (id, revision), change in zip(answer["memories"], answer["changes"], strict=True)
         if (id, revision) in written.memories
     ]
-    verdicts = [Verdict(i, VerdictReason(reason), ids) for i, (reason, ids) in enumerate(answer["verdicts"])]
+    # Answers stored before there was a detail have two parts.
+    verdicts = [Verdict(i, VerdictReason(reason), *more) for i, (reason, *more) in enumerate(answer["verdicts"])]
     return Added(results, verdicts, answer["add_id"], written.seq, written.applied)
 
 

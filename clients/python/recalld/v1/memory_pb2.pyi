@@ -59,6 +59,8 @@ class VerdictReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_REASON_EMPTY: _ClassVar[VerdictReason]
     VERDICT_REASON_EXCLUDED: _ClassVar[VerdictReason]
     VERDICT_REASON_NO_FACT: _ClassVar[VerdictReason]
+    VERDICT_REASON_QUOTED: _ClassVar[VerdictReason]
+    VERDICT_REASON_GIVEN_TEXT: _ClassVar[VerdictReason]
 
 class EntityType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -100,6 +102,8 @@ VERDICT_REASON_ROLE_NOT_REMEMBERED: VerdictReason
 VERDICT_REASON_EMPTY: VerdictReason
 VERDICT_REASON_EXCLUDED: VerdictReason
 VERDICT_REASON_NO_FACT: VerdictReason
+VERDICT_REASON_QUOTED: VerdictReason
+VERDICT_REASON_GIVEN_TEXT: VerdictReason
 ENTITY_TYPE_UNSPECIFIED: EntityType
 ENTITY_TYPE_USER: EntityType
 ENTITY_TYPE_AGENT: EntityType
