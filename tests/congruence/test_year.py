@@ -258,7 +258,7 @@ class Year(RuleBasedStateMachine):
 
         async def more() -> None:
             query = WatchQuery(beginning=at is None, after=at)
-            async with aclosing(self.recalld.watch.run(HERE, query, self.again)) as sights:
+            async with aclosing(self.recalld.watch.run(HERE, query)) as sights:
                 self.position = (await anext(sights)).position
                 for _ in range(min(pieces, left)):
                     sight = await anext(sights)
@@ -270,7 +270,7 @@ class Year(RuleBasedStateMachine):
         assert self.watched == [each for each in ever if not at or each[0] > at.seq][: len(self.watched)]
 
     async def told(self, at: Position) -> None:
-        async with aclosing(self.recalld.watch.run(HERE, WatchQuery(after=at), self.again)) as sights:
+        async with aclosing(self.recalld.watch.run(HERE, WatchQuery(after=at))) as sights:
             await anext(sights)
             await asyncio.wait_for(anext(sights), 5)
 
@@ -294,9 +294,6 @@ class Year(RuleBasedStateMachine):
             return {id: revision async for id, revision in self.recalld.index.entries("default", generation)}
 
         assert self.run(held()) == {kept.id: kept.revision for kept in self.model.live.values()}
-
-    async def again(self) -> Access:
-        return HERE
 
     def listed(self, query: ListQuery, as_of: AsOf | None = None) -> dict[str, Kept]:
         page = self.run(self.recalld.read.list(HERE, query, as_of))

@@ -15,7 +15,6 @@ from recalld_server.adapters.ledger.store import open_postgres
 from recalld_server.adapters.sql.courier import Courier, LedgerTaken
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable
-from recalld_server.domain.memory import Access
 from recalld_server.usecases import watch as watching
 from recalld_server.usecases.read import Read
 from recalld_server.usecases.signal import Committed
@@ -149,11 +148,8 @@ async def test_a_watch_hears_of_a_commit_at_another_server(
     hearing = Courier(engine.address, alone=False)
     await hearing.start(committed.wake, committed.wake_all)
 
-    async def again() -> Access:
-        return HERE
-
     watch = Watch(here, Read(here, clock), committed, clock, checkpoint=3600.0)
-    async with placed(engine) as speaking, aclosing(watch.run(HERE, WatchQuery(), again)) as sights:
+    async with placed(engine) as speaking, aclosing(watch.run(HERE, WatchQuery())) as sights:
         announce: Callable[[str], None] = Committed(speaking.announce).notify
         assert (await anext(sights)).event is None
         waiting = asyncio.ensure_future(anext(sights))
