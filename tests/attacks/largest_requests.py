@@ -20,7 +20,7 @@ from recalld.v1 import (
 )
 from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.domain import limits
-from recalld_server.domain.filters import MAX_LEAVES, MAX_LIST
+from recalld_server.domain.filters import MAX_BYTES, MAX_LEAVES, MAX_VALUES
 
 FILES = [
     memory_service_pb2.DESCRIPTOR,
@@ -32,7 +32,6 @@ FILES = [
 ]
 METHODS = [method for file in FILES for service in file.services_by_name.values() for method in service.methods]
 ROOM = 64 * 1024  # bytes of a call that are left for what is not counted below
-FEWER = 20  # comparisons where all 200 with 1,000 values each still hold others up for longer
 NAME = "é" * (limits.ID_BYTES // 2)
 SCOPE = dict.fromkeys(("user_id", "agent_id", "app_id", "run_id"), NAME)
 
@@ -57,14 +56,16 @@ def metadata(offset: int = 0) -> dict[str, Any]:
     return {"n": [1] * 8_100} if offset % 2 == 0 else {"k": words(limits.METADATA_BYTES - 16, offset)}
 
 
-def wide_filter(leaves: int = MAX_LEAVES) -> filter_pb2.Filter:
-    """As many comparisons with as many values as a filter may have."""
+def wide_filter() -> filter_pb2.Filter:
+    """As many comparisons, with as many values and bytes, as a filter may have."""
     asked = filter_pb2.Filter()
-    for leaf in range(leaves):
+    letters = MAX_BYTES // MAX_VALUES - 6  # of one value; the rest is what a value and its comparison are wrapped in
+    for leaf in range(MAX_LEAVES):
         comparison = asked.any_of.filters.add().comparison
         comparison.field, comparison.operator = "metadata.n", filter_pb2.OPERATOR_IN
-        for n in range(MAX_LIST):
-            comparison.value.list_value.values.add().string_value = f"{leaf}-{n}"
+        for n in range(MAX_VALUES // MAX_LEAVES):
+            comparison.value.list_value.values.add().string_value = f"{leaf}-{n}".ljust(letters, "x")
+    assert 0.9 * MAX_BYTES < asked.ByteSize() <= MAX_BYTES
     return asked
 
 
@@ -143,7 +144,7 @@ LARGEST: dict[str, Make] = {
     "DeleteMemories": lambda _: pb.DeleteMemoriesRequest(scope=SCOPE, filter=wide_filter(), dry_run=True),
     "RestoreMemory": lambda _: pb.RestoreMemoryRequest(memory_id=NAME, revision=1),
     "ForgetMemories": lambda _: pb.ForgetMemoriesRequest(scope=SCOPE, filter=wide_filter(), dry_run=True),
-    "ListEvents": lambda _: pb.ListEventsRequest(filter=wide_filter(FEWER), page_size=1000),
+    "ListEvents": lambda _: pb.ListEventsRequest(filter=wide_filter(), page_size=1000),
     "Watch": lambda _: pb.WatchRequest(filter=wide_filter(), beginning=True),
     "DeleteByInstruction": lambda world: pb.DeleteByInstructionRequest(
         scope={"user_id": world.user}, instruction=words(8_000)
@@ -155,12 +156,12 @@ LARGEST: dict[str, Make] = {
         query=words(limits.QUERY_BYTES - 1), scope={"user_id": world.user}, limit=10_000, explain=True
     ),
     "StreamSearch": lambda world: search_service_pb2.SearchRequest(
-        query="likes", scope={"user_id": world.user}, filter=wide_filter(FEWER), limit=10_000, explain=True
+        query="likes", scope={"user_id": world.user}, filter=wide_filter(), limit=10_000, explain=True
     ),
     "ListEntities": lambda _: entity_service_pb2.ListEntitiesRequest(page_size=1000, with_total_size=True),
     "DeleteEntity": lambda _: entity_service_pb2.DeleteEntityRequest(type="ENTITY_TYPE_USER", id=NAME),
     "CreateExport": lambda _: export_service_pb2.CreateExportRequest(
-        filter=wide_filter(FEWER), format="EXPORT_FORMAT_JSONL", with_history=True, with_vectors=True
+        filter=wide_filter(), format="EXPORT_FORMAT_JSONL", with_history=True, with_vectors=True
     ),
     "GetExport": lambda world: export_service_pb2.GetExportRequest(export_id=world.export),
     "ListExports": lambda _: export_service_pb2.ListExportsRequest(page_size=1000),

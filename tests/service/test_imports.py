@@ -109,6 +109,44 @@ async def test_a_memory_without_id_times_and_revision_gets_them(api: Any) -> Non
     assert await api.found(user, "tea") == ["Likes tea"]
 
 
+async def test_the_first_second_of_1970_is_a_time_as_any_other(api: Any) -> None:
+    user, epoch = api.user(), Timestamp()
+    past = api.whole(user, "Likes rain", create_time=epoch, update_time=epoch, revision=1).memory
+    undated = api.whole(user, "Likes snow", revision=1).memory
+    histories = [
+        pb.ImportItem(history={"revisions": [{"memory": memory, "kind": memory_pb2.KIND_ADDED}]})
+        for memory in (past, undated)
+    ]
+    [progress] = await api.imported(
+        [api.whole(user, "Likes tea", create_time=epoch, update_time=epoch), api.whole(user, "Likes ice"), *histories]
+    )
+    assert progress.stored == 4
+    for memory in await api.listed(user):
+        dated = memory.text in ("Likes tea", "Likes rain")
+        assert memory.HasField("create_time")
+        assert memory.HasField("update_time")
+        assert (memory.create_time == epoch, memory.update_time == epoch) == (dated, dated)
+
+
+async def test_a_history_of_too_many_values_is_refused_for_good(api: Any) -> None:
+    user = api.user()
+    memory = api.whole(user, "Likes tea", revision=1).memory
+    memory.metadata.update({"n": [1] * 8_000})
+    item = pb.ImportItem()
+    for number in range(1, 9):
+        memory.revision = number
+        kind = memory_pb2.KIND_UPDATED if number > 1 else memory_pb2.KIND_ADDED
+        item.history.revisions.add(memory=memory, kind=kind)
+    [progress] = await api.imported([text(user, "Likes rain"), item])
+    [failure] = progress.failed
+    assert (failure.index, failure.status.code, progress.stored) == (1, grpc.StatusCode.INVALID_ARGUMENT.value[0], 1)
+    assert "at most 50000 values" in failure.status.message
+    assert "again" not in failure.status.message
+    del item.history.revisions[:2]
+    [progress] = await api.imported([item])
+    assert (progress.stored, len(progress.failed)) == (1, 0)
+
+
 async def test_a_vector_of_the_models_is_used_and_another_models_is_not(api: Any) -> None:
     user = api.user()
     item = api.whole(user, "Drives a red tractor", 5)

@@ -223,13 +223,13 @@ async def test_what_stands_on_every_memory_of_an_add_counts_for_each(api: Any) -
 
 async def test_what_a_batch_of_updates_writes_is_counted_with_what_stays(api: Any) -> None:
     user = api.user()
-    added = [await api.remember(user, f"Likes {n}", metadata={"k": list(range(3000))}) for n in range(17)]
+    added = [await api.remember(user, f"Likes {n}", metadata={"k": list(range(3000))}) for n in range(7)]
     updates = [{"memory": {"id": memory.id, "text": f"{memory.text} best"}} for [memory] in added]
     refused = await api.refused(api.memory.BatchUpdateMemories(pb.BatchUpdateMemoriesRequest(updates=updates)))
     assert (refused.reason, refused.metadata["limit"]) == ("LIMIT_EXCEEDED", str(limits.WRITE_VALUES))
     assert refused.fields == ("updates",)
-    changed = await api.memory.BatchUpdateMemories(pb.BatchUpdateMemoriesRequest(updates=updates[:16]))
-    assert len(changed.memories) == 16
+    changed = await api.memory.BatchUpdateMemories(pb.BatchUpdateMemoriesRequest(updates=updates[:6]))
+    assert len(changed.memories) == 6
 
 
 async def test_a_call_of_sixteen_mebibytes_is_taken_and_a_byte_more_is_not(api: Any) -> None:

@@ -105,8 +105,8 @@ class Memory:
     scope: Scope
     metadata: Mapping[str, Any] = field(default_factory=dict)
     categories: tuple[str, ...] = ()
-    create_time: int = 0
-    update_time: int = 0
+    create_time: int | None = None  # None, as update_time: the commit sets it
+    update_time: int | None = None
     expire_time: int | None = None
     event_time: int | None = None
     revision: int = 0
@@ -138,8 +138,8 @@ class Memory:
 
     @property
     def date(self) -> int:
-        """When it happened, else when it was said, else when it was stored."""
-        return next((time for time in (self.event_time, self.said_time) if time is not None), self.create_time)
+        """When it happened, else when it was said, else when it was stored. 0 if it is not stored yet."""
+        return next((time for time in (self.event_time, self.said_time, self.create_time) if time is not None), 0)
 
     @property
     def spoken(self) -> str:

@@ -23,6 +23,7 @@ from recalld_server.rpc.parsing import parsed
 from recalld_server.usecases.imports import TRANSACTION, Import, Imported, ImportItem, memories_of
 
 BATCH_BYTES = 2 * 1024 * 1024
+BATCH_VALUES = WRITE_VALUES // 2  # of metadata and categories: the last item of a batch may have some 8,000
 HELD_BYTES = 128 * 1024 * 1024  # of all imports of a server, beyond a batch of each
 AT_ONCE = 2  # batches in memory besides the one that is being read
 
@@ -49,7 +50,7 @@ class _Batch:
         except RecalldError as error:
             self.failed.append((at, error))
         self.last = at
-        full = self.held >= BATCH_BYTES or self.values >= WRITE_VALUES
+        full = self.held >= BATCH_BYTES or self.values >= BATCH_VALUES
         return full or self.revisions + len(self.failed) >= TRANSACTION
 
 

@@ -264,7 +264,9 @@ class Add:
             decision.changes[known.id] = ChangeType.NONE
             return known
         _check_merged(merged)
-        decision.puts.append(Put(merged_now := replace(merged, update_time=0), Kind.UPDATED, expected=known.revision))
+        decision.puts.append(
+            Put(merged_now := replace(merged, update_time=None), Kind.UPDATED, expected=known.revision)
+        )
         decision.changes[known.id] = ChangeType.UPDATE
         return merged_now
 

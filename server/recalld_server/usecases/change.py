@@ -146,7 +146,7 @@ class Modify:
         async def decide() -> Change:
             current = await self._current(access, [memory_id])
             before = current[memory_id]
-            judged = replace(before, feedback=feedback, feedback_reason=reason if feedback else "", update_time=0)
+            judged = replace(before, feedback=feedback, feedback_reason=reason if feedback else "", update_time=None)
             puts = [Put(judged, Kind.UPDATED, expected=before.revision)]
             return Change(puts=puts, request=request, answer=stored_answer([(memory_id, before.revision + 1)]))
 
@@ -250,7 +250,7 @@ class Modify:
                     raise RevisionNotFound(memory_id=memory_id, revision=revision)
                 wanted = named[memory_id, revision]
             expire = wanted.expire_time if wanted.live_at(self._clock.now()) else None
-            back = replace(wanted, revision=newest.revision, update_time=0, expire_time=expire)
+            back = replace(wanted, revision=newest.revision, update_time=None, expire_time=expire)
             expected = newest.revision if live else 0
             puts = [Put(back, Kind.RESTORED, expected=expected)]
             answer = stored_answer([(memory_id, newest.revision + 1)])
@@ -291,7 +291,7 @@ def _place(stored: Sequence[Any] | None) -> tuple[int, str] | None:
 
 def _changed(memory: Memory, values: Mapping[str, Any]) -> Memory:
     """The memory with new values. Categories that come with them were given."""
-    changed = replace(memory, **values, update_time=0)
+    changed = replace(memory, **values, update_time=None)
     return replace(changed, given_categories=changed.categories) if "categories" in values else changed
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from recalld_server.domain.bounds import values_of
 from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import (
     DuplicateText,
     GenerationMoved,
+    LimitExceeded,
     MemoryExists,
     MemoryNotFound,
     RecalldError,
@@ -22,6 +24,7 @@ from recalld_server.domain.errors import (
 )
 from recalld_server.domain.event_times import event_time
 from recalld_server.domain.expiry import refuse_past
+from recalld_server.domain.limits import HISTORY_VALUES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
 from recalld_server.domain.steps import Steps
@@ -202,8 +205,8 @@ class Import:
         outside: frozenset[str],
         derivation: Derivation,
     ) -> Steps[_Plan]:
-        yield from derivation.prepare()
         """What becomes of each item, one step or more each."""
+        yield from derivation.prepare()
         plan = _Plan()
         for at, (item, key) in enumerate(zip(items, keys, strict=True)):
             yield
@@ -220,11 +223,12 @@ class Import:
                 if there and (not _same(there, memory) or (ends and live)):
                     raise MemoryExists(memory_id=memory.id)
                 if there and not live and not ends:
-                    plan.puts.append(Put(replace(there, update_time=0), Kind.RESTORED))
+                    plan.puts.append(Put(replace(there, update_time=None), Kind.RESTORED))
                     taken[there.id] = (there, True)
                 elif there or (not memory.id and key in known):
                     plan.unchanged += 1
                 elif isinstance(item, ImportedHistory):
+                    _check_size(item)
                     plan.histories.append((yield from self._history(item, generation, plan)))
                     taken[memory.id] = (memory, item.live)
                 else:
@@ -299,6 +303,15 @@ class Import:
             )
 
         return (yield from pasts(item, placed, lambda memory, vector: _given(memory, vector, item.model, generation)))
+
+
+def _check_size(item: ImportedHistory) -> None:
+    """Raise LimitExceeded for a history of more values than a transaction writes in its time."""
+    values = sum(map(values_of, memories_of(item)))
+    if values > HISTORY_VALUES:
+        text = f"must hold at most {HISTORY_VALUES} values of metadata and categories in all revisions, not {values}"
+        remedy = "leave out the oldest revisions"
+        raise LimitExceeded.at("history.revisions", f"{text}; {remedy}", limit=HISTORY_VALUES, actual=values)
 
 
 def _keys(items: Sequence[ImportItem]) -> Steps[list[tuple[str, str]]]:

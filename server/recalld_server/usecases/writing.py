@@ -195,7 +195,8 @@ class Writer:
                     commit = await self._ledger.commit(access, change)
         except TimeoutError:
             raise LedgerUnavailable(
-                "The ledger did not confirm in time; repeat the call with the same request id."
+                f"The ledger did not confirm in {LIMIT:.0f} s, and may have stored the write or not. Repeat the call"
+                " with the same request id; if that does not help, write less at a time."
             ) from None
         self.committed.notify(access.project)
         memories = {(memory.id, memory.revision): memory for memory in commit.memories}

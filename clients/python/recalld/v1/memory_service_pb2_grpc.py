@@ -151,7 +151,7 @@ class MemoryServiceServicer(object):
         INVALID_ARGUMENT (FIELD_INVALID): neither or both of messages and text, an unknown role, an expire_time in the
         past.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 500 messages, or a message, text, id or metadata is too large;
-        the messages give more than 5,000 facts, or memories of more than 16 MiB or 50,000 values of metadata and
+        the messages give more than 5,000 facts, or memories of more than 16 MiB or 20,000 values of metadata and
         categories together. Split the conversation then.
         INVALID_ARGUMENT (TEXT_INVALID): a string contains NUL.
         ABORTED (WRITE_CONFLICT): other writes to the same memories won three times over.
@@ -243,7 +243,7 @@ class MemoryServiceServicer(object):
         """Changes up to 1,000 memories, all or none.
 
         NOT_FOUND (MEMORY_NOT_FOUND): some do not exist or have expired; the metadata names each.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 updates, or memories of more than 16 MiB or 50,000 values of
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 updates, or memories of more than 16 MiB or 20,000 values of
         metadata and categories together, what stays as it is included.
         All errors of UpdateMemory, with the path of the update they are about.
         """

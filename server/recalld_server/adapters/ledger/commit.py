@@ -82,6 +82,10 @@ class _Moment:
     time: int
     generations: Sequence[Generation]  # the current one, and the one being built beside it
 
+    def of(self, given: int | None) -> int:
+        """The time that a memory brings, else this one, µs."""
+        return self.time if given is None else given
+
 
 def commit(connection: Connection, access: Access, change: Change, now: int) -> Commit:
     """Write `change` for `access`; see ports.ledger.Ledger.commit."""
@@ -243,8 +247,10 @@ def _write_histories(connection: Connection, access: Access, change: Change, mom
         for past, following in zip_longest(history, history[1:]):
             gone = past.kind is Kind.DELETED
             ended = {"seq_to": seq if gone else seq + 1 if following else None}
-            rows.append(row_of(past.memory) | _revision(access, change, moment, seq, past.kind, past.cause) | ended)
-            puts.append(Put(past.memory, past.kind, features=past.features))
+            created, updated = moment.of(past.memory.create_time), moment.of(past.memory.update_time)
+            memory = replace(past.memory, create_time=created, update_time=updated)
+            rows.append(row_of(memory) | _revision(access, change, moment, seq, past.kind, past.cause) | ended)
+            puts.append(Put(memory, past.kind, features=past.features))
             seq += 1
     if not rows:
         return
@@ -263,8 +269,8 @@ def _stamped(put: Put, moment: _Moment, base: int) -> Memory:
         memory,
         revision=revision,
         text_revision=revision if put.features else memory.text_revision,
-        create_time=memory.create_time or moment.time,
-        update_time=(memory.update_time if fresh else 0) or moment.time,
+        create_time=moment.of(memory.create_time),
+        update_time=moment.of(memory.update_time if fresh else None),
         position=memory.position + base if fresh else memory.position,
         source_positions=tuple(p + base for p in memory.source_positions) if fresh else memory.source_positions,
     )
@@ -313,7 +319,7 @@ def _count_speakers(connection: Connection, project: str, ended: Iterable[Memory
         for type, id in memory.scope.items():
             key = (type, id, memory.speaker)
             more[key] += 1
-            seen[key] = max(seen.get(key, 0), memory.update_time)
+            seen[key] = max(seen.get(key, 0), memory.update_time or 0)
     speakers.count(connection, project, more, seen)
 
 

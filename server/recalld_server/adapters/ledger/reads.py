@@ -137,7 +137,7 @@ def repeats(
     asked = {**who(access), "texts": list(texts), "now": now}
     rows = in_order(connection.execute(_REPEATS, asked).all(), [key for _, key in texts], lambda row: row[-1])
     found = zip(with_sources(connection, access.project, rows), (row[-1] for row in rows), strict=True)
-    oldest_last = sorted(found, key=lambda at: -at[0].create_time)  # the oldest stays
+    oldest_last = sorted(found, key=lambda at: -(at[0].create_time or 0))  # the oldest stays
     return {(memory.scope.key(), key): memory for memory, key in oldest_last}
 
 

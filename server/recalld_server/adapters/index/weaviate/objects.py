@@ -108,8 +108,8 @@ def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
     properties: dict[str, Any] = {
         **{name: wrapped(value) for name, value in memory.scope.items()},
         "tags": tags(memory),
-        "create_time": moment(memory.create_time),
-        "update_time": moment(memory.update_time),
+        "create_time": moment(memory.create_time or 0),
+        "update_time": moment(memory.update_time or 0),
         "terms": document(memory.scope, entry.features.terms),
         "memory": _written(memory),
         "revision": memory.revision,
