@@ -365,3 +365,21 @@ def test_four_hundred_rows_take_about_a_millisecond() -> None:
         times.append(time.perf_counter() - start)
     assert min(times) < 0.01  # 1 ms on a quiet machine
     assert all(order == found[0].order.tolist() for order, _ in groupby(r.order.tolist() for r in found))
+
+
+def test_rows_without_a_vector_are_reached_by_their_terms_only() -> None:
+    """At any depth, and whatever else is in the pool; a cosine of 0 is one all the same."""
+    rows = pool([1], [9], [1], [9], vectors=np.array([[1, 0], [0, 1], [0, 0], [0, 0]], dtype=np.float32))
+    for mode, vector, expected in (
+        (Mode.HYBRID, EAST, [True, True, True, False]),
+        (Mode.VECTOR, EAST, [True, True, False, False]),
+        (Mode.KEYWORD, EAST, [True, False, True, False]),
+        (Mode.HYBRID, None, [True, False, True, False]),
+        (Mode.VECTOR, None, [False, False, False, False]),
+    ):
+        assert ranking.reached(question(1), vector, rows.terms, rows.vectors, mode).tolist() == expected
+        apart = replace(rows, conversation=np.arange(4))  # nobody's neighbours
+        found = exact_candidates(question(1), vector, apart, mode=mode)
+        assert found.ids == tuple(id for id, inside in zip(rows.ids, expected, strict=True) if inside)
+    relevance = rank(question(1), None, rows).relevance
+    assert relevance == pytest.approx([1, 0, 1, 0])
