@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recalld_server.domain import limits
 from recalld_server.domain.extraction import extract
 from recalld_server.domain.facts import Extraction, ExtractRequest, VerdictReason
 from recalld_server.domain.memory import Message, Scope
@@ -108,6 +109,24 @@ def test_a_mark_that_is_read_again_is_no_fact() -> None:
     assert [fact.text for fact in found.facts] == ["Skis", "Lives in Rome"]
     assert found.verdicts == (VerdictReason.STORED, VerdictReason.EXCLUDED)
     assert stored == ["I ski. [excluded] I live in Rome.", "[excluded]"]
+
+
+def test_a_message_of_marks_alone_is_one_mark() -> None:
+    few = "I ski. My SSN is 1. " * 50
+    found, (stored,) = read(few, excludes="SSN")
+    assert stored == "I ski. [excluded] " * 50
+    found, (stored, _) = read(few * 3, "I ski.", excludes="SSN")
+    assert (stored, [fact.text for fact in found.facts]) == (MARK, ["Skis"])
+    longest = "x" * (limits.MESSAGE_BYTES - 9) + "\n\nhiv. A"
+    _, (stored,) = read(longest, excludes="health")
+    assert stored == MARK
+
+
+@pytest.mark.parametrize("language", ["english", "german", "russian", "arabic", "spanish", "french", "turkish"])
+def test_topics_are_found_in_a_project_of_any_language(language: str) -> None:
+    for excludes in ("health", "Gesundheit", "salud"):
+        found, stored = read("I like tea. HIV positive. Metformin 500 mg.", excludes=excludes, language=language)
+        assert ([fact.text for fact in found.facts], stored) == (["Likes tea"], ["I like tea. [excluded]"])
 
 
 _UNITS = [

@@ -16,7 +16,7 @@ from recalld_server.domain.memory import Message, text_key
 from recalld_server.domain.passages import Origin, Passage
 from recalld_server.domain.provenance import kept_out, passages
 from recalld_server.domain.readings import Reading, read
-from recalld_server.domain.redaction import Span
+from recalld_server.domain.redaction import Span, runs
 from recalld_server.domain.selection import Selection, continues, is_mark, whole
 from recalld_server.domain.sentences import Sentence, sentences
 from recalld_server.domain.steps import Steps, completed
@@ -53,6 +53,7 @@ def extracting(request: ExtractRequest) -> Steps[Extraction]:
     yield from collection.prepare()
     verdicts = []
     for place, message in enumerate(request.messages):
+        collection.settle(place - 1)  # the one before may still be answered
         if message.role not in roles:
             yield from collection.leave(place, message)
             verdicts.append(VerdictReason.ROLE_NOT_REMEMBERED)
@@ -60,7 +61,8 @@ def extracting(request: ExtractRequest) -> Steps[Extraction]:
             verdicts.append(VerdictReason.EMPTY)
         else:
             verdicts.append((yield from collection.take(place, message)))
-    return Extraction(tuple(collection.facts), tuple(verdicts), collection.excluded, collection.details)
+    collection.settle(len(request.messages))
+    return Extraction(tuple(collection.facts), tuple(verdicts), tuple(collection.excluded), collection.details)
 
 
 def remembered_roles(request: ExtractRequest) -> frozenset[str]:
@@ -108,6 +110,7 @@ class _Collection:
     details: dict[int, str] = field(default_factory=dict)  # what was kept out of each message
     analyser: Analyser = field(init=False)
     selection: Selection = field(init=False)
+    excluded: list[Span] = field(default_factory=list)  # of the messages that are settled
     ruled_out: set[Span] = field(default_factory=set)
     outside: set[Span] = field(default_factory=set)  # of what is included, unless a fact was read from them
     kept: set[Span] = field(default_factory=set)  # a fact was read from them
@@ -127,10 +130,14 @@ class _Collection:
             yield
             self.custom.define(name, description)
 
-    @property
-    def excluded(self) -> tuple[Span, ...]:
-        """The parts of the messages that must not be stored, in order."""
-        return tuple(sorted(self.ruled_out | (self.outside - self.kept)))
+    def settle(self, end: int) -> None:
+        """Decides about the parts of the messages before `end`: no later one reads facts from them."""
+        parts = self.ruled_out | (self.outside - self.kept)
+        for place in sorted({span.message for span in parts if span.message < end}):
+            content = self.request.messages[place].content
+            self.excluded += runs(content, (span for span in parts if span.message == place))
+        for spans in (self.ruled_out, self.outside, self.kept):
+            spans -= {span for span in spans if span.message < end}
 
     def take(self, place: int, message: Message) -> Steps[VerdictReason]:
         """Adds the facts of one message and says what became of it."""
