@@ -200,6 +200,34 @@ def test_ordinary_messages_lose_nothing(content: str, own: list[str] | None) -> 
         assert [fact.text for fact in found.facts] == own
 
 
+@pytest.mark.parametrize(
+    ("content", "own"),
+    [
+        ('She said: "I hate my job"', []),
+        ('I live in York. My sister told me: "I moved to Rome. I hate my job." I ski.', ["Lives in York", "Skis"]),
+        ('"I hate my job," said Tom. I ski.', ["Skis"]),
+        ("Mein Bruder sagte: „Ich wohne in Bonn. Ich mag Tee.“", []),
+        ("Ma sœur a dit : «J'habite à Lyon.»", []),
+        ("Mi hermana dijo: «Vivo en Madrid. Odio mi trabajo.»", []),
+        ("她说：「我对花生过敏。」", []),
+        ("Он сказал: «Я живу в Москве.»", []),
+    ],
+)
+def test_what_others_are_quoted_to_say_is_theirs(content: str, own: list[str]) -> None:
+    found = told(content)
+    assert [fact.text for fact in found.facts] == own
+    assert found.verdicts == (VerdictReason.STORED if own else QUOTED,)
+    assert "quoted" in found.details[0]
+
+
+@pytest.mark.parametrize(
+    "content", ['My favourite film is "I Am Legend"', 'I told her "I quit"', 'My dog is called "Rex"']
+)
+def test_titles_and_ones_own_words_in_quotation_marks_stay(content: str) -> None:
+    found = told(content)
+    assert (found.verdicts, found.details) == ((VerdictReason.STORED,), {})
+
+
 def test_a_fenced_block_is_not_read_for_marks() -> None:
     assert facts("My notes:\n```\n> quoted\nAlice: I ski\n```") == [("", "My notes:\n```\n> quoted\nAlice: I ski\n```")]
 
@@ -232,7 +260,7 @@ def test_an_agent_quotes_as_well() -> None:
         "> a\n", "On Mon ", "On a 1/1/24\n", "Sam wrote:\n", "From: a\n", "---- ", "Alice: I ski. ", "Alice: I ski\n",
         "A\n10:05\n", "[10:05] ", "<a> I\n", "1/1/24, 10:05 - A: I\n", "**A:** ", "```\n", "— ", ": ", "A" * 40 + " ",
         "Translate: „", "Translate: „\n", "translate this? ", "please ", "Suppose I ", "Suppose I? ",
-        "translate above\n", "Translate this:\n\n", 'Translate: "a" ', "。", "a:\n",
+        "translate above\n", "Translate this:\n\n", 'Translate: "a" ', "。", "a:\n", 'she said: "I" ', '"', '"a"',
     ],
 )  # fmt: skip
 def test_time_is_linear(unit: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from recalld_server.domain import given_texts, mail, speaker_labels
+from recalld_server.domain import given_texts, mail, quotations, speaker_labels
 from recalld_server.domain.passages import Line, Origin, Passage, joined
 from recalld_server.domain.sentences import fences
 
@@ -25,7 +25,7 @@ def passages(content: str, name: str = "", role: str = "user") -> list[Passage]:
     """The passages of a message in order. `name` and `role` are of who sent it; `name` may be empty."""
     lines = _lines(content)
     lines = mail.marked(lines, name)
-    lines = given_texts.marked(lines)
+    lines = quotations.marked(given_texts.marked(lines))
     return list(joined(speaker_labels.labelled(lines, name, role), content))
 
 
