@@ -7,32 +7,24 @@ a project's part of it by nothing but the project's id.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, Engine, event
 from tests.contract.ledger_world import GENERATION, START, FakeClock, added, asked, updated, write
+from tests.contract.query_plans import ROWS, faults, filled, postgres_faults, sqlite_faults
 
-from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
-from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
+from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
-from recalld_server.bench.deletion import filling
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 from recalld_server.domain.revision import Delete, EventQuery, Features, ListQuery
 from recalld_server.ports.ledger import Ledger
 
-ROWS = 20_000  # memories of the large project, of which a third was changed and a third deleted since
-LARGE = ("revisions", "facets", "features", "messages", "pending", "outcomes", "speakers", "conversations")
 BIG = Access("big", principal="key")
 PINNED = Access("big", Scope("u1"), "key")
 USER, APP = Scope("u1"), Scope(app_id="app")
@@ -190,7 +182,8 @@ CALLS: Mapping[str, Call] = {
     "remains": lambda x: x.remains("big", 2 * ROWS, 100),
     "said": lambda x: x.said("big", [("a1000000001", 0)]),
     "answers": lambda x: x.answers("big"),
-    "pend_after": lambda x: x.pend_after("big", GENERATION, 2 * ROWS - 100),
+    "pend_after": lambda x: x.pend_after("big", GENERATION, 2 * ROWS - 1100),
+    "interrupted": lambda x: x.interrupted("big", GENERATION),
 }
 # They ask nothing of the tables that may be large.
 ELSEWHERE = {"ping", "erasures", "cleared", "clears", "file_legs", "scrub", "close"}
@@ -202,120 +195,6 @@ def test_every_method_is_called() -> None:
     assert set(ALLOWED) <= set(CALLS)
 
 
-def fill(connection: Connection, blob: str) -> None:
-    """A large project with a past, and twenty others beside it, so that no project is most of a table."""
-    for project, rows in (("big", ROWS), *((f"p{n}", ROWS // 10) for n in range(20))):
-        for statement in filling(project, 1, rows):
-            connection.exec_driver_sql(statement)
-    columns = [column.name for column in t.revisions.columns]
-    again = {
-        "revision": "2",
-        "seq_from": f"seq_from + {ROWS}",
-        "seq_to": f"CASE WHEN seq_from - 3 * (seq_from / 3) = 2 THEN seq_from + {ROWS} END",
-        "kind": "CASE WHEN seq_from - 3 * (seq_from / 3) = 2 THEN 'DELETED' ELSE 'UPDATED' END",
-        "commit_time": f"commit_time + {ROWS}",
-    }
-    values = ", ".join(again.get(name, name) for name in columns)
-    named = "memory_id, text_revision, 1"
-    for statement in (
-        "UPDATE revisions SET expire_time = create_time + 5 WHERE seq_from - 50 * (seq_from / 50) = 0",
-        f"UPDATE revisions SET seq_to = seq_from + {ROWS} WHERE project = 'big' AND seq_from - 3 * (seq_from / 3) > 0",
-        f"INSERT INTO revisions ({', '.join(columns)}) SELECT {values} FROM revisions WHERE seq_to IS NOT NULL",
-        f"UPDATE projects SET head = {2 * ROWS} WHERE project = 'big'",
-        "INSERT INTO conversations SELECT DISTINCT project, conversation, 20 FROM revisions",
-        f"INSERT INTO features SELECT DISTINCT project, {named}, {blob}, {blob} FROM revisions",
-        "INSERT INTO pending SELECT project, 1, seq_from, memory_id, 0 FROM revisions"
-        f" WHERE seq_from > {2 * ROWS - 5000} OR project = 'p1'",
-        "INSERT INTO outcomes SELECT project, 'key', 'Add', memory_id, 'f', '{}', seq_from, false, create_time, 0"
-        " FROM revisions WHERE seq_to IS NULL",
-    ):
-        connection.exec_driver_sql(statement)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A statement and what it was run with."""
-
-    text: str
-    values: Any
-
-
-@contextmanager
-def listening(*engines: Engine) -> Iterator[list[Asked]]:
-    """The statements that run meanwhile, each text once."""
-    seen: dict[str, Asked] = {}
-
-    def listen(_: Any, __: Any, text: str, values: Any, ___: Any, many: bool) -> None:
-        if re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)", text):
-            seen.setdefault(text, Asked(text, values[0] if many and isinstance(values, (list, tuple)) else values))
-
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", listen)
-    found: list[Asked] = []
-    try:
-        yield found
-    finally:
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", listen)
-        found.extend(seen.values())
-
-
-def sqlite_faults(connection: Connection, asked: Asked) -> list[str]:
-    """Lines of the plan that go through a large table, or through a project's part of it."""
-    names = {alias.strip('"'): table for table, alias in re.findall(r'\b(\w+) AS ("?\w+"?)', asked.text)}
-    cursor = connection.connection.cursor()
-    lines = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {asked.text}", asked.values).fetchall()]
-    faults = []
-    for line in lines:
-        verb, name, *_ = [*line.split(), "", ""]
-        bounds = re.search(r"\((.*)\)(?: LEFT-JOIN)?$", line)
-        if names.get(name, name) not in LARGE or verb not in ("SCAN", "SEARCH"):
-            continue
-        # A search without bounds is for the least or the greatest: the end of an index.
-        if verb == "SCAN" or "AUTOMATIC" in line or (bounds and bounds[1] == "project=?"):
-            faults.append(line)
-    return faults
-
-
-def postgres_faults(connection: Connection, asked: Asked) -> list[str]:
-    """As `sqlite_faults`."""
-    cursor = connection.connection.cursor()
-    cursor.execute(f"EXPLAIN (FORMAT JSON) {asked.text}", asked.values)
-    plan = cursor.fetchone()[0]
-    return list(_walked((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
-
-
-def _walked(node: Mapping[str, Any]) -> Iterator[str]:
-    kind, bound = node["Node Type"], node.get("Index Cond", "")
-    table = node.get("Relation Name") or node.get("Index Name", "").split("_")[0]
-    if table in LARGE and kind == "Seq Scan":
-        yield f"Seq Scan {table} {node.get('Filter', '')}"
-    if table in LARGE and "Index" in kind and kind != "BitmapAnd":
-        columns = set(re.findall(r'(\w+)"? (?:=|<=|>=|<|>) ', bound.replace(")::text", "")))
-        columns |= set(re.findall(r"\w+", (re.search(r"ROW\((.*?)\) [<>]", bound) or [""])[0]))
-        if columns <= {"project"}:
-            yield f"{kind} {node.get('Index Name')} {bound}"
-    for inner in node.get("Plans", ()):
-        yield from _walked(inner)
-
-
-async def faults(
-    ledger: SqlLedger, store: SqlEngine, engines: Sequence[Engine], explain: Callable[[Connection, Asked], list[str]]
-) -> dict[str, list[str]]:
-    """By method: what its statements go through, each with the beginning of the statement."""
-    found: dict[str, list[str]] = {}
-    for name, call in CALLS.items():
-        with listening(*engines) as statements:
-            await call(ledger)
-        assert statements, f"{name} ran no statement"
-        for statement in statements:
-            told = await store.write(lambda c, s=statement: explain(c, s))  # type: ignore[misc]
-            found.setdefault(name, []).extend(
-                f"{line}   IN   {' '.join(statement.text.split())[:300]}" for line in told
-            )
-    return {name: lines for name, lines in found.items() if lines}
-
-
 @pytest.fixture
 def late(clock: FakeClock) -> FakeClock:
     clock.time = START
@@ -325,7 +204,7 @@ def late(clock: FakeClock) -> FakeClock:
 async def test_sqlite_reads_no_whole_project(tmp_path: Path, late: FakeClock) -> None:
     engine: SqliteEngine = await open_sqlite(tmp_path / "ledger.db")
     async with filled(engine, late, "zeroblob(8)") as ledger:
-        found = await faults(ledger, engine, (engine.reader_engine, engine.writer_engine), sqlite_faults)
+        found = await faults(ledger, CALLS, engine, (engine.reader_engine, engine.writer_engine), sqlite_faults)
     assert {name: lines for name, lines in found.items() if name not in ALLOWED} == {}
     assert set(ALLOWED) - {"claim", "count"} <= set(found)  # these are PostgreSQL's
 
@@ -335,15 +214,5 @@ async def test_postgres_reads_no_whole_project(postgres_url: str, late: FakeCloc
     engine: PostgresEngine = await open_postgres(postgres_url)
     async with filled(engine, late, "decode('0000000000000000', 'hex')") as ledger:
         await engine.write(lambda c: c.exec_driver_sql("ANALYZE"))
-        found = await faults(ledger, engine, (engine.engine,), postgres_faults)
+        found = await faults(ledger, CALLS, engine, (engine.engine,), postgres_faults)
     assert {name: lines for name, lines in found.items() if name not in ALLOWED} == {}
-
-
-@asynccontextmanager
-async def filled(engine: SqlEngine, clock: FakeClock, blob: str) -> AsyncIterator[SqlLedger]:
-    ledger = SqlLedger(engine, clock)
-    for project in ("big", *(f"p{n}" for n in range(20))):
-        await ledger.ensure_project(project, GENERATION)
-    await engine.write(lambda c: fill(c, blob))
-    yield ledger
-    await ledger.close()

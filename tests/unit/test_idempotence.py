@@ -90,17 +90,17 @@ async def live(ledger: Ledger) -> int:
 async def test_a_deletion_that_broke_off_is_resumed_with_what_matched_at_its_start(
     ledger: Ledger, modify: Modify
 ) -> None:
-    ids = await stored(ledger, 2500)
-    deletion = Deletion(scope=ALEX, expected_count=2500, request=KEY)
+    ids = await stored(ledger, 1100)
+    deletion = Deletion(scope=ALEX, expected_count=1100, request=KEY)
     ledger.broken = 1
     with pytest.raises(LedgerUnavailable):
         await modify.delete_matching(ME, deletion)
-    assert await live(ledger) == 1500
+    assert await live(ledger) == 850
     ledger.broken = -1
     await stored(ledger, 7, start=9000)  # later than the start
     await modify.restore(ME, ids[0], None, None)  # somebody wanted it back
     changed = await modify.delete_matching(ME, deletion)
-    assert changed.count == 2500
+    assert changed.count == 1100
     assert await live(ledger) == 8
     again = await modify.delete_matching(ME, deletion)
     assert (again.count, again.seq) == (changed.count, changed.seq)
@@ -108,7 +108,7 @@ async def test_a_deletion_that_broke_off_is_resumed_with_what_matched_at_its_sta
 
 
 async def test_a_broken_deletion_is_not_resumed_by_another_request(ledger: Ledger, modify: Modify) -> None:
-    await stored(ledger, 1500)
+    await stored(ledger, 400)
     ledger.broken = 1
     with pytest.raises(LedgerUnavailable):
         await modify.delete_matching(ME, Deletion(scope=ALEX, request=KEY))
@@ -116,11 +116,11 @@ async def test_a_broken_deletion_is_not_resumed_by_another_request(ledger: Ledge
     other = RequestKey(KEY.rpc, KEY.request_id, "0" * 64)
     with pytest.raises(RequestIdReused):
         await modify.delete_matching(ME, Deletion(scope=ALEX, request=other))
-    assert await live(ledger) == 500
+    assert await live(ledger) == 150
 
 
 async def test_each_transaction_of_a_deletion_is_whole(ledger: Ledger, modify: Modify) -> None:
-    await stored(ledger, 3000)
+    await stored(ledger, 750)
     sizes = []
 
     async def seen(change: Change) -> None:
@@ -128,7 +128,7 @@ async def test_each_transaction_of_a_deletion_is_whole(ledger: Ledger, modify: M
 
     ledger.before_commit = seen
     await modify.delete_matching(ME, Deletion(scope=ALEX, request=KEY))
-    assert sizes == [(1000, True), (1000, True), (1000, False)]
+    assert sizes == [(250, True), (250, True), (250, False)]
 
 
 async def test_a_deletion_meets_memories_that_change_meanwhile(ledger: Ledger, modify: Modify) -> None:

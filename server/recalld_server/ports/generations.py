@@ -52,6 +52,10 @@ class Generations(Protocol):
         """Use `generation` from now on if nothing is pending for it; None when something is."""
         ...
 
-    async def drop(self, held: Operation, limit: int) -> int:
-        """Delete features and pending rows of generations that are not in use, up to `limit` rows; how many it were."""
+    async def drop(self, held: Operation, after: str, limit: int) -> str | None:
+        """Delete what generations that are not in use have of the next memories with ids above `after`.
+
+        In the order of their ids, about `limit` rows; gives the last id, None when there were no more memories.
+        Rows that are pending for such generations go as well, all of them with the last part.
+        """
         ...

@@ -106,7 +106,7 @@ class Ledger(Protocol):
         """Memories that matched as of a sequence number and still live, by create time and id, at most `limit`.
 
         `after` is (create time, id) of the last one already given. A memory restored or added since then is not among
-        them. A page costs what it goes through from there, so all pages together go through the live memories once.
+        them. All pages together go through the live memories once.
         """
         ...
 
@@ -126,9 +126,8 @@ class Ledger(Protocol):
     ) -> Pool:
         """Live candidates among `ids`, and neighbours in the conversation up to `window` positions from one.
 
-        The first SURROUNDED ids bring their neighbours, the others at most what shares their place.
-
-        All rows lie inside access and scope and have not expired; `eligible` marks those inside the filter. Raises
+        The first SURROUNDED ids bring their neighbours, the others at most what shares their place. All rows
+        lie inside access and scope and have not expired; `eligible` marks those inside the filter. Raises
         GenerationMoved when the project uses another generation by now.
         """
         ...
@@ -253,10 +252,7 @@ class Ledger(Protocol):
     async def expired(
         self, now: int, without: Collection[str], after: tuple[int, str, str] | None, limit: int
     ) -> Sequence[Expired]:
-        """Live memories of all projects but `without` that expired at or before `now`, at most `limit`.
-
-        In the order of their places; `after` is the place of the last one already given.
-        """
+        """Live memories outside `without` that expired at or before `now`, by place, after `after`, at most `limit`."""
         ...
 
     async def purge_outcomes(self, before: int, limit: int) -> int:
@@ -349,8 +345,15 @@ class Ledger(Protocol):
         """What a receipt says of the engine's files: `cleared` since the erasure, or not yet."""
         ...
 
-    async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
-        """Make everything changed after `seq` pending again. Returns how many rows were added."""
+    async def pend_after(self, project: str, generation: Generation, seq: int) -> int | None:
+        """Make memories changed after `seq` (all, if another try broke off) pending again; how many rows were added.
+
+        In transactions before the last of which nothing counts as applied. None: another server is at it.
+        """
+        ...
+
+    async def interrupted(self, project: str, generation: Generation) -> bool:
+        """Whether a `pend_after` broke off; `behind` names the project, too."""
         ...
 
     async def entries(

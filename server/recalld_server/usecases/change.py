@@ -31,7 +31,7 @@ from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.writing import Writer, Written, stored_answer
 
-TRANSACTION = 1000  # memories deleted in one
+TRANSACTION = 250  # memories deleted in one: other writers wait meanwhile
 SAMPLE = 10  # memories a dry run shows
 NAMED = 3  # ids in the text of an error; its metadata has more
 
@@ -164,7 +164,7 @@ class Modify:
         return await self._written(access, request, lambda _: self._writer.decided(access, decide))
 
     async def delete_matching(self, access: Access, deletion: Deletion) -> Changed:
-        """End what matches now, in transactions of 1,000. The same request id resumes what was broken off.
+        """End what matches now, in transactions of 250. The same request id resumes what was broken off.
 
         A dry run counts and shows a sample. Raises CountMismatch before anything is deleted.
         """

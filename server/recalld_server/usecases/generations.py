@@ -23,7 +23,7 @@ from recalld_server.usecases.writing import Writer
 
 PAGE = 200  # memories embedded and applied together
 TRIES = 20  # switches that others' writes prevent, before writes are held back for one
-DROPPED = 2_000  # rows in one transaction
+DROPPED = 1_000  # rows in one transaction
 
 
 class Build:
@@ -161,8 +161,9 @@ class Build:
 
     async def _clear(self, held: Operation, generation: Generation) -> None:
         """Features first: without them nobody makes entries any more."""
-        while await self._generations.drop(held, DROPPED):
-            pass
+        after: str | None = ""
+        while after is not None:
+            after = await self._generations.drop(held, after, DROPPED)
         await self._index.drop(held.access.project, generation)
 
     async def _cleared(self, held: Operation, old: Generation, new: Generation) -> dict[str, Any]:

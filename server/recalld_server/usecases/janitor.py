@@ -16,6 +16,7 @@ from recalld_server.domain.revision import Change, Delete, Expired
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.turns import Turns
+from recalld_server.usecases.change import TRANSACTION
 from recalld_server.usecases.visits import ProjectVisits
 from recalld_server.usecases.writing import Writer
 
@@ -25,7 +26,7 @@ PAUSE = 20.0  # seconds between rounds: an expired memory is to be deleted withi
 LEASE = 20.0  # seconds after which another server takes over from one that died in its round
 TRIM_EVERY = 3600 * 1_000_000  # µs between looks for old history, which is kept for a day at least
 OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
-BATCH = 1000  # memories, rows of history or answers in one transaction
+BATCH = 1000  # expired memories looked up at once, rows of history or answers in one transaction
 SHARE = 20  # batches of one project, or of answers, in one round: then it is the others' turn
 
 
@@ -92,6 +93,10 @@ class Janitor:
 
     async def _end(self, project: str, expired: Sequence[Expired]) -> None:
         deletes = [Delete(each.memory_id, each.revision, Cause.EXPIRED) for each in expired]
+        for at in range(0, len(deletes), TRANSACTION):
+            await self._deleted(project, deletes[at : at + TRANSACTION])
+
+    async def _deleted(self, project: str, deletes: Sequence[Delete]) -> None:
         while deletes:
             try:
                 await self._writer.write(Access(project), Change(deletes=deletes))

@@ -164,9 +164,12 @@ class Projector:
         What is committed meanwhile is its writer's: under load there is always something pending.
         """
         added = await self._ledger.pend_after(project, generation, mark)
+        if added is None:  # another server is making changes pending, or one died at it
+            return
         head = (await self._ledger.positions(Access(project))).head
         while (await self._ledger.positions(Access(project))).applied < head:
-            if not await self.apply(project, generation, await self._ledger.pending(project, generation, BATCH)):
+            ids = await self._ledger.pending(project, generation, BATCH)
+            if not ids or not await self.apply(project, generation, ids):
                 return
         self._caught_up.add(project)
         self._settled.wake(project)
@@ -215,9 +218,12 @@ class Projector:
         self._first_round = self._first_round or bool(self._caught_up)
 
     async def _visit(self, project: str) -> None:
-        if project not in self._caught_up:
+        if project not in self._caught_up or await self._interrupted(project):
             await self.catch_up(project)
         await self._finish(project)
+
+    async def _interrupted(self, project: str) -> bool:
+        return await self._ledger.interrupted(project, await self._ledger.generation(project))
 
     async def _finish(self, project: str) -> None:
         """Claim and apply until nothing is left. Servers that share a ledger share the work."""

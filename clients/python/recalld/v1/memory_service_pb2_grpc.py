@@ -263,7 +263,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteMemories(self, request, context):
-        """Deletes what a scope and filter match when the call starts, 1,000 to a transaction. If it breaks off, the same
+        """Deletes what a scope and filter match when the call starts, 250 to a transaction. If it breaks off, the same
         request_id goes on where it stopped.
 
         INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given.

@@ -14,8 +14,10 @@ from sqlalchemy.dialects.postgresql import insert
 from recalld_server.adapters.ledger import chunks as data
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.commit import commit
+from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.operations import cancelled, created, ended, fenced
 from recalld_server.adapters.ledger.rows import (
+    begun,
     dump,
     features_of,
     inside,
@@ -71,7 +73,7 @@ class SqlExports:
                 connection.execute(insert(t.exports).values(row))
             return operation
 
-        return await self._engine.write(work)
+        return await self._engine.write(work, line=work_line(access.project))
 
     async def get(self, access: Access, id: str) -> Export:
         return await self._engine.read(lambda c: self._one(c, access, _E.id == id), access.project)
@@ -125,10 +127,10 @@ class SqlExports:
                 named = and_(t.operations.c.project == access.project, t.operations.c.id == operation.id)
                 connection.execute(update(t.operations).where(named).values(hidden=True))
 
-        await self._engine.write(work)
+        await self._engine.write(work, line=work_line(access.project))
 
     async def clear(self, project: str | None = None) -> None:
-        while await self._engine.write(lambda c: data.clear(c, project)):
+        while await self._engine.write(lambda c: data.clear(c, project), line=work_line(project or "")):
             pass
 
     async def withdrawn(self, project: str) -> bool:
@@ -143,7 +145,7 @@ class SqlExports:
             some = select(_K.number).where(_chunks(held)).limit(data.CLEARED)
             return connection.execute(delete(t.export_chunks).where(_chunks(held), _K.number.in_(some))).rowcount
 
-        while await self._engine.write(work):
+        while await self._engine.write(work, line=work_line(held.access.project)):
             pass
 
     async def append(
@@ -154,7 +156,7 @@ class SqlExports:
             fenced(connection, held, self._clock.now(), **values)
             _keep(connection, held, chunks)
 
-        await self._engine.write(work)
+        await self._engine.write(work, line=work_line(held.access.project))
 
     async def written(self, held: Operation, number: int) -> bytes | None:
         statement = select(_K.data).where(_chunks(held), _K.number == number)
@@ -175,7 +177,7 @@ class SqlExports:
             fenced(connection, held, now, completed=memories, total=memories)
             ended(connection, held, OperationState.SUCCEEDED, now, {}, {})
 
-        await self._engine.write(work)
+        await self._engine.write(work, line=work_line(held.access.project))
 
     def _one(self, connection: Connection, access: Access, condition: ColumnElement[bool]) -> Export:
         mine = and_(inside(access, source=t.exports), condition, self._kept())
@@ -239,13 +241,13 @@ def _rows(
 def _selected(project: str, s: Selection) -> list[ColumnElement[bool]]:
     if not s.with_history:
         return [live_at(s.seq), unexpired(s.now), *satisfying(s.filter)]
-    selected = [t.revisions.c.seq_from <= s.seq, t.revisions.c.text != ""]  # forgotten ones have none
+    selected = [begun(s.seq), t.revisions.c.text != ""]  # forgotten ones have none
     if s.filter is not None:
         any_of = t.revisions.alias("any_of")
         matched = select(func.count()).where(
             any_of.c.project == project,
             any_of.c.memory_id == t.revisions.c.memory_id,
-            any_of.c.seq_from <= s.seq,
+            begun(s.seq, any_of),
             *satisfying(s.filter, any_of),
         )
         selected.append(matched.scalar_subquery() > 0)

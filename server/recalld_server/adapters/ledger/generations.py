@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, delete, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.operations import fenced
 from recalld_server.adapters.ledger.reads import stand
 from recalld_server.adapters.ledger.rows import feature_row, features_of, memory_columns, memory_of
@@ -18,7 +19,7 @@ from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Features, Generation, Positions
 from recalld_server.ports.clock import Clock
 
-_P, _R, _F = t.projects.c, t.revisions.c, t.features.c
+_P, _R, _F, _N = t.projects.c, t.revisions.c, t.features.c, t.pending.c
 
 
 class SqlGenerations:
@@ -39,7 +40,7 @@ class SqlGenerations:
             connection.execute(update(t.projects).where(_P.project == project).values(next_generation=generation.name))
             return generation
 
-        return await self._engine.write(work)
+        return await self._engine.write(work, line=work_line(held.access.project))
 
     async def ids(self, project: str, after: str, last: str, limit: int) -> Sequence[str]:
         within = and_(_R.project == project, _R.memory_id > after, _R.memory_id <= last)
@@ -93,7 +94,7 @@ class SqlGenerations:
                 connection.execute(insert(t.features).on_conflict_do_nothing(), left)
 
         if rows:
-            await self._engine.write(work)
+            await self._engine.write(work, line=work_line(held.access.project))
 
     async def switch(self, held: Operation, generation: Generation) -> Positions | None:
         project = held.access.project
@@ -112,23 +113,37 @@ class SqlGenerations:
             connection.execute(update(t.projects).where(_P.project == project).values(**values))
             return stand(connection, Access(project))[0]
 
-        return await self._engine.write(work)
+        return await self._engine.write(work, line=work_line(held.access.project))
 
-    async def drop(self, held: Operation, limit: int) -> int:
-        project = held.access.project
+    async def drop(self, held: Operation, after: str, limit: int) -> str | None:
+        project, line = held.access.project, work_line(held.access.project)
+        # By the place where the part before ended, or each part would go through all that is kept again.
+        part = select(_F.memory_id).where(_F.project == project, _F.memory_id > after)
+        part = part.order_by(_F.memory_id).limit(limit)
+        ids = await self._engine.read(lambda c: c.execute(part).scalars().all(), project)
 
         def work(connection: Connection) -> int:
             fenced(connection, held, self._clock.now())
             used = select(_P.generation_number).where(_P.project == project).scalar_subquery()
-            connection.execute(delete(t.pending).where(t.pending.c.project == project, t.pending.c.generation != used))
-            old = select(_F.memory_id, _F.text_revision, _F.generation)
-            old = old.where(_F.project == project, _F.generation != used).limit(limit)
-            gone = tuple_(_F.memory_id, _F.text_revision, _F.generation).in_(old)
-            return connection.execute(delete(t.features).where(_F.project == project, gone)).rowcount
+            if ids:
+                within = and_(_F.project == project, _F.memory_id > after, _F.memory_id <= ids[-1])
+                connection.execute(delete(t.features).where(within, _F.generation != used))
+            return sum(
+                _unpend(connection, project, other, limit) for other in (_N.generation < used, _N.generation > used)
+            )
 
-        return await self._engine.write(work)
+        while await self._engine.write(work, line=line) and not ids:
+            pass  # the last part goes on until nothing is pending
+        return ids[-1] if ids else None
 
     async def extent(self, project: str) -> tuple[int, str]:
         statement = select(func.count(_R.memory_id.distinct()), func.max(_R.memory_id)).where(_R.project == project)
         total, last = await self._engine.read(lambda c: c.execute(statement).one(), project)
         return total, last or ""
+
+
+def _unpend(connection: Connection, project: str, others: ColumnElement[bool], limit: int) -> int:
+    """Delete some pending rows of generations; how many."""
+    some = select(_N.generation, _N.seq).where(_N.project == project, others).limit(limit)
+    gone = delete(t.pending).where(_N.project == project, tuple_(_N.generation, _N.seq).in_(some))
+    return connection.execute(gone).rowcount

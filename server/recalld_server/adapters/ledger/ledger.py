@@ -19,12 +19,14 @@ from recalld_server.adapters.ledger import (
     last_revisions,
     projection,
     reads,
+    recovery,
     trim,
     withdrawals,
 )
 from recalld_server.adapters.ledger import pool as ranking
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.features import FeatureCache
+from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.states import States
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
@@ -158,18 +160,10 @@ class SqlLedger:
         now: int,
         window: int = 2,
     ) -> Pool:
-        work = partial(
-            ranking.pool,
-            cache=self._cache,
-            access=access,
-            scope=scope,
-            filter=filter,
-            ids=ids,
-            generation=generation,
-            now=now,
-            window=window,
+        return await self._engine.read(
+            lambda c: ranking.pool(c, self._cache, access, scope, filter, ids, generation, now, window),
+            access.project,
         )
-        return await self._engine.read(work, access.project)
 
     async def chosen(
         self,
@@ -200,18 +194,10 @@ class SqlLedger:
         now: int,
         limit: int,
     ) -> Pool | None:
-        work = partial(
-            ranking.snapshot,
-            cache=self._cache,
-            access=access,
-            scope=scope,
-            filter=filter,
-            generation=generation,
-            as_of=as_of,
-            now=now,
-            limit=limit,
+        return await self._engine.read(
+            lambda c: ranking.snapshot(c, self._cache, access, scope, filter, generation, as_of, now, limit),
+            access.project,
         )
-        return await self._engine.read(work, access.project)
 
     async def features(self, access: Access, ids: Sequence[str], generation: Generation) -> Mapping[str, Features]:
         return await self._engine.read(
@@ -262,11 +248,12 @@ class SqlLedger:
     ) -> Sequence[str]:
         now = self._clock.now()
         before, until = now - _micros(age), now + _micros(seconds)
-        found = await self._engine.write(lambda c: projection.claim(c, project, generation, before, now, until, limit))
+        work = partial(projection.claim, project=project, generation=generation, before=before, now=now)
+        found = await self._engine.write(partial(work, until=until, limit=limit), line=work_line(project))
         return list(dict.fromkeys(found))
 
     async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
-        await self._engine.write(lambda c: projection.release(c, project, generation, ids))
+        await self._engine.write(lambda c: projection.release(c, project, generation, ids), line=work_line(project))
 
     async def lags(self) -> Mapping[str, IndexLag]:
         return await self._engine.read(projection.lags)
@@ -364,8 +351,12 @@ class SqlLedger:
             return erasures.OUT_OF_REACH
         return erasures.CLEARED if cleared else erasures.CLEARING
 
-    async def pend_after(self, project: str, generation: Generation, seq: int) -> int:
-        return await self._engine.write(lambda c: projection.pend_after(c, project, generation, seq))
+    async def pend_after(self, project: str, generation: Generation, seq: int) -> int | None:
+        return await recovery.pend_after(self._engine, self._clock, project, generation, seq)
+
+    async def interrupted(self, project: str, generation: Generation) -> bool:
+        now = self._clock.now()
+        return await self._engine.read(lambda c: recovery.interrupted(c, project, generation, now), project)
 
     async def entries(
         self, project: str, generation: Generation, ids: Sequence[str]
@@ -375,7 +366,9 @@ class SqlLedger:
     async def add_features(
         self, project: str, generation: Generation, memories: Sequence[Memory], features: Sequence[Features]
     ) -> None:
-        await self._engine.write(lambda c: projection.add_features(c, project, generation, memories, features))
+        await self._engine.write(
+            lambda c: projection.add_features(c, project, generation, memories, features), line=work_line(project)
+        )
 
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
         return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq), line=project)

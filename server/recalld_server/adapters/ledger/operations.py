@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import chunks
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.rows import dump, inside
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import (
@@ -35,6 +37,7 @@ from recalld_server.domain.operations import (
 from recalld_server.ports.clock import Clock
 
 KEPT = 24 * 3600 * 1_000_000  # µs that ended work stays
+SWEPT = 200  # operations or exports in one transaction
 _C = t.operations.c
 _UNENDED = _C.end_time.is_(None)  # in these words, as the indexes of work that has not ended say it
 _BLANK = dict.fromkeys((f"scope_{name}" for name in SCOPE_FIELDS), "")  # who was meant goes with what was asked
@@ -49,7 +52,9 @@ class SqlOperations:
         self._clock = clock
 
     async def create(self, access: Access, new: NewOperation) -> Operation:
-        return await self._engine.write(lambda c: created(c, access, new, self._clock.now())[0])
+        return await self._engine.write(
+            lambda c: created(c, access, new, self._clock.now())[0], line=work_line(access.project)
+        )
 
     async def get(self, access: Access, id: str) -> Operation:
         return await self._engine.read(lambda c: _one(c, access, id), access.project)
@@ -62,14 +67,16 @@ class SqlOperations:
         return await self._engine.read(lambda c: [_operation(row) for row in c.execute(statement)], access.project)
 
     async def cancel(self, access: Access, id: str) -> Operation:
-        return await self._engine.write(lambda c: cancelled(c, access, id, self._clock.now()))
+        return await self._engine.write(
+            lambda c: cancelled(c, access, id, self._clock.now()), line=work_line(access.project)
+        )
 
     async def hide(self, access: Access, id: str) -> None:
         def work(connection: Connection) -> None:
             _one(connection, access, id)
             connection.execute(update(t.operations).where(_named(access.project, id)).values(hidden=True))
 
-        await self._engine.write(work)
+        await self._engine.write(work, line=work_line(access.project))
 
     async def waiting(self, project: str, scope: Scope) -> int:
         inside_scope = [_C[f"scope_{name}"] == value for name, value in scope.items()]
@@ -108,42 +115,52 @@ class SqlOperations:
 
         while found := await self._engine.read(lambda c: _next(c, now, kinds, after, besides)):
             project, id = found
-            if held := await self._engine.write(lambda c: work(c, project, id)):  # noqa: B023 - called at once
+            if held := await self._engine.write(lambda c: work(c, project, id), line=work_line(project)):  # noqa: B023 - called at once
                 return held
         return None
 
     async def beat(self, held: Operation, seconds: float) -> bool:
         now = self._clock.now()
-        return await self._engine.write(lambda c: fenced(c, held, now, free_from=_later(now, seconds)))
+        return await self._engine.write(
+            lambda c: fenced(c, held, now, free_from=_later(now, seconds)), line=work_line(held.access.project)
+        )
 
     async def advance(self, held: Operation, checkpoint: Mapping[str, Any], completed: int, total: int) -> None:
         values = {"checkpoint": dump(dict(checkpoint)), "completed": completed, "total": total}
-        await self._engine.write(lambda c: fenced(c, held, self._clock.now(), **values))
+        await self._engine.write(
+            lambda c: fenced(c, held, self._clock.now(), **values), line=work_line(held.access.project)
+        )
 
     async def finish(
         self, held: Operation, state: OperationState, *, result: Mapping[str, Any], error: Mapping[str, Any]
     ) -> None:
-        await self._engine.write(lambda c: ended(c, held, state, self._clock.now(), result, error))
+        await self._engine.write(
+            lambda c: ended(c, held, state, self._clock.now(), result, error), line=work_line(held.access.project)
+        )
 
     async def release(self, held: Operation, seconds: float) -> None:
         now = self._clock.now()
         values = {"state": OperationState.PENDING.value, "free_from": _later(now, seconds)}
-        await self._engine.write(lambda c: fenced(c, held, now, **values))
+        await self._engine.write(lambda c: fenced(c, held, now, **values), line=work_line(held.access.project))
 
     async def free(self) -> None:
         await self._engine.write(lambda c: c.execute(update(t.operations).where(_UNENDED).values(free_from=0)))
 
     async def sweep(self) -> int:
-        now = self._clock.now()
-
-        def work(connection: Connection) -> int:
-            gone = connection.execute(delete(t.operations).where(_C.end_time <= now - KEPT)).rowcount
-            return gone + connection.execute(delete(t.exports).where(t.exports.c.expire_time <= now)).rowcount
-
-        swept = await self._engine.write(work)
+        now, swept = self._clock.now(), 0
+        old = [(t.operations, _C.end_time <= now - KEPT), (t.exports, t.exports.c.expire_time <= now)]
+        for table, over in old:
+            while gone := await self._engine.write(partial(_swept, table=table, over=over)):
+                swept += gone
         while await self._engine.write(chunks.clear):
             pass
         return swept
+
+
+def _swept(connection: Connection, table: Table, over: ColumnElement[bool]) -> int:
+    some = select(table.c.project, table.c.id).where(over).limit(SWEPT)
+    gone = delete(table).where(tuple_(table.c.project, table.c.id).in_(some))
+    return connection.execute(gone).rowcount
 
 
 def created(connection: Connection, access: Access, new: NewOperation, now: int) -> tuple[Operation, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import tables as t
@@ -76,7 +76,14 @@ _FIRST_LATE = (
     .limit(1)
     .scalar_subquery()
 )
-_BEHIND = select(_WAITING.c.project).where(_FIRST_LATE.is_not(None)).order_by(_WAITING.c.project)
+_INTERRUPTED = exists().where(  # see `recovery`
+    t.pending.c.project == _WAITING.c.project,
+    t.projects.c.project == _WAITING.c.project,
+    t.pending.c.generation == t.projects.c.generation_number,
+    t.pending.c.seq == 0,
+    t.pending.c.free_from <= bindparam("now"),
+)
+_BEHIND = select(_WAITING.c.project).where(or_(_FIRST_LATE.is_not(None), _INTERRUPTED)).order_by(_WAITING.c.project)
 _OLDEST = (
     select(t.pending.c.project, t.pending.c.generation, t.pending.c.seq)
     .where(_LATE, t.pending.c.project == bindparam("p"), t.pending.c.generation == bindparam("g"))
@@ -120,20 +127,11 @@ def release(connection: Connection, project: str, generation: Generation, ids: S
 def pending(connection: Connection, project: str, generation: Generation, limit: int) -> list[str]:
     statement = (
         select(t.pending.c.memory_id)
-        .where(t.pending.c.project == project, t.pending.c.generation == generation.number)
+        .where(t.pending.c.project == project, t.pending.c.generation == generation.number, t.pending.c.seq > 0)
         .order_by(t.pending.c.seq)
         .limit(limit)
     )
     return list(dict.fromkeys(connection.execute(statement).scalars()))
-
-
-def pend_after(connection: Connection, project: str, generation: Generation, seq: int) -> int:
-    changed = select(
-        t.revisions.c.project, literal(generation.number), t.revisions.c.seq_from, t.revisions.c.memory_id
-    ).where(t.revisions.c.project == project, t.revisions.c.seq_from > seq)
-    statement = insert(t.pending).from_select(["project", "generation", "seq", "memory_id"], changed)
-    statement = statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-    return connection.execute(statement).rowcount
 
 
 def entries(
@@ -234,12 +232,14 @@ def pending_among(connection: Connection, project: str, generation: Generation, 
 
 
 _IN_USE = t.pending.c.generation == t.projects.c.generation_number
+_FIRST_SEQ = func.min(t.pending.c.seq).filter(_IN_USE)
+_BEFORE = case((_FIRST_SEQ == 0, 0), else_=_FIRST_SEQ - 1)
 _LAGS = (
     select(
         t.pending.c.project,
         # Nothing pending in the generation in use: it has everything.
-        func.coalesce(t.projects.c.head + 1 - func.min(t.pending.c.seq).filter(_IN_USE), 0),
-        func.count(),
+        func.coalesce(t.projects.c.head - _BEFORE, 0),
+        func.count().filter(t.pending.c.seq > 0),
     )
     .select_from(t.pending.join(t.projects, t.projects.c.project == t.pending.c.project))
     .group_by(t.pending.c.project, t.projects.c.head)
@@ -252,5 +252,5 @@ def lags(connection: Connection) -> dict[str, IndexLag]:
 
 def backlog(connection: Connection, project: str) -> int:
     """How many changes no index has confirmed yet."""
-    statement = select(func.count()).select_from(t.pending).where(t.pending.c.project == project)
+    statement = select(func.count()).select_from(t.pending).where(t.pending.c.project == project, t.pending.c.seq > 0)
     return connection.execute(statement).scalar_one()

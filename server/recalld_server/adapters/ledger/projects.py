@@ -91,7 +91,7 @@ class SqlProjects:
             answered(connection, access, request, answer, now)
             return answer
 
-        return await self._engine.write(write)
+        return await self._engine.write(write, line=project)
 
     async def settings(self, project: str) -> tuple[ProjectSettings, Generation]:
         def read(connection: Connection) -> tuple[ProjectSettings, Generation]:
@@ -125,7 +125,7 @@ class SqlProjects:
             answered(connection, access, request, after.stored(), now)
             return after.stored()
 
-        return await self._engine.write(write)
+        return await self._engine.write(write, line=project)
 
     async def usage(self, project: str) -> Usage:
         def read(connection: Connection) -> Usage:
@@ -143,7 +143,7 @@ class SqlProjects:
         return await self._engine.read(read, project)
 
     async def backlog(self, project: str, generation: Generation) -> Backlog:
-        mine = (t.pending.c.project == project, t.pending.c.generation == generation.number)
+        mine = (t.pending.c.project == project, t.pending.c.generation == generation.number, t.pending.c.seq > 0)
         counted = select(func.count(), func.min(t.pending.c.seq)).where(*mine)
 
         def read(connection: Connection) -> Backlog:

@@ -315,7 +315,7 @@ def stand(connection: Connection, access: Access) -> tuple[Positions, Generation
     if row is None:
         raise ProjectNotFound(project_id=access.project)
     head, waiting, oldest, generation = row
-    applied = head if waiting is None else waiting - 1
+    applied = head if waiting is None else max(0, waiting - 1)  # 0: see `recovery`
     return Positions(head=head, applied=applied, oldest=oldest), Generation.parse(generation)
 
 

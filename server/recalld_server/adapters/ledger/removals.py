@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import chunks, erasures
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.operations import created
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ProjectNotFound
@@ -54,7 +55,7 @@ class SqlRemovals:
                 connection.execute(delete(table).where(table.c.project == project))
             return operation
 
-        return await self._engine.write(work)
+        return await self._engine.write(work, line=work_line(project))
 
     async def generations(self, project: str) -> Sequence[Generation]:
         statement = select(_D.generations).where(_D.project == project)
@@ -72,7 +73,7 @@ class SqlRemovals:
                     return count
             return _clear_answers(connection, project)
 
-        return await self._engine.write(work)
+        return await self._engine.write(work, line=work_line(project))
 
     async def end(self, project: str) -> bool:
         def work(connection: Connection) -> bool:
@@ -83,7 +84,7 @@ class SqlRemovals:
             connection.execute(named.values(cleared=True, generations="[]"))
             return True
 
-        return await self._engine.write(work)
+        return await self._engine.write(work, line=work_line(project))
 
 
 def _clear_answers(connection: Connection, project: str) -> int:

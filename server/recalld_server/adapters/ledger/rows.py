@@ -219,22 +219,22 @@ def versions(as_of: int | None, source: FromClause = t.revisions) -> list[Column
     """
     if as_of is None:
         return [source.c.seq_to.is_(None)]
-    older = _begun(source) <= as_of
+    older = begun(as_of, source)
     ended_later = and_(source.c.seq_to.is_not(None), source.c.seq_to > as_of)
     return [and_(source.c.seq_to.is_(None), older), and_(ended_later, older)]
 
 
 def live_at(as_of: int | BindParameter[int], source: FromClause = t.revisions) -> ColumnElement[bool]:
     """Live as of a sequence number, for rows that are looked up by id: no index serves this. Or else: `versions`."""
-    return and_(_begun(source) <= as_of, func.coalesce(source.c.seq_to, _NEVER) > as_of)
+    return and_(begun(as_of, source), func.coalesce(source.c.seq_to, _NEVER) > as_of)
 
 
 _NEVER = literal(2**62, BigInteger)  # above all sequence numbers
 
 
-def _begun(source: FromClause) -> ColumnElement[int]:
-    """`seq_from`, as a sum: by the column itself planners would go through everything that is older."""
-    return source.c.seq_from + literal_column("0")
+def begun(as_of: int | BindParameter[int], source: FromClause = t.revisions) -> ColumnElement[bool]:
+    """Begun as of a sequence number; of a sum, as by the column itself planners would go through all that is older."""
+    return source.c.seq_from + literal_column("0") <= as_of
 
 
 def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from recalld_server.adapters.sql.fair_queue import FairQueue
 T = TypeVar("T")
 
 GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
-SECONDS = 0.1  # after which a transaction takes no further change: what waits for the next one waits no longer
+SECONDS = 0.03  # after which a transaction takes no further change: what waits for the next one waits no longer
 
 Change = tuple[Callable[[Connection], Any], Future[Any]]
 
