@@ -51,7 +51,9 @@ async def test_the_past_stays_as_it_was(api: Any) -> None:
     }
     for point in ({"sequence": then}, {"time": moment}):
         answer = await api.search.Search(asked(user, as_of=point))
-        assert list(answer.hits) == list(before.hits)
+        assert [hit.memory for hit in answer.hits] == [hit.memory for hit in before.hits]
+        for hit, was in zip(answer.hits, before.hits, strict=True):  # a product of other rows rounds differently
+            assert (hit.score, hit.relevance) == pytest.approx((was.score, was.relevance), abs=1e-5)
         assert answer.sequence == then
     assert {hit.memory.id for hit in before.hits} == {piano.id, violin.id, organ.id}
 
