@@ -128,8 +128,24 @@ def test_everybody_in_a_family_says_their_own(days: Days) -> None:
     assert days.of_message("family", 2) == [("Grandpa Joe", "Takes blood pressure pills every morning")]
     assert days.of_message("family", 3) == [("Aylin", "Is vegan now")]
     found = reasons(days.answers["family"])
-    assert [found[number] for number in (4, 8)] == ["ACKNOWLEDGEMENT", "QUESTION"]
+    assert [found[number] for number in (4, 8, 9)] == ["ACKNOWLEDGEMENT", "QUESTION", "GIVEN_TEXT"]
     assert days.client.search("Who can't eat gluten?", app_id="family")[0]["speaker"] == "Ben"
+
+
+def test_what_others_wrote_is_theirs_or_nobodys(days: Days) -> None:
+    """Quoted mail is kept out; a pasted log is said by those whom it names, whoever pasted it."""
+    assert days.of_message("family", 5) == [("Mira", "Good news from the landlord")]
+    pasted = days.of_message("family", 6)
+    assert {
+        ("Ben", "Works at the harbour"),
+        ("Ben", "Sold their car"),
+        ("Grandpa Joe", "Hates flying"),
+        ("Mira", "Has two keys for the cabin"),
+    } <= set(pasted)
+    assert "Aylin" not in {speaker for speaker, text in pasted if "Copied" not in text}
+    texts = " ".join(days.texts("family"))
+    for other in ("allergic to cats", "Salzburg", "Graz", "drei Hunde"):
+        assert other not in texts
 
 
 def test_a_diary_stands_as_it_was_written(days: Days) -> None:

@@ -43,7 +43,7 @@ _INLINE = re.compile(r"(?<=[.!?…])\s+(?=[^\W\d_][\w'’-]{0,20}(?: [^\W\d_][\w
 _MARKS = re.compile("[:：<\t]")  # one of these is in every label
 _SPOKEN = re.compile(r"[.!?…。！？]['\"”’)]*$")
 
-_SELF = word_set("me i ich moi yo io eu ik jag jeg ja я ben 我 私 나")
+_SELF = word_set("me i ich moi yo io eu ik jag jeg ja я 我 私 나")
 _OF_ROLES = {"user": _SELF | {"user", "human"}, "assistant": _SELF | word_set("assistant ai bot agent model")}
 _MACHINES = word_set(
     "assistant ai bot chatbot chatgpt gpt claude gemini copilot system assistent asistente assistente ассистент"
