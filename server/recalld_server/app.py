@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from recalld_server.settings import Settings
 from recalld_server.telemetry import names
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.telemetry.span import observe
+from recalld_server.time_slices import SWITCH
 from recalld_server.usecases.readiness import Ready
 from recalld_server.usecases.supervisor import Supervisor
 
@@ -184,6 +186,9 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows has no signal handlers in its loop: Ctrl-C ends the process there
             loop.add_signal_handler(number, stopping.set)
+    sys.setswitchinterval(
+        SWITCH
+    )  # gRPC's thread takes one call at each turn: with 0.005 a flood makes a queue before us
     app = await App.start(settings)
     # What is here now stays: collections that look through it stop all calls for 0.1 s every few thousand calls.
     gc.collect()

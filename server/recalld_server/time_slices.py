@@ -22,7 +22,8 @@ INLINE = 0.002  # seconds of processor time on the event loop: most requests nee
 SLICE = 0.005  # seconds of processor time
 REST = 0.001  # seconds after each slice: threads that wait for the interpreter at every row of a query get on in it
 
-SWITCH = 0.001  # seconds after which Python lets another thread on, from the first such computation; 0.005 else
+# Seconds after which Python lets another thread on: in `serve` from the start, else from the first such computation.
+SWITCH = 0.001
 
 _THREAD = ThreadPoolExecutor(1, "recalld-slices", sys.setswitchinterval, (SWITCH,))
 

@@ -37,6 +37,7 @@ from recalld_server.rpc.interceptors.quota import PROJECT_STREAMS, STREAMS
 FLOODING = Path(__file__).with_name("flooding.py")
 KEYS = 16  # of the project that floods
 FLOOD = 8.0  # seconds
+NOISE = 0.05  # seconds that other programs of the machine may add
 
 
 def started(env: dict[str, str]) -> Iterator[KeyedServer]:
@@ -201,6 +202,27 @@ def measured(server: KeyedServer, kind: str, seconds: float) -> list[float]:
             times.append(time.monotonic() - begun)
             time.sleep(0.01)
     return times
+
+
+def shown(times: list[float]) -> dict[int, float]:
+    """Seconds by percentile: 50, 90, 99."""
+    ordered = sorted(times)
+    return {percent: ordered[len(ordered) * percent // 100] for percent in (50, 90, 99)}
+
+
+def test_a_flood_of_one_projects_adds_leaves_anothers_reads(shared: KeyedServer) -> None:
+    measured(shared, "get", 1.0)
+    alone = shown(measured(shared, "get", 3.0))
+    command = [sys.executable, FLOODING, shared.server.target, shared.keys["evil3"], "add", "400", str(FLOOD)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
+        time.sleep(2.5)  # its connections and first refusals
+        beside = shown(measured(shared, "get", FLOOD - 3))  # raises if a single call is refused
+        output, _ = attacker.communicate(timeout=60)
+    codes = json.loads(output)
+    assert codes["RESOURCE_EXHAUSTED"] > 0, codes
+    print({percent: (alone[percent], beside[percent]) for percent in alone})  # noqa: T201
+    for percent in (50, 90):
+        assert beside[percent] < 3 * alone[percent] + NOISE, (alone, beside)
 
 
 def test_a_flood_without_a_key_makes_nobody_wait_in_a_class(shared: KeyedServer) -> None:

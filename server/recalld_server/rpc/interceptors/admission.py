@@ -10,6 +10,7 @@ held for a while before they are answered: who asks again at once, or without a 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import uniform
 from typing import Any
@@ -31,7 +32,8 @@ CALLS = 1024  # at once, streams among them; the library's own limit lies above,
 CROWD = 16  # taken at once in calm, of writes and reads: writes that wait together share an fsync
 MOST_SHORT = 256  # of writes and reads, which take a tenth of a search: a burst of 200 adds waits 2 s at most
 REFUSALS = 50.0  # a second of one project, and of all callers without a key, are answered at once
-HOLD = (0.5, 1.5)  # seconds before a further one is answered; never many at one moment
+HOLD = (0.5, 5.0)  # seconds at least and at most before a further one is answered
+HELD_RATE = 100  # a second that are answered of those a project has waiting: the more there are, the longer each waits
 HELD = 2048  # at once, in all
 HELD_BYTES = 64 * 1024  # of one request, which stays in memory meanwhile
 OPEN_STREAMS = 64  # of callers without a key, who may follow the server's health and ask for its services
@@ -67,7 +69,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.open = 0
         self._open_streams = 0
         self._refusals = Rates(REFUSALS)
-        self._held = 0
+        self._held: Counter[str] = Counter()  # by project
         tight = min(max(2, processors), MOST // 4)
         alone = tight // 2  # a search has its model at work beside its other steps, and refusals cost time as well
         contention = Contention()
@@ -145,13 +147,17 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def _hold(self, project: str) -> None:
         """Wait before a refusal is answered, if there are too many."""
-        if self._refusals.take(project) or self._held >= HELD:
+        if self._refusals.take(project) or self._held.total() >= HELD:
             return
-        self._held += 1
+        self._held[project] += 1
+        least, most = HOLD
+        seconds = min(most, max(least, self._held[project] / HELD_RATE))
         try:
-            await asyncio.sleep(uniform(*HOLD))  # noqa: S311 - no secret
+            await asyncio.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311 - no secret; never many at one moment
         finally:
-            self._held -= 1
+            self._held[project] -= 1
+            if not self._held[project]:
+                del self._held[project]
 
     def _closed(self, _: Any) -> None:
         self.open -= 1
