@@ -186,9 +186,8 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows has no signal handlers in its loop: Ctrl-C ends the process there
             loop.add_signal_handler(number, stopping.set)
-    sys.setswitchinterval(
-        SWITCH
-    )  # gRPC's thread takes one call at each turn: with 0.005 a flood makes a queue before us
+    # gRPC's thread takes one call at each turn: with Python's own 0.005 s a flood makes a queue before our gate.
+    sys.setswitchinterval(SWITCH)
     app = await App.start(settings)
     # What is here now stays: collections that look through it stop all calls for 0.1 s every few thousand calls.
     gc.collect()

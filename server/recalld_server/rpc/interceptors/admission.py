@@ -23,6 +23,7 @@ from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, after_each_answer, metadata
 from recalld_server.rpc.interceptors.auth import OPEN, caller
 from recalld_server.rpc.interceptors.correlation import HEADER
+from recalld_server.rpc.interceptors.endings import refuse
 from recalld_server.rpc.interceptors.rates import Rates
 from recalld_server.rpc.interceptors.shares import MOST, Contention, Gate
 from recalld_server.telemetry import names
@@ -35,6 +36,7 @@ REFUSALS = 50.0  # a second of one project, and of all callers without a key, ar
 HOLD = (0.5, 5.0)  # seconds at least and at most before a further one is answered
 HELD_RATE = 100  # a second that are answered of those a project has waiting: the more there are, the longer each waits
 HELD = 2048  # at once, in all
+HELD_OF_PROJECT = 100  # at once: held calls count among the streams of their connection, which has 256
 HELD_BYTES = 64 * 1024  # of one request, which stays in memory meanwhile
 OPEN_STREAMS = 64  # of callers without a key, who may follow the server's health and ask for its services
 
@@ -110,7 +112,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 self._instruments.count(names.REFUSED, "OVERLOADED", kind)
                 if handler.request_streaming or len(raw) <= HELD_BYTES:
                     await self._hold(project)
-                await _abort(refusal, details, context)  # raises
+                return _refuse(refusal, details, context)
             if kind == "open":
                 self._open_streams += 1
                 context.add_done_callback(self._closed_open)
@@ -147,7 +149,8 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def _hold(self, project: str) -> None:
         """Wait before a refusal is answered, if there are too many."""
-        if self._refusals.take(project) or self._held.total() >= HELD:
+        full = self._held.total() >= HELD or self._held[project] >= HELD_OF_PROJECT
+        if full or self._refusals.take(project):
             return
         self._held[project] += 1
         least, most = HOLD
@@ -182,8 +185,8 @@ class _Place:
             gate.leave(self._project)
 
 
-async def _abort(refusal: Overloaded, details: Details, context: Any) -> None:
+def _refuse(refusal: Overloaded, details: Details, context: Any) -> None:
     given = metadata(details).get(HEADER, "")
     status = rpc_status.to_status(status_of(refusal, ""))
     echoed = ((HEADER, given),) if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else ()
-    await context.abort(status.code, status.details, (*status.trailing_metadata, *echoed))
+    refuse(context, status.code, status.details, (*status.trailing_metadata, *echoed))

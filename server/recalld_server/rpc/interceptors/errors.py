@@ -15,6 +15,7 @@ from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.rpc.errors import status_of
 from recalld_server.rpc.interceptors.around import Details, Handler, Interceptor, run
 from recalld_server.rpc.interceptors.correlation import HEADER, correlation_id
+from recalld_server.rpc.interceptors.endings import abort
 
 
 class Errors(Interceptor):
@@ -45,7 +46,7 @@ class Errors(Interceptor):
         except Exception as error:  # noqa: BLE001 - the table decides, INTERNAL for what it does not know
             status = rpc_status.to_status(status_of(error, correlation_id()))
             trailing = (*status.trailing_metadata, (HEADER, correlation_id()))
-            await context.abort(status.code, status.details, trailing)
+            await abort(context, status.code, status.details, trailing)
 
 
 def _type(parse: Any) -> str:
