@@ -271,7 +271,8 @@ def test_the_cases_reach_both_outcomes_of_every_operator_and_field() -> None:
 
 
 def test_the_largest_filter_the_law_allows(store: Store) -> None:
-    held = [Memory(id=f"m{n}", text="x", scope=Scope("u"), metadata={"n": n}, categories=("c",)) for n in range(20)]
+    fixed: Any = {"text": "x", "scope": Scope("u"), "categories": ("c",), "create_time": 1, "update_time": 1}
+    held = [Memory(id=f"m{n}", metadata={"n": n}, **fixed) for n in range(20)]
     many = Comparison("metadata.n", Operator.IN, (*range(10, 800), *(f"s{n}" for n in range(210))))
     deep: Filter = AnyOf((many, *(Comparison("metadata.n", Operator.EQ, n) for n in range(100, 198))))
     for _ in range(4):

@@ -85,7 +85,8 @@ async def test_pages_and_a_start(api: Any) -> None:
     assert [len(page) for page in found] == [3, 3, 1]
     assert [event for page in found for event in page] == everything
     assert await api.events(user, after_sequence=everything[3].sequence) == everything[4:]
-    assert await api.events(user, after_sequence=2**62) == []
+    ahead = pb.ListEventsRequest(scope={"user_id": user}, after_sequence=2**62)
+    assert (await api.refused(api.memory.ListEvents(ahead))).reason == "AS_OF_FUTURE"
 
 
 async def test_a_page_ends_at_three_mebibytes(api: Any) -> None:

@@ -226,7 +226,8 @@ async def test_what_an_earlier_attempt_left_is_removed(recalld: Recalld, monkeyp
     current = await recalld.ledger.generation("default")
     features = (await recalld.ledger.features(HERE, ids[:1], current))[ids[0]]
     strays = [
-        IndexEntry(Memory(id, "gone", USER, create_time=1, update_time=1, revision=1), features, 1) for id in ("0", "m", "zz", *map(str, range(300)))
+        IndexEntry(Memory(id, "gone", USER, create_time=1, update_time=1, revision=1), features, 1)
+        for id in ("0", "m", "zz", *map(str, range(300)))
     ]
     strayed = Strayed(recalld.build._index, replace(current, number=current.number + 1), strays)
     monkeypatch.setattr(recalld.build, "_index", strayed)
