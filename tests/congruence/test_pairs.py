@@ -19,6 +19,7 @@ from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.bootstrap import Recalld
+from recalld_server.domain.errors import MemoryNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import EventQuery, ListQuery
@@ -62,11 +63,16 @@ async def lived(
             wanted = Deletion(filter=conditions[number % len(conditions)])
             answers.append((await recalld.modify.delete_matching(access, wanted)).count)
             left = [memory.id for memory in (await recalld.ledger.page(access, ListQuery(limit=100))).memories]
-        elif left and kind == "delete":
-            await recalld.modify.delete(access, [left.pop(number % len(left))], None)
         elif left:
+            at = number % len(left)
             change = {"text": text} if kind == "text" else {"metadata": {"k": value}}
-            await recalld.modify.update(access, [Update(left[number % len(left)], change)], None)
+            try:
+                if kind == "delete":
+                    await recalld.modify.delete(access, [left.pop(at)], None)
+                else:
+                    await recalld.modify.update(access, [Update(left[at], change)], None)
+            except MemoryNotFound as error:  # it has expired: both must say so
+                answers.append((kind, error.message))
     for condition in (None, *conditions):
         for order in ("create_time", "update_time"):
             page = await recalld.read.list(access, ListQuery(filter=condition, order=order, count=True))
