@@ -36,7 +36,7 @@ REFUSALS = 50.0  # a second of one project, and of all callers without a key, ar
 HOLD = (0.5, 5.0)  # seconds at least and at most before a further one is answered
 HELD_RATE = 100  # a second that are answered of those a project has waiting: the more there are, the longer each waits
 HELD = 2048  # at once, in all
-HELD_OF_PROJECT = 100  # at once: held calls count among the streams of their connection, which has 256
+HELD_OF_CONNECTION = 100  # at once: they count among its streams, of which it has 256
 HELD_BYTES = 64 * 1024  # of one request, which stays in memory meanwhile
 OPEN_STREAMS = 64  # of callers without a key, who may follow the server's health and ask for its services
 
@@ -71,7 +71,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.open = 0
         self._open_streams = 0
         self._refusals = Rates(REFUSALS)
-        self._held: Counter[str] = Counter()  # by project
+        self._held: Counter[str] = Counter()  # by project, and by connection
         tight = min(max(2, processors), MOST // 4)
         alone = tight // 2  # a search has its model at work beside its other steps, and refusals cost time as well
         contention = Contention()
@@ -111,7 +111,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             except Overloaded as refusal:
                 self._instruments.count(names.REFUSED, "OVERLOADED", kind)
                 if handler.request_streaming or len(raw) <= HELD_BYTES:
-                    await self._hold(project)
+                    await self._hold(project, context.peer())
                 return _refuse(refusal, details, context)
             if kind == "open":
                 self._open_streams += 1
@@ -147,20 +147,22 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if gate is not None:
             await gate.enter(project)
 
-    async def _hold(self, project: str) -> None:
-        """Wait before a refusal is answered, if there are too many."""
-        full = self._held.total() >= HELD or self._held[project] >= HELD_OF_PROJECT
+    async def _hold(self, project: str, peer: str = "") -> None:
+        """Wait before a refusal is answered, if there are too many. `peer` names the connection, where it is known."""
+        names = [project, *([peer] if peer else [])]
+        full = self._held.total() >= 2 * HELD or (peer and self._held[peer] >= HELD_OF_CONNECTION)
         if full or self._refusals.take(project):
             return
-        self._held[project] += 1
+        self._held.update(names)
         least, most = HOLD
         seconds = min(most, max(least, self._held[project] / HELD_RATE))
         try:
             await asyncio.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311 - no secret; never many at one moment
         finally:
-            self._held[project] -= 1
-            if not self._held[project]:
-                del self._held[project]
+            self._held.subtract(names)
+            for name in names:
+                if not self._held[name]:
+                    del self._held[name]
 
     def _closed(self, _: Any) -> None:
         self.open -= 1
