@@ -94,8 +94,12 @@ async def test_every_difference_is_mended_at_the_start(world: World) -> None:
     missing, stale, unfound, sound = await world.keep("one", "two", "three", "four")
     generation = await world.recalld.ledger.generation("default")
     features = (await world.recalld.ledger.features(HERE, [stale], generation))[stale]
-    old = IndexEntry(Memory(id=stale, text="old", scope=Scope("ann"), revision=9), features, 1)
-    orphan = IndexEntry(Memory(id="orphan", text="x", scope=Scope("ann"), revision=1), features, 1)
+    old = IndexEntry(
+        Memory(id=stale, text="old", scope=Scope("ann"), create_time=1, update_time=1, revision=9), features, 1
+    )
+    orphan = IndexEntry(
+        Memory(id="orphan", text="x", scope=Scope("ann"), create_time=1, update_time=1, revision=1), features, 1
+    )
     await world.recalld.index.apply("default", generation, [old, orphan], [missing], 4)
     world.index.lost.add(unfound)
     report = await world.examiner.examine("default")

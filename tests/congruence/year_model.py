@@ -61,7 +61,8 @@ class Model:
         self.revisions[id][ended.revision] = ended
 
     def forget(self, ids: Sequence[str]) -> None:
-        for id in sorted(ids):
+        live = set(self.live)
+        for id in sorted(ids, key=lambda each: (each not in live, each)):  # what lives goes before what was deleted
             for state in self.states:
                 state.pop(id, None)
             self.events = [(s, k, i, None, None) if i == id else (s, k, i, b, a) for s, k, i, b, a in self.events]

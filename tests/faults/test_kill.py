@@ -110,7 +110,7 @@ def test_a_broken_import_and_a_broken_deletion_are_finished(
     with call(server.target) as caller:
         left = caller.texts("ann")
         assert 0 < len(left) < MANY
-        assert (MANY - len(left)) % 1000 == 0
+        assert (MANY - len(left)) % 250 == 0
         kept = caller.memory.Add(pb.AddRequest(scope={"user_id": "ann"}, text="Came later", infer=False)).results[0]
         assert caller.memory.DeleteMemories(deletion()).count == MANY
         assert caller.texts("ann") == {kept.memory_id: "Came later"}

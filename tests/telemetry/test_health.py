@@ -94,7 +94,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     object.__setattr__(recalld, "readiness", Readiness(*made))
     telemetry = Telemetry({})
     server = await start(app._services(recalld), "127.0.0.1", 0, authenticator=Gate(recalld.keys))
-    http = await app._http(settings, recalld, server, Gauges(recalld, server, telemetry.instruments), telemetry)
+    http = await app._http(settings, recalld, server, Gauges(recalld, server, telemetry.instruments), telemetry, None)
     await app._tell(server, Ready(ledger=True))  # as a server begins: searches wait for the first look
     background = [
         asyncio.create_task(recalld.projector.run()),
