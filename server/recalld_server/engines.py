@@ -21,6 +21,7 @@ from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.clean_end import CleanEnd
 from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.adapters.sql.faults import StatementRefused
 from recalld_server.adapters.sql.file_lock import FileTaken, held
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.sql.store_health import Trouble
@@ -145,7 +146,7 @@ async def open_ledger(settings: Settings, *, unfinished: bool = False) -> Sqlite
         return await _postgres(settings.ledger, unfinished)
     try:
         return await open_sqlite(path, unfinished=unfinished)
-    except LedgerUnavailable as error:
+    except (LedgerUnavailable, StatementRefused) as error:
         # The wrong folder may have been given.
         causes = "it is damaged, or of another program, or of a newer version of this service"
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
@@ -171,7 +172,7 @@ async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
         return await open_postgres(url, unfinished=unfinished)
     except ArgumentError:
         raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
-    except LedgerUnavailable as error:
+    except (LedgerUnavailable, StatementRefused) as error:
         causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
         raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error
 
@@ -190,7 +191,7 @@ async def placed(
         opened.push_async_callback(clean_end.end)
         try:
             await clean_end.begin(CHECK)
-        except LedgerUnavailable as error:
+        except (LedgerUnavailable, StatementRefused) as error:
             if not engine.file.health.has(Trouble.DAMAGED):
                 raise
             raise LedgerUnavailable(f"{engine.path} is damaged, and was left as it is: restore a backup.") from error
