@@ -16,6 +16,7 @@ from recalld import testing
 from recalld.v1 import memory_pb2, memory_service_pb2, memory_service_pb2_grpc
 
 WAITS = 200
+PLACES = 64  # waits count among the streams of a key
 STALL = 3.0  # seconds, of anybody else's get
 GROWTH = 300  # MiB
 SCOPE = memory_pb2.Scope(user_id="attacker")
@@ -43,9 +44,15 @@ class Calls:
         for operation in operations:
             self.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
 
-    def wait(self, operation: operations_pb2.Operation, seconds: int) -> operations_pb2.Operation:
+    def wait(self, operation: operations_pb2.Operation, seconds: int) -> operations_pb2.Operation | None:
+        """The operation after a wait; None where the key has as many waits as it may."""
         request = operations_pb2.WaitOperationRequest(name=operation.name, timeout={"seconds": seconds})
-        return self.operations.WaitOperation(request, timeout=seconds + 30)
+        try:
+            return self.operations.WaitOperation(request, timeout=seconds + 30)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            return None
 
 
 @pytest.fixture
@@ -64,7 +71,9 @@ def test_many_waits_for_a_large_add_hold_nothing_of_it(
         with ThreadPoolExecutor(WAITS) as pool:
             answers = list(pool.map(lambda _: calls.wait(large, 3), range(WAITS)))
     calls.cancel(large, *busy)
-    assert not any(answer.done for answer in answers), "it was to wait"
+    waited = [answer for answer in answers if answer is not None]
+    assert len(waited) >= PLACES
+    assert not any(answer.done for answer in waited), "it was to wait"
     assert seen.longest < STALL
     assert (seen.resident - before) / MIB < GROWTH
 
