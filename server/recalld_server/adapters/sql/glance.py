@@ -38,7 +38,7 @@ def glance(place: Path | str, work: Callable[[Connection], T]) -> T:
     except ModuleNotFoundError:
         raise SettingMissing("its driver is not installed: pip install '.[fleet]'") from None
     except (ArgumentError, ValueError):
-        raise SettingMissing("not a URL like postgresql://user@host:5432/database") from None
+        raise SettingMissing("--ledger is not of the form postgresql://user:password@host:port/database.") from None
     try:
         with engine.connect() as connection:
             return work(connection.execution_options(postgresql_readonly=True))
