@@ -72,6 +72,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._open_streams = 0
         self._refusals = Rates(REFUSALS)
         self._held: Counter[str] = Counter()  # by project, and by connection
+        self._held_in_all = 0
         tight = min(max(2, processors), MOST // 4)
         alone = tight // 2  # a search has its model at work beside its other steps, and refusals cost time as well
         contention = Contention()
@@ -150,15 +151,17 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     async def _hold(self, project: str, peer: str = "") -> None:
         """Wait before a refusal is answered, if there are too many. `peer` names the connection, where it is known."""
         names = [project, *([peer] if peer else [])]
-        full = self._held.total() >= 2 * HELD or (peer and self._held[peer] >= HELD_OF_CONNECTION)
+        full = self._held_in_all >= HELD or (peer and self._held[peer] >= HELD_OF_CONNECTION)
         if full or self._refusals.take(project):
             return
+        self._held_in_all += 1
         self._held.update(names)
         least, most = HOLD
         seconds = min(most, max(least, self._held[project] / HELD_RATE))
         try:
             await asyncio.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311 - no secret; never many at one moment
         finally:
+            self._held_in_all -= 1
             self._held.subtract(names)
             for name in names:
                 if not self._held[name]:
