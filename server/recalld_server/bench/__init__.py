@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
 
@@ -23,6 +23,17 @@ Ledger = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Report(Protocol):
+    """What a measurement gives."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For --json."""
+        ...
+
+
+R = TypeVar("R", bound=Report)
 
 
 class BenchError(RuntimeError):
@@ -43,8 +54,6 @@ def measure_retrieval(
     With another index or ledger it does so on the embedded ones as well, and tells how many of the first ten hits both
     have in common.
     """
-    import json
-
     from recalld_server.bench import retrieval, tables
     from recalld_server.bench.engines import Engines
 
@@ -55,10 +64,7 @@ def measure_retrieval(
         raise typer.BadParameter("the server has its engines: give either it or them", param_hint="--target")
     with _clear_errors():
         report = retrieval.run(retrieval.read(data), target, engines, tables.say)
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        tables.show_retrieval(report)
+    _show(report, as_json, tables.show_retrieval)
 
 
 @bench.command("load")
@@ -79,23 +85,18 @@ def measure_load(
     is removed again.
     """
     import asyncio
-    import json
 
     from recalld_server.bench import load, tables
     from recalld_server.bench.engines import Engines
 
     sizes = _numbers(memories, "--memories", MOST_MEMORIES)
     crowds = _numbers(callers, "--callers", MOST_CALLERS)
-    if not 0 < seconds <= MOST_SECONDS:
-        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    _check_seconds(seconds)
     if not 0 <= import_texts <= MOST_MEMORIES:
         raise typer.BadParameter(f"must be 0 to {MOST_MEMORIES}", param_hint="--import-texts")
     with _clear_errors():
         report = asyncio.run(load.run(sizes, crowds, seconds, import_texts, Engines(ledger, index), tables.say))
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        tables.show_load(report)
+    _show(report, as_json, tables.show_load)
 
 
 @bench.command("overload")
@@ -109,20 +110,15 @@ def measure_overload(
     One server of its own in a new folder, default settings. Server and caller share the processors of the machine.
     """
     import asyncio
-    import json
 
     from recalld_server.bench import overload, tables
 
-    if not 0 < seconds <= MOST_SECONDS:
-        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    _check_seconds(seconds)
     if not 1 < times <= 100:
         raise typer.BadParameter("must be above 1 and at most 100", param_hint="--times")
     with _clear_errors():
         report = asyncio.run(overload.run(seconds, times, tables.say))
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        tables.show_overload(report)
+    _show(report, as_json, tables.show_overload)
 
 
 @bench.command("commits")
@@ -138,18 +134,13 @@ def measure_commits(
     The ledger alone, in this process: nothing is extracted, embedded or indexed.
     """
     import asyncio
-    import json
 
     from recalld_server.bench import commits, tables
 
-    if not 0 < seconds <= MOST_SECONDS:
-        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    _check_seconds(seconds)
     with _clear_errors():
         report = asyncio.run(commits.run(ledger, seconds, tables.say))
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        tables.show_commits(report)
+    _show(report, as_json, tables.show_commits)
 
 
 @bench.command("idle")
@@ -160,20 +151,15 @@ def measure_idle(
 ) -> None:
     """What a server does while nobody calls it: SQL statements, processor time and spans, on the embedded engines."""
     import asyncio
-    import json
 
     from recalld_server.bench import idle, tables
 
-    if not 0 < seconds <= MOST_SECONDS:
-        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
+    _check_seconds(seconds)
     if not 1 <= projects <= MOST_PROJECTS:
         raise typer.BadParameter(f"must be 1 to {MOST_PROJECTS}", param_hint="--projects")
     with _clear_errors():
         report = asyncio.run(idle.run(projects, seconds, tables.say))
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        tables.show_idle(report)
+    _show(report, as_json, tables.show_idle)
 
 
 @bench.command("deletion")
@@ -184,7 +170,6 @@ def measure_deletion(
 ) -> None:
     """How long DeleteMemories takes to delete a tenth of a project by a filter, for every 10,000 memories."""
     import asyncio
-    import json
 
     from recalld_server.bench import deletion, tables
 
@@ -192,10 +177,22 @@ def measure_deletion(
         raise typer.BadParameter(f"must be 10 to {MOST_MEMORIES}", param_hint="--memories")
     with _clear_errors():
         report = asyncio.run(deletion.run(memories, ledger, tables.say))
+    _show(report, as_json, tables.show_deletion)
+
+
+def _show(report: R, as_json: bool, show: Callable[[R], None]) -> None:
+    """A report as one JSON object, or as its tables."""
+    import json
+
     if as_json:
         typer.echo(json.dumps(report.as_json()))
     else:
-        tables.show_deletion(report)
+        show(report)
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 < seconds <= MOST_SECONDS:
+        raise typer.BadParameter(f"must be above 0 and at most {MOST_SECONDS}", param_hint="--seconds")
 
 
 def _numbers(given: str, option: str, most: int) -> list[int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -74,20 +75,30 @@ async def run(postgres: str | None, seconds: float, say: Say) -> CommitsReport:
     Raises BenchError when that is not empty.
     """
     rates: list[Rate] = []
-    for engine, ledger in (("SQLite", "embedded"), ("PostgreSQL", postgres)):
-        if ledger is None:
-            continue
-        with tempfile.TemporaryDirectory(prefix="recalld-bench-") as folder:
-            recalld = await build(Settings(data_dir=Path(folder), ledger=ledger), model=NoModel())
-            try:
-                if (await recalld.ledger.positions(Access("default"))).head or len(await recalld.ledger.projects()) > 1:
-                    raise BenchError("The ledger of a measurement must be empty: make a database for it.")
-                for projects, callers in CROWDS:
-                    say(f"{engine}: {callers} callers, {projects} projects")
-                    rates.append(await _rate(recalld, engine, projects, callers, seconds))
-            finally:
-                await recalld.close()
+    for engine, ledger in ledgers(postgres):
+        async with empty_ledger(ledger) as recalld:
+            for projects, callers in CROWDS:
+                say(f"{engine}: {callers} callers, {projects} projects")
+                rates.append(await _rate(recalld, engine, projects, callers, seconds))
     return CommitsReport(seconds, rates)
+
+
+def ledgers(postgres: str | None) -> list[tuple[str, str]]:
+    """The engine's name and the URL of each ledger that a measurement in this process is made on."""
+    return [("SQLite", "embedded"), *([("PostgreSQL", postgres)] if postgres is not None else [])]
+
+
+@asynccontextmanager
+async def empty_ledger(url: str) -> AsyncIterator[Recalld]:
+    """The use cases on a ledger, without a model; they are closed at the end. Raises BenchError if it is not empty."""
+    with tempfile.TemporaryDirectory(prefix="recalld-bench-") as folder:
+        recalld = await build(Settings(data_dir=Path(folder), ledger=url), model=NoModel())
+        try:
+            if (await recalld.ledger.positions(Access("default"))).head or len(await recalld.ledger.projects()) > 1:
+                raise BenchError("The ledger of a measurement must be empty: make a database for it.")
+            yield recalld
+        finally:
+            await recalld.close()
 
 
 async def _rate(recalld: Recalld, engine: str, projects: int, callers: int, seconds: float) -> Rate:

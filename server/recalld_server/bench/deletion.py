@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recalld_server.bench import BenchError
-from recalld_server.bench.commits import NoModel
-from recalld_server.bootstrap import Recalld, build
+from recalld_server.bench.commits import empty_ledger, ledgers
+from recalld_server.bootstrap import Recalld
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access
-from recalld_server.settings import Settings
 from recalld_server.usecases.change import Deletion
 
 PROJECT = "default"
@@ -67,22 +63,14 @@ async def run(memories: int, postgres: str | None, say: Say) -> DeletionReport:
     Raises BenchError when that is not empty.
     """
     runs: list[Run] = []
-    for engine, ledger in (("SQLite", "embedded"), ("PostgreSQL", postgres)):
-        if ledger is None:
-            continue
-        with tempfile.TemporaryDirectory(prefix="recalld-bench-") as folder:
-            recalld = await build(Settings(data_dir=Path(folder), ledger=ledger), model=NoModel())
-            try:
-                if (await recalld.ledger.positions(Access(PROJECT))).head:
-                    raise BenchError("The ledger of a measurement must be empty: make a database for it.")
-                say(f"{engine}: filling {memories:,} memories")
-                begun = perf_counter()
-                await _filled(recalld, memories)
-                filled = perf_counter() - begun
-                say(f"{engine}: deleting a tenth of them")
-                runs.append(await _measured(recalld, engine, memories, filled))
-            finally:
-                await recalld.close()
+    for engine, ledger in ledgers(postgres):
+        async with empty_ledger(ledger) as recalld:
+            say(f"{engine}: filling {memories:,} memories")
+            begun = perf_counter()
+            await _filled(recalld, memories)
+            filled = perf_counter() - begun
+            say(f"{engine}: deleting a tenth of them")
+            runs.append(await _measured(recalld, engine, memories, filled))
     return DeletionReport(runs)
 
 
