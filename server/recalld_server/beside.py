@@ -24,7 +24,7 @@ __all__ = ["build_of", "open_builds", "open_keys", "open_projects"]
 
 @asynccontextmanager
 async def open_keys(settings: Settings, *, new: bool = False) -> AsyncIterator[Keys]:
-    """The keys of a ledger alone, whether a server runs on it or not. `new`: one is made where there is none.
+    """The keys of a ledger alone, whether a server runs on it or not. `new`: a missing ledger is created.
 
     Raises LedgerUnavailable, SettingMissing.
     """

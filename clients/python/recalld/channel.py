@@ -165,7 +165,7 @@ def new_correlation_id() -> str:
 
 
 def address(target: str) -> str:
-    """A gRPC target with its port; 7420 where there is none. Raises InvalidRequest for the URL of a web page."""
+    """A gRPC target with its port; 7420 if none is given. Raises InvalidRequest for the URL of a web page."""
     validation.text(target, "target", empty=False)
     scheme, sep, rest = target.partition("://")
     if sep and scheme in ("http", "https"):

@@ -44,7 +44,7 @@ def create(
     name: Annotated[str, typer.Option(help="For people.")] = "",
     days: Annotated[float | None, typer.Option(min=0.0, help="It expires after so many days; default never.")] = None,
     new: Annotated[
-        bool, typer.Option("--new", help="Make the ledger where there is none: before a server's first start.")
+        bool, typer.Option("--new", help="Create the ledger if it does not exist yet: before a server's first start.")
     ] = False,
     data_dir: DataDir = None,
     ledger: Ledger = None,

@@ -61,7 +61,7 @@ class Pool:
     n rows, n ≥ 0. `candidate`: nominated by the index. `eligible`: may be a result (inside the filter).
     `conversation`: equal numbers, same conversation, also in another pool of this process. (conversation, position,
     ordinal) is unique in a ledger. `date`: µs UTC. `terms`: analysed, with repeats. `vectors`: (n, d) float32, of unit
-    length, or zeros where there is none.
+    length, or zeros for a memory without a vector.
     """
 
     ids: tuple[str, ...]

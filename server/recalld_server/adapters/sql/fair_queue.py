@@ -29,7 +29,7 @@ class FairQueue(Generic[T]):
         self._items += 1
 
     def take(self, allowed: Callable[[str], bool] = lambda _: True) -> tuple[str, T] | None:
-        """Remove the first item of the allowed line whose turn it is, with the line's name; None if there is none."""
+        """Remove the first item of the allowed line whose turn it is, and the line's name; None if no item waits there."""
         line = next(filter(allowed, self._lines), None)
         if line is None:
             return None
