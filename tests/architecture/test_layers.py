@@ -23,7 +23,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "domain": ((), ("numpy", "snowballstemmer")),
     "ports": (("domain",), ("numpy",)),
     "usecases": (("domain", "ports", "telemetry.span", "time_slices"), ("numpy",)),
-    "adapters": (("domain", "ports", "telemetry", "time_slices"), ("numpy",)),  # and the drivers below
+    "adapters": (("domain", "ports", "telemetry", "time_slices", "fair_queue"), ("numpy",)),  # and the drivers below
     "rpc": (
         ("domain", "usecases", "telemetry", "time_slices", "recalld.v1"),
         ("grpc", "grpc_status", "grpc_health", "grpc_reflection", "grpc_channelz", "google"),
@@ -31,6 +31,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "rest": (("telemetry", "recalld.v1"), ("fastapi", "starlette", "uvicorn", "grpc", "google.rpc")),
     "dashboard": (("telemetry", "recalld.v1"), ("fastapi", "grpc", "google.rpc")),
     "time_slices": (("domain.steps",), ()),
+    "fair_queue": ((), ()),
     "telemetry": ((), ("opentelemetry", "prometheus_client")),
     "settings": ((), ("platformdirs",)),
     "bootstrap": (EVERYTHING, EVERYTHING),

@@ -22,10 +22,10 @@ from typing import Final
 
 import numpy as np
 
-from recalld_server.adapters.embedders.fair_queue import FairQueue
 from recalld_server.adapters.embedders.minilm_model import MiniLmModel, unit_rows
 from recalld_server.domain.errors import EmbedderUnavailable, Overloaded
 from recalld_server.domain.vectors import FloatMatrix
+from recalld_server.fair_queue import FairQueue
 from recalld_server.ports.embedder import Priority
 
 BATCH_TEXTS: Final = 32
@@ -120,7 +120,7 @@ class MiniLm:
                 raise EmbedderUnavailable("The embedding model has been closed.", model=self.model)
             if priority is not Priority.BACKGROUND:
                 self._check_room(project)
-            self._queues[priority].add(project, request)
+            self._queues[priority].put(project, request)
             self._waiting.notify_all()  # not each worker may take each piece
         try:
             return await request.future

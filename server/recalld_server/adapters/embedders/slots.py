@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from recalld_server.adapters.embedders.fair_queue import FairQueue
+from recalld_server.fair_queue import FairQueue
 from recalld_server.ports.embedder import Priority
 
 AT_ONCE: Final = {Priority.SEARCH: 32, Priority.WRITE: 16, Priority.BACKGROUND: 4}
@@ -34,7 +34,7 @@ class Slots:
 
     async def _turn(self, priority: Priority, project: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[priority].add(project, turn)
+        self._waiting[priority].put(project, turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -45,7 +45,8 @@ class Slots:
 
     def _leave(self, priority: Priority) -> None:
         """The slot goes to the request whose turn it is."""
-        while (turn := self._waiting[priority].pop()) is not None:
+        while (taken := self._waiting[priority].take()) is not None:
+            _, turn = taken
             if not turn.done():  # else its caller has gone
                 turn.set_result(None)
                 return

@@ -7,18 +7,25 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from recalld_server.adapters.sql.fair_queue import FairQueue
+from recalld_server.fair_queue import FairQueue
 
 T = TypeVar("T")
 
 GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
 SECONDS = 0.03  # after which a transaction takes no further change: what waits for the next one waits no longer
 
-Change = tuple[Callable[[Connection], Any], Future[Any]]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What is to be written, and who waits for what it gives."""
+
+    work: Callable[[Connection], Any]
+    future: Future[Any]
 
 
 class SqliteWriter:
@@ -53,7 +60,7 @@ class SqliteWriter:
         """What `work` will have given once it is durable. Not to be called after `close`."""
         future: Future[T] = Future()
         with self._changed:
-            self._waiting.put(line, (work, future))
+            self._waiting.put(line, Change(work, future))
             self._changed.notify()
         return future
 
@@ -85,15 +92,15 @@ class SqliteWriter:
                 taken = self._waiting.take()
             if taken is None:
                 return None
-            _, (work, future) = taken
-            if future.set_running_or_notify_cancel():
-                return work, future
+            _, change = taken
+            if change.future.set_running_or_notify_cancel():
+                return change
 
     def _transact(self, first: Change) -> None:
         """One transaction. Answers go out after the commit; a failed commit fails every change of it."""
         ends = time.monotonic() + SECONDS
         most = min(GROUP, 1 + self.queued)
-        group = [first[1]]
+        group = [first.future]
         answers: list[Any] = []
         failures: dict[int, BaseException] = {}  # by place in the group
         broken: BaseException | None = None
@@ -101,7 +108,7 @@ class SqliteWriter:
             with self._engine.connect() as connection, connection.begin():
                 change: Change | None = first
                 while change:
-                    answer, failure = _done(connection, change[0], alone=most == 1)
+                    answer, failure = _done(connection, change.work, alone=most == 1)
                     answers.append(answer)
                     if failure:  # goes to the caller it belongs to
                         failures[len(group) - 1] = failure
@@ -110,7 +117,7 @@ class SqliteWriter:
                             raise failure
                     change = self._take() if len(group) < most and time.monotonic() < ends else None
                     if change:
-                        group.append(change[1])
+                        group.append(change.future)
             self._committed()
         except Exception as error:  # noqa: BLE001 - nobody's change is stored, as far as anybody may rely on it
             failures = {place: failures.get(place, broken or error) for place in range(len(group))}
