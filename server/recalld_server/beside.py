@@ -12,7 +12,7 @@ from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.state import ledger_state
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
-from recalld_server.engines import ledger_file, ledger_server, open_ledger
+from recalld_server.engines import ledger_file, ledger_name, open_ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.rpc.maintenance import build_of
 from recalld_server.settings import Settings
@@ -66,7 +66,7 @@ async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
 async def _require_ledger(settings: Settings, more: str = "") -> None:
     """Make no ledger by mistake: a misspelt place would get one that no server uses. Raises SettingMissing."""
     file = ledger_file(settings)
-    place = str(file) if file else f"postgresql://{ledger_server(settings.ledger)}"
+    place = ledger_name(settings)
     try:
         found = await asyncio.to_thread(ledger_state, file or settings.ledger)
     except LedgerUnavailable:

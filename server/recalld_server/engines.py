@@ -152,6 +152,12 @@ async def open_ledger(settings: Settings, *, unfinished: bool = False) -> Sqlite
         raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
 
 
+def ledger_name(settings: Settings) -> str:
+    """Where the ledger is, without credentials: it may be shown. Raises as `ledger_file` and `ledger_server` do."""
+    file = ledger_file(settings)
+    return str(file) if file else f"postgresql://{ledger_server(settings.ledger)}"
+
+
 def ledger_server(url: str) -> str:
     """Host, port and database of a ledger's URL, which may be shown. Raises SettingMissing for what is none."""
     try:

@@ -18,7 +18,7 @@ from recalld_server.adapters.ledger.state import LedgerState, ledger_state
 from recalld_server.adapters.sql.file_lock import taken
 from recalld_server.app import refuse_open
 from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
-from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_server, open_embedder
+from recalld_server.engines import EMBEDDED, index_opener, ledger_file, ledger_name, open_embedder
 from recalld_server.listening import require_ports
 from recalld_server.rpc.tls import certificates
 from recalld_server.settings import Settings
@@ -74,7 +74,7 @@ class Inspection:
 
     async def _ledger(self) -> str:
         file, url = ledger_file(self.settings), self.settings.ledger
-        name = str(file) if file else f"postgresql://{ledger_server(url)}"
+        name = ledger_name(self.settings)
         if file and taken(file):
             raise SettingMissing(f"{name} is in use by another recalld")
         try:

@@ -129,6 +129,12 @@ def test_a_label_with_the_name_of_the_sender_is_theirs(name: str) -> None:
     assert facts("Alice: I live in Rome.\nBob: I like tea.", name) == [(name, "Lives in Rome"), ("Bob", "Likes tea")]
 
 
+@pytest.mark.parametrize("name", [" ", "\t\n", "  Alice  "])
+def test_white_space_around_the_name_of_the_sender_says_nothing(name: str) -> None:
+    alice = name if name.strip() else "Alice"
+    assert facts("Alice: I live in Rome.\nBob: I like tea.", name) == [(alice, "Lives in Rome"), ("Bob", "Likes tea")]
+
+
 def test_the_same_words_of_two_speakers_of_one_log_are_two_facts() -> None:
     assert facts("Ann: I like tea.\nBob: I like tea.") == [("Ann", "Likes tea"), ("Bob", "Likes tea")]
 

@@ -30,7 +30,10 @@ class Derivation:
 
     def categories(self, text: str) -> tuple[str, ...]:
         """The categories of a text, as an add chooses them."""
-        builtin = categorise(text)
+        return self.project_categories(text, categorise(text))
+
+    def project_categories(self, text: str, builtin: tuple[str, ...]) -> tuple[str, ...]:
+        """The categories of a text among the custom ones; the built-in ones, which it has, where none are defined."""
         if not self._custom:
             return builtin
         return self._custom.of(frozenset(self._analyser.tokens(text)), builtin)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from recalld_server.domain.adoption import adopt, last_question
 from recalld_server.domain.analysis import Analyser
-from recalld_server.domain.categories import CustomCategories, analyser_for, categorise
+from recalld_server.domain.categories import analyser_for, categorise
+from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import LimitExceeded
 from recalld_server.domain.event_times import event_time
 from recalld_server.domain.facts import MAX_FACT_CHARACTERS, Extraction, ExtractRequest, Fact, VerdictReason
@@ -114,21 +115,19 @@ class _Collection:
     ruled_out: set[Span] = field(default_factory=set)
     outside: set[Span] = field(default_factory=set)  # of what is included, unless a fact was read from them
     kept: set[Span] = field(default_factory=set)  # a fact was read from them
-    custom: CustomCategories = field(init=False)
+    derivation: Derivation = field(init=False)
     sizes: list[int] = field(init=False)  # bytes of each message
 
     def __post_init__(self) -> None:
         self.analyser = analyser_for(self.request.language)
         self.selection = Selection(self.request.includes, self.request.excludes, self.analyser)
-        self.custom = CustomCategories(self.analyser)
+        self.derivation = Derivation(self.request.custom_categories, self.request.language)
         self.sizes = [len(message.content.encode()) for message in self.request.messages]
 
     def prepare(self) -> Steps[None]:
         """Analyse once what every fact is compared with."""
         yield from self.selection.prepare()
-        for name, description in self.request.custom_categories:
-            yield
-            self.custom.define(name, description)
+        yield from self.derivation.prepare()
 
     def settle(self, end: int) -> None:
         """Decides about the parts of the messages before `end`: no later one reads facts from them."""
@@ -238,9 +237,9 @@ class _Collection:
         return named
 
     def _keeps(self, text: str) -> bool:
-        tokens, builtin = self.analyser.tokens(text), categorise(text)
-        categories = self.custom.of(frozenset(tokens), builtin) if self.custom else builtin
-        return self.selection.keeps(text, tokens, {*builtin, *categories})
+        builtin = categorise(text)
+        categories = {*builtin, *self.derivation.project_categories(text, builtin)}
+        return self.selection.keeps(text, self.analyser.tokens(text), categories)
 
     def _question_before(self, place: int, message: Message) -> Sentence | None:
         """The question this message may answer: the last one of the message before it, if somebody else's."""
@@ -257,14 +256,12 @@ class _Collection:
             fact = self.facts[known]
             self.facts[known] = replace(fact, sources=self._fitting(fact.sources, sources))
             return VerdictReason.STORED if fact.sources[0] == sources[0] else VerdictReason.REPEATED
-        categories = categorise(text)
-        if self.custom:
-            categories = self.custom.of(frozenset(self.analyser.tokens(text)), categories)
         if len(self.facts) == FACTS:
             text = f"must give at most {FACTS} facts; split the conversation into several adds"
             raise LimitExceeded.at("messages", text, limit=FACTS)
         self.places[key] = len(self.facts)
         when = event_time(text, message.time)
+        categories = self.derivation.categories(text)
         self.facts.append(Fact(text, tuple(sources), message.speaker, bool(message.name), categories, when))
         return VerdictReason.STORED
 

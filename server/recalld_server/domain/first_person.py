@@ -9,10 +9,10 @@ from recalld_server.domain.word_lists import word_set
 
 SUBJECTS = word_set(
     """
-    i i'm im i've ive i'd i'll we we're we've we'll ich wir je j'ai nous yo nosotros io noi eu nós ik wij jag vi jeg
-    ja my я мы ben biz 我 我们 我們 私 僕 俺 나는 저는
+    i i'm i've ive i'd i'll we we're we've we'll ich wir je j'ai nous yo nosotros io noi eu nós ik wij jag vi jeg
+    ja я мы ben biz 我 我们 我們 私 僕 俺 나는 저는
     """
-) - {"my", "im"}
+)
 """The first person as what a sentence is about."""
 
 _SPEAKING = (

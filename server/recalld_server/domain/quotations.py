@@ -27,7 +27,7 @@ _SPEECH = word_set(
     сказал сказала говорит написал написала спросил спросила ответил ответила
     """
 )
-_SPEECH_UNSPACED = re.compile("说[:：]?|說[:：]?|写道|寫道|言った|言って|言いました")
+_SPEECH_UNSPACED = re.compile("说|說|写道|寫道|言った|言って|言いました")
 
 
 def marked(lines: Sequence[Line]) -> list[Line]:

@@ -9,7 +9,7 @@ from recalld_server.domain.categories import categorise
 from recalld_server.domain.redaction import MARK
 from recalld_server.domain.sentences import Sentence, bare
 from recalld_server.domain.steps import Steps
-from recalld_server.domain.topics import Topics
+from recalld_server.domain.topics import NO_TOPICS, Topics
 from recalld_server.domain.word_lists import word_set
 
 # A sentence that begins with one of these goes on about what the one before it names.
@@ -28,7 +28,7 @@ class Selection:
     def __init__(self, includes: str, excludes: str, analyser: Analyser) -> None:
         self._asked = includes, excludes
         self._analyser = analyser
-        self._included = self._excluded = Topics.named("", analyser)
+        self._included = self._excluded = NO_TOPICS
 
     def prepare(self) -> Steps[None]:
         """Analyse once what every text is compared with."""

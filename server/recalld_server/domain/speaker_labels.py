@@ -44,6 +44,7 @@ _MARKS = re.compile("[:：<\t]")  # one of these is in every label
 _SPOKEN = re.compile(r"[.!?…。！？]['\"”’)]*$")
 
 _SELF = word_set("me i ich moi yo io eu ik jag jeg ja я 我 私 나")
+_COMMON = STOP_WORDS["english"] - {"will", "may"} - _SELF  # no part of a name
 _OF_ROLES = {"user": _SELF | {"user", "human"}, "assistant": _SELF | word_set("assistant ai bot agent model")}
 _MACHINES = word_set(
     "assistant ai bot chatbot chatgpt gpt claude gemini copilot system assistent asistente assistente ассистент"
@@ -96,7 +97,7 @@ def labelled(lines: Sequence[Line], name: str, role: str) -> list[Line]:
 
 
 def _owner(label: _Label, name: str, role: str) -> tuple[Origin, str]:
-    own = name.casefold()
+    own = " ".join(name.casefold().split())
     if label.key in _OF_ROLES.get(role, _SELF) or (own and (label.key == own or label.key == own.split()[0])):
         return Origin.OWN, ""
     if own and own == label.key.split()[0]:
@@ -194,9 +195,8 @@ def _name(text: str) -> str:
     words = name.split()
     if not name.isprintable() or not 1 <= len(words) <= 4:
         return ""
-    common = STOP_WORDS["english"] - {"will", "may"}
     plain = [bare(word) for word in words]
-    if any(word in FIELD_NAMES or (word in common and word not in _SELF) for word in plain):
+    if any(word in FIELD_NAMES or word in _COMMON for word in plain):
         return ""
     spaced = name.isascii() or any(char.isupper() or char.islower() for char in name)
     return name if spaced or len(name) <= 8 else ""

@@ -39,6 +39,8 @@ class Topics:
     def named(cls, text: str, analyser: Analyser) -> Topics:
         """The topics of `text`. Empty for a text without content words."""
         tokens = analyser.tokens(text.replace("_", " "))
+        if not tokens:
+            return NO_TOPICS
         words = frozenset(tokens)
         stems = words - frozenset(analyser.tokens(_GENERIC))
         names, table = _index(analyser), _terms(analyser)
@@ -79,8 +81,12 @@ class Topics:
         )
 
     def _names(self, token: str) -> bool:
-        longer = len(token) >= _COMMON_STEM and token in self.beginnings
-        return longer or token in self.stems or any(short in self.stems for short in _beginnings(token))
+        if token in self.beginnings or token in self.stems:
+            return True
+        return any(short in self.stems for short in _beginnings(token))
+
+
+NO_TOPICS = Topics(*(frozenset(),) * 6, ())
 
 
 def _beginnings(stem: str) -> tuple[str, ...]:

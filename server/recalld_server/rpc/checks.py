@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from recalld.v1 import entity_service_pb2, memory_pb2, memory_service_pb2, search_service_pb2
 from recalld_server.domain import limits
+from recalld_server.domain.bounds import metadata_size
 from recalld_server.domain.errors import FieldInvalid, LimitExceeded, QueryEmpty, ScopeMissing, TextInvalid
 from recalld_server.domain.filters import MAX_INTEGER
 from recalld_server.rpc.convert import metadata_of
@@ -78,9 +78,9 @@ def check_metadata(struct: Struct, path: str) -> Iterator[Violation]:
     if problem:
         yield problem
         return
-    if struct.ByteSize() * LONGEST_ESCAPE <= limits.METADATA_BYTES:
+    if size * LONGEST_ESCAPE <= limits.METADATA_BYTES:
         return
-    size = len(json.dumps(metadata_of(struct), ensure_ascii=False, separators=(",", ":")).encode())
+    size = metadata_size(metadata_of(struct))
     if size > limits.METADATA_BYTES:
         text = f"must be at most {limits.METADATA_BYTES} bytes as JSON, not {size}"
         yield Violation(path, text, LimitExceeded, {"limit": limits.METADATA_BYTES, "actual": size})

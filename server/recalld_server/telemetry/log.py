@@ -9,11 +9,10 @@ import sys
 from datetime import UTC, datetime
 
 from recalld_server.telemetry.correlation import CORRELATION, TRACE
-from recalld_server.telemetry.repeats import Repeats
+from recalld_server.telemetry.repeats import OWN, Repeats
 
 # The secret of a key, and what follows `Bearer` or the name of the header that carries credentials.
 _SECRET = re.compile(r"(rk_[0-9A-Za-z]+_)[0-9A-Za-z]+|(\bbearer |authorization\W{1,6}\w+ )[^\s'\"]+", re.IGNORECASE)
-_OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def setup(level: str, *, json: bool) -> None:
@@ -43,7 +42,7 @@ def redacted(line: str) -> str:
 def _extra(record: logging.LogRecord) -> dict[str, object]:
     """What the call added, and the ids of the running call."""
     ids = {"correlation_id": CORRELATION.get(), "trace_id": TRACE.get()}
-    added = {key: value for key, value in record.__dict__.items() if key not in _OWN}
+    added = {key: value for key, value in record.__dict__.items() if key not in OWN}
     return {**{key: value for key, value in ids.items() if value}, **added}
 
 

@@ -12,7 +12,7 @@ BURST = 3  # times that it is written meanwhile
 KEPT = 512  # different lines that are remembered
 
 _IDS = ("correlation_id", "trace_id")  # tell calls apart, not lines
-_OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}  # what every record carries
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Repeats(logging.Filter):
         """Whether the line is written. Called under the lock of the handler's logger, from any thread."""
         if record.levelno < logging.WARNING:
             return True
-        extra = (f"{name}={value}" for name, value in record.__dict__.items() if name not in _OWN and name not in _IDS)
+        extra = (f"{name}={value}" for name, value in record.__dict__.items() if name not in OWN and name not in _IDS)
         line = (record.name, record.levelno, record.getMessage(), *extra)
         now = time.monotonic()
         seen = self._seen.setdefault(line, _Seen(now))
