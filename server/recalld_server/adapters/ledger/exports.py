@@ -25,6 +25,7 @@ from recalld_server.adapters.ledger.rows import (
     memory_columns,
     page_of,
     satisfying,
+    scope_of,
     unexpired,
     with_sources,
 )
@@ -197,10 +198,6 @@ def _retention(connection: Connection, project: str) -> int:
     return int(json.loads(settings).get("export_retention") or 0)
 
 
-def _scope(row: Any) -> Scope:
-    return Scope(*(getattr(row, name) for name in SCOPE_FIELDS))
-
-
 def _chunks(held: Operation) -> ColumnElement[bool]:
     return and_(_K.project == held.access.project, _K.export_id == held.subject)
 
@@ -265,7 +262,7 @@ def _row(row: Sequence[Any], memory: Memory, seq: int) -> Row:
 def _export(row: SqlRow[Any]) -> Export:
     return Export(
         id=row.id,
-        scope=_scope(row),
+        scope=scope_of(row),
         operation=row.operation,
         request=row.request,
         state=ExportState(row.state),

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from recalld_server.adapters.ledger import commit as writing
 from recalld_server.adapters.ledger import erasures, last_revisions, speakers, withdrawals
 from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.rows import scope_of
 from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import KEPT, Forgotten, Place, Remains, masked
@@ -145,7 +146,8 @@ def found(
     connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: Place, limit: int
 ) -> tuple[Sequence[str], Place | None]:
     """The next memories to erase, with at most `limit` revisions unless it is a single one, and the place after."""
-    ids, after = last_revisions.page(connection, access, scope, filter, place, limit)
+    page, after = last_revisions.page(connection, access, scope, filter, place, limit)
+    ids = [id for id, _ in page]
     r = t.revisions.c
     statement = select(r.memory_id, func.count()).where(r.project == access.project, listed(r.memory_id, "ids"))
     counted = {row[0]: row[1] for row in connection.execute(statement.group_by(r.memory_id), {"ids": ids})}
@@ -153,7 +155,7 @@ def found(
     for taken, id in enumerate(ids):
         revisions += counted.get(id, 0)
         if taken and revisions > limit:
-            return last_revisions.page(connection, access, scope, filter, place, taken)
+            return ids[:taken], page[taken - 1][1]
     return ids, after
 
 
@@ -172,7 +174,7 @@ def _erase(
 ) -> None:
     secret = connection.execute(select(t.ledger.c.secret)).scalar_one()
     last = {row.memory_id: row for row in rows}  # the newest, as they are in order
-    hidden = {id: masked(secret, Scope(*(getattr(last[id], name) for name in SCOPE_FIELDS))) for id in ids}
+    hidden = {id: masked(secret, scope_of(last[id])) for id in ids}
     named = [
         {"p": access.project, "id": id, **{f"new_{name}": getattr(hidden[id], name) for name in SCOPE_FIELDS}}
         for id in ids

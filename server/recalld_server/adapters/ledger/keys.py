@@ -14,10 +14,11 @@ from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 from recalld_server.adapters.ledger import reads
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.commit import store_outcome
+from recalld_server.adapters.ledger.rows import scope_of
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.keys import ApiKey, Role
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
+from recalld_server.domain.memory import SCOPE_FIELDS, Access
 from recalld_server.domain.projects import DEFAULT_PROJECT
 from recalld_server.domain.revision import Change, Outcome, RequestKey
 from recalld_server.ports.clock import Clock
@@ -112,7 +113,7 @@ def _key(row: Any) -> ApiKey:
         id=row.id,
         project=row.project,
         role=Role[row.role],
-        pin=Scope(row.user_id, row.agent_id, row.app_id, row.run_id),
+        pin=scope_of(row),
         name=row.name,
         create_time=row.create_time,
         expire_time=row.expire_time,

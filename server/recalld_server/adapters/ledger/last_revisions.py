@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal, literal_column, select, tuple_, union_all
 
 from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.rows import inside, satisfying
+from recalld_server.adapters.ledger.rows import given, inside, satisfying
 from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import Extent, Place
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Kind, Scope
+from recalld_server.domain.memory import Access, Kind, Scope
 
 _R = t.revisions.alias("last")
 _ENDED = t.revisions.alias("ended")  # the DELETED revision after it, which has no facets of its own
@@ -29,8 +29,8 @@ _STAGES = 4
 
 def page(
     connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: Place, limit: int
-) -> tuple[list[str], Place | None]:
-    """At most `limit` ids from a place on, and the place to go on from; None at the end.
+) -> tuple[list[tuple[str, Place]], Place | None]:
+    """At most `limit` ids from a place on, each with the place after it, and where to go on from; None at the end.
 
     First the live ones, then the deleted ones, then both of what was committed after `place.since`: a change made
     meanwhile may have moved a memory to where the first two had been already.
@@ -38,10 +38,10 @@ def page(
     while place.stage < _STAGES:
         statement, key = _stage(access, scope, filter, place)
         rows = connection.execute(statement.add_columns(*key).order_by(*key).limit(limit)).all()
-        ended = len(rows) < limit
-        after = Place(place.since, place.stage + 1) if ended else Place(place.since, place.stage, tuple(rows[-1][1:]))
-        if rows:
-            return [row[0] for row in rows], after if after.stage < _STAGES else None
+        found = [(row[0], Place(place.since, place.stage, tuple(row[1:]))) for row in rows]
+        after = Place(place.since, place.stage + 1) if len(rows) < limit else found[-1][1]
+        if found:
+            return found, after if after.stage < _STAGES else None
         place = after
     return [], None
 
@@ -122,7 +122,4 @@ def _deleted(access: Access, scope: Scope, filter: Filter | None) -> Select[Any]
 
 
 def _within(access: Access, scope: Scope, revision: Any) -> list[ColumnElement[bool]]:
-    """Inside access and scope. A planner can't see that a bound id is not empty, as the indexes of ids want it."""
-    given = {name for limit in (access.pin, scope) for name, _ in limit.items()}
-    named = [revision.c[name] != literal_column("''") for name in SCOPE_FIELDS if name in given]
-    return [inside(access, scope, revision), *named]
+    return [inside(access, scope, revision), *given(access.pin, scope, source=revision)]

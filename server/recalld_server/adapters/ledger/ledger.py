@@ -105,7 +105,9 @@ class SqlLedger:
         )
 
     async def outcomes(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Outcome]:
-        return await self._engine.read(lambda c: reads.outcomes(c, access, rpc, request_ids, self._clock.now()))
+        return await self._engine.read(
+            lambda c: reads.outcomes(c, access, rpc, request_ids, self._clock.now()), access.project
+        )
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(
@@ -323,7 +325,7 @@ class SqlLedger:
         return await self._engine.read(lambda c: forget.remains(c, project, after, limit), project)
 
     async def said(self, project: str, messages: Collection[tuple[str, int]]) -> int:
-        return await self._engine.read(lambda c: forget.said(c, project, messages))
+        return await self._engine.read(lambda c: forget.said(c, project, messages), project)
 
     async def answers(self, project: str) -> bool:
         since = self._clock.now() - reads.OUTCOMES_KEPT

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from recalld_server.adapters.ledger import chunks
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.lines import work_line
-from recalld_server.adapters.ledger.rows import dump, inside
+from recalld_server.adapters.ledger.rows import dump, inside, scope_of
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import (
     LeaseLost,
@@ -238,9 +238,21 @@ def _next(
     Each statement finds the first of a range of projects in an index, however many wait.
     """
     free = and_(_UNENDED, _C.free_from <= now)
-    any_of = select(_C.id).where(free, _C.kind.in_([kind.value for kind in kinds])).limit(1)
-    if not kinds or connection.execute(any_of).first() is None:  # most looks find nothing
+    oldest = [
+        (row.free_from, row.project, row.id)
+        for kind in kinds
+        for row in connection.execute(
+            select(_C.free_from, _C.project, _C.id)
+            .where(free, _C.kind == kind.value)
+            .order_by(_C.free_from, _C.create_time, _C.id)
+            .limit(1)
+        )
+    ]
+    if not oldest:  # as most looks find
         return None
+    _, project, id = min(oldest)
+    if after is None and project not in besides:
+        return project, id
     place = (_C.project, _C.create_time, _C.id)
     for within in _ranges(after, besides):
         found: list[tuple[str, int, str]] = []
@@ -356,7 +368,7 @@ def _later(now: int, seconds: float) -> int:
 def _operation(row: Row[Any], payload: bytes = b"") -> Operation:
     return Operation(
         id=row.id,
-        access=Access(row.project, Scope(*(getattr(row, name) for name in SCOPE_FIELDS)), row.principal),
+        access=Access(row.project, scope_of(row), row.principal),
         kind=OperationKind(row.kind),
         state=OperationState(row.state),
         subject=row.subject,

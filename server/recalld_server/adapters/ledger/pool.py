@@ -17,7 +17,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
-    or_,
     select,
     union_all,
 )
@@ -71,8 +70,8 @@ def _beside(candidates: str, place: ColumnElement[bool]) -> Select[Any]:
             pinned(_NEAR),
             listed(_CANDIDATE.c.memory_id, candidates),
             _CANDIDATE.c.seq_to.is_(None),
-            or_(_CANDIDATE.c.expire_time.is_(None), _CANDIDATE.c.expire_time > bindparam("now")),
-            or_(_NEAR.c.expire_time.is_(None), _NEAR.c.expire_time > bindparam("now")),
+            unexpired(bindparam("now"), _CANDIDATE),
+            unexpired(bindparam("now"), _NEAR),
         )
     )
 

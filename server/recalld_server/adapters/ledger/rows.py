@@ -167,6 +167,11 @@ def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisi
 EMPTY_TEXT: ColumnElement[str] = literal_column("''", Text)
 
 
+def scope_of(row: Any) -> Scope:
+    """The scope in the id columns of a row."""
+    return Scope(*(getattr(row, name) for name in SCOPE_FIELDS))
+
+
 def given(*scopes: Scope, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
     """What lets a planner use the partial index of an id: it can't see that a bound id is not empty."""
     return [source.c[name] != EMPTY_TEXT for name in {name: None for scope in scopes for name, _ in scope.items()}]
@@ -208,7 +213,7 @@ def repeating() -> ColumnElement[bool]:
     return and_(
         t.revisions.c.seq_to.is_(None),
         paired(t.revisions.c.scope_key, t.revisions.c.text_key, "texts"),
-        or_(t.revisions.c.expire_time.is_(None), t.revisions.c.expire_time > bindparam("now")),
+        unexpired(bindparam("now")),
     )
 
 
@@ -237,7 +242,7 @@ def begun(as_of: int | BindParameter[int], source: FromClause = t.revisions) -> 
     return source.c.seq_from + literal_column("0") <= as_of
 
 
-def unexpired(now: int, source: FromClause = t.revisions) -> ColumnElement[bool]:
+def unexpired(now: int | BindParameter[int], source: FromClause = t.revisions) -> ColumnElement[bool]:
     """Not expired at `now` µs."""
     return or_(source.c.expire_time.is_(None), source.c.expire_time > now)
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, or_, select, update
 from recalld_server.adapters.ledger import last_revisions
 from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.operations import KEPT, stop
+from recalld_server.adapters.ledger.rows import scope_of
 from recalld_server.adapters.sql.lists import listed
 from recalld_server.domain.errors import ExportWithdrawn
 from recalld_server.domain.exports import ExportState
@@ -21,6 +22,8 @@ from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 
 _E = t.exports.c
+# What is looked at here; `request`, the caller's own, may have megabytes.
+_KNOWN = [_E[name] for name in ("id", "state", "memories", "seq", "expire_time", "operation", *SCOPE_FIELDS)]
 _FILLED = (ExportState.PENDING.value, ExportState.READY.value)
 
 
@@ -38,7 +41,7 @@ def withdraw(connection: Connection, project: str, ids: Sequence[str], now: int)
     those that hold nothing.
     """
     blank = {"request": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
-    named = select(t.exports).where(_E.project == project, listed(_E.id, "ids"))
+    named = select(*_KNOWN).where(_E.project == project, listed(_E.id, "ids"))
     withdrawn = 0
     for row in connection.execute(named, {"ids": list(ids)}).all():
         this = update(t.exports).where(_E.project == project, _E.id == row.id)
@@ -58,12 +61,13 @@ def withdraw_holding(connection: Connection, project: str, rows: Sequence[Row[An
     begun: dict[str, tuple[Scope, int]] = {}
     for row in reversed(rows):  # the first revision of each comes last
         known_since = row.seq_from if row.revision == 1 else 0  # trimmed: nobody knows any more
-        begun[row.memory_id] = (Scope(*(getattr(row, name) for name in SCOPE_FIELDS)), known_since)
+        begun[row.memory_id] = (scope_of(row), known_since)
     meant = [
         export.id
         for export in _standing(connection, project)
         if any(
-            _scope(export).admits(scope) and (_empty(export) or since <= export.seq) for scope, since in begun.values()
+            scope_of(export).admits(scope) and (_empty(export) or since <= export.seq)
+            for scope, since in begun.values()
         )
     ]
     return withdraw(connection, project, meant, now)
@@ -72,12 +76,12 @@ def withdraw_holding(connection: Connection, project: str, rows: Sequence[Row[An
 def _standing(connection: Connection, project: str) -> Sequence[Row[Any]]:
     """Those that hold something, or still say what was asked for."""
     named = or_(_E.request != b"", *(_E[name] != "" for name in SCOPE_FIELDS))
-    statement = select(t.exports).where(_E.project == project, _E.state != ExportState.WITHDRAWN.value)
+    statement = select(*_KNOWN).where(_E.project == project, _E.state != ExportState.WITHDRAWN.value)
     return connection.execute(statement.where(or_(_E.state.in_(_FILLED), named))).all()
 
 
 def _may_hold(connection: Connection, access: Access, scope: Scope, filter: Filter | None, export: Row[Any]) -> bool:
-    both = scope.narrowed(_scope(export))
+    both = scope.narrowed(scope_of(export))
     if both is None:
         return False
     # One that holds nothing may be from before the memory and names it all the same.
@@ -87,7 +91,3 @@ def _may_hold(connection: Connection, access: Access, scope: Scope, filter: Filt
 
 def _empty(export: Row[Any]) -> bool:
     return export.state == ExportState.FAILED.value or (export.state == ExportState.READY.value and not export.memories)
-
-
-def _scope(export: Row[Any]) -> Scope:
-    return Scope(*(getattr(export, name) for name in SCOPE_FIELDS))

@@ -154,7 +154,7 @@ class EmbeddedIndex:
             asked = {"space": self._space(connection, project, generation), "ids": list(ids)}
             return {row[0]: row[1] for row in connection.execute(REVISIONS, asked)}
 
-        return await self._read(work)
+        return await self._read(work, project)
 
     async def remaining(self, project: str, ids: Sequence[str]) -> int:
         return await self._read(lambda c: rows.count(c, project, ids), project)
