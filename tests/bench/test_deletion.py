@@ -29,3 +29,4 @@ def test_both_are_measured_and_a_used_one_is_refused(postgres_url: str) -> None:
     assert "SQLite" in shown
     assert "PostgreSQL" in shown
     measured("--memories=2000", "--ledger", postgres_url, code=1)
+    measured("--memories=2000", "--ledger=./ledger.db", code=1)

@@ -60,11 +60,27 @@ class OperationsSuite:
                 await operations.create(Access(project), new(f"{project}{number}"))
                 clock.time += 1
         order: list[str] = []
-        after = None
+        after = ""
         while held := await operations.claim(LEASE, ADDS, after):
             order.append(held.id)
             after = held.access.project
         assert order == ["a0", "b0", "c0", "b1", "c1", "b2", "b3"]
+
+    async def test_what_has_waited_longest_comes_first_without_turns(
+        self, operations: Operations, clock: FakeClock
+    ) -> None:
+        for project in "cbacb":
+            await operations.create(Access(project), new(f"{project}{clock.time}"))
+            clock.time += 1
+        held = await claimed(operations)
+        assert held.access.project == "c"
+        await operations.release(held, 0)  # it waits from now on
+        order = []
+        for besides in ("", "", "c", ""):
+            taken = await operations.claim(LEASE, ADDS, None, besides)
+            assert taken is not None
+            order.append(taken.access.project)
+        assert order == ["b", "a", "b", "c"]
 
     async def test_a_turn_leaves_out_projects_that_have_enough_and_what_is_leased(self, operations: Operations) -> None:
         for project in "abcd":

@@ -313,3 +313,22 @@ async def test_work_that_kills_the_server_again_and_again_fails(
     async with working(operations, job):
         assert (await reached(operations, OperationState.FAILED)).attempt == 4
     assert ran == []
+
+
+async def test_projects_that_come_later_do_not_go_first_for_ever(operations: SqlOperations) -> None:
+    began: list[str] = []
+
+    async def create(project: str) -> None:
+        await operations.create(Access(project), NewOperation(project, OperationKind.EXPORT, "subject"))
+
+    async def job(held: Operation) -> Mapping[str, Any]:
+        began.append(held.access.project)
+        if len(began) < 40:  # by name it is always the next one's turn
+            await create(f"late-{len(began):03}")
+        return {}
+
+    for project in ("late-000", "early"):
+        await create(project)
+    async with working(operations, job):
+        await reached(operations, OperationState.SUCCEEDED, id="early", access=Access("early"))
+    assert began.index("early") < 6

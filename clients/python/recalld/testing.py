@@ -50,8 +50,10 @@ class LocalServer:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._temporary = data_dir is None
         self._arguments = arguments
-        # The caller's own settings must not leak in: they may name a ledger that matters.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
+        # The caller's own settings must not leak in: they may name a ledger that matters. The verbosity of gRPC is one
+        # that the client of Weaviate sets for the process which imports it.
+        own = ("RECALLD_", "GRPC_VERBOSITY")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         self._env = {**inherited, **env}
         self._timeout = timeout
         self._tls = tls

@@ -20,8 +20,10 @@ import numpy as np
 
 from recalld_server.bench import BenchError
 from recalld_server.bootstrap import Recalld, build
+from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import Change, Conversation, Features, Put, RequestKey
+from recalld_server.engines import EMBEDDED, FORM, ledger_server
 from recalld_server.settings import Settings
 
 DIMENSION = 384
@@ -84,8 +86,14 @@ async def run(postgres: str | None, seconds: float, say: Say) -> CommitsReport:
 
 
 def ledgers(postgres: str | None) -> list[tuple[str, str]]:
-    """The engine's name and the URL of each ledger that a measurement in this process is made on."""
-    return [("SQLite", "embedded"), *([("PostgreSQL", postgres)] if postgres is not None else [])]
+    """The engine's name and the URL of each ledger to measure here. Raises BenchError if `postgres` is no server's."""
+    if postgres is None:
+        return [("SQLite", EMBEDDED)]
+    try:
+        ledger_server(postgres)
+    except SettingMissing as error:
+        raise BenchError(f"--ledger is the URL of an empty PostgreSQL database, {FORM}.") from error
+    return [("SQLite", EMBEDDED), ("PostgreSQL", postgres)]
 
 
 @asynccontextmanager

@@ -62,8 +62,9 @@ class Operations(Protocol):
         """Work of one of the kinds that waits, or whose lease has ended: now RUNNING with a new fencing number and a
         lease, and with its payload.
 
-        Projects take turns: it is the oldest of the first project after `after`, in the order of their names and
-        around the end, that has any; that project itself comes last. Those in `besides` are left out.
+        With `after` projects take turns: it is the oldest of the first project after that one, in the order of their
+        names and around the end, that has any; that project itself comes last. Without, it is what has waited longest,
+        or that of the first project by name where the one that waited longest is in `besides`. Those are left out.
         """
         ...
 

@@ -39,13 +39,17 @@ RETRIES = 5  # attempts at work that fails because something can't be reached
 
 @dataclass(slots=True)
 class _Lane:
-    """Work of some kinds, which waits for no other: `size` at once, of one project one less, so that no project's slow
-    work keeps those of others from being begun. `last` is the project whose turn was last.
+    """Operations of some kinds, which wait for those of no other lane: `size` at once, of one project one less, so that
+    the slow operations of one project never keep those of others from being begun.
+
+    Every second claim is the next project's turn, the others are what has waited longest: turns alone would let
+    projects that come later go first for as long as more of them come, age alone a project that asks for much.
     """
 
     kinds: Sequence[OperationKind]
     size: int
-    last: str | None = None
+    by_turn: bool = False
+    last: str = ""  # the project whose turn was last
     running: dict[asyncio.Task[None], _Held] = field(default_factory=dict)
 
     @property
@@ -115,7 +119,9 @@ class Worker:
     async def _fill(self) -> None:
         for lane in self._lanes:
             while not lane.full and (operation := await self._claimed(lane)):
-                lane.last = operation.access.project
+                if lane.by_turn:
+                    lane.last = operation.access.project
+                lane.by_turn = not lane.by_turn
                 held = _Held(operation, asyncio.Event())
                 task = asyncio.create_task(self._hold(operation, held.stir))
                 lane.running[task] = held
@@ -123,7 +129,8 @@ class Worker:
 
     async def _claimed(self, lane: _Lane) -> Operation | None:
         """Claim work. What was claimed when the worker had to stop is given back: nobody else knew of it."""
-        claiming = asyncio.ensure_future(self._operations.claim(LEASE, lane.kinds, lane.last, lane.sated))
+        after = lane.last if lane.by_turn else None
+        claiming = asyncio.ensure_future(self._operations.claim(LEASE, lane.kinds, after, lane.sated))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
