@@ -76,7 +76,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "commits are measured without what goes before them",
     ),
     **dict.fromkeys(
-        [("bench.deletion", name) for name in ("domain.filters", "domain.memory", "usecases.change")],
+        [("bench.deletion", name) for name in ("domain.filters", "domain.memory", "usecases.memories")],
         "a deletion is measured without the calls that would have to fill the ledger first",
     ),
     ("bench", "domain.errors"): "a ledger that can't be used is no fault of the measurement",
@@ -89,7 +89,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
                 "domain.analysis",
                 "domain.errors",
                 "domain.memory",
-                "domain.question",
+                "domain.query",
                 "domain.ranking",
                 "domain.revision",
                 "domain.vectors",
@@ -108,7 +108,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("bench.engines", "psycopg"): "a measured ledger has a schema of its own",
     ("bench.overload", "grpc"): "a flood must cost its sender as little as can be: bytes in, bytes out",
     ("bench.overload", "google.rpc"): "refusals are counted whole or not",
-    ("rpc.commands", "numpy"): "the vector of an imported memory leaves the wire as what the domain takes",
+    ("rpc.parse.commands", "numpy"): "the vector of an imported memory leaves the wire as what the domain takes",
     ("cli.serve", "uvloop"): "the program chooses its event loop",
     ("cli.serve", "inspection"): "what can't start says why before it is tried",
     ("cli.serve", "telemetry.log"): "the program chooses where logs go",
@@ -124,7 +124,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         [("cli.projects", name) for name in ("domain.projects", "usecases.projects", "ports.projects")],
         "projects are made on a ledger that servers share, with none of them there",
     ),
-    ("cli.builds", "domain.operations"): "an operation is shown as it is kept",
+    ("cli.reindex", "domain.operations"): "an operation is shown as it is kept",
     ("cli.rows", "pyarrow"): "the file of an export comes back as it went out",
     ("cli.keys", "grpc"): "the Python client has no calls of ProjectService",
 }
@@ -183,7 +183,7 @@ FOUND = modules(SERVER)
 
 def test_there_is_something_to_look_at() -> None:
     assert {"domain", "ports", "usecases", "adapters", "rpc"} <= {name.partition(".")[0] for name in FOUND}
-    assert "recalld_server.ports.ledger.Ledger" in FOUND["usecases.writing"]
+    assert "recalld_server.ports.ledger.Ledger" in FOUND["usecases.commits"]
 
 
 def test_every_module_has_a_layer() -> None:
@@ -210,9 +210,9 @@ def test_no_exception_outlives_its_use() -> None:
         ("usecases.add", "recalld_server.adapters.system.SystemClock"),
         ("usecases.add", "recalld_server.telemetry.log.setup"),
         ("usecases.add", "recalld.v1.memory_pb2"),
-        ("rpc.memory_service", "recalld_server.adapters.ledger.ledger.SqlLedger"),
-        ("rpc.memory_service", "recalld_server.ports.ledger.Ledger"),
-        ("rpc.memory_service", "recalld.client.MemoryClient"),
+        ("rpc.services.memory_service", "recalld_server.adapters.ledger.ledger.SqlLedger"),
+        ("rpc.services.memory_service", "recalld_server.ports.ledger.Ledger"),
+        ("rpc.services.memory_service", "recalld.client.MemoryClient"),
         ("rest.app", "recalld_server.usecases.add.Add"),
         ("app", "recalld_server.adapters.ledger.ledger.SqlLedger"),
         ("adapters.ledger.ledger", "recalld_server.adapters.index.embedded.store"),

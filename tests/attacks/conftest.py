@@ -21,10 +21,10 @@ import pytest
 from recalld import testing
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.beside import open_keys
+from recalld_server.admin.offline import open_keys
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 EVERY = 0.02  # seconds between two calls of a bystander
 MIB = 1024 * 1024

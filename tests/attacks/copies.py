@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.schema import tables as t
 
 Run = Callable[[str], Any]  # runs one statement and commits it
 

@@ -17,7 +17,7 @@ from tests.attacks import http2
 from recalld import testing
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.rest.connection import CONNECTIONS, PATIENCE
+from recalld_server.http.connection import CONNECTIONS, PATIENCE
 
 MANY = 4  # connections of a flood
 FLOOD = 3.0  # seconds

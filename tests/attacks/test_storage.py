@@ -21,8 +21,8 @@ from recalld import testing
 from recalld.v1 import memory_pb2, memory_service_pb2_grpc, search_service_pb2_grpc
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import search_service_pb2 as spb
-from recalld_server.adapters.sql.clean_end import CleanEnd
 from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.adapters.sql.shutdown_marker import CleanEnd
 from recalld_server.domain.errors import LedgerUnavailable
 
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}

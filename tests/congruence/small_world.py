@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recalld_server.bootstrap import Recalld, build
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
 
 SECOND = 1_000_000
 DAY = 24 * 3600 * SECOND

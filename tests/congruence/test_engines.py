@@ -13,12 +13,12 @@ from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.bench.corpus import Corpus
-from recalld_server.bootstrap import Recalld
 from recalld_server.domain.filters import Comparison, Filter, NoneOf, Operator
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Update
+from recalld_server.usecases.memories import Update
 from recalld_server.usecases.search import SearchQuery
+from recalld_server.wiring.composition import Recalld
 
 pytestmark = pytest.mark.needs_weaviate
 
@@ -37,7 +37,7 @@ async def engines(weaviate: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         await opened(tmp_path / "weaviate", OwnClock(), index=weaviate.url),
     ]
     for recalld in made:
-        await recalld.projector.catch_up("default")
+        await recalld.projection.catch_up("default")
     yield made
     for recalld in made:
         await recalld.close()

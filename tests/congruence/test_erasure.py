@@ -9,9 +9,9 @@ from tests.congruence.small_world import OwnClock, opened
 
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Update
 from recalld_server.usecases.erasure import Cleared
-from recalld_server.usecases.forget import Forgetting
+from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.memories import Update
 
 HERE = Access("default")
 LENGTHS = (1, 5, 60, 400)  # words: a few rows a page, one row a page, and rows that overflow theirs

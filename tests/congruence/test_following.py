@@ -13,15 +13,15 @@ import pytest
 from sqlalchemy import func, select, update
 from tests.congruence.small_world import DAY, SECOND, OwnClock, opened
 
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.bootstrap import Recalld
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.domain.errors import HistoryTrimmed, MemoryNotFound
 from recalld_server.domain.memory import Access, Cause, Kind, Message, Scope
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Update
-from recalld_server.usecases.read import AsOf
+from recalld_server.usecases.memories import Update
+from recalld_server.usecases.queries import AsOf
 from recalld_server.usecases.watch import Position, Sight, Watch, WatchQuery
+from recalld_server.wiring.composition import Recalld
 
 HERE = Access("default", principal="key")
 ANN = Scope(user_id="ann")

@@ -13,22 +13,22 @@ from sqlalchemy import delete
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.turns import SqlTurns
-from recalld_server.bootstrap import Recalld
+from recalld_server.adapters.ledger.leases import SqlTurns
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.background import project_tasks
+from recalld_server.usecases.projection import AGE, Projection
+from recalld_server.background.readiness import Readiness
+from recalld_server.background.reconciler import Reconciler
+from recalld_server.background.retention import Janitor
 from recalld_server.domain.errors import IndexBehind, IndexUnavailable, LedgerUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.index import Index
-from recalld_server.usecases import visits
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.examiner import Examiner
-from recalld_server.usecases.janitor import Janitor
-from recalld_server.usecases.projector import AGE, Projector
-from recalld_server.usecases.readiness import Readiness
-from recalld_server.usecases.reconciler import Reconciler
+from recalld_server.usecases.commits import Writer
+from recalld_server.usecases.index_audit import Examiner
 from recalld_server.usecases.search import SearchQuery
-from recalld_server.usecases.writing import Writer
+from recalld_server.wiring.composition import Recalld
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 ANN = Scope(user_id="ann")
@@ -101,13 +101,13 @@ def engines(request: pytest.FixtureRequest) -> Sequence[str]:
 
 @pytest.fixture
 async def world(tmp_path: Path, engines: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(visits, "PATIENCE", 0.5)
+    monkeypatch.setattr(project_tasks, "PATIENCE", 0.5)
     clock = OwnClock()
     recalld = await opened(tmp_path, clock, *engines)
     for project in (SICK, WELL):
         await recalld.ledger.ensure_project(project, await recalld.ledger.generation("default"))
     for project in (SICK, WELL, LAST):
-        await recalld.projector.catch_up(project)
+        await recalld.projection.catch_up(project)
     yield World(recalld, clock)
     await recalld.close()
 
@@ -128,11 +128,11 @@ async def test_what_fails_or_hangs_in_one_project_is_projected_in_the_others(
             await world.projector._round()
     assert await world.entries(WELL) == {kept[WELL]}
     assert await world.entries(LAST) == {kept[LAST]}
-    assert [world.projector.caught_up(project) for project in (SICK, WELL, LAST)] == [False, True, True]
+    assert [world.projection.caught_up(project) for project in (SICK, WELL, LAST)] == [False, True, True]
     assert world.projector.begun
     with pytest.raises(IndexBehind):
-        world.projector.require(SICK)
-    world.projector.require(WELL)
+        world.projection.require(SICK)
+    world.projection.require(WELL)
     if error:
         assert world.projector.stalled == [SICK]
         stalls = [record for record in caplog.records if record.message == "project stalled"]
@@ -141,7 +141,7 @@ async def test_what_fails_or_hangs_in_one_project_is_projected_in_the_others(
     await world.projector._visits.close()
     monotonic = asyncio.get_running_loop().time
     deadline = monotonic() + 10
-    while not world.projector.caught_up(SICK):
+    while not world.projection.caught_up(SICK):
         assert monotonic() < deadline
         await world.projector._round()
     assert await world.entries(SICK) == {kept[SICK]}
@@ -239,10 +239,10 @@ async def test_no_project_makes_the_server_unready(world: World) -> None:
         await world.recalld.ledger.ensure_project(project, await world.recalld.ledger.generation("default"))
     assert (await readiness.look()).searches
     with pytest.raises(IndexBehind):
-        world.projector.require("c-new")
-    rebuilding = asyncio.create_task(world.projector.rebuild(WELL))
+        world.projection.require("c-new")
+    rebuilding = asyncio.create_task(world.projection.rebuild(WELL))
     await asyncio.sleep(0)
-    assert not world.projector.caught_up(WELL)
+    assert not world.projection.caught_up(WELL)
     assert (await readiness.look()).searches
     await rebuilding
     other = Generation(1, "no such model", 4, 1)
@@ -308,7 +308,7 @@ async def test_a_live_memory_without_features_is_embedded_again(world: World) ->
     gone = delete(t.features).where(t.features.c.project == SICK, t.features.c.memory_id == lost)
     await world.recalld.ledger._engine.write(lambda c: c.execute(gone))
     await world.projector._round()
-    assert world.projector.caught_up(SICK)
+    assert world.projection.caught_up(SICK)
     assert await world.entries(SICK) == kept
     generation = await world.recalld.ledger.generation(SICK)
     assert set(await world.recalld.ledger.features(Access(SICK), list(kept), generation)) == kept
@@ -332,8 +332,8 @@ async def test_those_who_wait_for_the_index_share_what_is_read(world: World) -> 
 
     counting: Any = Counting()
     projector = Projector(counting, world.recalld.index, world.clock, world.recalld.readiness._features)
-    await projector.catch_up(WELL)
-    waiting = [asyncio.create_task(projector.wait(here, head + 1, 30.0)) for _ in range(200)]
+    await projection.catch_up(WELL)
+    waiting = [asyncio.create_task(projection.wait(here, head + 1, 30.0)) for _ in range(200)]
     await asyncio.sleep(1.0)
     before, asked = asked, 0
     await asyncio.sleep(1.0)

@@ -12,11 +12,11 @@ from google.longrunning import operations_pb2
 from tests.congruence.small_world import DAY, SECOND, OwnClock, opened
 
 from recalld.v1 import export_service_pb2, memory_service_pb2, operation_pb2
-from recalld_server.bootstrap import Recalld
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import RequestKey
-from recalld_server.rpc.add_async import Adding
-from recalld_server.rpc.operation import Shown
+from recalld_server.rpc.render.operation_protos import Shown
+from recalld_server.rpc.services.add_async import Adding
+from recalld_server.wiring.composition import Recalld
 
 WHO = Access("default", principal="key")
 

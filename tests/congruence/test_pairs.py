@@ -18,14 +18,14 @@ from tests.postgres import PostgresServer
 from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.bootstrap import Recalld
 from recalld_server.domain.errors import MemoryNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import EventQuery, ListQuery
-from recalld_server.usecases.change import Deletion, Update
 from recalld_server.usecases.imports import ImportedMemory
+from recalld_server.usecases.memories import Deletion, Update
 from recalld_server.usecases.search import SearchQuery
+from recalld_server.wiring.composition import Recalld
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 
@@ -54,7 +54,7 @@ async def lived(
 ) -> list[Any]:
     access = Access(project, principal="key")
     await recalld.ledger.ensure_project(project, await recalld.ledger.generation("default"))
-    await recalld.projector.catch_up(project)
+    await recalld.projection.catch_up(project)
     imported = await recalld.importing.batch(access, [ImportedMemory(memory) for memory in held])
     answers: list[Any] = [(imported.stored, [at for at, _ in imported.failed])]
     left = [memory.id for memory in held]

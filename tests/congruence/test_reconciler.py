@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
-from recalld_server.adapters.ledger.turns import SqlTurns
-from recalld_server.bootstrap import Recalld
+from recalld_server.adapters.ledger.leases import SqlTurns
+from recalld_server.background import reconciler
+from recalld_server.usecases.projection import Projection
+from recalld_server.background.reconciler import MARGIN, Reconciler
 from recalld_server.domain.errors import IndexUnavailable, LeaseLost
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import Index, Nominations
-from recalld_server.usecases import reconciler
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.examiner import Examiner
-from recalld_server.usecases.projector import Projector
-from recalld_server.usecases.reconciler import MARGIN, Reconciler
+from recalld_server.usecases.index_audit import Examiner
+from recalld_server.wiring.composition import Recalld
 
 HERE = Access("default")
 
@@ -85,7 +85,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = OwnClock()
     recalld = await opened(tmp_path, clock)
-    await recalld.projector.catch_up("default")
+    await recalld.projection.catch_up("default")
     yield World(recalld, clock)
     await recalld.close()
 

@@ -14,7 +14,6 @@ from tests.weaviate_node import Node
 
 from recalld.v1 import export_service_pb2 as pb
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.bootstrap import Recalld
 from recalld_server.domain.exports import ExportState
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Memory, Scope
@@ -22,6 +21,7 @@ from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import ListQuery, RequestKey
 from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.search import SearchQuery
+from recalld_server.wiring.composition import Recalld
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 
@@ -47,7 +47,7 @@ async def lived(recalld: Recalld, project: str) -> None:
     """Memories with the ids, users, vectors and nearly the words of every other project's."""
     access = Access(project, principal="key")
     await recalld.ledger.ensure_project(project, await recalld.ledger.generation("default"))
-    await recalld.projector.catch_up(project)
+    await recalld.projection.catch_up(project)
     items = [
         ImportedMemory(
             Memory(f"m{number}", f"{project} keeps hat {number}", ANN, {"of": project}),

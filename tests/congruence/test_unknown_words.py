@@ -11,15 +11,15 @@ import pytest
 from tests.congruence.small_world import OwnClock
 
 from recalld_server.adapters.embedders.minilm import MiniLm
-from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.ranking import Mode
-from recalld_server.settings import Settings
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Update
 from recalld_server.usecases.imports import ImportedMemory
-from recalld_server.usecases.read import AsOf
+from recalld_server.usecases.memories import Update
+from recalld_server.usecases.queries import AsOf
 from recalld_server.usecases.search import SearchQuery
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 HERE = Access("default", principal="key")

@@ -40,9 +40,9 @@ from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Deletion, Update
-from recalld_server.usecases.forget import Forgetting
-from recalld_server.usecases.read import AsOf
+from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.memories import Deletion, Update
+from recalld_server.usecases.queries import AsOf
 from recalld_server.usecases.watch import Position, WatchQuery
 
 HERE = Access("default", principal="key")

@@ -12,12 +12,12 @@ from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_postgres
-from recalld_server.adapters.sql.courier import Courier, LedgerTaken
+from recalld_server.adapters.sql.notifications import Courier, LedgerTaken
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable
 from recalld_server.usecases import watch as watching
-from recalld_server.usecases.read import Read
-from recalld_server.usecases.signal import Committed
+from recalld_server.usecases.commit_notifications import Committed
+from recalld_server.usecases.queries import Read
 from recalld_server.usecases.watch import Watch, WatchQuery
 
 pytestmark = pytest.mark.needs_postgres

@@ -36,8 +36,8 @@ from tests.contract.ledger_world import (
     write,
 )
 
-from recalld_server.adapters.ledger import tables
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.schema import tables
 from recalld_server.adapters.ledger.store import HEAD, MIGRATIONS, open_sqlite
 from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.domain.errors import LedgerUnavailable, RevisionConflict

@@ -13,14 +13,14 @@ from sqlalchemy import Connection
 from tests.contract.ledger_world import GENERATION, START, FakeClock, asked
 from tests.contract.query_plans import ROWS, Explain, faults, filled, postgres_faults, sqlite_faults
 
+from recalld_server.adapters.ledger.erasure.project_deletion import SqlRemovals
 from recalld_server.adapters.ledger.exports import SqlExports
 from recalld_server.adapters.ledger.generations import SqlGenerations
 from recalld_server.adapters.ledger.keys import SqlKeyRing
+from recalld_server.adapters.ledger.leases import SqlTurns
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
-from recalld_server.adapters.ledger.removals import SqlRemovals
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
-from recalld_server.adapters.ledger.turns import SqlTurns
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.exports import Chunk, Selection
 from recalld_server.domain.filters import Comparison, Operator
@@ -32,10 +32,10 @@ from recalld_server.domain.revision import Features, Generation
 from recalld_server.ports.exports import Exports
 from recalld_server.ports.generations import Generations
 from recalld_server.ports.keyring import KeyRing
+from recalld_server.ports.leases import Turns
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.projects import Projects
 from recalld_server.ports.removals import Removals
-from recalld_server.ports.turns import Turns
 
 BIG = Access("big", principal="key")
 OPERATOR = Access("", principal="operator")

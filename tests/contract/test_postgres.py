@@ -18,10 +18,10 @@ from tests.contract.operations_suite import OperationsSuite
 from tests.contract.test_operations import payloads
 from tests.postgres import PostgresServer
 
-from recalld_server.adapters.ledger import tables
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
+from recalld_server.adapters.ledger.schema import tables
 from recalld_server.adapters.ledger.store import open_postgres
 from recalld_server.adapters.sql.postgres import LOCK, PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable

@@ -21,13 +21,13 @@ from tests.contract.ledger_world import (
     write,
 )
 
-from recalld_server.adapters.ledger import recovery
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.projection import recovery
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.usecases.projection import Projection
 from recalld_server.bench.deletion import filling
 from recalld_server.domain.revision import Generation, IndexEntry
-from recalld_server.usecases.projector import Projector
 
 MANY = 100_000
 SPAN = 4

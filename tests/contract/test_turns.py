@@ -9,9 +9,9 @@ import pytest
 from tests.contract.ledger_world import FakeClock
 from tests.contract.turns_suite import TurnsSuite
 
+from recalld_server.adapters.ledger.leases import SqlTurns
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
-from recalld_server.adapters.ledger.turns import SqlTurns
-from recalld_server.ports.turns import Turns
+from recalld_server.ports.leases import Turns
 
 
 class TestSqlite(TurnsSuite):

@@ -14,10 +14,10 @@ from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Kind, Scope
 from recalld_server.domain.revision import Generation, RequestKey
-from recalld_server.usecases.change import Deletion, Modify
+from recalld_server.usecases.commits import Writer
 from recalld_server.usecases.erasure import Erasure
-from recalld_server.usecases.forget import Forget, Forgetting
-from recalld_server.usecases.writing import Writer
+from recalld_server.usecases.forgetting import Forget, Forgetting
+from recalld_server.usecases.memories import Deletion, Modify
 
 MEMORIES = 4500
 KEY = RequestKey("DeleteMemories", "all", "f" * 64)

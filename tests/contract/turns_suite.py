@@ -8,7 +8,7 @@ import pytest
 from tests.contract.ledger_world import FakeClock
 
 from recalld_server.domain.errors import LeaseLost
-from recalld_server.ports.turns import Standing, Turns
+from recalld_server.ports.leases import Standing, Turns
 
 LEASE = 10.0
 SECOND = 1_000_000

@@ -18,9 +18,9 @@ from filelock import FileLock
 from tests.weaviate_node import Node
 
 from recalld import testing
-from recalld_server import inspection
 from recalld_server.adapters.ledger.store import HEAD
-from recalld_server.settings import Settings
+from recalld_server.admin import preflight
+from recalld_server.wiring.settings import Settings
 
 SUBJECTS = ["data folder", "ledger", "index", "embedder", "tls", "address", "ports", "telemetry"]
 SECRET = "hunter2"
@@ -47,8 +47,8 @@ def checked(env: dict[str, str] | None = None, **given: object) -> dict[str, tup
     environ = env or {}
     settings = Settings.read({"grpc_port": 0, "http_port": 0, **given}, environ)
 
-    async def look() -> list[inspection.Finding]:
-        return [finding async for finding in inspection.Inspection(settings, environ).findings()]
+    async def look() -> list[preflight.Finding]:
+        return [finding async for finding in preflight.Inspection(settings, environ).findings()]
 
     found = asyncio.run(look())
     assert SECRET not in repr(found)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

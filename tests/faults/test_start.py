@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from recalld import testing
 from recalld_server.cli import cli
-from recalld_server.settings import Settings, refuse_misspelt, unknown
+from recalld_server.wiring.settings import Settings, refuse_misspelt, unknown
 
 SERVE = ("serve", "--grpc-port", "0")
 

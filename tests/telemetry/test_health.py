@@ -19,14 +19,14 @@ from tests.congruence.small_world import OwnClock, opened
 
 from recalld import testing
 from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc
-from recalld_server import app
+from recalld_server.background.readiness import Readiness, Ready
 from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable
-from recalld_server.gauges import Gauges
-from recalld_server.rpc.interceptors.gate import Gate
+from recalld_server.rpc.interceptors.key_authenticator import Gate
 from recalld_server.rpc.server import start
-from recalld_server.settings import Settings
 from recalld_server.telemetry.setup import Telemetry
-from recalld_server.usecases.readiness import Readiness, Ready
+from recalld_server.wiring import app
+from recalld_server.wiring.collectors import Gauges
+from recalld_server.wiring.settings import Settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

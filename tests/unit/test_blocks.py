@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recalld_server.adapters.index.embedded.blocks import BLOCK, DEAD, NEVER, SHARE, Block, Blocks, Key
-from recalld_server.adapters.index.embedded.words import Words
+from recalld_server.adapters.index.embedded.postings import Words
 
 ALICE: Key = (1, "user_id", "alice")
 BOB: Key = (1, "user_id", "bob")

@@ -20,11 +20,11 @@ from recalld.v1 import filter_pb2, memory_service_pb2, search_service_pb2
 from recalld_server.domain.errors import FieldInvalid, FilterInvalid, LedgerUnavailable, LimitExceeded
 from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.domain.memory import Access
-from recalld_server.rpc import convert_filter
 from recalld_server.rpc.interceptors.auth import access, development
 from recalld_server.rpc.interceptors.correlation import HEADER, correlation_id
+from recalld_server.rpc.parse import filters
+from recalld_server.rpc.parse.validate import MAX_FOUND, check
 from recalld_server.rpc.server import Service, start
-from recalld_server.rpc.validate import MAX_FOUND, check
 from recalld_server.telemetry.span import current, span
 
 RETRIES = {
@@ -214,14 +214,14 @@ def test_a_filter_of_many_groups_is_refused_without_reading_it_all(monkeypatch: 
         for _ in range(150):
             outer.any_of.filters.add().all_of.SetInParent()
     read = 0
-    original = convert_filter._Reader.filter
+    original = filters._Reader.filter
 
     def counting(*arguments: Any) -> Any:
         nonlocal read
         read += 1
         return original(*arguments)
 
-    monkeypatch.setattr(convert_filter._Reader, "filter", counting)
+    monkeypatch.setattr(filters._Reader, "filter", counting)
     with pytest.raises(FilterInvalid):
-        convert_filter.filter_of(condition)
+        filters.filter_of(condition)
     assert read < 4_000

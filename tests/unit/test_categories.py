@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recalld_server.domain.categories import CustomCategories, analyser_for, categorise
+from recalld_server.domain.extraction.categories import CustomCategories, analyser_for, categorise
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from recalld_server.domain import filters
 from recalld_server.domain.errors import FilterInvalid
 from recalld_server.domain.memory import SCOPE_FIELDS, Cause, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import Entity, Event
-from recalld_server.rpc import convert
-from recalld_server.rpc.commands import add_command, as_of, update_of
-from recalld_server.usecases.read import AsOf
+from recalld_server.rpc.parse.commands import add_command, as_of, update_of
+from recalld_server.rpc.render import memory_protos
+from recalld_server.usecases.queries import AsOf
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
@@ -57,62 +57,62 @@ MEMORIES = st.builds(
 
 @given(MICROS)
 def test_times_keep_every_microsecond(micros: int) -> None:
-    time = convert.timestamp_pb(micros)
-    assert convert.micros_of(time) == micros
+    time = memory_protos.timestamp_pb(micros)
+    assert memory_protos.micros_of(time) == micros
     assert 0 <= time.nanos < 10**9
 
 
 @pytest.mark.parametrize(("nanos", "micros"), [(0, 0), (999, 0), (1000, 1), (999_999_999, 999_999)])
 def test_what_lies_beyond_the_microsecond_is_cut_off(nanos: int, micros: int) -> None:
-    assert convert.micros_of(Timestamp(seconds=-1, nanos=nanos)) == micros - 1_000_000
+    assert memory_protos.micros_of(Timestamp(seconds=-1, nanos=nanos)) == micros - 1_000_000
 
 
 @given(SCOPES)
 def test_scopes(scope: Scope) -> None:
     there = memory_pb2.Scope(**{name: getattr(scope, name) for name in SCOPE_FIELDS})
-    assert convert.scope_of(there) == scope
-    assert convert.scope_of(memory_pb2.Scope.FromString(there.SerializeToString())) == scope
+    assert memory_protos.scope_of(there) == scope
+    assert memory_protos.scope_of(memory_pb2.Scope.FromString(there.SerializeToString())) == scope
 
 
 @given(MESSAGES)
 def test_messages(message: Message) -> None:
-    assert convert.message_of(convert.message_pb(message)) == message
+    assert memory_protos.message_of(memory_protos.message_pb(message)) == message
 
 
 @given(METADATA)
 def test_metadata(metadata: dict[str, Any]) -> None:
-    there = convert.metadata_pb(metadata)
-    assert convert.metadata_of(there or Struct()) == metadata
+    there = memory_protos.metadata_pb(metadata)
+    assert memory_protos.metadata_of(there or Struct()) == metadata
     assert (there is None) is (not metadata)
 
 
 @pytest.mark.parametrize("number", [3, 3.0, -0.0, 2**53, -(2**53), 0.1, 1e300])
 def test_whole_numbers_of_metadata_are_integers_again(number: float) -> None:
-    there = convert.metadata_pb({"n": [number]})
+    there = memory_protos.metadata_pb({"n": [number]})
     assert there is not None
-    [back] = convert.metadata_of(there)["n"]
+    [back] = memory_protos.metadata_of(there)["n"]
     assert back == number
     assert isinstance(back, int) is (float(number).is_integer())
 
 
 @given(MEMORIES)
 def test_memories_show_everything_a_caller_may_see(memory: Memory) -> None:
-    there = convert.memory_pb(memory)
+    there = memory_protos.memory_pb(memory)
     same = ("id", "text", "revision", "etag", "speaker", "add_id", "immutable", "feedback_reason")
     assert {name: getattr(there, name) for name in same} == {name: getattr(memory, name) for name in same}
     assert {name: getattr(there, name) for name in SCOPE_FIELDS} == {n: getattr(memory.scope, n) for n in SCOPE_FIELDS}
-    assert convert.metadata_of(there.metadata) == memory.metadata
+    assert memory_protos.metadata_of(there.metadata) == memory.metadata
     assert tuple(there.categories) == memory.categories
-    assert tuple(convert.message_of(source) for source in there.sources) == memory.sources
+    assert tuple(memory_protos.message_of(source) for source in there.sources) == memory.sources
     for name in ("create_time", "update_time", "expire_time", "event_time"):
-        shown = convert.micros_of(getattr(there, name)) if there.HasField(name) else None
+        shown = memory_protos.micros_of(getattr(there, name)) if there.HasField(name) else None
         assert shown == getattr(memory, name), name
     feedback = memory_pb2.Feedback.Name(there.feedback).removeprefix("FEEDBACK_")
     assert feedback == (memory.feedback or "UNSPECIFIED")
 
 
 def test_a_memory_that_is_not_stored_has_no_times_and_no_etag() -> None:
-    there = convert.memory_pb(Memory(id="", text="x", scope=Scope("alex")))
+    there = memory_protos.memory_pb(Memory(id="", text="x", scope=Scope("alex")))
     assert (there.etag, there.HasField("create_time"), there.HasField("update_time")) == ("", False, False)
 
 
@@ -120,7 +120,7 @@ def test_a_memory_that_is_not_stored_has_no_times_and_no_etag() -> None:
 @pytest.mark.parametrize("cause", Cause)
 def test_every_kind_and_cause_has_a_name(kind: Kind, cause: Cause) -> None:
     memory = Memory("m", "x", Scope("alex"), sources=(Message("user", "x"),))
-    there = convert.event_pb(Event(5, kind, cause, "m", memory, None, "me", "again", 7))
+    there = memory_protos.event_pb(Event(5, kind, cause, "m", memory, None, "me", "again", 7))
     assert memory_pb2.Kind.Name(there.kind) == f"KIND_{kind.value}"
     assert memory_pb2.Cause.Name(there.cause) == f"CAUSE_{'UNSPECIFIED' if cause is Cause.NONE else cause.name}"
     assert (there.sequence, there.principal, there.request_id, there.time.nanos) == (5, "me", "again", 7000)
@@ -129,7 +129,7 @@ def test_every_kind_and_cause_has_a_name(kind: Kind, cause: Cause) -> None:
 
 def test_an_entity_has_one_number_wherever_it_is_seen() -> None:
     first, again, other = (
-        convert.entity_pb(Entity(type, "alex", count, 1, 2))
+        memory_protos.entity_pb(Entity(type, "alex", count, 1, 2))
         for type, count in (("user_id", 1), ("user_id", 9), ("run_id", 1))
     )
     assert first.number == again.number != other.number
@@ -159,9 +159,9 @@ def test_comparisons(kind: str, operator: filters.Operator) -> None:
     expected = filters.Comparison(field, operator, (meant,) if operator is filters.Operator.IN else meant)
     if filters.violations(expected):
         with pytest.raises(FilterInvalid):
-            convert.filter_of(there)
+            memory_protos.filter_of(there)
         return
-    assert convert.filter_of(there) == expected
+    assert memory_protos.filter_of(there) == expected
 
 
 def test_groups() -> None:
@@ -171,7 +171,7 @@ def test_groups() -> None:
     )
     text = filters.Comparison("text", filters.Operator.EQ, "x")
     expected = filters.AllOf((text, filters.NoneOf(text), filters.AnyOf((text,)), filters.AnyOf(())))
-    assert convert.filter_of(there) == expected
+    assert memory_protos.filter_of(there) == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from recalld_server.domain.event_times import event_time
+from recalld_server.domain.extraction.event_times import event_time
 
 SAID = int(datetime(2024, 5, 15, 18, 30, tzinfo=UTC).timestamp()) * 1_000_000  # a Wednesday
 

@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from tests.contract.ledger_world import DAY, GENERATION, SECOND, FakeClock, added, write
 
 from recalld_server.adapters.exports.formats import encoder
-from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.exports import SqlExports
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.domain.errors import ExportNotFound

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from recalld_server.adapters.extractors.rules import RulesExtractor
-from recalld_server.domain.extraction import extract
+from recalld_server.concurrency.time_slices import LARGE
+from recalld_server.domain.extraction.pipeline import extract
 from recalld_server.domain.memory import Message, Scope
 from recalld_server.ports.extractor import Extraction, ExtractRequest, VerdictReason
-from recalld_server.time_slices import LARGE
 
 USER = Scope(user_id="u")
 AGENT = Scope(agent_id="a")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recalld_server.domain.extraction import extract
-from recalld_server.domain.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.pipeline import extract
 from recalld_server.domain.memory import Message, Scope
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recalld_server.domain.errors import LimitExceeded
-from recalld_server.domain.extraction import extract
-from recalld_server.domain.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.pipeline import extract
 from recalld_server.domain.limits import FACTS, MESSAGES, SOURCE_BYTES, SOURCES
 from recalld_server.domain.memory import Message, Scope, kept_sources
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalld_server.domain.extraction import extract
-from recalld_server.domain.facts import MAX_FACT_CHARACTERS, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.facts import MAX_FACT_CHARACTERS, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.pipeline import extract
 from recalld_server.domain.memory import Message, Scope
 
 _PIECES = """

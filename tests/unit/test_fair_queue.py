@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recalld_server.fair_queue import FairQueue
+from recalld_server.concurrency.fair_queue import FairQueue
 
 
 def test_lines_take_turns_and_keep_their_order() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, delete, insert
 
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.features import FeatureCache, Found
+from recalld_server.adapters.ledger.reads.feature_cache import FeatureCache, Found
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.revision import Generation

@@ -8,7 +8,7 @@ import pytest
 
 from recalld.v1 import memory_pb2, project_service_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.rpc.fingerprint import DEFAULTS, fingerprint
+from recalld_server.rpc.parse.fingerprint import DEFAULTS, fingerprint
 
 
 def add(**fields: Any) -> pb.AddRequest:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import CountMismatch, IndexUnavailable
 from recalld_server.domain.forgetting import LegState
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import RequestKey
-from recalld_server.settings import Settings
-from recalld_server.usecases import erasure, forget
+from recalld_server.usecases import erasure, forgetting
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.erasure import Cleared
-from recalld_server.usecases.forget import Forgetting, Receipt
+from recalld_server.usecases.forgetting import Forgetting, Receipt
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
 
 HERE, ANN = Access("default", principal="key"), Scope(user_id="ann")
 REQUEST = RequestKey("ForgetMemories", "once", "f")
@@ -40,7 +40,7 @@ def leg(receipt: Receipt, name: str) -> LegState:
 async def test_entries_that_are_left_in_the_index_are_counted(
     recalld: Recalld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forget, "PAGE", 2)
+    monkeypatch.setattr(forgetting, "PAGE", 2)
     asked: list[str] = []
 
     async def remaining(project: str, ids: Sequence[str]) -> int:
@@ -80,7 +80,7 @@ async def test_one_run_clears_for_all_who_wait(recalld: Recalld, monkeypatch: py
         await go_on.wait()
         return True
 
-    monkeypatch.setattr(forget, "WAIT", 0.0)
+    monkeypatch.setattr(forgetting, "WAIT", 0.0)
     monkeypatch.setattr(recalld.erasure._index, "scrub", scrub)
     for _ in range(10):
         recalld.erasure.request()

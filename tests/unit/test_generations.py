@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import update
 
 from recalld.v1 import project_service_pb2
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.system import SystemClock
-from recalld_server.bootstrap import Recalld, build
+from recalld_server.usecases.projection import Projection
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Memory, Message, Scope
@@ -26,10 +26,10 @@ from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import Generation, IndexEntry, RequestKey
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.index import Index
-from recalld_server.settings import Settings
 from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.projector import Projector
 from recalld_server.usecases.search import SearchQuery
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
 
 HERE, USER = Access("default", principal="key"), Scope(user_id="u")
 
@@ -65,7 +65,7 @@ def engines(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
 async def recalld(engines: Settings) -> AsyncIterator[Recalld]:
     wired = await build(engines, more_embedders={Hashed.model: Hashed()})
     background = [asyncio.create_task(work) for work in (wired.projector.run(), wired.worker.run())]
-    await wired.projector.wait(HERE, 0, 20)
+    await wired.projection.wait(HERE, 0, 20)
     yield wired
     for task in reversed(background):
         task.cancel()
@@ -162,7 +162,7 @@ async def test_the_past_stays_searchable_and_restorable(recalld: Recalld) -> Non
     before = (await recalld.ledger.positions(HERE)).head
     await recalld.modify.delete(HERE, [id], None)
     await ended(recalld, await start(recalld, OperationKind.REEMBED_PROJECT, Hashed.model))
-    from recalld_server.usecases.read import AsOf
+    from recalld_server.usecases.queries import AsOf
 
     past = SearchQuery("harbour in Lisbon", scope=USER, limit=5, as_of=AsOf(seq=before))
     assert [place.id for place in (await recalld.search.rank(HERE, past)).places] == [id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from recalld_server.usecases.writing import Writer
+from recalld_server.usecases.commits import Writer
 
 
 async def settle() -> None:

@@ -26,8 +26,8 @@ from recalld_server.domain.revision import (
     Put,
     RequestKey,
 )
-from recalld_server.usecases.change import Deletion, Modify
-from recalld_server.usecases.writing import Writer, Written
+from recalld_server.usecases.commits import Writer, Written
+from recalld_server.usecases.memories import Deletion, Modify
 
 ME = Access("default")
 ALEX = Scope(user_id="alex")

@@ -10,9 +10,9 @@ import pytest
 
 from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.domain.memory import Access
-from recalld_server.domain.tokens import Tokens
-from recalld_server.rpc import importing as module
-from recalld_server.rpc.importing import Importing
+from recalld_server.domain.page_tokens import Tokens
+from recalld_server.rpc.services import import_stream as module
+from recalld_server.rpc.services.import_stream import Importing
 from recalld_server.usecases.imports import Imported
 
 TOKENS = Tokens("ledger", b"secret")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import WriteConflict
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.operations import OperationKind, OperationState
 from recalld_server.domain.revision import RequestKey
-from recalld_server.settings import Settings
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.search import Mode, SearchQuery
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
 
 HERE, USER = Access("default", principal="key"), Scope(user_id="u")
 

@@ -10,7 +10,7 @@ import sqlean
 from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, Table, Text, create_engine, func, insert, select
 from sqlalchemy.pool import StaticPool
 
-from recalld_server.adapters.sql.lists import among, listed, paired
+from recalld_server.adapters.sql.array_params import among, listed, paired
 
 METADATA = MetaData()
 t = Table("t", METADATA, Column("a", Text, primary_key=True), Column("n", Integer, primary_key=True))

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from recalld_server.domain.extraction import extract
-from recalld_server.domain.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.pipeline import extract
+from recalld_server.domain.extraction.provenance import kept_out, passages
 from recalld_server.domain.memory import Message, Scope
-from recalld_server.domain.provenance import kept_out, passages
 
 QUOTED, GIVEN = VerdictReason.QUOTED, VerdictReason.GIVEN_TEXT
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from recalld_server.bootstrap import build
 from recalld_server.domain.errors import AsOfFuture, PageTokenInvalid, RecalldError, ResumeTokenInvalid
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import EventQuery
-from recalld_server.settings import Settings
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.watch import Position, WatchQuery
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.settings import Settings
 
 HERE, ANN = Access("default", principal="key"), Scope(user_id="ann")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recalld_server.domain.analysis import Analyser
-from recalld_server.domain.question import Question, ask
+from recalld_server.domain.query import Question, ask
 
 ENGLISH = Analyser()
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalld_server.domain import ranking
-from recalld_server.domain.question import Question
+from recalld_server.domain.query import Question
 from recalld_server.domain.ranking import Mode, Pool, Ranking, Weights, exact_candidates, rank, relevance_only
 
 PLAIN = Weights(near=0, far=0, conversation=0, k1=1.2, b=0, similarity=0.4, context=0.4, speaker=0.5, date=0.4)

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from sqlean import dbapi2 as sqlite
 
-from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import FieldInvalid, ProjectExists, ProjectNotFound, RequestIdReused
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
 from recalld_server.domain.projects import Project, ProjectSettings
 from recalld_server.domain.revision import RequestKey
-from recalld_server.settings import Settings
-from recalld_server.usecases import removal
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.erasure import Cleared
+from recalld_server.usecases.jobs import project_deletion
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
 
 OPERATOR, USER = Access("", principal="op"), Scope(user_id="u")
 SAID = "Zanzibar"  # in every memory of the project that goes
@@ -117,7 +117,7 @@ async def test_nothing_is_left_of_it_and_all_of_the_others(recalld: Recalld, tmp
 async def test_clearing_goes_on_where_it_broke_off(
     recalld: Recalld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(removal, "ROWS", 25)
+    monkeypatch.setattr(project_deletion, "ROWS", 25)
     await filled(recalld, "gone", SAID)
     operation = await remove(recalld, request=request_of("DeleteProject"))
     job: Any = recalld.worker._jobs[OperationKind.DELETE_PROJECT]
@@ -128,7 +128,7 @@ async def test_clearing_goes_on_where_it_broke_off(
         with pytest.raises(asyncio.CancelledError):
             await job(Interrupted(held, steps, recalld.follow._operations, monkeypatch).held)
         monkeypatch.undo()
-        monkeypatch.setattr(removal, "ROWS", 25)
+        monkeypatch.setattr(project_deletion, "ROWS", 25)
         fewer = sum(rows(tmp_path, "gone").values())
         assert fewer < left
         left = fewer

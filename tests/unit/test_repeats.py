@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from recalld_server.telemetry import repeats
-from recalld_server.telemetry.repeats import BURST, Repeats
+from recalld_server.telemetry import repeated_lines
+from recalld_server.telemetry.repeated_lines import BURST, Repeats
 
 
 def record(text: str, level: int = logging.WARNING, **extra: object) -> logging.LogRecord:
@@ -20,8 +20,8 @@ def test_a_line_is_written_a_few_times_and_then_counted(monkeypatch: pytest.Monk
     assert written == [True] * BURST + [False] * (100 - BURST)
     assert found.filter(record("store away", store="index"))  # another store
     assert found.filter(record("store away", logging.ERROR))
-    now = repeats.time.monotonic()
-    monkeypatch.setattr(repeats.time, "monotonic", lambda: now + repeats.SECONDS)
+    now = repeated_lines.time.monotonic()
+    monkeypatch.setattr(repeated_lines.time, "monotonic", lambda: now + repeated_lines.SECONDS)
     later = record("store away")
     assert found.filter(later)
     assert later.__dict__["left_out"] == 100 - BURST
@@ -34,6 +34,6 @@ def test_what_is_no_warning_is_always_written() -> None:
 
 def test_it_remembers_so_many_lines_only() -> None:
     found = Repeats()
-    for number in range(3 * repeats.KEPT):
+    for number in range(3 * repeated_lines.KEPT):
         assert found.filter(record(f"line {number}"))
-    assert len(found._seen) == repeats.KEPT
+    assert len(found._seen) == repeated_lines.KEPT

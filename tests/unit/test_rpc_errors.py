@@ -14,7 +14,7 @@ from grpc import StatusCode
 
 from recalld.v1 import error_reason_pb2
 from recalld_server.domain import errors
-from recalld_server.rpc.errors import FIELDS, TABLE, row, status_of
+from recalld_server.rpc.render.errors import FIELDS, TABLE, row, status_of
 
 SOURCE = Path(__file__).parents[2] / "proto" / "recalld" / "v1" / "error_reason.proto"
 EXPLAINED = re.compile(r"// ([A-Z_]+)[:,][^\n]*\n(?:  //[^\n]*\n)+  ERROR_REASON_(\w+) =")

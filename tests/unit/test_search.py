@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import EmbedderUnavailable, IndexUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.ranking import Mode
 from recalld_server.domain.vectors import FloatMatrix
-from recalld_server.settings import Settings
 from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.search import SearchQuery
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
 
 HERE, USER = Access("default", principal="key"), Scope(user_id="u")
 
@@ -76,7 +76,7 @@ async def model() -> Model:
 @pytest.fixture
 async def recalld(tmp_path: Path, model: Model) -> AsyncIterator[Recalld]:
     wired = await build(Settings(data_dir=tmp_path), model=model)
-    await wired.projector.catch_up("default")
+    await wired.projection.catch_up("default")
     messages = [Message("user", text) for text in ("The cat sleeps", "A dog barks", "Nothing else")]
     await wired.add.add(HERE, AddCommand(USER, messages, infer=False))
     model.asked.clear()

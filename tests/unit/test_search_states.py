@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
-from recalld_server.adapters.ledger import states
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.states import States
+from recalld_server.adapters.ledger.reads import search_state_cache
+from recalld_server.adapters.ledger.reads.search_state_cache import States
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.domain.errors import LedgerUnavailable, ProjectNotFound
 from recalld_server.domain.memory import Access, Scope
@@ -158,7 +158,7 @@ async def test_a_project_that_is_not_there_is_asked_for_again(engine: Engine) ->
 
 
 async def test_there_is_a_bound(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states, "KEPT", 3)
+    monkeypatch.setattr(search_state_cache, "KEPT", 3)
     kept = States(engine)
     for user in "abcd":
         await kept.get(P, Scope(user_id=user))

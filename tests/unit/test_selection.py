@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recalld_server.domain import limits
-from recalld_server.domain.extraction import extract
-from recalld_server.domain.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.pipeline import extract
+from recalld_server.domain.extraction.redaction import MARK, redacted
+from recalld_server.domain.extraction.sentences import sentences
+from recalld_server.domain.extraction.verbatim import verbatim
 from recalld_server.domain.memory import Message, Scope
-from recalld_server.domain.redaction import MARK, redacted
-from recalld_server.domain.sentences import sentences
 from recalld_server.domain.steps import completed
-from recalld_server.domain.verbatim import verbatim
 
 ASSISTANT = "assistant"
 

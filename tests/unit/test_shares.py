@@ -8,8 +8,8 @@ from collections.abc import Awaitable
 import pytest
 
 from recalld_server.domain.errors import Overloaded
-from recalld_server.rpc.interceptors import shares
-from recalld_server.rpc.interceptors.shares import Gate
+from recalld_server.rpc.interceptors import concurrency_limiter
+from recalld_server.rpc.interceptors.concurrency_limiter import Gate
 
 
 async def begun(*calls: Awaitable[None]) -> list[asyncio.Future[None]]:
@@ -72,13 +72,13 @@ async def test_while_several_call_none_takes_all_places() -> None:
 
 async def test_one_project_alone_has_all_places_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(shares, "monotonic", lambda: now)
+    monkeypatch.setattr(concurrency_limiter, "monotonic", lambda: now)
     gate = Gate("write", tight=2, crowd=16, most=64)
     await gate.enter("b")
     gate.leave("b")
     flood = await begun(*(gate.enter("a") for _ in range(20)))
     assert run(flood) == 2
-    now += shares.CALM
+    now += concurrency_limiter.CALM
     gate.leave("a")
     await asyncio.sleep(0)
     assert run(flood) == 17
@@ -88,7 +88,7 @@ async def test_one_project_alone_has_all_places_again(monkeypatch: pytest.Monkey
 
 async def test_nothing_is_remembered_of_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(shares, "monotonic", lambda: now)
+    monkeypatch.setattr(concurrency_limiter, "monotonic", lambda: now)
     gate = Gate("read", tight=1, crowd=1, most=3)
     for name in map(str, range(50)):
         calls = await begun(*(gate.enter(name) for _ in range(5)))
@@ -98,11 +98,11 @@ async def test_nothing_is_remembered_of_who_has_left(monkeypatch: pytest.MonkeyP
         while gate.running:
             gate.leave(name)
             await asyncio.sleep(0)
-    now += shares.CALM
+    now += concurrency_limiter.CALM
     await gate.enter("last")
     while gate.running:
         gate.leave("last")
-    now += shares.CALM
+    now += concurrency_limiter.CALM
     await gate.enter("last")
     gate.leave("last")
     assert (gate.running, gate.waiting, len(gate._shares), len(gate._tight), len(gate._queues)) == (0, 0, 0, 0, 0)

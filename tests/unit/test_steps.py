@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from recalld_server.concurrency.time_slices import LARGE, sliced
 from recalld_server.domain.steps import Steps, advanced, completed
-from recalld_server.time_slices import LARGE, sliced
 
 
 def counting(to: int, seconds: float, seen: list[str]) -> Steps[int]:

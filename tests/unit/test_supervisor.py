@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from recalld_server.background import supervisor
+from recalld_server.background.supervisor import Supervisor
 from recalld_server.domain.errors import LedgerUnavailable
-from recalld_server.usecases import supervisor
-from recalld_server.usecases.supervisor import Supervisor
 
 
 @pytest.fixture(autouse=True)

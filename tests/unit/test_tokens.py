@@ -17,7 +17,7 @@ from recalld_server.domain.errors import (
     ResumeTokenInvalid,
     TokenInvalid,
 )
-from recalld_server.domain.tokens import MAX_TOKEN, Tokens
+from recalld_server.domain.page_tokens import MAX_TOKEN, Tokens
 
 OURS = Tokens("ledger", b"s" * 32)
 BINDING = ["ListMemories", "key", "fingerprint"]

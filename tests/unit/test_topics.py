@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from recalld_server.domain.categories import analyser_for, categorise
-from recalld_server.domain.extraction import extract
-from recalld_server.domain.facts import ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.categories import analyser_for, categorise
+from recalld_server.domain.extraction.facts import ExtractRequest, VerdictReason
+from recalld_server.domain.extraction.pipeline import extract
+from recalld_server.domain.extraction.topic_words import TOPICS
+from recalld_server.domain.extraction.topics import Topics
 from recalld_server.domain.memory import Message, Scope
-from recalld_server.domain.topic_words import TOPICS
-from recalld_server.domain.topics import Topics
 
 
 @pytest.mark.parametrize(

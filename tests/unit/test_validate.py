@@ -20,8 +20,8 @@ from recalld_server.domain.errors import (
     ScopeMissing,
     TextInvalid,
 )
-from recalld_server.rpc.checks import CHECKS
-from recalld_server.rpc.validate import check
+from recalld_server.rpc.parse.checks import CHECKS
+from recalld_server.rpc.parse.validate import check
 
 FILES = [
     importlib.import_module(f"recalld.v1.{path.stem}").DESCRIPTOR for path in Path(pb.__file__).parent.glob("*_pb2.py")

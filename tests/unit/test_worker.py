@@ -14,12 +14,12 @@ from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.system import SystemClock
+from recalld_server.background import worker as module
+from recalld_server.background.worker import Worker
 from recalld_server.domain.errors import EmbedderUnavailable, FieldInvalid, LeaseLost, Overloaded
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
 from recalld_server.domain.revision import Generation
-from recalld_server.usecases import worker as module
-from recalld_server.usecases.worker import Worker
 
 HERE = Access("default", principal="key")
 Job = Callable[[Operation], Awaitable[Mapping[str, Any] | None]]

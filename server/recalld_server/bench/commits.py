@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from recalld_server.bench import BenchError
-from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import Change, Conversation, Features, Put, RequestKey
-from recalld_server.engines import EMBEDDED, FORM, ledger_server
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.settings import Settings
+from recalld_server.wiring.stores import EMBEDDED, FORM, ledger_server
 
 DIMENSION = 384
 TERMS = 12

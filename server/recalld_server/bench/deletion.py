@@ -15,10 +15,10 @@ from time import perf_counter
 from typing import Any
 
 from recalld_server.bench.commits import empty_ledger, ledgers
-from recalld_server.bootstrap import Recalld
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access
-from recalld_server.usecases.change import Deletion
+from recalld_server.usecases.memories import Deletion
+from recalld_server.wiring.composition import Recalld
 
 PROJECT = "default"
 USERS = 1000

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from recalld.testing import LocalServer, start_local
 from recalld_server.bench import BenchError
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from recalld_server.bench.legs import Engine

@@ -28,15 +28,15 @@ from recalld_server.bench import BenchError
 from recalld_server.bench.calls import Calls, percentile, together
 from recalld_server.bench.corpus import SEED, Corpus
 from recalld_server.bench.filling import Population
-from recalld_server.bootstrap import build
 from recalld_server.domain.analysis import Analyser
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Scope
-from recalld_server.domain.question import ask
+from recalld_server.domain.query import ask
 from recalld_server.domain.ranking import DEPTH
 from recalld_server.domain.revision import DEFAULT_LANGUAGE
 from recalld_server.domain.vectors import UInt32Array
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.settings import Settings
 
 TENANT = schema.tenant("default")  # of the project that every new server has
 QUESTIONS = 250  # made beforehand; they come round again, which spares searches the embedder and nothing else

@@ -22,8 +22,8 @@ from recalld_server.bench.calls import Calls, Measurement, measure
 from recalld_server.bench.corpus import SEED, Corpus
 from recalld_server.bench.engines import EMBEDDED, Engines
 from recalld_server.bench.filling import Population, store
-from recalld_server.bootstrap import build
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from recalld_server.bench.legs import Asked, Beside

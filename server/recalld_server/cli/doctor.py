@@ -10,8 +10,8 @@ from recalld_server.cli.serve import DataDir, Index, Ledger
 from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from recalld_server.bootstrap import Recalld
-    from recalld_server.settings import Settings
+    from recalld_server.wiring.composition import Recalld
+    from recalld_server.wiring.settings import Settings
 
 
 def doctor(
@@ -26,7 +26,7 @@ def doctor(
     import asyncio
 
     from recalld_server.domain.errors import RecalldError
-    from recalld_server.settings import Settings
+    from recalld_server.wiring.settings import Settings
 
     try:
         settings = Settings.read({"data_dir": data_dir, "ledger": ledger, "index": index})
@@ -38,8 +38,8 @@ def doctor(
 
 
 async def _examine(settings: Settings, rebuild: bool) -> bool:
-    from recalld_server.bootstrap import build
-    from recalld_server.engines import ledger_file
+    from recalld_server.wiring.composition import build
+    from recalld_server.wiring.stores import ledger_file
 
     if (path := ledger_file(settings)) and not path.exists():
         echo(f"there is no ledger in {path.parent}")
@@ -61,7 +61,7 @@ async def _examine(settings: Settings, rebuild: bool) -> bool:
 
 async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     if rebuild:
-        await recalld.projector.rebuild(project)
+        await recalld.projection.rebuild(project)
         echo(f"project {project}: index rebuilt")
     report = await recalld.examiner.examine(project)
     echo(

@@ -172,8 +172,8 @@ def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> An
 
 @asynccontextmanager
 async def _keys(data_dir: Path | None, ledger: str | None, *, new: bool = False) -> AsyncIterator[Keys]:
-    from recalld_server.beside import open_keys
-    from recalld_server.settings import Settings
+    from recalld_server.admin.offline import open_keys
+    from recalld_server.wiring.settings import Settings
 
     async with open_keys(Settings.read({"data_dir": data_dir, "ledger": ledger}), new=new) as keys:
         yield keys

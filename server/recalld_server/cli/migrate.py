@@ -31,9 +31,9 @@ def migrate(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+    from recalld_server.admin.migration import move
     from recalld_server.domain.errors import RecalldError
-    from recalld_server.moving import move
-    from recalld_server.settings import Settings
+    from recalld_server.wiring.settings import Settings
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recalld_server.cli.builds import rebuild_index, reembed
 from recalld_server.cli.keys import Authority, asked, done
 from recalld_server.cli.memories import Target
+from recalld_server.cli.reindex import rebuild_index, reembed
 from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def usage(project: Id, ledger: Ledger = None, target: Target = None, tls_ca: Aut
 
 
 def _on(ledger: str, work: Callable[[Projects], Awaitable[Any]]) -> Any:
-    from recalld_server.beside import open_projects
-    from recalld_server.settings import Settings
+    from recalld_server.admin.offline import open_projects
+    from recalld_server.wiring.settings import Settings
 
     async def direct() -> Any:
         async with open_projects(Settings.read({"ledger": ledger})) as projects:

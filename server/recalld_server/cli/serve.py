@@ -69,11 +69,11 @@ def serve(
     if check:
         raise typer.Exit(asyncio.run(_inspected(given)))
 
-    from recalld_server import app
     from recalld_server.domain.errors import RecalldError
-    from recalld_server.engines import ledger_file
-    from recalld_server.settings import Settings, refuse_misspelt
     from recalld_server.telemetry.log import setup
+    from recalld_server.wiring import app
+    from recalld_server.wiring.settings import Settings, refuse_misspelt
+    from recalld_server.wiring.stores import ledger_file
 
     try:
         settings = Settings.read(given)
@@ -105,9 +105,9 @@ def _end_process() -> NoReturn:
 async def _inspected(given: dict[str, Any]) -> int:
     import os
 
-    from recalld_server.inspection import Finding, Inspection
-    from recalld_server.settings import Settings, refuse_misspelt
+    from recalld_server.admin.preflight import Finding, Inspection
     from recalld_server.telemetry.log import setup
+    from recalld_server.wiring.settings import Settings, refuse_misspelt
 
     def show(finding: Finding) -> int:
         echo(f"{'ok' if finding.good else 'WRONG':<7}{finding.subject:<13}{finding.words}")

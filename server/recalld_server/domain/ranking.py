@@ -16,7 +16,7 @@ import numpy as np
 
 from recalld_server.domain.bm25 import Float64Array, bm25, information, row_lengths, saturation, term_counts
 from recalld_server.domain.neighbours import Neighbours
-from recalld_server.domain.question import Question
+from recalld_server.domain.query import Question
 from recalld_server.domain.vectors import BoolArray, FloatMatrix, FloatVector, Int64Array, UInt32Array
 
 DEPTH = 40  # candidates of each leg: 50 find no more, 30 a hundredth less in a scope of 3,000 memories

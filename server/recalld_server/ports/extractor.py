@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, Fact, VerdictReason
 
 __all__ = ["ExtractRequest", "Extraction", "Extractor", "Fact", "VerdictReason"]
 

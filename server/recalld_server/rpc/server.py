@@ -18,8 +18,8 @@ from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.rpc.interceptors import chain
 from recalld_server.rpc.interceptors.admission import CALLS, Admission
 from recalld_server.rpc.interceptors.auth import Authenticator
+from recalld_server.rpc.interceptors.in_flight import Running
 from recalld_server.rpc.interceptors.quota import Limits, Quota
-from recalld_server.rpc.interceptors.running import Running
 from recalld_server.telemetry.instruments import Instruments
 
 SLACK = 1024 * 1024  # the library's own limit lies above ours, for its errors carry no reason

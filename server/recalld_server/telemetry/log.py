@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 
 from recalld_server.telemetry.correlation import CORRELATION, TRACE
-from recalld_server.telemetry.repeats import OWN, Repeats
+from recalld_server.telemetry.repeated_lines import OWN, Repeats
 
 # The secret of a key, and what follows `Bearer` or the name of the header that carries credentials.
 _SECRET = re.compile(r"(rk_[0-9A-Za-z]+_)[0-9A-Za-z]+|(\bbearer |authorization\W{1,6}\w+ )[^\s'\"]+", re.IGNORECASE)

@@ -26,8 +26,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from recalld_server.telemetry import names
-from recalld_server.telemetry.detached import detached
+from recalld_server.concurrency.daemon_thread import detached
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
@@ -78,12 +78,13 @@ class Sender:
         now = time.time_ns()
         families = {family.name: family for family in self._instruments.registry.collect()}
         metrics = [
-            Metric(m.name, m.help, m.unit, self._data(m, families[m.prometheus].samples, now)) for m in names.METRICS
+            Metric(m.name, m.help, m.unit, self._data(m, families[m.prometheus].samples, now))
+            for m in metric_names.METRICS
         ]
         scope = ScopeMetrics(InstrumentationScope("recalld"), metrics, "")
         return MetricsData([ResourceMetrics(self._resource, [scope], "")])
 
-    def _data(self, metric: names.Metric, samples: Iterable[Any], now: int) -> Sum | Gauge | Histogram:
+    def _data(self, metric: metric_names.Metric, samples: Iterable[Any], now: int) -> Sum | Gauge | Histogram:
         if metric.kind == "histogram":
             return Histogram(self._histograms(metric, samples, now), CUMULATIVE)
         wanted = [sample for sample in samples if not sample.name.endswith("_created")]
@@ -92,11 +93,11 @@ class Sender:
         ]
         return Sum(points, CUMULATIVE, is_monotonic=True) if metric.kind == "counter" else Gauge(points)
 
-    def _histograms(self, metric: names.Metric, samples: Iterable[Any], now: int) -> list[HistogramDataPoint]:
+    def _histograms(self, metric: metric_names.Metric, samples: Iterable[Any], now: int) -> list[HistogramDataPoint]:
         buckets: dict[tuple[str, ...], list[int]] = defaultdict(list)
         sums: dict[tuple[str, ...], float] = {}
         for sample in samples:
-            key = tuple(sample.labels[names.label(attribute)] for attribute in metric.labels)
+            key = tuple(sample.labels[metric_names.label(attribute)] for attribute in metric.labels)
             if sample.name.endswith("_bucket"):
                 buckets[key].append(int(sample.value))
             elif sample.name.endswith("_sum"):
@@ -117,5 +118,5 @@ class Sender:
         ]
 
 
-def _attributes(metric: names.Metric, labels: dict[str, str]) -> dict[str, str]:
-    return {attribute: labels[names.label(attribute)] for attribute in metric.labels}
+def _attributes(metric: metric_names.Metric, labels: dict[str, str]) -> dict[str, str]:
+    return {attribute: labels[metric_names.label(attribute)] for attribute in metric.labels}

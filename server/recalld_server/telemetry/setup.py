@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from recalld_server.telemetry.detached import detached
+from recalld_server.concurrency.daemon_thread import detached
 from recalld_server.telemetry.instruments import Instruments
 
 Sample = Callable[[], Awaitable[None]]  # brings the gauges up to date

@@ -6,25 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.bounds import check_written, metadata_size
 from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
 from recalld_server.domain.expiry import refuse_past
-from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, Fact, VerdictReason
+from recalld_server.domain.extraction.redaction import redacted
+from recalld_server.domain.extraction.verbatim import verbatim
 from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
 from recalld_server.domain.projects import ProjectSettings
-from recalld_server.domain.redaction import redacted
 from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
 from recalld_server.domain.steps import Steps
-from recalld_server.domain.verbatim import verbatim
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
-from recalld_server.time_slices import sliced
+from recalld_server.usecases.commits import Writer, Written, stored_answer
 from recalld_server.usecases.features import FeatureMaker
-from recalld_server.usecases.writing import Writer, Written, stored_answer
 
 REPEATS = 1000  # texts looked up at once
 SPLIT = "split the conversation into several adds"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recalld_server.background.worker import Worker
 from recalld_server.domain.errors import ExportNotFound, FieldInvalid, OutcomeTaken, RequestIdReused
 from recalld_server.domain.exports import CHUNK, Chunk, Export, ExportCommand, Row, Selection
 from recalld_server.domain.forgetting import Leg, LegState
@@ -17,7 +18,6 @@ from recalld_server.domain.revision import Generation, RequestKey
 from recalld_server.ports.clock import Ids
 from recalld_server.ports.exports import Encoder, Encoders, Exports
 from recalld_server.ports.ledger import Ledger
-from recalld_server.usecases.worker import Worker
 
 PAGE = 500  # rows in memory at once
 KEEP = 4  # pages between checkpoints at most, so that progress is seen
@@ -75,11 +75,11 @@ class Exporting:
         return None
 
     async def clear(self, project: str) -> None:
-        """See usecases.forget.Holder."""
+        """See usecases.forgetting.Holder."""
         await self._exports.clear(project)
 
     async def leg(self, project: str) -> Leg:
-        """See usecases.forget.Holder."""
+        """See usecases.forgetting.Holder."""
         if await self._exports.withdrawn(project):
             return Leg("exports", LegState.PENDING, "Data of withdrawn exports were left; forget again.")
         return Leg("exports", LegState.EMPTY)
@@ -122,7 +122,7 @@ class ExportJob:
         self._seconds = hours * 3600
 
     async def run(self, held: Operation) -> Mapping[str, Any] | None:
-        """Write the file; see usecases.worker.Job. Raises LeaseLost, ExportWithdrawn."""
+        """Write the file; see background.worker.Job. Raises LeaseLost, ExportWithdrawn."""
         command = self._read(held)
         access = Access(held.access.project)
         export = await self._exports.get(access, held.subject)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from recalld_server.concurrency.time_slices import LARGE, sliced
 from recalld_server.domain.analysis import Analyser
 from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.memory import Memory
-from recalld_server.domain.question import Question, ask
+from recalld_server.domain.query import Question, ask
 from recalld_server.domain.revision import Features, Generation
 from recalld_server.domain.steps import Steps, once
 from recalld_server.domain.vectors import FloatMatrix, FloatVector
 from recalld_server.ports.embedder import Embedder, Priority
 from recalld_server.telemetry.span import span
-from recalld_server.time_slices import LARGE, sliced
 
 analyser = lru_cache(maxsize=64)(Analyser)  # one for each language and version: it caches stems
 

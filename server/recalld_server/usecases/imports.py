@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.bounds import values_of
-from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import (
     DuplicateText,
     GenerationMoved,
@@ -22,8 +22,9 @@ from recalld_server.domain.errors import (
     VectorInvalid,
     WriteConflict,
 )
-from recalld_server.domain.event_times import event_time
 from recalld_server.domain.expiry import refuse_past
+from recalld_server.domain.extraction.derivation import Derivation
+from recalld_server.domain.extraction.event_times import event_time
 from recalld_server.domain.limits import HISTORY_VALUES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
@@ -34,10 +35,9 @@ from recalld_server.ports.embedder import Priority
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
-from recalld_server.time_slices import sliced
+from recalld_server.usecases.commits import DECISIONS, Writer
 from recalld_server.usecases.features import FeatureMaker, analyser
-from recalld_server.usecases.histories import ImportedHistory, pasts, wanting
-from recalld_server.usecases.writing import DECISIONS, Writer
+from recalld_server.usecases.history_import import ImportedHistory, pasts, wanting
 
 TRANSACTION = 500  # items
 

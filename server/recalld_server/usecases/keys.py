@@ -23,7 +23,7 @@ from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.keyring import KeyRing
-from recalld_server.usecases.repeats import repeatable
+from recalld_server.usecases.idempotency import repeatable
 
 T = TypeVar("T")
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recalld_server.background.worker import Worker
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.operations import Operations
-from recalld_server.usecases.worker import Worker
 
 LOOKS = (0.02, 0.5)  # seconds between looks of a waiting call: from, to
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from recalld_server.usecases.projection import Projection
+from recalld_server.background.worker import Worker
 from recalld_server.domain.errors import FieldInvalid, ProjectNotFound, RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, OperationKind
@@ -25,9 +27,7 @@ from recalld_server.ports.clock import Ids
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
-from recalld_server.usecases.projector import Projector
-from recalld_server.usecases.repeats import repeatable
-from recalld_server.usecases.worker import Worker
+from recalld_server.usecases.idempotency import repeatable
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Administration:
         projects: Projects,
         ledger: Ledger,
         index: Index,
-        projector: Projector,
+        projection: Projection,
         worker: Worker,
         ids: Ids,
         first: Generation,
@@ -63,7 +63,7 @@ class Administration:
         self._projects = projects
         self._ledger = ledger
         self._index = index
-        self._projector = projector
+        self._projection = projection
         self._worker = worker
         self._ids = ids
         self._first = first
@@ -90,7 +90,7 @@ class Administration:
             self._projects, access, request, lambda: self._projects.create(access, project, settings, first, request)
         )
         try:
-            await self._projector.catch_up(project.id)  # there is nothing yet, so it is searched at once
+            await self._projection.catch_up(project.id)  # there is nothing yet, so it is searched at once
         except Exception as error:  # it is there all the same, and the projector comes to it
             extra = {"project": project.id, "error": type(error).__name__}
             log.warning("index of a new project waits", extra=extra, exc_info=not isinstance(error, RecalldError))

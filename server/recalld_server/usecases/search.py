@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from recalld_server.usecases.projection import Projection
+from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.errors import AsOfNeedsScope, AsOfTooWide, GenerationMoved
 from recalld_server.domain.filters import Filter, matches
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access, Memory, Scope
-from recalld_server.domain.question import Question
+from recalld_server.domain.query import Question
 from recalld_server.domain.ranking import DEPTH, Mode, Pool, Ranking, exact_candidates, rank, reached, relevance_only
 from recalld_server.domain.revision import Generation, SearchState
 from recalld_server.domain.steps import Steps
@@ -23,10 +25,8 @@ from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index, IndexQuery, Nominations
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
-from recalld_server.time_slices import sliced
 from recalld_server.usecases.features import FeatureMaker
-from recalld_server.usecases.projector import Projector
-from recalld_server.usecases.read import AsOf, Read
+from recalld_server.usecases.queries import AsOf, Read
 
 T = TypeVar("T")
 
@@ -109,12 +109,12 @@ class Search:
     """The use case behind Search and StreamSearch."""
 
     def __init__(
-        self, ledger: Ledger, index: Index, features: FeatureMaker, projector: Projector, read: Read, clock: Clock
+        self, ledger: Ledger, index: Index, features: FeatureMaker, projection: Projection, read: Read, clock: Clock
     ) -> None:
         self._ledger = ledger
         self._index = index
         self._features = features
-        self._projector = projector
+        self._projection = projection
         self._read = read
         self._clock = clock
 
@@ -133,8 +133,8 @@ class Search:
         if query.as_of is not None:
             return await self._rank_past(access, query, *await self._read.moment(access, query.as_of))
         if query.fresh_seq:
-            await self._projector.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
-        self._projector.require(access.project)
+            await self._projection.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
+        self._projection.require(access.project)
         state = await self._state(access, query)
         now, depth = self._clock.now(), DEPTH
         question, vector, nominated, by_words = await self._first(access, query, state, now)
@@ -152,7 +152,7 @@ class Search:
                 access, query.scope, query.filter, _ids(nominated.vector), state.generation, now, ordered
             )
         if nominated.absent and state.positions.applied:
-            await self._projector.found_absent(access.project)
+            await self._projection.found_absent(access.project)
         found = len(head)
         tail: list[tuple[float, str]] = []
         known = set(pool.ids)

@@ -12,8 +12,8 @@ from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Event, EventQuery
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
-from recalld_server.usecases.read import AsOf, Read
-from recalld_server.usecases.signal import Committed
+from recalld_server.usecases.commit_notifications import Committed
+from recalld_server.usecases.queries import AsOf, Read
 
 CHECKPOINT = 10.0  # seconds between checkpoints: callers are promised one every 15
 LOOK = 1.0  # seconds between looks at the ledger when nobody tells of a commit

@@ -23,9 +23,9 @@ from typing import Final
 import numpy as np
 
 from recalld_server.adapters.embedders.minilm_model import MiniLmModel, unit_rows
+from recalld_server.concurrency.fair_queue import FairQueue
 from recalld_server.domain.errors import EmbedderUnavailable, Overloaded
 from recalld_server.domain.vectors import FloatMatrix
-from recalld_server.fair_queue import FairQueue
 from recalld_server.ports.embedder import Priority
 
 BATCH_TEXTS: Final = 32

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from recalld_server.fair_queue import FairQueue
+from recalld_server.concurrency.fair_queue import FairQueue
 from recalld_server.ports.embedder import Priority
 
 AT_ONCE: Final = {Priority.SEARCH: 32, Priority.WRITE: 16, Priority.BACKGROUND: 4}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from recalld_server.domain.extraction import extracting
-from recalld_server.domain.facts import Extraction, ExtractRequest
-from recalld_server.time_slices import sliced
+from recalld_server.concurrency.time_slices import sliced
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest
+from recalld_server.domain.extraction.pipeline import extracting
 
 
 class RulesExtractor:

@@ -11,9 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, o
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import chunks as data
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.commit import commit
+from recalld_server.adapters.ledger import export_chunks as data
+from recalld_server.adapters.ledger.commits.commit import commit
 from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.operations import cancelled, created, ended, fenced
 from recalld_server.adapters.ledger.rows import (
@@ -29,6 +28,7 @@ from recalld_server.adapters.ledger.rows import (
     unexpired,
     with_sources,
 )
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ExportNotFound, ExportWithdrawn, OperationNotFound, ProjectNotFound
 from recalld_server.domain.exports import Chunk, Export, ExportState, Row, Selection

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.operations import fenced
-from recalld_server.adapters.ledger.reads import stand
+from recalld_server.adapters.ledger.reads.queries import stand
 from recalld_server.adapters.ledger.rows import feature_row, features_of, memory_columns, memory_of
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.adapters.sql.array_params import listed, paired
 from recalld_server.adapters.sql.engine import SqlEngine
-from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain.memory import Access, Kind, Memory
 from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Features, Generation, Positions

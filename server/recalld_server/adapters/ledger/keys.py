@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from recalld_server.adapters.ledger import reads
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.commit import store_outcome
+from recalld_server.adapters.ledger.commits.commit import store_outcome
+from recalld_server.adapters.ledger.reads import queries
 from recalld_server.adapters.ledger.rows import scope_of
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.keys import ApiKey, Role
@@ -90,7 +90,7 @@ class SqlKeyRing:
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(
-            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+            lambda c: queries.outcome(c, access, rpc, request_id, self._clock.now()), access.project
         )
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import chunks
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger import export_chunks
 from recalld_server.adapters.ledger.lines import work_line
 from recalld_server.adapters.ledger.rows import dump, inside, scope_of
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import (
     LeaseLost,
@@ -152,7 +152,7 @@ class SqlOperations:
         for table, over in old:
             while gone := await self._engine.write(partial(_swept, table=table, over=over)):
                 swept += gone
-        while await self._engine.write(chunks.clear):
+        while await self._engine.write(export_chunks.clear):
             pass
         return swept
 

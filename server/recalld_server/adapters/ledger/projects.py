@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import entities as counted
-from recalld_server.adapters.ledger import reads
-from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.keys import answered
 from recalld_server.adapters.ledger.operations import building, created
+from recalld_server.adapters.ledger.reads import entities as counted
+from recalld_server.adapters.ledger.reads import queries
 from recalld_server.adapters.ledger.rows import dump
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ProjectExists, ProjectNotFound, WriteConflict
 from recalld_server.domain.memory import SCOPE_FIELDS, Access
@@ -130,7 +130,7 @@ class SqlProjects:
     async def usage(self, project: str) -> Usage:
         def read(connection: Connection) -> Usage:
             access = Access(project)
-            stand, _ = reads.stand(connection, access)
+            stand, _ = queries.stand(connection, access)
             r = t.revisions.c
             live = select(func.count()).select_from(t.revisions).where(r.project == project, r.seq_to.is_(None))
             kept = select(func.count()).select_from(t.revisions).where(r.project == project)
@@ -158,7 +158,7 @@ class SqlProjects:
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(
-            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+            lambda c: queries.outcome(c, access, rpc, request_id, self._clock.now()), access.project
         )
 
 

@@ -25,9 +25,9 @@ from sqlalchemy import (
     select,
 )
 
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.adapters.sql.array_params import listed, paired
 from recalld_server.adapters.sql.filters import FilterCompiler
-from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain import limits
 from recalld_server.domain.filters import TIME_FIELDS, Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, kept_sources

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, insert, inspect, select
 
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 
 E = TypeVar("E", bound=SqlEngine)
-MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0011"  # the newest revision in migrations/versions; a test compares
+MIGRATIONS = Path(__file__).parent / "schema" / "migrations"
+HEAD = "0011"  # the newest revision in schema/migrations/versions; a test compares
 
 
 async def open_sqlite(path: Path, *, unfinished: bool = False) -> SqliteEngine:

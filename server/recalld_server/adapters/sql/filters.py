@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
-from recalld_server.adapters.sql.lists import among
+from recalld_server.adapters.sql.array_params import among
 from recalld_server.domain.filters import (
     METADATA,
     OPTIONAL_TIMES,

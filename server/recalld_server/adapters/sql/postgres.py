@@ -1,6 +1,6 @@
 """The engine of a PostgreSQL server: a pool of connections, and for each a thread that waits for its answers.
 
-Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commit` that of its project). In here
+Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commits.commit` that of its project). In here
 they stand in line for it and share transactions, each under a savepoint; servers take turns by the lock. Readers see
 one snapshot (REPEATABLE READ, read only).
 """

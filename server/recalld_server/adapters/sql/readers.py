@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from recalld_server.concurrency.fair_queue import FairQueue
 from recalld_server.domain.errors import ReadTooCostly
-from recalld_server.fair_queue import FairQueue
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from recalld_server.fair_queue import FairQueue
+from recalld_server.concurrency.fair_queue import FairQueue
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from recalld_server.rpc.interceptors.admission import Admission
 from recalld_server.rpc.interceptors.auth import Auth, Authenticator
 from recalld_server.rpc.interceptors.correlation import Correlation
 from recalld_server.rpc.interceptors.errors import Errors
+from recalld_server.rpc.interceptors.in_flight import Running
 from recalld_server.rpc.interceptors.log import Log
 from recalld_server.rpc.interceptors.quota import Quota
-from recalld_server.rpc.interceptors.running import Running
 from recalld_server.rpc.interceptors.telemetry import Telemetry
 from recalld_server.telemetry.instruments import Instruments
 

@@ -19,14 +19,14 @@ import grpc
 from grpc_status import rpc_status
 
 from recalld_server.domain.errors import Overloaded
-from recalld_server.rpc.errors import status_of
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, after_each_answer, metadata
 from recalld_server.rpc.interceptors.auth import OPEN, caller
+from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, after_each_answer, metadata
+from recalld_server.rpc.interceptors.call_status import refuse
+from recalld_server.rpc.interceptors.concurrency_limiter import MOST, Contention, Gate
 from recalld_server.rpc.interceptors.correlation import HEADER
-from recalld_server.rpc.interceptors.endings import refuse
-from recalld_server.rpc.interceptors.rates import Rates
-from recalld_server.rpc.interceptors.shares import MOST, Contention, Gate
-from recalld_server.telemetry import names
+from recalld_server.rpc.interceptors.rate_limiter import Rates
+from recalld_server.rpc.render.errors import status_of
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
 CALLS = 1024  # at once, streams among them; the library's own limit lies above, for its refusals carry no reason
@@ -110,7 +110,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 await self._enter(gate, project, kind)
             except Overloaded as refusal:
-                self._instruments.count(names.REFUSED, "OVERLOADED", kind)
+                self._instruments.count(metric_names.REFUSED, "OVERLOADED", kind)
                 if handler.request_streaming or len(raw) <= HELD_BYTES:
                     await self._hold(project, context.peer())
                 return _refuse(refusal, details, context)
@@ -150,20 +150,20 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def _hold(self, project: str, peer: str = "") -> None:
         """Wait before a refusal is answered, if there are too many. `peer` names the connection, where it is known."""
-        names = [project, *([peer] if peer else [])]
+        metric_names = [project, *([peer] if peer else [])]
         full = self._held_in_all >= HELD or (peer and self._held[peer] >= HELD_OF_CONNECTION)
         if full or self._refusals.take(project):
             return
         self._held_in_all += 1
-        self._held.update(names)
+        self._held.update(metric_names)
         least, most = HOLD
         seconds = min(most, max(least, self._held[project] / HELD_RATE))
         try:
             await asyncio.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311 - no secret; never many at one moment
         finally:
             self._held_in_all -= 1
-            self._held.subtract(names)
-            for name in names:
+            self._held.subtract(metric_names)
+            for name in metric_names:
                 if not self._held[name]:
                     del self._held[name]
 

@@ -24,7 +24,7 @@ from recalld_server.domain.errors import (
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
 from recalld_server.domain.projects import DEFAULT_PROJECT
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, wrapped
+from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, Interceptor, metadata, wrapped
 
 # Called with method and metadata of a call; raises why nobody may make it. Who needs no key is given one without an id.
 Authenticator = Callable[[str, Mapping[str, str]], Awaitable[ApiKey]]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, wrapped
+from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, Interceptor, metadata, wrapped
 from recalld_server.telemetry.correlation import CORRELATION
 
 HEADER = "x-correlation-id"

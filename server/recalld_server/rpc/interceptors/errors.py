@@ -12,10 +12,10 @@ from grpc_status import rpc_status
 
 from recalld_server.domain.errors import LimitExceeded, RecalldError, RequestMalformed
 from recalld_server.domain.limits import CALL_BYTES
-from recalld_server.rpc.errors import status_of
-from recalld_server.rpc.interceptors.around import Details, Handler, Interceptor, run
+from recalld_server.rpc.interceptors.base import Details, Handler, Interceptor, run
+from recalld_server.rpc.interceptors.call_status import abort
 from recalld_server.rpc.interceptors.correlation import HEADER, correlation_id
-from recalld_server.rpc.interceptors.endings import abort
+from recalld_server.rpc.render.errors import status_of
 
 
 class Errors(Interceptor):

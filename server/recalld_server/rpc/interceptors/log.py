@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from recalld_server.rpc.interceptors.around import Details, Interceptor
+from recalld_server.rpc.interceptors.base import Details, Interceptor
 from recalld_server.rpc.interceptors.correlation import correlation_id
 
 log = logging.getLogger("recalld.call")

@@ -11,10 +11,10 @@ from typing import TypeVar
 import grpc
 
 from recalld_server.domain.errors import Overloaded, RateLimited, StreamLimit
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, wrapped
 from recalld_server.rpc.interceptors.auth import OPEN, access
-from recalld_server.rpc.interceptors.rates import Rates
-from recalld_server.telemetry import names
+from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, wrapped
+from recalld_server.rpc.interceptors.rate_limiter import Rates
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
 T = TypeVar("T")
@@ -79,10 +79,10 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _rate(self, project: str, key: str) -> None:
         if not self._key_rates.take(f"{project} {key}"):
-            self._instruments.count(names.REFUSED, "RATE_LIMITED", "call")
+            self._instruments.count(metric_names.REFUSED, "RATE_LIMITED", "call")
             raise RateLimited(key_id=key, subject=key)
         if project and not self._project_rates.take(project):
-            self._instruments.count(names.REFUSED, "RATE_LIMITED", "call")
+            self._instruments.count(metric_names.REFUSED, "RATE_LIMITED", "call")
             raise RateLimited(
                 "The project's keys together have made too many calls in too short a time; try again later.",
                 project_id=project,
@@ -92,19 +92,19 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _admit(self, project: str, key: str) -> None:
         limits = self._limits
         if self._of_keys[project, key] >= limits.streams:
-            self._instruments.count(names.REFUSED, "STREAM_LIMIT", "stream")
+            self._instruments.count(metric_names.REFUSED, "STREAM_LIMIT", "stream")
             raise StreamLimit(limit=limits.streams, subject=key)
         if not project:
             return
         if self._of_projects[project] >= limits.project_streams:
-            self._instruments.count(names.REFUSED, "STREAM_LIMIT", "stream")
+            self._instruments.count(metric_names.REFUSED, "STREAM_LIMIT", "stream")
             raise StreamLimit(
                 "The project's keys together have as many streams and waits open as they may; end one first.",
                 limit=limits.project_streams,
                 subject=project,
             )
         if self._of_projects.total() - self._of_projects[""] >= limits.all_streams:
-            self._instruments.count(names.REFUSED, "OVERLOADED", "stream")
+            self._instruments.count(metric_names.REFUSED, "OVERLOADED", "stream")
             raise Overloaded(
                 "The server has as many streams and waits as it takes at once; try again later.",
                 limit=limits.all_streams,

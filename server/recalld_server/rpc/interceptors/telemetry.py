@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from recalld_server.rpc.interceptors.around import Details, Interceptor, metadata
-from recalld_server.telemetry import names
+from recalld_server.rpc.interceptors.base import Details, Interceptor, metadata
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.correlation import CORRELATION, TRACE, trace_of
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.telemetry.span import observe, stages
@@ -51,9 +51,9 @@ class Telemetry(Interceptor):
             finally:
                 code = context.code()
                 name = gone or (code.name if isinstance(code, grpc.StatusCode) else "OK")
-                self._instruments.observe(names.CALLS, perf_counter() - start, method, name)
+                self._instruments.observe(metric_names.CALLS, perf_counter() - start, method, name)
                 if call is not None:
-                    call.answered(names.STATUS, name)
+                    call.answered(metric_names.STATUS, name)
 
     @contextmanager
     def _traced(self, details: Details, method: str) -> Iterator[Any]:
@@ -65,7 +65,11 @@ class Telemetry(Interceptor):
             finally:
                 TRACE.reset(token)
             return
-        attributes = {names.SYSTEM: "grpc", names.METHOD: method, names.CORRELATION: CORRELATION.get()}
+        attributes = {
+            metric_names.SYSTEM: "grpc",
+            metric_names.METHOD: method,
+            metric_names.CORRELATION: CORRELATION.get(),
+        }
         with self._instruments.tracer.call(method, given, attributes) as call:
             token = TRACE.set(call.trace_id)
             try:

@@ -14,7 +14,7 @@ from threading import Lock
 
 import numpy as np
 
-from recalld_server.adapters.index.embedded.words import Words
+from recalld_server.adapters.index.embedded.postings import Words
 from recalld_server.domain.vectors import FloatMatrix, Int64Array
 
 BLOCK = (

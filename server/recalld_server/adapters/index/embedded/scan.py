@@ -9,8 +9,8 @@ import numpy as np
 from sqlalchemy import Connection, CursorResult
 
 from recalld_server.adapters.index.embedded.blocks import BLOCK, NEVER, Block, Blocks, Key, columnwise
-from recalld_server.adapters.index.embedded.extent import Extent, keyed
-from recalld_server.adapters.index.embedded.words import Words
+from recalld_server.adapters.index.embedded.postings import Words
+from recalld_server.adapters.index.embedded.scan_range import Extent, keyed
 from recalld_server.domain.memory import SCOPE_FIELDS
 from recalld_server.domain.vectors import Int64Array
 

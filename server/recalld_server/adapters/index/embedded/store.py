@@ -17,13 +17,13 @@ from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from recalld_server.adapters.index.embedded import entries as rows
 from recalld_server.adapters.index.embedded.blocks import Blocks
-from recalld_server.adapters.index.embedded.extent import Extent
 from recalld_server.adapters.index.embedded.legs import Hits, KeywordLeg, VectorLeg
 from recalld_server.adapters.index.embedded.scan import scan
+from recalld_server.adapters.index.embedded.scan_range import Extent
 from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
+from recalld_server.adapters.sql.array_params import listed
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
-from recalld_server.adapters.sql.lists import listed
 from recalld_server.adapters.sql.readers import check
 from recalld_server.adapters.sql.store_health import Trouble
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable

@@ -19,7 +19,7 @@ from weaviate.classes.init import AdditionalConfig, Timeout
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
 from weaviate.proto.v1 import search_get_pb2, weaviate_pb2_grpc
 
-from recalld_server.adapters.index.weaviate.link import Link
+from recalld_server.adapters.index.weaviate.connection import Link
 from recalld_server.domain.errors import IndexUnavailable, SettingMissing
 
 T = TypeVar("T")

@@ -14,9 +14,9 @@ from weaviate.classes.config import ConsistencyLevel
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Absent, Address, Client
 from recalld_server.adapters.index.weaviate.filters import Compiled, compiled
-from recalld_server.adapters.index.weaviate.idle import Idle
 from recalld_server.adapters.index.weaviate.legs import Request, Result, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
+from recalld_server.adapters.index.weaviate.tenant_offload import Idle
 from recalld_server.adapters.index.weaviate.writes import DELETES, PAGE, Tenant, batches, check, delete, put, remaining
 from recalld_server.domain.errors import IndexLost, IndexUnavailable
 from recalld_server.domain.filters import Filter

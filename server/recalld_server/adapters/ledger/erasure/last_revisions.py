@@ -1,0 +1,125 @@
+"""The memories that a scope and a filter match at their last revision with content, be they live or deleted.
+
+Statements are paged by the order of an index, so that all pages together cost one pass over what the scope holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal, literal_column, select, tuple_, union_all
+
+from recalld_server.adapters.ledger.rows import given, inside, satisfying
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.adapters.sql.array_params import listed
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.forgetting import Extent, Place
+from recalld_server.domain.memory import Access, Kind, Scope
+
+_R = t.revisions.alias("last")
+_ENDED = t.revisions.alias("ended")  # the DELETED revision after it, which has no facets of its own
+_LATER = t.revisions.alias("later")
+_EVERY = t.revisions.alias("every")
+_DELETED: ColumnElement[str] = literal_column(
+    f"'{Kind.DELETED.value}'", Text
+)  # in the text, as in the index's condition
+_STAGES = 4
+
+
+def page(
+    connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: Place, limit: int
+) -> tuple[list[tuple[str, Place]], Place | None]:
+    """At most `limit` ids from a place on, each with the place after it, and where to go on from; None at the end.
+
+    First the live ones, then the deleted ones, then both of what was committed after `place.since`: a change made
+    meanwhile may have moved a memory to where the first two had been already.
+    """
+    while place.stage < _STAGES:
+        statement, key = _stage(access, scope, filter, place)
+        rows = connection.execute(statement.add_columns(*key).order_by(*key).limit(limit)).all()
+        found = [(row[0], Place(place.since, place.stage, tuple(row[1:]))) for row in rows]
+        after = Place(place.since, place.stage + 1) if len(rows) < limit else found[-1][1]
+        if found:
+            return found, after if after.stage < _STAGES else None
+        place = after
+    return [], None
+
+
+def still(connection: Connection, access: Access, scope: Scope, filter: Filter | None, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that match."""
+    named = (
+        half.where(listed(column, "ids"))
+        for half, column in (
+            (_live(access, scope, filter), _R.c.memory_id),
+            (_deleted(access, scope, filter), _ENDED.c.memory_id),
+        )
+    )
+    return set(connection.execute(union_all(*named), {"ids": list(ids)}).scalars())
+
+
+def extent(connection: Connection, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+    """How many match, and how many revisions these have."""
+    found = union_all(_live(access, scope, filter), _deleted(access, scope, filter)).subquery()
+    own = (
+        select(func.count())
+        .select_from(_EVERY)
+        .where(_EVERY.c.project == access.project, _EVERY.c.memory_id == found.c.memory_id)
+        .scalar_subquery()
+    )
+    memories, revisions = connection.execute(select(func.count(), func.sum(own)).select_from(found)).one()
+    return Extent(memories, int(revisions or 0))
+
+
+def any_before(connection: Connection, access: Access, scope: Scope, filter: Filter | None, seq: int) -> bool:
+    """Whether one that matches was there at a sequence number, as far as is known: older history may be trimmed."""
+    for half, revision in ((_live(access, scope, filter), _R), (_deleted(access, scope, filter), _ENDED)):
+        mine = (_EVERY.c.project == access.project, _EVERY.c.memory_id == revision.c.memory_id)
+        seen = select(_EVERY.c.revision).where(*mine, _EVERY.c.seq_from <= seq).exists()
+        whole = select(_EVERY.c.revision).where(*mine, _EVERY.c.revision == 1).exists()
+        if connection.execute(half.where(seen | ~whole).limit(1)).first():
+            return True
+    return False
+
+
+def _stage(
+    access: Access, scope: Scope, filter: Filter | None, place: Place
+) -> tuple[Select[Any], Sequence[ColumnElement[Any]]]:
+    recent = place.stage >= 2
+    if place.stage % 2 == 0:
+        statement, revision = _live(access, scope, filter), _R
+        key: list[ColumnElement[Any]] = [_R.c.create_time, _R.c.memory_id]
+    else:
+        statement, revision = _deleted(access, scope, filter), _ENDED
+        key = [_ENDED.c.memory_id]
+    if recent:
+        key = [revision.c.seq_from]
+        statement = statement.where(revision.c.seq_from > place.since)
+    if place.key:
+        statement = statement.where(tuple_(*key) > tuple_(*map(literal, place.key)))
+    return statement, key
+
+
+def _live(access: Access, scope: Scope, filter: Filter | None) -> Select[Any]:
+    return select(_R.c.memory_id).where(
+        *_within(access, scope, _R), _R.c.seq_to.is_(None), _R.c.text != "", *satisfying(filter, _R)
+    )
+
+
+def _deleted(access: Access, scope: Scope, filter: Filter | None) -> Select[Any]:
+    same = (_R.c.project == _ENDED.c.project) & (_R.c.memory_id == _ENDED.c.memory_id)
+    newer = select(_LATER.c.revision).where(
+        _LATER.c.project == _ENDED.c.project,
+        _LATER.c.memory_id == _ENDED.c.memory_id,
+        _LATER.c.revision == _ENDED.c.revision + 1,
+    )
+    return (
+        select(_ENDED.c.memory_id)
+        .select_from(_ENDED.join(_R, same & (_R.c.revision == _ENDED.c.revision - 1)))
+        .where(*_within(access, scope, _ENDED), _ENDED.c.kind == _DELETED, _ENDED.c.seq_to.is_not(None))
+        .where(~newer.exists(), _R.c.text != "", *satisfying(filter, _R))
+    )
+
+
+def _within(access: Access, scope: Scope, revision: Any) -> list[ColumnElement[bool]]:
+    return [inside(access, scope, revision), *given(access.pin, scope, source=revision)]

@@ -1,0 +1,104 @@
+"""Changes that are made pending again, for an index that has lost them.
+
+A project may have millions, so they come in transactions of few sequence numbers each. Until the last one a row with
+the sequence number 0 stands among the project's pending ones: nothing counts as applied meanwhile, or a server that
+applied the first part would take the index for whole. That row is a lease: `free_from` says when it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection, Integer, and_, bindparam, delete, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger.reads.queries import stand
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.memory import Access
+from recalld_server.domain.revision import Generation
+from recalld_server.ports.clock import Clock
+
+SPAN = 1000  # sequence numbers in one transaction
+LEASE = 30_000_000  # µs after which another server begins anew, from one that died between two transactions
+_P, _R = t.pending.c, t.revisions.c
+
+_LEASE = and_(_P.project == bindparam("p"), _P.generation == bindparam("g"), _P.seq == 0)
+_FREE_FROM = select(_P.free_from).where(_LEASE)
+_ROW = insert(t.pending).values(
+    project=bindparam("p"), generation=bindparam("g"), seq=0, memory_id="", free_from=bindparam("until")
+)
+_TAKE = _ROW.on_conflict_do_update(  # another server may have been quicker
+    index_elements=["project", "generation", "seq"],
+    set_={"free_from": _ROW.excluded.free_from},
+    where=_P.free_from <= bindparam("now"),
+).returning(_P.free_from)
+_RENEW = update(t.pending).where(_LEASE, _P.free_from == bindparam("held")).values(free_from=bindparam("until"))
+_END = delete(t.pending).where(_LEASE, _P.free_from == bindparam("held"))
+# The latest change of each memory says all: an index needs no other. A deletion's revision ends where it begins.
+_CHANGED = select(_R.project, bindparam("g", type_=Integer), _R.seq_from, _R.memory_id).where(
+    _R.project == bindparam("p"),
+    _R.seq_from > bindparam("after"),
+    _R.seq_from <= bindparam("last"),
+    or_(_R.seq_to.is_(None), _R.seq_to == _R.seq_from),
+)
+_PEND = insert(t.pending).from_select(["project", "generation", "seq", "memory_id"], _CHANGED)
+_PEND = _PEND.on_conflict_do_nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How far a recovery is: rows added so far, the sequence number it goes on after, the lease it holds.
+
+    `lost`: another server holds the lease.
+    """
+
+    after: int
+    added: int = 0
+    held: int = 0  # `free_from` of the lease; 0: none
+    ended: bool = False
+    lost: bool = False
+
+
+async def pend_after(engine: SqlEngine, clock: Clock, project: str, generation: Generation, seq: int) -> int | None:
+    """See ports.ledger.Ledger."""
+    done = Part(seq)
+    while not (done.ended or done.lost):
+        part = partial(_pend, project=project, generation=generation, done=done, now=clock.now())
+        done = await engine.write(part, line=work_line(project))
+    return None if done.lost else done.added
+
+
+def _pend(connection: Connection, project: str, generation: Generation, done: Part, now: int) -> Part:
+    """Make what changed in the next SPAN sequence numbers pending again."""
+    names = {"p": project, "g": generation.number}
+    after, head = done.after, stand(connection, Access(project))[0].head
+    held, until = done.held, now + LEASE
+    if not held:
+        found = connection.execute(_FREE_FROM, names).scalar()
+        if found is not None:
+            after = 0  # nobody knows where the other began
+        if found is not None or after + SPAN < head:
+            taken = connection.execute(_TAKE, {**names, "until": until, "now": now}).scalar()
+            if taken is None:
+                return Part(after, lost=True)
+            held = taken
+    elif connection.execute(_RENEW, {**names, "held": held, "until": until}).rowcount:
+        held = until
+    else:
+        return Part(after, done.added, lost=True)
+    last = after + SPAN
+    options = {"preserve_rowcount": True}
+    added = connection.execute(_PEND, {**names, "after": after, "last": last}, execution_options=options).rowcount
+    ended = last >= head
+    if ended and held:
+        connection.execute(_END, {**names, "held": held})
+    return Part(last, done.added + added, held, ended)
+
+
+def interrupted(connection: Connection, project: str, generation: Generation, now: int) -> bool:
+    """Whether a recovery broke off, so that another one is needed."""
+    found = connection.execute(_FREE_FROM, {"p": project, "g": generation.number}).scalar()
+    return found is not None and found <= now

@@ -1,0 +1,53 @@
+"""What a ledger says of itself, read without bringing it up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select
+
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.adapters.ledger.store import HEAD, schema_version
+from recalld_server.adapters.sql.read_only import glance
+from recalld_server.domain.errors import LedgerUnavailable
+from recalld_server.domain.revision import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """`version` of the schema, None where there is no ledger yet; whether a key was ever made; the models it names."""
+
+    version: str | None = None
+    keyed: bool = False
+    models: frozenset[str] = frozenset()
+
+    @property
+    def current(self) -> bool:
+        """False: the next start of a server of this version migrates it."""
+        return self.version == HEAD
+
+
+def ledger_state(place: Path | str) -> LedgerState:
+    """The state of the ledger in a SQLite file or at a PostgreSQL URL; that of none where the file is missing.
+
+    Blocks. Raises LedgerUnavailable (not reached, another program's, a newer version's), SettingMissing.
+    """
+    if isinstance(place, Path) and not place.exists():
+        return LedgerState()
+    return glance(place, _read)
+
+
+def _read(connection: Connection) -> LedgerState:
+    version = schema_version(connection)
+    if version is None:
+        if set(inspect(connection).get_table_names()) & set(t.metadata.tables):
+            raise LedgerUnavailable("its tables are another program's")
+        return LedgerState()
+    if version > HEAD:  # versions are numbers of four digits
+        raise LedgerUnavailable(f"its version {version} is newer than this program's, {HEAD}")
+    if version == HEAD and connection.execute(select(t.ledger.c.unfinished)).scalar():
+        raise LedgerUnavailable("it is a copy that is not finished: repeat `recalld migrate`")
+    keyed = connection.execute(select(t.ledger.c.keys_created)).scalar()
+    named = connection.execute(select(t.projects.c.generation).distinct()).scalars()
+    return LedgerState(version, bool(keyed), frozenset(Generation.parse(name).model for name in named))

@@ -1,0 +1,159 @@
+"""`recalld serve --check`: would a server start with these settings, and if not, why not?
+
+Nothing is made or changed: no folder, no ledger, no migration, no index; SQLite alone may leave its side files. Each
+check stands alone, so that one look tells everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from recalld_server.adapters.ledger.schema.status import LedgerState, ledger_state
+from recalld_server.adapters.sql.file_lock import taken
+from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
+from recalld_server.rpc.tls import certificates
+from recalld_server.telemetry.instruments import Instruments
+from recalld_server.telemetry.setup import check_protocol, wanted
+from recalld_server.wiring.app import refuse_open
+from recalld_server.wiring.port_check import require_ports
+from recalld_server.wiring.settings import Settings
+from recalld_server.wiring.stores import EMBEDDED, index_opener, ledger_file, ledger_name, open_embedder
+
+WITHIN = 10.0  # seconds for each check
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, in words for the operator. They hold no secret."""
+
+    subject: str
+    good: bool
+    words: str
+
+
+@dataclass(slots=True)
+class Inspection:
+    """The checks, in the order of `findings`; the ledger's state is what later checks go by."""
+
+    settings: Settings
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _state: LedgerState | None = None
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """One finding a check. Takes WITHIN seconds for each at most."""
+        checks: dict[str, Callable[[], Awaitable[str]]] = {
+            "data folder": self._data_folder,
+            "ledger": self._ledger,
+            "index": self._index,
+            "embedder": self._embedder,
+            "tls": self._tls,
+            "address": self._address,
+            "ports": self._ports,
+            "telemetry": self._telemetry,
+        }
+        for subject, check in checks.items():
+            yield await _finding(subject, check())
+
+    async def _data_folder(self) -> str:
+        folder = self.settings.data_dir
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+        if not there.is_dir():
+            raise SettingMissing(f"{folder}: {there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise SettingMissing(f"{folder}: this user may not write in {there}")
+        if there != folder:
+            return f"{folder}, made at the first start"
+        _refuse_taken(folder / "lock", str(folder))
+        return f"{folder}, writable and free"
+
+    async def _ledger(self) -> str:
+        file, url = ledger_file(self.settings), self.settings.ledger
+        name = ledger_name(self.settings)
+        if file and taken(file):
+            raise SettingMissing(f"{name} is in use by another recalld")
+        try:
+            self._state = await asyncio.to_thread(ledger_state, file or url)
+        except RecalldError as error:
+            raise SettingMissing(f"{name}: {error}") from None
+        if self._state.version is None:
+            return f"{name}, made at the first start"
+        migrates = "" if self._state.current else ", which the next start brings up to date"
+        return f"{name}, version {self._state.version}{migrates}"
+
+    async def _index(self) -> str:
+        opening = index_opener(self.settings)
+        if self.settings.index == EMBEDDED:
+            return "embedded, in the data folder"
+        index = await opening("")
+        try:
+            await index.check()
+        except IndexUnavailable as error:
+            raise SettingMissing(f"{self.settings.index}: {error} A server would start and refuse searches.") from None
+        finally:
+            await index.close()
+        return f"{self.settings.index}, reachable"
+
+    async def _embedder(self) -> str:
+        embedder = await open_embedder(self.settings, Instruments())
+        try:
+            await embedder.embed(["Is a check"])
+            lacking = (self._state.models if self._state else frozenset()) - {embedder.model}
+            if lacking:
+                raise SettingMissing(
+                    f"the ledger names the model {', '.join(sorted(lacking))}; configured: {embedder.model}"
+                )
+            return f"{self.settings.embedder}, model {embedder.model}, {embedder.dimension} dimensions"
+        finally:
+            await embedder.close()
+
+    async def _tls(self) -> str:
+        settings = self.settings
+        if certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca) is None:
+            return "none"
+        return f"{settings.tls_cert}" + (", callers show certificates too" if settings.tls_client_ca else "")
+
+    async def _address(self) -> str:
+        refuse_open(self.settings, keys=self._state is None or self._state.keyed)
+        if self._state is None:
+            return f"{self.settings.host}, if the ledger has keys"
+        return f"{self.settings.host}, {'with keys' if self._state.keyed else 'this machine only until a key is made'}"
+
+    async def _ports(self) -> str:
+        require_ports(self.settings)
+        wished = {"gRPC": self.settings.grpc_port, "HTTP": self.settings.http_port}
+        return ", ".join(f"{name} {port or 'any'}" for name, port in wished.items()) + ", free"
+
+    async def _telemetry(self) -> str:
+        signals = [name for name in ("TRACES", "METRICS") if wanted(self.environ, name)]
+        if signals:
+            check_protocol(self.environ)
+        return f"{' and '.join(signals).lower()} by OTLP" if signals else "/metrics only"
+
+
+async def _finding(subject: str, check: Awaitable[str]) -> Finding:
+    try:
+        async with asyncio.timeout(WITHIN):
+            return Finding(subject, True, await check)
+    except TimeoutError:
+        return Finding(subject, False, f"no answer within {WITHIN:.0f} s")
+    except RecalldError as error:
+        detail = f" ({error.metadata['detail']})" if "detail" in error.metadata else ""
+        return Finding(subject, False, f"{error}{detail}")
+    except ValueError as error:
+        return Finding(subject, False, str(error))
+
+
+def _refuse_taken(lock: Path, name: str) -> None:
+    if not lock.exists():
+        return
+    try:
+        with FileLock(lock, timeout=0):
+            pass
+    except Timeout:
+        raise SettingMissing(f"{name} is in use by another recalld") from None

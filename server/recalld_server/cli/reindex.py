@@ -1,0 +1,77 @@
+"""`recalld projects rebuild-index` and `reembed`: on the ledger itself, for its servers to do while they go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recalld_server.cli.keys import done
+from recalld_server.cli.serve import DataDir, Ledger
+from recalld_server.cli.terminal import echo
+
+if TYPE_CHECKING:
+    from recalld_server.domain.operations import Operation
+
+LINE = "{:<24}{:<12}{}"
+Only = Annotated[str | None, typer.Argument(help="The project's id; without it all projects.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when all have ended; with status 1 if one failed.")]
+
+
+def rebuild_index(project: Only = None, wait: Wait = False, data_dir: DataDir = None, ledger: Ledger = None) -> None:
+    """Have indexes built anew while searches and writes go on.
+
+    A server that runs on the ledger begins within a second, and does one project after the other; without one the work
+    waits for the next start.
+    """
+    from recalld.v1 import project_service_pb2 as pb
+
+    _begin(pb.RebuildIndexRequest(), project, wait, {"data_dir": data_dir, "ledger": ledger})
+
+
+def reembed(
+    model: Annotated[str, typer.Argument(help="By a name the servers are configured for.")],
+    project: Only = None,
+    wait: Wait = False,
+    data_dir: DataDir = None,
+    ledger: Ledger = None,
+) -> None:
+    """Have memories embedded with another model, as rebuild-index does."""
+    from recalld.v1 import project_service_pb2 as pb
+
+    _begin(pb.ReembedProjectRequest(model=model), project, wait, {"data_dir": data_dir, "ledger": ledger})
+
+
+def _begin(request: Any, project: str | None, wait: bool, place: dict[str, Any]) -> None:
+    if not done(_begun(request, project, wait, place)):
+        raise typer.Exit(1)
+
+
+async def _begun(request: Any, project: str | None, wait: bool, place: dict[str, Any]) -> bool:
+    """Print a line for each project; whether all went well as far as was waited."""
+    from recalld_server.admin.offline import build_of, open_builds
+    from recalld_server.domain.operations import Operation
+    from recalld_server.wiring.settings import Settings
+
+    async with open_builds(Settings.read(place)) as builds:
+        begun = await builds.start(build_of(request), project)
+        under_way = [each for each in begun.values() if isinstance(each, Operation)]
+        for name, found in begun.items():
+            if not isinstance(found, Operation):
+                echo(LINE.format(name, "refused", "another rebuild or re-embedding is under way"))
+            elif not wait:
+                echo(LINE.format(name, found.state.value.lower(), f"operations/{found.id}"))
+        sound = len(under_way) == len(begun)
+        if wait:
+            async for name, ended in builds.ended(under_way):
+                sound &= _show(name, ended)
+    return sound
+
+
+def _show(project: str, ended: Operation | None) -> bool:
+    if ended is None:
+        echo(LINE.format(project, "gone", "its operation was deleted, or the project was"))
+        return False
+    why = ended.error.get("message") or f"operations/{ended.id}"
+    echo(LINE.format(project, ended.state.value.lower(), why))
+    return ended.state.value == "SUCCEEDED"

@@ -1,0 +1,187 @@
+"""Sentences of chat text: prose by its punctuation and line breaks, lists by their items, fenced code as a block.
+
+Every function is linear in the length of its input: text is cut into white-space separated tokens once and each token
+is looked at a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from recalld_server.domain.extraction.redaction import MARK
+from recalld_server.domain.extraction.word_lists import word_set
+
+PUNCTUATION = ' \t\r\n.,;:!?…·"“”„«»()[]{}<>*_~`。！？、，；：؟।'
+TERMINATORS = ".!?…。！？｡؟।"
+CLOSERS = "\"'”’)]*_»」』）"
+DASHES = frozenset(("-", "–", "—", "--"))
+
+_FENCE = re.compile(r"\s{0,3}(```|~~~)")
+_BULLET = re.compile(r"\s{0,12}(?:[-*•–]|\d{1,3}[.)])\s+")
+_WIDE_STOP = "[。！？｡][」』”’）]*"
+_TOKEN = re.compile(rf"[^\s。！？｡]+(?:{_WIDE_STOP})?|{_WIDE_STOP}")
+_ABBREVIATIONS = word_set(
+    """
+    dr mr mrs ms prof st mt rev sr jr vs etc e.g i.e eg ie cf al approx no nr vol dept est fig inc ltd corp co jan feb
+    mar apr jun jul aug sep sept oct nov dec ca resp bros gen col sgt capt lt hon a.m p.m
+    """
+)
+# A line at least this long, followed by one in lower case, was wrapped by a program and not ended by its writer.
+_WRAPPED = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The tokens of a sentence as written, and the fenced code that follows it, empty when none does.
+
+    `begin` and `end` are where it stands in its text, with its code, in code points.
+    """
+
+    tokens: tuple[str, ...]
+    block: str = ""
+    begin: int = 0
+    end: int = 0
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.tokens)
+
+
+_Piece = tuple[int, str]
+"""A line, a part of one or a token, and where it begins in the text."""
+
+
+def bare(token: str) -> str:
+    """A token for comparison: case folded, straight apostrophe, no punctuation around it."""
+    return token.replace("’", "'").replace("ʼ", "'").strip(PUNCTUATION).casefold().strip("'")
+
+
+def sentences(text: str) -> Iterator[Sentence]:
+    """The sentences of `text` in order; together they carry all of it but white space and list marks."""
+    for prose, (begin, code) in _blocks(text):
+        found = [tokens for paragraph in _paragraphs(prose) for tokens in _split(paragraph)]
+        for tokens in found[:-1]:
+            yield _sentence(tokens)
+        last = _sentence(found[-1]) if found else Sentence((), begin=begin)
+        if code:
+            yield replace(last, block="\n".join(code.splitlines()), end=begin + len(code))
+        elif found:
+            yield last
+
+
+def _sentence(tokens: Sequence[_Piece]) -> Sentence:
+    begin, (last, token) = tokens[0][0], tokens[-1]
+    return Sentence(tuple(token for _, token in tokens), begin=begin, end=last + len(token))
+
+
+def _blocks(text: str) -> Iterator[tuple[list[_Piece], _Piece]]:
+    """Runs of prose lines, each with the fenced block that ends it. A fence left open lasts to the end."""
+    prose: list[_Piece] = []
+    fence, opened, begin = "", 0, 0
+    for whole in text.splitlines(keepends=True):
+        line = whole.splitlines()[0]
+        mark = _FENCE.match(line)
+        if fence:
+            if mark and mark[1] == fence and line.strip() == fence:
+                yield prose, (opened, text[opened : begin + len(line)])
+                prose, fence = [], ""
+        elif mark:
+            fence, opened = mark[1], begin
+        else:
+            prose.append((begin, line))
+        begin += len(whole)
+    yield prose, (opened, text[opened:] if fence else "")
+
+
+def fences(text: str) -> list[tuple[int, int]]:
+    """Where the fenced blocks of `text` begin and end."""
+    return [(begin, begin + len(code)) for _, (begin, code) in _blocks(text) if code]
+
+
+def _paragraphs(lines: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+    """Lines that belong together: wrapped lines, and the items of a list with the line that introduces it."""
+    kept: list[_Piece] = []
+    introduces = False
+    for begin, line in lines:
+        bullet = _BULLET.match(line)
+        item = line[bullet.end() :].rstrip() if bullet else line.lstrip().lstrip("#> ").rstrip()
+        if not item:
+            if not introduces:
+                yield kept
+                kept = []
+            continue
+        listed = bool(bullet) and introduces
+        wrapped = bool(kept) and not introduces and not bullet and len(kept[-1][1]) >= _WRAPPED and item[0].islower()
+        if listed:
+            if len(kept) > 1:
+                kept[-1] = (kept[-1][0], kept[-1][1].rstrip(",;.") + ",")
+        elif not wrapped:
+            yield kept
+            kept = []
+        introduces = listed or (item.endswith(":") and not bullet)
+        kept.append((begin + len(line.rstrip()) - len(item), item))
+    yield kept
+
+
+def _split(paragraph: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+    tokens = [(begin + found.start(), found[0]) for begin, piece in paragraph for found in _TOKEN.finditer(piece)]
+    current: list[_Piece] = []
+    for place, (begin, token) in enumerate(tokens):
+        current.append((begin, token))
+        following = tokens[place + 1][1] if place + 1 < len(tokens) else ""
+        if following and _ends(token, following):
+            yield current
+            current = []
+    if current:
+        yield current
+
+
+def _ends(token: str, following: str) -> bool:
+    """True when a sentence ends after `token`."""
+    if MARK in (token, following):
+        return True
+    head = token.rstrip(CLOSERS)
+    if not head or head[-1] not in TERMINATORS:
+        return _pictured(token) and following[0].isupper()
+    if _pictured(following) or not following[0].isalnum():
+        # The emoji or the dash after a full stop belongs to the sentence before it.
+        return not (_pictured(following) or following in DASHES)
+    if head.endswith(("...", "…")):
+        return not following[0].islower() or bare(following).split("'")[0] == "i"
+    if head[-1] != ".":
+        return True
+    word = bare(head)
+    if word in _ABBREVIATIONS:
+        return word in ("a.m", "p.m", "etc", "inc", "ltd", "co") and following[0].isupper()
+    initial = len(word) == 1 and word != "i" and head[:1].isupper() and following[0].isupper()
+    acronym = "." in word and word.replace(".", "").isalpha() and len(word) <= 5 and not following[0].isupper()
+    return not (initial or acronym)
+
+
+def _pictured(token: str) -> bool:
+    """True for a token of emoji or other symbols alone."""
+    return not any(map(str.isalnum, token)) and any(unicodedata.category(char) == "So" for char in token)
+
+
+def trimmed(text: str) -> str:
+    """Text without its final full stop or exclamation, outer white space, and emoji that only decorate its end."""
+    end = len(text)
+    while end and _trailing(text, end):
+        end -= 1
+    return text[:end].strip()
+
+
+def _trailing(text: str, end: int) -> bool:
+    """True when the character before `end` adds nothing: a stop, a blank, an emoji or what modifies one."""
+    char = text[end - 1]
+    if char in ".!…。！｡।,;:":
+        return not _dotted(text, end)
+    return char.isspace() or char in "\ufe0e\ufe0f" or unicodedata.category(char) in ("So", "Sk", "Cf")
+
+
+def _dotted(text: str, end: int) -> bool:
+    """True when the stop before `end` belongs to an acronym such as p.m. or U.S."""
+    return end >= 4 and text[end - 1] == "." and text[end - 3] == "." and text[end - 2].isalpha()

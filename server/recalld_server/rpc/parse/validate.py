@@ -1,0 +1,143 @@
+"""What a request must be before anything is done for it.
+
+`check` reports every violation at once. Required fields are read from the descriptors (google.api.field_behavior), text
+is looked at wherever it stands, and what else a message must fulfil is in the table of named checks in `checks.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from recalld.v1 import filter_pb2
+from recalld_server.domain.errors import FieldInvalid, FilterInvalid, LimitExceeded, TextInvalid
+from recalld_server.domain.limits import BATCH
+from recalld_server.domain.steps import Steps, completed
+from recalld_server.rpc.parse.checks import CHECKS, Violation
+from recalld_server.rpc.parse.descriptors import repeated
+from recalld_server.rpc.parse.filters import filter_of
+from recalld_server.rpc.parse.operation_checks import OPERATION_CHECKS
+from recalld_server.rpc.parse.project_checks import PROJECT_CHECKS
+
+_ALL = {**CHECKS, **OPERATION_CHECKS, **PROJECT_CHECKS}
+MAX_NESTING = 40  # of messages in a request; far above what any valid one has
+MAX_FOUND = 100  # violations looked for: the work for a hostile request stays bounded
+MAX_ITEMS = 2 * BATCH  # in one list before nobody looks at what it holds
+_LOOKED_AT = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_ENUM)
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
+
+
+def check(request: Any, *, unary: bool = False) -> None:
+    """Raise the error of the first violation, carrying all of them. `unary`: the call takes no resume token.
+
+    For requests that are small whatever they hold; `parsing.parsed` is for all others.
+    """
+    completed(checking(request, unary=unary))
+
+
+def checking(request: Any, *, unary: bool = False) -> Steps[None]:
+    """`check` in steps."""
+    found: list[Violation] = []
+    for violation in _walk(request, ""):
+        if violation is None:
+            yield
+        else:
+            found.append(violation)
+            if len(found) == MAX_FOUND:
+                break
+    if unary and request.resume_token:
+        found.append(Violation("resume_token", "only StreamSearch can be resumed", FieldInvalid))
+    if found:
+        first = found[0]
+        described = f"{first.field}: {first.text}."
+        more = f" ({len(found) - 1} more violations)" if len(found) > 1 else ""
+        metadata = {"field": first.field, **first.metadata}
+        raise first.kind(described + more, violations=[(v.field, v.text) for v in found], **metadata)
+
+
+def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation | None]:
+    """Every violation in a message and in what it holds, outer ones first; None after each message, for a pause."""
+    kind = message.DESCRIPTOR.full_name
+    if kind == Timestamp.DESCRIPTOR.full_name:
+        yield from _time(message, path)
+        return
+    if kind == filter_pb2.Filter.DESCRIPTOR.full_name:
+        yield from _filter(message, path)
+        return
+    if kind == Struct.DESCRIPTOR.full_name:
+        yield from CHECKS[kind](message, path)
+        return
+    prefix = f"{path}." if path else ""
+    if crowded := list(_crowded(message, prefix)):
+        yield from crowded
+        return
+    for name in _required(message.DESCRIPTOR):
+        if not _given(message, name):
+            yield Violation(prefix + name, "is required")
+    if kind in _ALL:
+        yield from _ALL[kind](message, prefix)
+    if depth >= MAX_NESTING:
+        yield Violation(path, f"must be nested at most {MAX_NESTING} deep")
+        return
+    for field, value in message.ListFields():
+        if field.type in _LOOKED_AT:  # millions of numbers would take seconds, and there is nothing to find
+            yield from _field(field, value, prefix + field.name, depth)
+
+
+def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterator[Violation | None]:
+    for number, item in enumerate(value) if repeated(field) else [(None, value)]:
+        at = path if number is None else f"{path}[{number}]"
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            yield from _walk(item, at, depth + 1)
+            yield None
+        elif field.type == FieldDescriptor.TYPE_STRING and "\0" in item:
+            yield Violation(at, "must not hold NUL", TextInvalid)
+        elif field.type == FieldDescriptor.TYPE_ENUM and item not in field.enum_type.values_by_number:
+            names = ", ".join(value.name for value in field.enum_type.values)
+            yield Violation(at, f"must be one of {names}")
+
+
+def _crowded(message: Any, prefix: str) -> Iterator[Violation]:
+    """Lists far beyond every limit of the API: to look at their items could take seconds."""
+    for field, value in message.ListFields():
+        if field.type in _LOOKED_AT and repeated(field) and len(value) > MAX_ITEMS:
+            counts = {"limit": BATCH, "actual": len(value)}
+            yield Violation(prefix + field.name, f"must be at most {BATCH}, not {len(value)}", LimitExceeded, counts)
+
+
+@cache
+def _required(descriptor: Descriptor) -> tuple[str, ...]:
+    behaviour = field_behavior_pb2.field_behavior
+    return tuple(
+        field.name
+        for field in descriptor.fields
+        if field_behavior_pb2.REQUIRED in field.GetOptions().Extensions[behaviour]
+        # These say more about what is missing than "is required".
+        and field.name not in ("scope", "query")
+    )
+
+
+def _given(message: Any, name: str) -> bool:
+    field = message.DESCRIPTOR.fields_by_name[name]
+    if repeated(field) or field.type != FieldDescriptor.TYPE_MESSAGE:
+        return bool(getattr(message, name))
+    return bool(message.HasField(name))
+
+
+def _time(time: Timestamp, path: str) -> Iterator[Violation]:
+    if not (FIRST_SECOND <= time.seconds <= LAST_SECOND and 0 <= time.nanos < 1_000_000_000):
+        yield Violation(path, "must lie in the years 1 to 9999, with nanos from 0 to 999999999")
+
+
+def _filter(message: filter_pb2.Filter, path: str) -> Iterator[Violation]:
+    try:
+        filter_of(message)
+    except FilterInvalid as error:
+        for field, text in error.violations:
+            yield Violation(path + field.removeprefix("filter"), text, FilterInvalid)

@@ -1,0 +1,84 @@
+"""AddAsync: an AddRequest written down, added later, and its answer rendered from what was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.concurrency.time_slices import sliced
+from recalld_server.domain.errors import FieldInvalid, MemoryNotFound
+from recalld_server.domain.memory import Access
+from recalld_server.domain.operations import Operation, OperationKind
+from recalld_server.domain.page_tokens import Tokens
+from recalld_server.domain.steps import once
+from recalld_server.rpc.parse.commands import add_command
+from recalld_server.rpc.parse.requests import parsed
+from recalld_server.rpc.render import memory_protos, paging
+from recalld_server.usecases.add import Add, Added
+from recalld_server.usecases.operations import Follow
+
+
+class AddJob:
+    """The job of an asynchronous add. Its outcome is kept by the commit, so an add that was interrupted after it is
+    not done twice, and no memory text stands in the operation."""
+
+    def __init__(self, add: Add) -> None:
+        self._add = add
+
+    async def run(self, held: Operation) -> Mapping[str, Any]:
+        """See background.worker.Job. Raises the errors of Add."""
+        request = pb.AddRequest.FromString(held.payload)
+        command = await sliced(once(lambda: add_command(request, held.request)), len(held.payload))
+        await self._add.add(held.access, replace(command, add_id=held.subject))
+        return {}
+
+
+class Adding:
+    """AddAsync and the answer it ends with."""
+
+    def __init__(self, add: Add, follow: Follow, tokens: Tokens) -> None:
+        self._add = add
+        self._follow = follow
+        self._tokens = tokens
+
+    async def start(self, who: Access, request: pb.AddRequest) -> Operation:
+        """Write the request down. Raises FieldInvalid for a dry run, RequestIdReused, MemoryNotFound."""
+        key = await parsed(request, once(lambda: memory_protos.operation_key("AddAsync", request)))
+        if request.dry_run:
+            text = "must not be set: there is nothing to wait for"
+            raise FieldInvalid.at("dry_run", text)
+        scope = memory_protos.scope_of(request.scope)
+        if not who.pin.admits(scope):
+            raise MemoryNotFound("The scope lies outside what this key may touch.")
+        return await self._follow.start(
+            who,
+            OperationKind.ADD,
+            key,
+            payload=request.SerializeToString(),
+            total=len(request.messages) or 1,
+            scope=scope,
+        )
+
+    async def answers(self, operations: Sequence[Operation]) -> Mapping[str, pb.AddResponse]:
+        """What adds that have succeeded did, by their ids; without those whose outcome is no longer kept."""
+        answers = {}
+        for (who, rpc), some in groupby(operations, key=lambda operation: (operation.access, operation.request.rpc)):
+            ids = {operation.request.request_id: operation.id for operation in some}
+            for request_id, added in (await self._add.recall(who, rpc, list(ids))).items():
+                answers[ids[request_id]] = await add_response(added, who.project, self._tokens)
+        return answers
+
+
+async def add_response(added: Added, project: str, tokens: Tokens) -> pb.AddResponse:
+    """The answer of an add."""
+    shown = await paging.bounded([result.memory for result in added.results])
+    return pb.AddResponse(
+        results=map(memory_protos.result_pb, added.results, shown),
+        verdicts=[memory_protos.verdict_pb(verdict) for verdict in added.verdicts],
+        add_id=added.add_id,
+        consistency_token=tokens.consistency(project, added.seq) if added.seq else "",
+        index_state=memory_protos.index_state(added.applied),
+    )

@@ -1,0 +1,181 @@
+"""SearchService: check, convert, use case, convert."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from recalld.v1 import search_service_pb2 as pb
+from recalld.v1 import search_service_pb2_grpc
+from recalld_server.concurrency.time_slices import sliced
+from recalld_server.domain.errors import ConsistencyTokenForeign
+from recalld_server.domain.filters import Filter
+from recalld_server.domain.limits import PAGE_BYTES
+from recalld_server.domain.memory import Access, Scope
+from recalld_server.domain.page_tokens import Tokens
+from recalld_server.domain.ranking import Mode
+from recalld_server.domain.steps import Steps, once
+from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.parse.commands import as_of, filter_given
+from recalld_server.rpc.parse.requests import parsed
+from recalld_server.rpc.render import memory_protos, paging
+from recalld_server.telemetry.span import current
+from recalld_server.usecases.queries import Read
+from recalld_server.usecases.search import FRESH_WITHIN, LOADED, FoundMemory, Ranked, Search, SearchQuery
+
+DEFAULT_LIMIT = 10
+MARGIN = 0.05  # seconds kept of the caller's deadline to answer INDEX_BEHIND in time
+_MODES = {pb.SEARCH_MODE_KEYWORD: Mode.KEYWORD, pb.SEARCH_MODE_VECTOR: Mode.VECTOR}
+
+
+class SearchService(search_service_pb2_grpc.SearchServiceServicer):
+    """See search_service.proto."""
+
+    def __init__(self, search: Search, read: Read, tokens: Tokens) -> None:
+        self._search = search
+        self._read = read
+        self._tokens = tokens
+
+    async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
+        scope, condition = await parsed(request, once(lambda: _where(request)), unary=True)
+        query = await self._query(access(), request, context, scope, condition)
+        ranked = await self._search.rank(access(), query)
+        answer = pb.SearchResponse(candidate_count=ranked.candidates, sequence=ranked.seq)
+        budget, size = _Budget(query.max_tokens), 0
+        async for found, hit in _rendered(self._search.hits(access(), ranked, query), request.explain):
+            size += hit.ByteSize()
+            if not budget.spend(found.memory.text) or (size > PAGE_BYTES and answer.hits):
+                answer.truncated = True
+                break
+            answer.hits.append(hit)
+        answer.stages.extend(_stages())
+        return answer
+
+    async def StreamSearch(self, request: pb.SearchRequest, context: Any) -> AsyncIterator[pb.StreamSearchResponse]:
+        who = access()
+        bound, (scope, condition) = await parsed(
+            request, once(lambda: (paging.binding("StreamSearch", who, request), _where(request)))
+        )
+        token = self._tokens.open_resume(request.resume_token, bound) if request.resume_token else None
+        query = await self._query(who, request, context, scope, condition)
+        ranked = await self._search.rank(who, query)
+        start, changed, spent = _resumed(ranked, token)
+        done = pb.Done(changed=changed, sequence=ranked.seq, candidate_count=ranked.candidates)
+        if token is not None:
+            checkpoint = pb.Checkpoint(changed=changed)
+            yield pb.StreamSearchResponse(checkpoint=checkpoint, resume_token=request.resume_token)
+        budget, trail = _Budget(query.max_tokens, spent), _Trail(ranked)
+        async for found, hit in _rendered(self._search.hits(who, ranked, query, start), request.explain):
+            if not budget.spend(found.memory.text):
+                done.truncated = True
+                break
+            position = [found.at + 1, *ranked.state, trail.upto(found.at + 1), budget.spent]
+            yield pb.StreamSearchResponse(hit=hit, resume_token=self._tokens.resume(bound, position))
+            done.hit_count += 1
+        done.stages.extend(_stages())
+        yield pb.StreamSearchResponse(done=done)
+
+    async def _query(
+        self, who: Access, request: pb.SearchRequest, context: Any, scope: Scope, condition: Filter | None
+    ) -> SearchQuery:
+        fresh = 0
+        if request.at_least_as_fresh:
+            fresh = self._tokens.open_consistency(request.at_least_as_fresh, who.project)
+            if fresh > (head := await self._read.head(who)):
+                raise ConsistencyTokenForeign(sequence=fresh, head=head)
+        remaining = context.time_remaining()
+        return SearchQuery(
+            text=request.query,
+            scope=scope,
+            filter=condition,
+            limit=request.limit if request.HasField("limit") else DEFAULT_LIMIT,
+            threshold=request.threshold if request.HasField("threshold") else 0.0,
+            mode=_MODES.get(request.mode, Mode.HYBRID),
+            as_of=as_of(request),
+            fresh_seq=fresh,
+            budget=FRESH_WITHIN if remaining is None else max(0.0, remaining - MARGIN),
+            max_tokens=request.max_tokens,
+        )
+
+
+def _where(request: pb.SearchRequest) -> tuple[Scope, Filter | None]:
+    return memory_protos.scope_of(request.scope), filter_given(request)
+
+
+async def _rendered(hits: AsyncIterator[FoundMemory], explain: bool) -> AsyncIterator[tuple[FoundMemory, Any]]:
+    """Results with their messages, made as many at a time as are read at a time."""
+    waiting: list[FoundMemory] = []
+    async for found in hits:
+        waiting.append(found)
+        if len(waiting) == LOADED:
+            for pair in await sliced(_rendering(waiting, explain)):
+                yield pair
+            waiting = []
+    for pair in await sliced(_rendering(waiting, explain)):
+        yield pair
+
+
+def _rendering(found: Sequence[FoundMemory], explain: bool) -> Steps[list[tuple[FoundMemory, Any]]]:
+    made = []
+    for each in found:
+        made.append((each, memory_protos.hit_pb(each, explain)))
+        yield
+    return made
+
+
+class _Budget:
+    """Tokens of text that may still be given out: one for four bytes, the usual estimate for English."""
+
+    def __init__(self, tokens: int, spent: int = 0) -> None:
+        self._tokens = tokens
+        self.spent = spent
+
+    def spend(self, text: str) -> bool:
+        """Whether the text still fits."""
+        cost = -(-len(text.encode()) // 4)
+        if self._tokens and self.spent + cost > self._tokens:
+            return False
+        self.spent += cost
+        return True
+
+
+class _Trail:
+    """What stands in the first places, as a digest."""
+
+    def __init__(self, ranked: Ranked) -> None:
+        self._places = ranked.places
+        self._at = 0
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    def upto(self, at: int) -> str:
+        """Of the first `at` places, which never become fewer from call to call."""
+        for place in self._places[self._at : at]:
+            self._digest.update(place.id.encode() + b"\0")
+        self._at = at
+        return self._digest.hexdigest()
+
+
+def _resumed(ranked: Ranked, token: Sequence[Any] | None) -> tuple[int, bool, int]:
+    """Where to go on, whether the project changed since the token was given, and the tokens spent by then.
+
+    A change moves every score a little. Only below the very same hits is it certain that none is lost; else the stream
+    starts again, and callers drop what they have.
+    """
+    if token is None:
+        return 0, False, 0
+    at, head, applied, trail, spent = token
+    if _Trail(ranked).upto(at) != trail:
+        return 0, True, 0
+    return at, (head, applied) != ranked.state, spent
+
+
+def _stages() -> list[pb.StageTime]:
+    times = []
+    for name, seconds in current().items():
+        duration = Duration()
+        duration.FromNanoseconds(int(seconds * 1e9))
+        times.append(pb.StageTime(name=name, duration=duration))
+    return times
