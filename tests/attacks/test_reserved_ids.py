@@ -42,7 +42,7 @@ async def test_ids_of_ours_are_kept_and_found(tmp_path: Path, engines: Sequence[
             ImportedMemory(Memory(id, f"Keeps hat {at}", ANN), vector[at], HashEmbedder.model)
             for at, id in enumerate(IDS)
         ]
-        imported = await recalld.importing.batch(HERE, items)
+        imported = await recalld.imports.batch(HERE, items)
         assert (imported.stored, imported.applied) == (len(IDS), True)
         assert await found(recalld) == set(IDS)
     finally:
@@ -52,7 +52,7 @@ async def test_ids_of_ours_are_kept_and_found(tmp_path: Path, engines: Sequence[
         await recalld.projector._round()
         assert (await recalld.readiness.look()).searches
         assert await found(recalld) == set(IDS)
-        report = await recalld.examiner.examine("default")
+        report = await recalld.index_audit.examine("default")
         assert (report.wrong, report.pending, report.live) == (0, 0, len(IDS))
     finally:
         await recalld.close()

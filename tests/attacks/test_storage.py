@@ -22,7 +22,7 @@ from recalld.v1 import memory_pb2, memory_service_pb2_grpc, search_service_pb2_g
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import search_service_pb2 as spb
 from recalld_server.adapters.sql.engine import SqliteEngine
-from recalld_server.adapters.sql.shutdown_marker import CleanEnd
+from recalld_server.adapters.sql.shutdown_marker import ShutdownMarker
 from recalld_server.domain.errors import LedgerUnavailable
 
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
@@ -339,10 +339,10 @@ async def test_a_check_that_takes_long_goes_on_and_the_server_is_not_ready(tmp_p
 
     def nothing(_: Connection) -> None: ...
 
-    first = CleanEnd(engine)
+    first = ShutdownMarker(engine)
     await first.begin(1.0)
     engine.sound = slow  # type: ignore[method-assign]
-    second = CleanEnd(engine)  # as after a crash: nobody has ended the first one
+    second = ShutdownMarker(engine)  # as after a crash: nobody has ended the first one
     await second.begin(0.05)
     with pytest.raises(LedgerUnavailable, match="is being checked"):
         await engine.ping(nothing)

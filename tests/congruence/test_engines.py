@@ -13,9 +13,9 @@ from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.bench.corpus import Corpus
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.filters import Comparison, Filter, NoneOf, Operator
 from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.search import SearchQuery
 from recalld_server.wiring.composition import Recalld
@@ -58,10 +58,10 @@ async def lived(recalld: Recalld, texts: list[str]) -> dict[str, str]:
             left[result.memory.id] = result.memory.text
         if at % 3 == 0:
             chosen = rng.randrange(len(left))
-            await recalld.modify.update(HERE, [Update(list(left)[chosen], {"metadata": {"n": -at}})], None)
+            await recalld.memories.update(HERE, [Update(list(left)[chosen], {"metadata": {"n": -at}})], None)
         if at % 4 == 0:
             chosen = list(left)[rng.randrange(len(left))]
-            await recalld.modify.delete(HERE, [chosen], None)
+            await recalld.memories.delete(HERE, [chosen], None)
             del left[chosen]
     return left
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.congruence.small_world import OwnClock, opened
 
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.erasure import Cleared
-from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.erasure import PerEngine
+from recalld_server.usecases.forgetting import ForgetCommand
 from recalld_server.usecases.memories import Update
 
 HERE = Access("default")
@@ -37,14 +37,14 @@ async def test_no_trace_is_left_by_rows_of_any_length(tmp_path: Path) -> None:
         live[user] += [result.memory.id for result in (await recalld.add.add(HERE, command)).results]
         if n % 2:
             update = Update(choose.choice(live[user]), {"text": f"again {text} {n}"})
-            await recalld.modify.update(HERE, [update], None)
+            await recalld.memories.update(HERE, [update], None)
         if n % 5 == 0:
-            await recalld.modify.delete(HERE, [live[user].pop(choose.randrange(len(live[user])))], None)
-    receipt = await recalld.forget.forget(HERE, Forgetting(Scope(user_id="xanthippe")))
+            await recalld.memories.delete(HERE, [live[user].pop(choose.randrange(len(live[user])))], None)
+    receipt = await recalld.forgetting.forget(HERE, ForgetCommand(Scope(user_id="xanthippe")))
     unclear = {"ledger_file", "caches", "index_file", "backups"}
     assert {leg.name for leg in receipt.legs if leg.state.value != "EMPTY"} <= unclear
-    assert await recalld.erasure.cleared(60) == Cleared(ledger=True, index=True)
-    receipt = await recalld.forget.forget(HERE, Forgetting(Scope(user_id="xanthippe")))
+    assert await recalld.erasure.cleared(60) == PerEngine(ledger=True, index=True)
+    receipt = await recalld.forgetting.forget(HERE, ForgetCommand(Scope(user_id="xanthippe")))
     assert [leg.name for leg in receipt.legs if leg.state.value != "EMPTY"] == ["backups"]
     assert found(tmp_path, "xanthippe", "zwiesel") == []
     assert ("ledger.db", "hometown") in found(tmp_path, "hometown")

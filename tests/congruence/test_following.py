@@ -14,13 +14,13 @@ from sqlalchemy import func, select, update
 from tests.congruence.small_world import DAY, SECOND, OwnClock, opened
 
 from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import HistoryTrimmed, MemoryNotFound
 from recalld_server.domain.memory import Access, Cause, Kind, Message, Scope
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
-from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.queries import AsOf
-from recalld_server.usecases.watch import Position, Sight, Watch, WatchQuery
+from recalld_server.usecases.watch import Position, Watch, WatchMessage, WatchQuery
 from recalld_server.wiring.composition import Recalld
 
 HERE = Access("default", principal="key")
@@ -45,12 +45,12 @@ async def keep(recalld: Recalld, *texts: str, **fields: Any) -> list[str]:
     return [result.memory.id for result in added.results]
 
 
-def watch(recalld: Recalld, query: WatchQuery, every: float = 60.0) -> AsyncGenerator[Sight, None]:
-    made = Watch(recalld.ledger, recalld.read, recalld.writer.committed, OwnClock(), every)
+def watch(recalld: Recalld, query: WatchQuery, every: float = 60.0) -> AsyncGenerator[WatchMessage, None]:
+    made = Watch(recalld.ledger, recalld.queries, recalld.commits.committed, OwnClock(), every)
     return made.run(HERE, query)
 
 
-async def soon(sights: AsyncGenerator[Sight, None]) -> Sight:
+async def soon(sights: AsyncGenerator[WatchMessage, None]) -> WatchMessage:
     return await asyncio.wait_for(anext(sights), 5)
 
 
@@ -91,69 +91,69 @@ async def test_what_another_server_commits_is_seen_without_a_signal(recalld: Rec
         await soon(sights)
         pending = asyncio.ensure_future(soon(sights))
         await asyncio.sleep(0.05)
-        recalld.writer.committed.notify = lambda project: None  # type: ignore[method-assign]
+        recalld.commits.committed.notify = lambda project: None  # type: ignore[method-assign]
         await keep(recalld, "Likes tea")
         assert (await pending).event is not None
 
 
 async def test_the_expired_are_deleted_and_say_why(recalld: Recalld, clock: OwnClock) -> None:
     [gone, stays] = [*await keep(recalld, "a", expire_time=clock.time + 30 * SECOND), *await keep(recalld, "b")]
-    await recalld.janitor.round()
+    await recalld.retention.round()
     assert len(await recalld.ledger.events(HERE, EventQuery())) == 2
     clock.time += 30 * SECOND
-    await recalld.janitor.round()
+    await recalld.retention.round()
     last = (await recalld.ledger.events(HERE, EventQuery()))[-1]
     assert (last.memory_id, last.kind, last.cause, last.principal) == (gone, Kind.DELETED, Cause.EXPIRED, "")
     with pytest.raises(MemoryNotFound):
-        await recalld.read.get(HERE, gone)
-    assert (await recalld.read.get(HERE, stays)).text == "b"
-    back = (await recalld.modify.restore(HERE, gone, None, None)).memories[0]
+        await recalld.queries.get(HERE, gone)
+    assert (await recalld.queries.get(HERE, stays)).text == "b"
+    back = (await recalld.memories.restore(HERE, gone, None, None)).memories[0]
     assert back.expire_time is None
-    await recalld.janitor.round()
-    assert (await recalld.read.get(HERE, gone)).text == "a"
+    await recalld.retention.round()
+    assert (await recalld.queries.get(HERE, gone)).text == "a"
 
 
 async def test_more_than_a_batch_expires_at_once(recalld: Recalld, clock: OwnClock) -> None:
     for start in range(0, 2500, 500):
         await keep(recalld, *(f"n{n}" for n in range(start, start + 500)), expire_time=clock.time + 60 * SECOND)
     clock.time += 120 * SECOND
-    await recalld.janitor.round()
-    assert await recalld.ledger.count(HERE, ANN, None, await recalld.read.head(HERE)) == 0
+    await recalld.retention.round()
+    assert await recalld.ledger.count(HERE, ANN, None, await recalld.queries.head(HERE)) == 0
 
 
 async def test_answers_are_kept_for_a_day(recalld: Recalld, clock: OwnClock) -> None:
     await keep(recalld, "Likes tea", request=RequestKey("Add", "r", "f"))
     clock.time += DAY - SECOND
-    await recalld.janitor.round()
+    await recalld.retention.round()
     assert await recalld.ledger.outcome(HERE, "Add", "r") is not None
     clock.time += 2 * SECOND
-    await recalld.janitor.round()
+    await recalld.retention.round()
     assert await rows(recalld, t.outcomes) == 0
 
 
 async def test_history_goes_after_its_time_and_what_is_current_stays(recalld: Recalld, clock: OwnClock) -> None:
     await retain(recalld, 10)
     [changed, deleted] = await keep(recalld, "Likes tea", "Likes rain")
-    await recalld.modify.update(HERE, [Update(changed, {"text": "Likes coffee"})], None)
-    await recalld.modify.delete(HERE, [deleted], None)
+    await recalld.memories.update(HERE, [Update(changed, {"text": "Likes coffee"})], None)
+    await recalld.memories.delete(HERE, [deleted], None)
     late = WatchQuery(after=Position(1, 0))
     follower = watch(recalld, WatchQuery(after=Position(1, 0)))
     assert (await soon(follower)).position.seq == 1
     clock.time += 9 * DAY
-    await recalld.janitor.round()
+    await recalld.retention.round()
     assert len(await recalld.ledger.events(HERE, EventQuery())) == 4
     clock.time += 2 * DAY
-    await recalld.janitor.round()
+    await recalld.retention.round()
     stand = await recalld.ledger.positions(HERE)
     assert (stand.head, stand.oldest) == (4, 4)
     kept = await recalld.ledger.events(HERE, EventQuery())
     assert [(event.memory_id, event.kind, event.before) for event in kept] == [(changed, Kind.UPDATED, None)]
     assert [await rows(recalld, table) for table in (t.revisions, t.features)] == [1, 1]
-    assert (await recalld.read.get(HERE, changed)).sources[0].content == "Likes tea"
+    assert (await recalld.queries.get(HERE, changed)).sources[0].content == "Likes tea"
     for asking in (
-        recalld.read.list(HERE, ListQuery(), AsOf(seq=3)),
-        recalld.read.events(HERE, EventQuery(after=2)),
-        recalld.modify.restore(HERE, changed, 1, None),
+        recalld.queries.list(HERE, ListQuery(), AsOf(seq=3)),
+        recalld.queries.events(HERE, EventQuery(after=2)),
+        recalld.memories.restore(HERE, changed, 1, None),
         soon(follower),
         anext(watch(recalld, WatchQuery(as_of=AsOf(seq=3)))),
     ):
@@ -165,16 +165,16 @@ async def test_history_goes_after_its_time_and_what_is_current_stays(recalld: Re
         with pytest.raises(HistoryTrimmed):
             await soon(sights)
     with pytest.raises(MemoryNotFound):
-        await recalld.modify.restore(HERE, deleted, None, None)
+        await recalld.memories.restore(HERE, deleted, None, None)
     async with aclosing(watch(recalld, WatchQuery(beginning=True))) as sights:
         await soon(sights)
         assert (await soon(sights)).event == kept[0]
-    assert [m.id for m in (await recalld.read.list(HERE, ListQuery(), AsOf(seq=4))).memories] == [changed]
+    assert [m.id for m in (await recalld.queries.list(HERE, ListQuery(), AsOf(seq=4))).memories] == [changed]
 
 
 async def test_without_the_setting_history_stays(recalld: Recalld, clock: OwnClock) -> None:
     [id] = await keep(recalld, "Likes tea")
-    await recalld.modify.delete(HERE, [id], None)
+    await recalld.memories.delete(HERE, [id], None)
     clock.time += 3650 * DAY
-    await recalld.janitor.round()
+    await recalld.retention.round()
     assert len(await recalld.ledger.events(HERE, EventQuery())) == 2

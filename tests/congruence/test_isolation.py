@@ -13,20 +13,21 @@ from sqlalchemy import delete
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.adapters.ledger.leases import SqlTurns
+from recalld_server.adapters.ledger.leases import SqlLeases
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.background import project_tasks
-from recalld_server.usecases.projection import AGE, Projection
+from recalld_server.background.projector import AGE, Projector
 from recalld_server.background.readiness import Readiness
 from recalld_server.background.reconciler import Reconciler
-from recalld_server.background.retention import Janitor
+from recalld_server.background.retention import Retention
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import IndexBehind, IndexUnavailable, LedgerUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.index import Index
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.commits import Writer
-from recalld_server.usecases.index_audit import Examiner
+from recalld_server.usecases.commits import CommitCoordinator
+from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.search import SearchQuery
 from recalld_server.wiring.composition import Recalld
 
@@ -66,15 +67,17 @@ class World:
     def __init__(self, recalld: Recalld, clock: OwnClock) -> None:
         self.recalld, self.clock = recalld, clock
         self.index = Sickly(recalld.index, "apply", "mark")
-        self.projector = Projector(recalld.ledger, self.index, clock, recalld.readiness._features)  # type: ignore[arg-type]
-        self.writer = Writer(recalld.ledger, self.projector)
-        self.clearer = Sickly(recalld.writer, "write")
-        turns = SqlTurns(recalld.ledger._engine, clock, "clearing")
-        self.janitor = Janitor(recalld.ledger, self.clearer, turns, clock)  # type: ignore[arg-type]
+        index: Any = self.index
+        self.projection = Projection(recalld.ledger, index, clock, recalld.readiness._features)
+        self.projector = Projector(self.projection, recalld.ledger, index, clock)
+        self.writer = CommitCoordinator(recalld.ledger, self.projection)
+        self.clearer = Sickly(recalld.commits, "write")
+        turns = SqlLeases(recalld.ledger._engine, clock, "clearing")
+        self.janitor = Retention(recalld.ledger, self.clearer, turns, clock)  # type: ignore[arg-type]
 
-    def refusing(self) -> Projector:
+    def refusing(self) -> Projection:
         index: Any = Refusing()
-        return Projector(self.recalld.ledger, index, self.clock, self.recalld.readiness._features)
+        return Projection(self.recalld.ledger, index, self.clock, self.recalld.readiness._features)
 
     async def keep(self, project: str, text: str, **fields: Any) -> str:
         said = [Message("user", text)]
@@ -152,12 +155,12 @@ async def test_what_is_pending_of_the_others_is_applied(world: World) -> None:
     """A change that its writer could not apply is the projector's, whatever project comes before."""
     await world.projector._round()
     world.index.error = ValueError("poisoned")
-    failing = world.recalld.add._writer._projector
+    failing = world.recalld.add._writer._projection
     pending = {}
     for project in (SICK, WELL):
-        world.recalld.add._writer._projector = world.refusing()
+        world.recalld.add._writer._projection = world.refusing()
         pending[project] = await world.keep(project, "Likes tea")
-        world.recalld.add._writer._projector = failing
+        world.recalld.add._writer._projection = failing
         assert await world.entries(project) == set()
     world.clock.time += int(2 * AGE * SECOND)
     await world.projector._round()
@@ -175,12 +178,12 @@ class Refusing:
 
 async def test_a_durable_change_is_answered_whatever_the_index_raises(world: World) -> None:
     writer = world.recalld.add._writer
-    sound, writer._projector = writer._projector, world.refusing()
+    sound, writer._projection = writer._projection, world.refusing()
     try:
         said = [Message("user", "Likes tea")]
         added = await world.recalld.add.add(Access(WELL, principal="key"), AddCommand(ANN, said, infer=False))
     finally:
-        writer._projector = sound
+        writer._projection = sound
     assert (added.results[0].memory.text, added.applied) == ("Likes tea", False)
 
 
@@ -205,9 +208,9 @@ async def test_the_others_are_repaired_and_only_once(world: World) -> None:
         await world.lose(project)
     world.index.error = ValueError("poisoned")
     index: Index = world.index  # type: ignore[assignment]
-    turns = SqlTurns(world.recalld.ledger._engine, world.clock, "reconciling")
-    examiner = Examiner(world.recalld.ledger, index)
-    reconciler = Reconciler(world.recalld.ledger, index, world.projector, examiner, turns, world.clock)
+    turns = SqlLeases(world.recalld.ledger._engine, world.clock, "reconciling")
+    examiner = IndexAudit(world.recalld.ledger, index)
+    reconciler = Reconciler(world.recalld.ledger, index, world.projection, examiner, turns, world.clock)
     await reconciler.look()
     assert await world.entries(WELL) == {kept[WELL]}
     assert await world.entries(LAST) == {kept[LAST]}
@@ -297,7 +300,7 @@ async def test_a_project_whose_tenant_vanished_is_behind_until_it_is_made_anew(w
     assert await found(WELL) == kept[WELL]
     await recalld.projector._round()
     assert await found(SICK) == kept[SICK]
-    assert (await recalld.examiner.examine(SICK)).wrong == 0
+    assert (await recalld.index_audit.examine(SICK)).wrong == 0
 
 
 async def test_a_live_memory_without_features_is_embedded_again(world: World) -> None:
@@ -331,7 +334,7 @@ async def test_those_who_wait_for_the_index_share_what_is_read(world: World) -> 
             return getattr(world.recalld.ledger, name)
 
     counting: Any = Counting()
-    projector = Projector(counting, world.recalld.index, world.clock, world.recalld.readiness._features)
+    projection = Projection(counting, world.recalld.index, world.clock, world.recalld.readiness._features)
     await projection.catch_up(WELL)
     waiting = [asyncio.create_task(projection.wait(here, head + 1, 30.0)) for _ in range(200)]
     await asyncio.sleep(1.0)
@@ -340,11 +343,11 @@ async def test_those_who_wait_for_the_index_share_what_is_read(world: World) -> 
     assert before < 60, "the steps grow"
     assert asked < 20, "one read serves all"
     added = world.recalld.add._writer
-    sound, added._projector = added._projector, projector
+    sound, added._projection = added._projection, projection
     try:
         await world.keep(WELL, "Likes tea")
     finally:
-        added._projector = sound
+        added._projection = sound
     told = asyncio.get_running_loop().time()
     await asyncio.gather(*waiting)
     assert asyncio.get_running_loop().time() - told < 0.2

@@ -55,27 +55,27 @@ async def lived(
     access = Access(project, principal="key")
     await recalld.ledger.ensure_project(project, await recalld.ledger.generation("default"))
     await recalld.projection.catch_up(project)
-    imported = await recalld.importing.batch(access, [ImportedMemory(memory) for memory in held])
+    imported = await recalld.imports.batch(access, [ImportedMemory(memory) for memory in held])
     answers: list[Any] = [(imported.stored, [at for at, _ in imported.failed])]
     left = [memory.id for memory in held]
     for kind, number, text, value in changes:
         if kind == "clear":
             wanted = Deletion(filter=conditions[number % len(conditions)])
-            answers.append((await recalld.modify.delete_matching(access, wanted)).count)
+            answers.append((await recalld.memories.delete_matching(access, wanted)).count)
             left = [memory.id for memory in (await recalld.ledger.page(access, ListQuery(limit=100))).memories]
         elif left:
             at = number % len(left)
             change = {"text": text} if kind == "text" else {"metadata": {"k": value}}
             try:
                 if kind == "delete":
-                    await recalld.modify.delete(access, [left.pop(at)], None)
+                    await recalld.memories.delete(access, [left.pop(at)], None)
                 else:
-                    await recalld.modify.update(access, [Update(left[at], change)], None)
+                    await recalld.memories.update(access, [Update(left[at], change)], None)
             except MemoryNotFound as error:  # it has expired: both must say so
                 answers.append((kind, error.message))
     for condition in (None, *conditions):
         for order in ("create_time", "update_time"):
-            page = await recalld.read.list(access, ListQuery(filter=condition, order=order, count=True))
+            page = await recalld.queries.list(access, ListQuery(filter=condition, order=order, count=True))
             answers.append(([(memory.id, memory.revision) for memory in page.memories], page.total))
         found = await recalld.search.rank(access, SearchQuery("a hat", filter=condition, limit=10_000))
         answers.append({place.id for place in found.places})

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
-from recalld_server.adapters.ledger.leases import SqlTurns
+from recalld_server.adapters.ledger.leases import SqlLeases
 from recalld_server.background import reconciler
-from recalld_server.usecases.projection import Projection
 from recalld_server.background.reconciler import MARGIN, Reconciler
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import IndexUnavailable, LeaseLost
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import Index, Nominations
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.index_audit import Examiner
+from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.projection import Projection
 from recalld_server.wiring.composition import Recalld
 
 HERE = Access("default")
@@ -39,7 +39,7 @@ class Forgetful:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    async def breaks(self) -> int:
+    async def outage_count(self) -> int:
         if self.away:
             raise IndexUnavailable
         return self.outages
@@ -63,14 +63,14 @@ class World:
         self.recalld = recalld
         self.clock = clock
         self.index = Forgetful(recalld.index)
-        self.examiner = Examiner(recalld.ledger, self.index)
-        self.turns = SqlTurns(recalld.ledger._engine, clock, "reconciling")
+        self.examiner = IndexAudit(recalld.ledger, self.index)
+        self.turns = SqlLeases(recalld.ledger._engine, clock, "reconciling")
         self.reconciler = self.another()
 
     def another(self) -> Reconciler:
         """That of another server."""
-        projector = Projector(self.recalld.ledger, self.index, self.clock, self.recalld.readiness._features)
-        return Reconciler(self.recalld.ledger, self.index, projector, self.examiner, self.turns, self.clock)
+        projection = Projection(self.recalld.ledger, self.index, self.clock, self.recalld.readiness._features)
+        return Reconciler(self.recalld.ledger, self.index, projection, self.examiner, self.turns, self.clock)
 
     async def keep(self, *texts: str) -> list[str]:
         said = [Message("user", text) for text in texts]
@@ -155,10 +155,10 @@ async def test_an_engine_that_breaks_off_again_is_looked_at_again(world: World) 
     world.index.outages += 1
     answers = iter([1, 2, 2, 2])
 
-    async def breaks() -> int:
+    async def outage_count() -> int:
         return next(answers)
 
-    world.index.breaks = breaks  # type: ignore[method-assign]
+    world.index.outage_count = outage_count  # type: ignore[method-assign]
     await world.reconciler.look()
     before = len(world.index.put)
     await world.reconciler.look()

@@ -13,11 +13,11 @@ from tests.congruence.small_world import OwnClock, opened
 
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.rpc.interceptors.auth import development
 from recalld_server.rpc.server import start
 from recalld_server.rpc.services import memory_service
-from recalld_server.usecases.add import AddCommand
 from recalld_server.wiring.app import _services
 
 NARROW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]  # so that little fits on the way

@@ -12,8 +12,8 @@ import pytest
 from tests.congruence.small_world import HashEmbedder, OwnClock, opened
 from tests.weaviate_node import Node
 
-from recalld.v1 import export_service_pb2 as pb
 from recalld_server.adapters.index.weaviate import schema
+from recalld_server.domain.commands import ExportCommand, Format
 from recalld_server.domain.exports import ExportState
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Memory, Scope
@@ -56,7 +56,7 @@ async def lived(recalld: Recalld, project: str) -> None:
         )
         for number in range(MEMORIES)
     ]
-    imported = await recalld.importing.batch(access, items)
+    imported = await recalld.imports.batch(access, items)
     assert (imported.stored, imported.applied) == (MEMORIES, True)
 
 
@@ -64,7 +64,7 @@ async def asked(recalld: Recalld, project: str, other: str) -> None:
     """Its own memories, all of them, and nothing else in whatever way it is asked."""
     access = Access(project, principal="key")
     own = {f"{project} keeps hat {number}" for number in range(MEMORIES)}
-    page = await recalld.read.list(access, ListQuery(count=True))
+    page = await recalld.queries.list(access, ListQuery(count=True))
     assert ({memory.text for memory in page.memories}, page.total) == (own, MEMORIES)
     for mode in (Mode.HYBRID, Mode.VECTOR, Mode.KEYWORD):
         query = SearchQuery(f"{other} keeps a hat", ANN, limit=1000, mode=mode)
@@ -78,12 +78,12 @@ async def asked(recalld: Recalld, project: str, other: str) -> None:
 
 async def exported(recalld: Recalld, access: Access) -> bytes:
     """The whole file of an export of the project's user."""
-    payload = pb.CreateExportRequest(scope={"user_id": "ann"}, format=pb.EXPORT_FORMAT_JSONL).SerializeToString()
-    started = await recalld.exporting.start(access, ANN, payload, RequestKey("CreateExport", "once", "f"))
+    asked = ExportCommand(ANN, None, Format.JSONL)
+    started = await recalld.exports.start(access, asked, RequestKey("CreateExport", "once", "f"))
     async with asyncio.timeout(30):
-        while (export := await recalld.exporting.get(access, started.subject)).state is not ExportState.READY:  # noqa: ASYNC110 - as callers do
+        while (export := await recalld.exports.get(access, started.subject)).state is not ExportState.READY:  # noqa: ASYNC110 - as callers do
             await asyncio.sleep(0.05)
-    return b"".join([piece.data async for piece in recalld.exporting.read(access, export.id, 0)])
+    return b"".join([piece.data async for piece in recalld.exports.read(access, export.id, 0)])
 
 
 @pytest.mark.timeout(1200)

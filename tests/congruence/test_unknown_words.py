@@ -11,9 +11,9 @@ import pytest
 from tests.congruence.small_world import OwnClock
 
 from recalld_server.adapters.embedders.minilm import MiniLm
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.ranking import Mode
-from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.queries import AsOf
@@ -69,7 +69,7 @@ async def world(engines: Mapping[str, str], tmp_path: Path, model: MiniLm) -> As
     recalld = await build(Settings(data_dir=tmp_path, **engines), OwnClock(), model=Lent(model))
     await recalld.projector._round()
     yield World(recalld)
-    report = await recalld.examiner.examine("default")
+    report = await recalld.index_audit.examine("default")
     await recalld.close()
     assert (report.wrong, report.pending) == (0, 0)
 
@@ -144,7 +144,7 @@ async def test_a_known_question_does_not_find_unknown_texts_by_meaning(world: Wo
 async def test_a_text_may_become_unknown_and_known_again(world: World) -> None:
     (memory,) = await world.keep("Bakes bread every morning")
     for text, found in ((THANKS, []), ("Bakes cakes every evening", ["Bakes cakes every evening"])):
-        await world.recalld.modify.update(HERE, [Update(memory.id, {"text": text})], None)
+        await world.recalld.memories.update(HERE, [Update(memory.id, {"text": text})], None)
         assert list(await world.found("Who bakes?", mode=Mode.VECTOR)) == found
 
 
@@ -152,5 +152,5 @@ async def test_a_vector_that_a_caller_brings_is_used_for_any_text(world: World) 
     """Made by whoever knows the words: only what the model here makes of them says nothing."""
     vector = np.eye(384, dtype=np.float32)[0]
     item = ImportedMemory(Memory(str(uuid.uuid4()), THANKS, world.user), vector, MiniLm.model)
-    assert (await world.recalld.importing.batch(HERE, [item])).stored == 1
+    assert (await world.recalld.imports.batch(HERE, [item])).stored == 1
     assert list(await world.found("Who bakes?", mode=Mode.VECTOR)) == [THANKS]

@@ -25,8 +25,8 @@ from tests.congruence.small_world import DAY, OwnClock, opened
 from tests.congruence.year_model import Kept, Model, Snapshot
 from tests.weaviate_node import Node
 
-from recalld.v1 import export_service_pb2
 from recalld_server.adapters.index.weaviate import schema
+from recalld_server.domain.commands import AddCommand, ExportCommand, Format
 from recalld_server.domain.errors import (
     ExportNotFound,
     ExportWithdrawn,
@@ -39,8 +39,7 @@ from recalld_server.domain.exports import ExportState
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.forgetting import ForgetCommand
 from recalld_server.usecases.memories import Deletion, Update
 from recalld_server.usecases.queries import AsOf
 from recalld_server.usecases.watch import Position, WatchQuery
@@ -101,7 +100,7 @@ class Year(RuleBasedStateMachine):
     @rule(id=memories, tag=TAGS, new_text=st.booleans())
     def update(self, id: str, tag: str, new_text: bool) -> None:
         values: dict[str, Any] = {"metadata": {"tag": tag}} | ({"text": self.text()} if new_text else {})
-        work = self.recalld.modify.update(HERE, [Update(id, values)], None)
+        work = self.recalld.memories.update(HERE, [Update(id, values)], None)
         if id not in self.model.live:
             assert isinstance(self.failure(work), MemoryNotFound)
             return
@@ -112,7 +111,7 @@ class Year(RuleBasedStateMachine):
 
     @rule(id=memories)
     def delete(self, id: str) -> None:
-        work = self.recalld.modify.delete(HERE, [id], None)
+        work = self.recalld.memories.delete(HERE, [id], None)
         if id not in self.model.live:
             assert isinstance(self.failure(work), MemoryNotFound)
             return
@@ -123,13 +122,13 @@ class Year(RuleBasedStateMachine):
     def delete_matching(self, user: str, tag: str) -> None:
         deletion = Deletion(Scope(user_id=user), Comparison("metadata.tag", Operator.EQ, tag))
         found = sorted(kept.id for kept in self.model.live.values() if (kept.user, kept.tag) == (user, tag))
-        assert self.run(self.recalld.modify.delete_matching(HERE, deletion)).count == len(found)
+        assert self.run(self.recalld.memories.delete_matching(HERE, deletion)).count == len(found)
         for id in found:
             self.model.delete(id)
 
     @rule(id=memories, revision=st.none() | st.integers(1, 4))
     def restore(self, id: str, revision: int | None) -> None:
-        work = self.recalld.modify.restore(HERE, id, revision, None)
+        work = self.recalld.memories.restore(HERE, id, revision, None)
         if id not in self.model.last:
             assert isinstance(self.failure(work), MemoryNotFound)
             return
@@ -157,7 +156,9 @@ class Year(RuleBasedStateMachine):
             if (user is None or kept.user == user) and (tag is None or kept.tag == tag)
         ]
         scope = Scope(user_id=user or "")
-        receipt = self.run(self.recalld.forget.forget(HERE, Forgetting(scope, condition, expected_count=len(found))))
+        receipt = self.run(
+            self.recalld.forgetting.forget(HERE, ForgetCommand(scope, condition, expected_count=len(found)))
+        )
         revisions = sum(len(self.model.revisions[id]) for id in found)
         assert (receipt.memories, receipt.revisions) == (len(found), revisions)
         self.model.forget(found)
@@ -172,7 +173,7 @@ class Year(RuleBasedStateMachine):
     def time_passes(self, days: int) -> None:
         self.exports_hold_what_was_there()
         self.model.now = self.clock.time = self.clock.time + days * DAY
-        self.run(self.recalld.janitor.round())
+        self.run(self.recalld.retention.round())
         live = self.model.live.values()
         gone = [(kept.expire, kept.id) for kept in live if kept.expire and kept.expire <= self.clock.time]
         for _, id in sorted(gone):  # what expired first goes first
@@ -193,12 +194,9 @@ class Year(RuleBasedStateMachine):
     @rule(user=USERS)
     def export(self, user: str) -> None:
         """Begun now, and written whenever the worker gets to it."""
-        asked = export_service_pb2.CreateExportRequest(
-            scope={"user_id": user}, format=export_service_pb2.EXPORT_FORMAT_JSONL
-        )
-        work = self.recalld.exporting.start(
-            HERE, Scope(user_id=user), asked.SerializeToString(), RequestKey("CreateExport", "", str(len(self.exports)))
-        )
+        asked = ExportCommand(Scope(user_id=user), None, Format.JSONL)
+        key = RequestKey("CreateExport", "", str(len(self.exports)))
+        work = self.recalld.exports.start(HERE, asked, key)
         rows = self.shown(self.model.live, user)
         self.exports.append(Snapshot(self.run(work).subject, self.model.head, rows))
 
@@ -218,9 +216,9 @@ class Year(RuleBasedStateMachine):
         working = asyncio.create_task(self.recalld.worker.run())
         try:
             async with asyncio.timeout(30):
-                while (await self.recalld.exporting.get(HERE, export.id)).state is ExportState.PENDING:  # noqa: ASYNC110
+                while (await self.recalld.exports.get(HERE, export.id)).state is ExportState.PENDING:  # noqa: ASYNC110
                     await asyncio.sleep(0.002)
-            data = b"".join([piece.data async for piece in self.recalld.exporting.read(HERE, export.id, 0)])
+            data = b"".join([piece.data async for piece in self.recalld.exports.read(HERE, export.id, 0)])
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
@@ -238,7 +236,7 @@ class Year(RuleBasedStateMachine):
     def the_past_is_as_it_was(self, data: st.DataObject, user: str | None) -> None:
         seq = data.draw(st.integers(0, self.model.head))
         if seq < self.model.oldest:
-            work = self.recalld.read.list(HERE, ListQuery(), AsOf(seq=seq))
+            work = self.recalld.queries.list(HERE, ListQuery(), AsOf(seq=seq))
             assert isinstance(self.failure(work), HistoryTrimmed)
             return
         found = self.listed(ListQuery(scope=Scope(user_id=user or ""), limit=1000), AsOf(seq=seq))
@@ -296,7 +294,7 @@ class Year(RuleBasedStateMachine):
         assert self.run(held()) == {kept.id: kept.revision for kept in self.model.live.values()}
 
     def listed(self, query: ListQuery, as_of: AsOf | None = None) -> dict[str, Kept]:
-        page = self.run(self.recalld.read.list(HERE, query, as_of))
+        page = self.run(self.recalld.queries.list(HERE, query, as_of))
         return {memory.id: Kept.of(memory) for memory in page.memories}
 
     def shown(self, state: dict[str, Kept], user: str | None = None, now: int | None = None) -> dict[str, Kept]:

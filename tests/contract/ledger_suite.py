@@ -13,7 +13,7 @@ from tests.contract.ledger_claims import Claims
 from tests.contract.ledger_clearing import Clearing
 from tests.contract.ledger_commits import Commits, Order
 from tests.contract.ledger_filters import LargeFilters
-from tests.contract.ledger_forgetting import Forgetting
+from tests.contract.ledger_forgetting import ForgetCommand
 from tests.contract.ledger_guards import Guards
 from tests.contract.ledger_histories import Restorations
 from tests.contract.ledger_model import Histories
@@ -41,7 +41,7 @@ class LedgerSuite(
     Projection,
     Claims,
     Clearing,
-    Forgetting,
+    ForgetCommand,
     Pins,
     Projects,
     Histories,

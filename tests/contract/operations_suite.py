@@ -98,8 +98,8 @@ class OperationsSuite:
     async def test_only_who_does_the_work_has_its_payload(self, operations: Operations) -> None:
         made = await operations.create(HERE, new("1", request=key()))
         again = await operations.create(HERE, new("1", request=key()))
-        [listed] = await operations.page(HERE, None, 10)
-        seen = [made, again, listed, await operations.get(HERE, "1")]
+        [in_list] = await operations.page(HERE, None, 10)
+        seen = [made, again, in_list, await operations.get(HERE, "1")]
         held = await claimed(operations)
         assert held.payload == b"what was asked"
         seen += [await operations.get(HERE, "1"), await operations.cancel(HERE, "1")]

@@ -12,12 +12,12 @@ from tests.postgres import PostgresServer
 
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.store import open_postgres
-from recalld_server.adapters.sql.notifications import Courier, LedgerTaken
+from recalld_server.adapters.sql.notifications import CommitBus, LedgerTaken
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable
 from recalld_server.usecases import watch as watching
-from recalld_server.usecases.commit_notifications import Committed
-from recalld_server.usecases.queries import Read
+from recalld_server.usecases.commit_notifications import CommitNotifications
+from recalld_server.usecases.queries import Queries
 from recalld_server.usecases.watch import Watch, WatchQuery
 
 pytestmark = pytest.mark.needs_postgres
@@ -52,8 +52,8 @@ class Server:
 @asynccontextmanager
 async def placed(
     engine: PostgresEngine, server: Server | None = None, *, alone: bool = False
-) -> AsyncIterator[Courier]:
-    courier, server = Courier(engine.address, alone=alone), server or Server()
+) -> AsyncIterator[CommitBus]:
+    courier, server = CommitBus(engine.address, alone=alone), server or Server()
     await courier.start(server.hear, server.miss)
     try:
         yield courier
@@ -125,14 +125,14 @@ async def test_who_is_alone_shares_with_nobody(engine: PostgresEngine, first: bo
 
 async def test_ledgers_in_one_database_are_apart(engine: PostgresEngine) -> None:
     await engine.write(lambda c: c.exec_driver_sql("CREATE SCHEMA second"))
-    elsewhere = Courier({**engine.address, "options": "-c search_path=second"}, alone=True)
+    elsewhere = CommitBus({**engine.address, "options": "-c search_path=second"}, alone=True)
     async with placed(engine, alone=True):
         await elsewhere.start(print, lambda: None)
         await elsewhere.close()
 
 
 async def test_where_nobody_answers(engine: PostgresEngine) -> None:
-    courier = Courier({**engine.address, "port": 1}, alone=False)
+    courier = CommitBus({**engine.address, "port": 1}, alone=False)
     with pytest.raises(LedgerUnavailable):
         await courier.start(print, lambda: None)
     await courier.close()
@@ -144,13 +144,13 @@ async def test_a_watch_hears_of_a_commit_at_another_server(
     monkeypatch.setattr(watching, "LOOK", 3600.0)
     here, there = SqlLedger(engine, clock), SqlLedger(await open_postgres(postgres_url), clock)
     await here.ensure_project("default", GENERATION)
-    committed = Committed()
-    hearing = Courier(engine.address, alone=False)
+    committed = CommitNotifications()
+    hearing = CommitBus(engine.address, alone=False)
     await hearing.start(committed.wake, committed.wake_all)
 
-    watch = Watch(here, Read(here, clock), committed, clock, checkpoint=3600.0)
+    watch = Watch(here, Queries(here, clock), committed, clock, checkpoint=3600.0)
     async with placed(engine) as speaking, aclosing(watch.run(HERE, WatchQuery())) as sights:
-        announce: Callable[[str], None] = Committed(speaking.announce).notify
+        announce: Callable[[str], None] = CommitNotifications(speaking.announce).notify
         assert (await anext(sights)).event is None
         waiting = asyncio.ensure_future(anext(sights))
         await asyncio.sleep(0.1)

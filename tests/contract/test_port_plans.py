@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 from tests.contract.ledger_world import GENERATION, START, FakeClock, asked
 from tests.contract.query_plans import ROWS, Explain, faults, filled, postgres_faults, sqlite_faults
 
-from recalld_server.adapters.ledger.erasure.project_deletion import SqlRemovals
+from recalld_server.adapters.ledger.erasure.project_deletion import SqlProjectDeletion
 from recalld_server.adapters.ledger.exports import SqlExports
 from recalld_server.adapters.ledger.generations import SqlGenerations
 from recalld_server.adapters.ledger.keys import SqlKeyRing
-from recalld_server.adapters.ledger.leases import SqlTurns
+from recalld_server.adapters.ledger.leases import SqlLeases
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
@@ -32,10 +32,10 @@ from recalld_server.domain.revision import Features, Generation
 from recalld_server.ports.exports import Exports
 from recalld_server.ports.generations import Generations
 from recalld_server.ports.keyring import KeyRing
-from recalld_server.ports.leases import Turns
+from recalld_server.ports.leases import Leases
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.projects import Projects
-from recalld_server.ports.removals import Removals
+from recalld_server.ports.removals import ProjectDeletions
 
 BIG = Access("big", principal="key")
 OPERATOR = Access("", principal="operator")
@@ -62,9 +62,9 @@ PORTS = {
     "operations": Operations,
     "projects": Projects,
     "generations": Generations,
-    "removals": Removals,
+    "removals": ProjectDeletions,
     "keyring": KeyRing,
-    "turns": Turns,
+    "turns": Leases,
 }
 
 
@@ -76,9 +76,9 @@ class Ports:
     operations: SqlOperations
     projects: SqlProjects
     generations: SqlGenerations
-    removals: SqlRemovals
+    removals: SqlProjectDeletion
     keyring: SqlKeyRing
-    turns: SqlTurns
+    turns: SqlLeases
     number: int = 0
 
     async def held(self, kind: OperationKind = OperationKind.EXPORT, project: str = "big") -> Operation:
@@ -264,9 +264,9 @@ async def judged(engine: SqlEngine, engines: Sequence[Any], clock: FakeClock, bl
             SqlOperations(engine, clock),
             SqlProjects(engine, clock),
             SqlGenerations(engine, clock),
-            SqlRemovals(engine, clock),
+            SqlProjectDeletion(engine, clock),
             SqlKeyRing(engine, clock),
-            SqlTurns(engine, clock, "work"),
+            SqlLeases(engine, clock, "work"),
         )
         found = await faults(ports, {name: call for name, (call, _) in CALLS.items()}, engine, engines, explain)
     unforeseen = {name: lines for name, lines in found.items() if name not in ALLOWED}

@@ -70,7 +70,7 @@ def several(*makes: Call) -> Call:
     return call
 
 
-async def listed(ledger: SqlLedger) -> None:
+async def in_list(ledger: SqlLedger) -> None:
     for page in pages(ledger):
         await page
 
@@ -114,7 +114,7 @@ CALLS: Mapping[str, Call] = {
     "latest": lambda x: x.latest(BIG, IDS),
     "repeats": lambda x: x.repeats(BIG, [(f"scope of u{n}", f"text {n}") for n in range(500)], NOW),
     "outside": lambda x: x.outside(PINNED, IDS, ["a1000000001"]),
-    "page": listed,
+    "page": in_list,
     "matching": several(
         *(
             lambda x, s=scope, f=filter, a=after: x.matching(BIG, s, f, SEQ, a, 100)  # type: ignore[misc]
@@ -186,7 +186,7 @@ CALLS: Mapping[str, Call] = {
     "interrupted": lambda x: x.interrupted("big", GENERATION),
 }
 # They ask nothing of the tables that may be large.
-ELSEWHERE = {"ping", "erasures", "cleared", "clears", "file_legs", "scrub", "close"}
+ELSEWHERE = {"ping", "erasures", "cleared", "clears", "file_legs", "compact", "close"}
 
 
 def test_every_method_is_called() -> None:

@@ -292,7 +292,7 @@ async def test_what_remains_is_looked_for_in_every_generation(index: Index) -> N
     await index.apply("elsewhere", FIRST, [entry("a", 1)], [], 1)
     await index.apply("project", FIRST, [], ["a"], 2)
     assert await index.remaining("project", ["a", "c"]) == 1
-    assert await index.scrub() is None
+    assert await index.compact() is None
     await index.apply("project", second, [], ["a"], 2)
     assert await index.remaining("project", ["a", "c"]) == 0
     assert await index.remaining("nowhere", ["a"]) == 0
@@ -330,7 +330,7 @@ async def test_an_engine_that_is_not_there_is_said_at_once() -> None:
             index.nominate(HERE, FIRST, query(vector=unit(1)), 10),
             index.mark("project", FIRST),
             index.apply("project", FIRST, [entry("m", 1)], [], 1),
-            index.breaks(),
+            index.outage_count(),
             index.remaining("project", ["m"]),
             index.drop("project", FIRST),
             kept(index),

@@ -86,7 +86,7 @@ async def test_what_is_gone_keeps_nothing_from_resting(index: WeaviateIndex) -> 
 
 async def test_it_happens_by_itself(index: WeaviateIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenant_offload, "PAUSE", 0.05)
-    monkeypatch.setattr(tenant_offload.Idle.rest, "__defaults__", (0.1,))
+    monkeypatch.setattr(tenant_offload.TenantOffload.rest, "__defaults__", (0.1,))
     another = WeaviateIndex(index._client.address)
     await another.mark(HERE.project, FIRST)
     async with asyncio.timeout(10):

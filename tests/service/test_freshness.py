@@ -16,11 +16,11 @@ from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
 from recalld_server.background import project_tasks
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.page_tokens import Tokens
 from recalld_server.usecases import search as searching
-from recalld_server.usecases.add import AddCommand
 from recalld_server.wiring import composition, stores
 from recalld_server.wiring.app import App
 from recalld_server.wiring.settings import Settings
@@ -133,7 +133,7 @@ async def test_what_was_written_at_once_can_be_read_at_once(api: Any) -> None:
 
 
 async def test_tokens_of_elsewhere_are_refused(app: App, mine: Any) -> None:
-    tokens: Tokens = app.recalld.tokens
+    tokens: Tokens = app.recalld.page_tokens
     ahead, other = tokens.consistency("default", 1_000), tokens.consistency("other project", 0)
     for token in (ahead, other, Tokens("another", tokens.secret).consistency("default", 0)):
         refusal = await mine.refused(mine.search.Search(fresh("u", "x", token)))
@@ -217,7 +217,7 @@ async def test_the_projector_catches_up_by_itself(
     await clock.tick()
     stand = await recalld.ledger.positions(ACCESS)
     assert (stand.head, stand.applied) == (2, 2)
-    report = await recalld.examiner.examine("default")
+    report = await recalld.index_audit.examine("default")
     assert (report.entries, report.pending, report.wrong) == (2, 0, 0)
     projecting.cancel()
     with suppress(asyncio.CancelledError):

@@ -20,7 +20,7 @@ from recalld_server.admin.offline import open_keys
 from recalld_server.domain.errors import RoleInsufficient
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
-from recalld_server.rpc.interceptors.key_authenticator import Gate
+from recalld_server.rpc.interceptors.key_authenticator import KeyAuthenticator
 from recalld_server.rpc.roles import RULES
 from recalld_server.wiring.settings import Settings
 
@@ -162,7 +162,7 @@ async def test_an_rpc_without_a_row_is_nobodys(monkeypatch: pytest.MonkeyPatch) 
         async def authenticate(self, given: str) -> ApiKey:
             return ApiKey("k", "default", Role[given])
 
-    gate: Any = Gate(Ring())  # type: ignore[arg-type]
+    gate: Any = KeyAuthenticator(Ring())  # type: ignore[arg-type]
     assert await gate(path, {"authorization": "Bearer ADMIN"})
     monkeypatch.delitem(RULES, path)
     for role in Role:

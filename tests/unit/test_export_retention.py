@@ -16,22 +16,23 @@ from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.domain.commands import ExportCommand, Format, encoded
 from recalld_server.domain.errors import ExportNotFound
-from recalld_server.domain.exports import Export, ExportCommand, Format
+from recalld_server.domain.exports import Export
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.operations import NewOperation, OperationKind
-from recalld_server.usecases.exports import ExportJob
+from recalld_server.usecases.jobs.export import ExportJob
 
 HERE, USER, HOUR = Access("default"), Scope(user_id="alice"), 3600 * SECOND
 
 
 async def made(engine: SqliteEngine, clock: FakeClock, id: str) -> Export:
     exports, operations = SqlExports(engine, clock), SqlOperations(engine, clock)
-    await exports.start(HERE, NewOperation(f"op {id}", OperationKind.EXPORT, id), USER)
+    asked = encoded(ExportCommand(USER, None, Format.JSONL))
+    await exports.start(HERE, NewOperation(f"op {id}", OperationKind.EXPORT, id, asked), USER)
     held = await operations.claim(60)
     assert held is not None
-    asked = ExportCommand(USER, None, Format.JSONL)
-    await ExportJob(exports, SqlLedger(engine, clock), encoder, lambda _: asked, hours=24).run(held)
+    await ExportJob(exports, SqlLedger(engine, clock), encoder, hours=24).run(held)
     return await exports.get(HERE, id)
 
 

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from recalld.v1 import project_service_pb2
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.system import SystemClock
-from recalld_server.usecases.projection import Projection
 from recalld_server.domain.analysis import ANALYSER_VERSION
+from recalld_server.domain.commands import AddCommand, ReindexCommand, encoded
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
@@ -26,7 +25,7 @@ from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import Generation, IndexEntry, RequestKey
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.index import Index
-from recalld_server.usecases.add import AddCommand
+from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.search import SearchQuery
 from recalld_server.wiring.composition import Recalld, build
 from recalld_server.wiring.settings import Settings
@@ -86,12 +85,14 @@ async def found(recalld: Recalld, text: str) -> list[str]:
 
 
 async def start(recalld: Recalld, kind: OperationKind, model: str = "") -> Operation:
-    payload = project_service_pb2.ReembedProjectRequest(model=model).SerializeToString()
-    return await recalld.follow.start(HERE, kind, RequestKey(kind.value, "", model), subject="default", payload=payload)
+    payload = encoded(ReindexCommand(model))
+    return await recalld.operations.start(
+        HERE, kind, RequestKey(kind.value, "", model), subject="default", payload=payload
+    )
 
 
 async def ended(recalld: Recalld, operation: Operation) -> Operation:
-    done = await recalld.follow.wait(HERE, operation.id, 30)
+    done = await recalld.operations.wait(HERE, operation.id, 30)
     assert done.state is OperationState.SUCCEEDED, done.error
     return done
 
@@ -129,7 +130,7 @@ async def test_searches_and_writes_go_on(recalld: Recalld, kind: OperationKind) 
     engine = (await recalld.projects.index_standing(HERE, "default")).engine
     assert done.result["engine"] == engine == recalld.index.name  # and not where it is
     assert engine in {"embedded", "weaviate"}
-    report = await recalld.examiner.examine("default")
+    report = await recalld.index_audit.examine("default")
     assert (report.wrong, report.pending, report.live) == (0, 0, len(ids))
     assert await recalld.ledger.unfeatured("default", generation, 10) == []
     for text in (texts[0], texts[299], "Writer 0 says 0", "Writer 3 says 0"):
@@ -160,13 +161,13 @@ async def test_a_project_of_an_older_analyser_is_served_until_it_is_rebuilt(reca
 async def test_the_past_stays_searchable_and_restorable(recalld: Recalld) -> None:
     [id] = await remember(recalld, "The harbour is in Lisbon")
     before = (await recalld.ledger.positions(HERE)).head
-    await recalld.modify.delete(HERE, [id], None)
+    await recalld.memories.delete(HERE, [id], None)
     await ended(recalld, await start(recalld, OperationKind.REEMBED_PROJECT, Hashed.model))
     from recalld_server.usecases.queries import AsOf
 
     past = SearchQuery("harbour in Lisbon", scope=USER, limit=5, as_of=AsOf(seq=before))
     assert [place.id for place in (await recalld.search.rank(HERE, past)).places] == [id]
-    await recalld.modify.restore(HERE, id, None, None)
+    await recalld.memories.restore(HERE, id, None, None)
     assert await found(recalld, "The harbour is in Lisbon") == [id]
 
 
@@ -181,7 +182,7 @@ class Breaking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    async def breaks(self) -> int:
+    async def outage_count(self) -> int:
         self.asked += 1
         if self.asked == 2:
             await self._index.drop("default", self._following)
@@ -191,8 +192,8 @@ class Breaking:
 async def test_what_the_engine_lost_of_a_build_is_put_again(recalld: Recalld, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = await remember(recalld, *(f"Shelf {number} holds jars" for number in range(5)))
     current = await recalld.ledger.generation("default")
-    breaking = Breaking(recalld.build._index, replace(current, number=current.number + 1))
-    monkeypatch.setattr(recalld.build, "_index", breaking)
+    breaking = Breaking(recalld.reindex._index, replace(current, number=current.number + 1))
+    monkeypatch.setattr(recalld.reindex, "_index", breaking)
     await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
     assert breaking.asked == 4
     assert sorted(await found(recalld, "Which shelf holds jars?")) == sorted(ids)
@@ -209,7 +210,7 @@ class Strayed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    async def breaks(self) -> int:
+    async def outage_count(self) -> int:
         strays, self._strays = self._strays, []
         await self._index.apply("default", self._following, strays, [], 0)
         return 0
@@ -229,10 +230,10 @@ async def test_what_an_earlier_attempt_left_is_removed(recalld: Recalld, monkeyp
         IndexEntry(Memory(id, "gone", USER, create_time=1, update_time=1, revision=1), features, 1)
         for id in ("0", "m", "zz", *map(str, range(300)))
     ]
-    strayed = Strayed(recalld.build._index, replace(current, number=current.number + 1), strays)
-    monkeypatch.setattr(recalld.build, "_index", strayed)
+    strayed = Strayed(recalld.reindex._index, replace(current, number=current.number + 1), strays)
+    monkeypatch.setattr(recalld.reindex, "_index", strayed)
     await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
-    report = await recalld.examiner.examine("default")
+    report = await recalld.index_audit.examine("default")
     assert (report.wrong, report.entries, report.live, report.probed) == (0, 300, 300, 300)
 
 
@@ -241,22 +242,22 @@ async def test_what_a_cancelled_build_left_is_not_used(recalld: Recalld) -> None
     await remember(recalld, *texts)
     build = await start(recalld, OperationKind.REEMBED_PROJECT, Hashed.model)
     async with asyncio.timeout(10):
-        while not (await recalld.follow.wait(HERE, build.id, 0)).completed:
+        while not (await recalld.operations.wait(HERE, build.id, 0)).completed:
             pass
-    await recalld.follow.cancel(HERE, build.id)
-    stopped = await recalld.follow.wait(HERE, build.id, 10)
+    await recalld.operations.cancel(HERE, build.id)
+    stopped = await recalld.operations.wait(HERE, build.id, 10)
     if stopped.state is OperationState.CANCELLED:  # a quick machine may have finished it
         assert (await recalld.ledger.generation("default")).number == 1
     done = await ended(recalld, await start(recalld, OperationKind.REBUILD_INDEX))
     assert done.result["model"] == (await recalld.ledger.generation("default")).model
-    report = await recalld.examiner.examine("default")
+    report = await recalld.index_audit.examine("default")
     assert (report.wrong, report.live) == (0, 400)
     assert await found(recalld, "Crate 7")
 
 
 async def test_a_model_nobody_configured_is_refused(recalld: Recalld) -> None:
     with pytest.raises(FieldInvalid, match="test/hashed"):
-        recalld.build.embedder("unknown")
+        recalld.reindex.embedder("unknown")
 
 
 async def test_a_write_that_is_late_for_the_switch_leaves_nothing_behind(recalld: Recalld) -> None:
@@ -276,7 +277,7 @@ async def test_a_write_that_is_late_for_the_switch_leaves_nothing_behind(recalld
             return getattr(ledger, name)
 
     assert [entry async for entry in index.entries("default", old)] == []
-    late = Projector(Late(), index, SystemClock(), recalld.readiness._features)  # type: ignore[arg-type]
+    late = Projection(Late(), index, SystemClock(), recalld.readiness._features)  # type: ignore[arg-type]
     assert await late.apply("default", old, [id])
     assert [entry async for entry in index.entries("default", old)] == []
     assert await found(recalld, "The lamp is green") == [id]

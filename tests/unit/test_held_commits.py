@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from recalld_server.usecases.commits import Writer
+from recalld_server.usecases.commits import CommitCoordinator
 
 
 async def settle() -> None:
@@ -33,7 +33,7 @@ class Work:
 
 
 async def test_the_first_of_two_holders_to_leave_opens_nothing() -> None:
-    writer = Writer(None, None)  # type: ignore[arg-type] - neither is asked
+    writer = CommitCoordinator(None, None)  # type: ignore[arg-type] - neither is asked
     first, second = Work(writer.held()), Work(writer.held())
     await settle()
     assert first.inside
@@ -49,7 +49,7 @@ async def test_the_first_of_two_holders_to_leave_opens_nothing() -> None:
 
 
 async def test_who_holds_again_is_not_met_by_a_commit_that_was_woken_before() -> None:
-    writer = Writer(None, None)  # type: ignore[arg-type]
+    writer = CommitCoordinator(None, None)  # type: ignore[arg-type]
     async with writer.held():
         commit = Work(writer.committing())
         await settle()

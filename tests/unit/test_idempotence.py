@@ -26,8 +26,8 @@ from recalld_server.domain.revision import (
     Put,
     RequestKey,
 )
-from recalld_server.usecases.commits import Writer, Written
-from recalld_server.usecases.memories import Deletion, Modify
+from recalld_server.usecases.commits import CommitCoordinator, Written
+from recalld_server.usecases.memories import Deletion, MemoryMutations
 
 ME = Access("default")
 ALEX = Scope(user_id="alex")
@@ -66,13 +66,13 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
 
 
 @pytest.fixture
-def writer(ledger: Ledger) -> Writer:
-    return Writer(ledger, NoIndex())  # type: ignore[arg-type]
+def writer(ledger: Ledger) -> CommitCoordinator:
+    return CommitCoordinator(ledger, NoIndex())  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def modify(ledger: Ledger, writer: Writer) -> Modify:
-    return Modify(ledger, None, writer, SystemClock(), None)  # type: ignore[arg-type]
+def modify(ledger: Ledger, writer: CommitCoordinator) -> MemoryMutations:
+    return MemoryMutations(ledger, None, writer, SystemClock(), None)  # type: ignore[arg-type]
 
 
 async def stored(ledger: Ledger, count: int, start: int = 0) -> list[str]:
@@ -88,7 +88,7 @@ async def live(ledger: Ledger) -> int:
 
 
 async def test_a_deletion_that_broke_off_is_resumed_with_what_matched_at_its_start(
-    ledger: Ledger, modify: Modify
+    ledger: Ledger, modify: MemoryMutations
 ) -> None:
     ids = await stored(ledger, 1100)
     deletion = Deletion(scope=ALEX, expected_count=1100, request=KEY)
@@ -107,7 +107,7 @@ async def test_a_deletion_that_broke_off_is_resumed_with_what_matched_at_its_sta
     assert await live(ledger) == 8
 
 
-async def test_a_broken_deletion_is_not_resumed_by_another_request(ledger: Ledger, modify: Modify) -> None:
+async def test_a_broken_deletion_is_not_resumed_by_another_request(ledger: Ledger, modify: MemoryMutations) -> None:
     await stored(ledger, 400)
     ledger.broken = 1
     with pytest.raises(LedgerUnavailable):
@@ -119,7 +119,7 @@ async def test_a_broken_deletion_is_not_resumed_by_another_request(ledger: Ledge
     assert await live(ledger) == 150
 
 
-async def test_each_transaction_of_a_deletion_is_whole(ledger: Ledger, modify: Modify) -> None:
+async def test_each_transaction_of_a_deletion_is_whole(ledger: Ledger, modify: MemoryMutations) -> None:
     await stored(ledger, 750)
     sizes = []
 
@@ -131,7 +131,7 @@ async def test_each_transaction_of_a_deletion_is_whole(ledger: Ledger, modify: M
     assert sizes == [(250, True), (250, True), (250, False)]
 
 
-async def test_a_deletion_meets_memories_that_change_meanwhile(ledger: Ledger, modify: Modify) -> None:
+async def test_a_deletion_meets_memories_that_change_meanwhile(ledger: Ledger, modify: MemoryMutations) -> None:
     ids = await stored(ledger, 3)
     moved = []
 
@@ -146,7 +146,7 @@ async def test_a_deletion_meets_memories_that_change_meanwhile(ledger: Ledger, m
     assert (moved, await live(ledger)) == ([ids[0]], 0)
 
 
-async def test_a_change_that_always_comes_too_late_gives_up(ledger: Ledger, modify: Modify) -> None:
+async def test_a_change_that_always_comes_too_late_gives_up(ledger: Ledger, modify: MemoryMutations) -> None:
     [id] = await stored(ledger, 1)
     tries = []
 
@@ -165,11 +165,11 @@ async def test_a_change_that_always_comes_too_late_gives_up(ledger: Ledger, modi
 
 
 async def test_the_same_request_at_another_server_is_answered_by_whoever_is_first(
-    ledger: Ledger, modify: Modify
+    ledger: Ledger, modify: MemoryMutations
 ) -> None:
     """Between this server's look for an outcome and its decision the other one deletes the memory."""
     [id] = await stored(ledger, 1)
-    other = Modify(ledger, None, Writer(ledger, NoIndex()), SystemClock(), None)  # type: ignore[arg-type]
+    other = MemoryMutations(ledger, None, CommitCoordinator(ledger, NoIndex()), SystemClock(), None)  # type: ignore[arg-type]
     first: list[Any] = []
     looked = ledger.outcome
 
@@ -186,7 +186,7 @@ async def test_the_same_request_at_another_server_is_answered_by_whoever_is_firs
     assert len(await ledger.events(ME, EventQuery())) == 2
 
 
-async def test_what_failed_is_tried_again_by_whoever_waited(writer: Writer) -> None:
+async def test_what_failed_is_tried_again_by_whoever_waited(writer: CommitCoordinator) -> None:
     begun, tries = asyncio.Event(), []
 
     async def work(outcome: Outcome | None) -> Written:
@@ -206,7 +206,7 @@ async def test_what_failed_is_tried_again_by_whoever_waited(writer: Writer) -> N
     assert tries == [0, 1]
 
 
-async def test_another_request_under_an_id_in_flight_does_not_wait(writer: Writer) -> None:
+async def test_another_request_under_an_id_in_flight_does_not_wait(writer: CommitCoordinator) -> None:
     begun = asyncio.Event()
 
     async def work(outcome: Outcome | None) -> Written:
@@ -224,7 +224,7 @@ async def test_another_request_under_an_id_in_flight_does_not_wait(writer: Write
     assert (await first).seq == (await elsewhere).seq == 5
 
 
-async def test_a_call_that_is_cancelled_while_it_commits_is_committed(ledger: Ledger, modify: Modify) -> None:
+async def test_a_call_that_is_cancelled_while_it_commits_is_committed(ledger: Ledger, modify: MemoryMutations) -> None:
     [id] = await stored(ledger, 1)
     committing, go_on = asyncio.Event(), asyncio.Event()
 

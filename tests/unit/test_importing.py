@@ -12,7 +12,7 @@ from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.domain.memory import Access
 from recalld_server.domain.page_tokens import Tokens
 from recalld_server.rpc.services import import_stream as module
-from recalld_server.rpc.services.import_stream import Importing
+from recalld_server.rpc.services.import_stream import ImportStream
 from recalld_server.usecases.imports import Imported
 
 TOKENS = Tokens("ledger", b"secret")
@@ -47,7 +47,7 @@ class Stream:
 
 
 async def collected(storing: Storing, stream: Stream) -> list[pb.ImportProgress]:
-    importing: Any = Importing(storing, TOKENS, Access("default"))  # type: ignore[arg-type]
+    importing: Any = ImportStream(storing, TOKENS, Access("default"))  # type: ignore[arg-type]
     return [progress async for progress in importing.progress(stream.items())]
 
 
@@ -79,7 +79,7 @@ async def test_a_batch_ends_by_its_bytes() -> None:
         for number in range(400):
             yield pb.ImportItem(text={"text": f"{number} " + "x" * 16_000, "scope": {"user_id": "u"}})
 
-    importing: Any = Importing(storing, TOKENS, Access("default"))  # type: ignore[arg-type]
+    importing: Any = ImportStream(storing, TOKENS, Access("default"))  # type: ignore[arg-type]
     assert sum([1 async for _ in importing.progress(items())]) == len(storing.begun)
     assert max(storing.begun) * 16_000 < module.BATCH_BYTES + 20_000
     assert sum(storing.begun) == 400
@@ -107,7 +107,7 @@ async def test_a_batch_of_which_all_failed_is_told_in_less_than_a_page() -> None
         for _ in range(500):
             yield bad
 
-    importing: Any = Importing(Storing(), TOKENS, Access("default"))  # type: ignore[arg-type]
+    importing: Any = ImportStream(Storing(), TOKENS, Access("default"))  # type: ignore[arg-type]
     [progress] = [each async for each in importing.progress(items())]
     assert len(progress.failed) == 500
     assert progress.ByteSize() < 3 * 1024 * 1024

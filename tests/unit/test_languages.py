@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import WriteConflict
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.operations import OperationKind, OperationState
 from recalld_server.domain.revision import RequestKey
-from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.search import Mode, SearchQuery
 from recalld_server.wiring.composition import Recalld, build
 from recalld_server.wiring.settings import Settings
@@ -49,7 +49,7 @@ async def standing(recalld: Recalld) -> tuple[int, str, str]:
 
 async def worked(recalld: Recalld, operation: str) -> OperationState:
     working = asyncio.create_task(recalld.worker.run())
-    done = await recalld.follow.wait(HERE, operation, 30)
+    done = await recalld.operations.wait(HERE, operation, 30)
     working.cancel()
     with suppress(asyncio.CancelledError):
         await working
@@ -68,7 +68,7 @@ async def test_a_new_language_is_a_new_index(recalld: Recalld) -> None:
         with pytest.raises(WriteConflict):
             await change(recalld, other)
     with pytest.raises(WriteConflict):
-        await recalld.follow.start(HERE, OperationKind.REEMBED_PROJECT, RequestKey("ReembedProject", "", "model"))
+        await recalld.operations.start(HERE, OperationKind.REEMBED_PROJECT, RequestKey("ReembedProject", "", "model"))
     assert await worked(recalld, operation) is OperationState.SUCCEEDED
     assert await standing(recalld) == (2, "german", "")
     assert await found(recalld, "Haus") == [id]
@@ -83,8 +83,8 @@ async def test_a_new_language_is_a_new_index(recalld: Recalld) -> None:
 async def test_a_cancelled_change_is_made_up_for_by_the_next_rebuild(recalld: Recalld) -> None:
     await change(recalld, "german")
     _, _, operation = await standing(recalld)
-    await recalld.follow.cancel(HERE, operation)
+    await recalld.operations.cancel(HERE, operation)
     assert await standing(recalld) == (1, "english", "")
-    again = await recalld.follow.start(HERE, OperationKind.REBUILD_INDEX, RequestKey("RebuildIndex", "", ""))
+    again = await recalld.operations.start(HERE, OperationKind.REBUILD_INDEX, RequestKey("RebuildIndex", "", ""))
     assert await worked(recalld, again.id) is OperationState.SUCCEEDED
     assert await standing(recalld) == (2, "german", "")

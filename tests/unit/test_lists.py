@@ -10,14 +10,14 @@ import sqlean
 from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, Table, Text, create_engine, func, insert, select
 from sqlalchemy.pool import StaticPool
 
-from recalld_server.adapters.sql.array_params import among, listed, paired
+from recalld_server.adapters.sql.array_params import among, in_list, in_pairs
 
 METADATA = MetaData()
 t = Table("t", METADATA, Column("a", Text, primary_key=True), Column("n", Integer, primary_key=True))
 numbers = Table("numbers", METADATA, Column("real", Float), Column("time", BigInteger))
 TEXTS = ["a", 'quote "', "comma,", "Straße", "日本\U0001f30d", "back\\slash"]
-ONE = select(t.c.a).where(listed(t.c.a, "texts"), listed(t.c.n, "numbers")).order_by(t.c.a)
-TWO = select(t.c.a, t.c.n).where(paired(t.c.a, t.c.n, "pairs"))
+ONE = select(t.c.a).where(in_list(t.c.a, "texts"), in_list(t.c.n, "numbers")).order_by(t.c.a)
+TWO = select(t.c.a, t.c.n).where(in_pairs(t.c.a, t.c.n, "pairs"))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_an_index_finds_it_and_its_length_is_not_in_the_statement(connection, st
 
 
 def test_values_may_be_given_in_place_of_a_name(connection) -> None:
-    found = select(t.c.a).where(among(t.c.a, TEXTS[:2]), listed(t.c.n, {2}), paired(t.c.a, t.c.n, [(TEXTS[0], 2)]))
+    found = select(t.c.a).where(among(t.c.a, TEXTS[:2]), in_list(t.c.n, {2}), in_pairs(t.c.a, t.c.n, [(TEXTS[0], 2)]))
     assert connection.execute(found).scalars().all() == [TEXTS[0]]
     assert connection.execute(select(t.c.a).where(~among(t.c.a, TEXTS), t.c.n == 1)).all() == []
 

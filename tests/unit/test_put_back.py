@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import AsOfFuture, PageTokenInvalid, RecalldError, ResumeTokenInvalid
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import EventQuery
-from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.watch import Position, WatchQuery
 from recalld_server.wiring.composition import build
 from recalld_server.wiring.settings import Settings
@@ -40,9 +40,9 @@ async def test_positions_after_the_backup_are_refused(tmp_path: Path) -> None:
         watching = recalld.watch.run(HERE, WatchQuery(after=Position(later, 0)))
         await refused(lambda: anext(watching), ResumeTokenInvalid)
         ahead = EventQuery(after=later, limit=10)
-        await refused(lambda: recalld.read.events(HERE, ahead, begun=True), PageTokenInvalid)
-        await refused(lambda: recalld.read.events(HERE, ahead), AsOfFuture)
-        assert await recalld.read.events(HERE, EventQuery(after=head, limit=10)) == ([], False)
+        await refused(lambda: recalld.queries.events(HERE, ahead, begun=True), PageTokenInvalid)
+        await refused(lambda: recalld.queries.events(HERE, ahead), AsOfFuture)
+        assert await recalld.queries.events(HERE, EventQuery(after=head, limit=10)) == ([], False)
         at_head = recalld.watch.run(HERE, WatchQuery(after=Position(head, 0)))
         assert (await anext(at_head)).position.seq == head
         await at_head.aclose()

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from sqlean import dbapi2 as sqlite
 
+from recalld_server.domain.commands import AddCommand, ExportCommand, Format
 from recalld_server.domain.errors import FieldInvalid, ProjectExists, ProjectNotFound, RequestIdReused
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
 from recalld_server.domain.projects import Project, ProjectSettings
 from recalld_server.domain.revision import RequestKey
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.erasure import Cleared
+from recalld_server.usecases.erasure import PerEngine
 from recalld_server.usecases.jobs import project_deletion
 from recalld_server.wiring.composition import Recalld, build
 from recalld_server.wiring.settings import Settings
@@ -44,8 +44,8 @@ async def filled(recalld: Recalld, project: str, word: str) -> str:
     for number in range(60):
         texts = [Message("user", f"{word} number {number} of the list")]
         await recalld.add.add(here, AddCommand(USER, texts, infer=False, metadata={"place": word}))
-    await recalld.exporting.start(here, USER, b"", RequestKey("CreateExport", "", "f"))
-    await recalld.follow.start(here, OperationKind.REBUILD_INDEX, RequestKey("RebuildIndex", "", ""))
+    await recalld.exports.start(here, ExportCommand(USER, None, Format.JSONL), RequestKey("CreateExport", "", "f"))
+    await recalld.operations.start(here, OperationKind.REBUILD_INDEX, RequestKey("RebuildIndex", "", ""))
     return secret
 
 
@@ -54,13 +54,13 @@ def request_of(rpc: str, fingerprint: str = "f") -> RequestKey:
 
 
 async def remove(recalld: Recalld, project: str = "gone", request: RequestKey | None = None) -> Operation:
-    return await recalld.removing.start(OPERATOR, project, request or RequestKey("DeleteProject", "", project))
+    return await recalld.project_deletion.start(OPERATOR, project, request or RequestKey("DeleteProject", "", project))
 
 
 async def ended(recalld: Recalld, operation: Operation) -> Operation:
     working = asyncio.create_task(recalld.worker.run())
     try:
-        return await recalld.follow.wait(OPERATOR, operation.id, 30)
+        return await recalld.operations.wait(OPERATOR, operation.id, 30)
     finally:
         working.cancel()
         with suppress(asyncio.CancelledError):
@@ -100,13 +100,13 @@ async def test_nothing_is_left_of_it_and_all_of_the_others(recalld: Recalld, tmp
         await recalld.add.add(Access("gone"), AddCommand(USER, [Message("user", "Late")], infer=False))
     assert await recalld.keys._ring.find(key.split("_")[1]) is None
     assert (await remove(recalld)).id == operation.id
-    assert (await recalld.follow._operations.cancel(OPERATOR, operation.id)).cancel_requested is False
+    assert (await recalld.operations._operations.cancel(OPERATOR, operation.id)).cancel_requested is False
     assert (await ended(recalld, operation)).state is OperationState.SUCCEEDED
     assert rows(tmp_path, "gone").keys() <= {"deleted_projects", "spaces"}  # its id alone
     after = rows(tmp_path, "stays")
     kept = ("revisions", "facets", "messages", "speakers", "operations", "exports", "keys", "projects")
     assert [after[name] for name in kept] == [before[name] for name in kept]
-    assert await recalld.erasure.cleared(30) == Cleared(ledger=True, index=True)
+    assert await recalld.erasure.cleared(30) == PerEngine(ledger=True, index=True)
     assert holding(tmp_path, SAID) == []
     with pytest.raises(ProjectNotFound):
         await remove(recalld)
@@ -123,10 +123,10 @@ async def test_clearing_goes_on_where_it_broke_off(
     job: Any = recalld.worker._jobs[OperationKind.DELETE_PROJECT]
     left = sum(rows(tmp_path, "gone").values())
     for steps in (1, 4, 8):
-        held = await recalld.follow._operations.claim(0)
+        held = await recalld.operations._operations.claim(0)
         assert held is not None
         with pytest.raises(asyncio.CancelledError):
-            await job(Interrupted(held, steps, recalld.follow._operations, monkeypatch).held)
+            await job(Interrupted(held, steps, recalld.operations._operations, monkeypatch).held)
         monkeypatch.undo()
         monkeypatch.setattr(project_deletion, "ROWS", 25)
         fewer = sum(rows(tmp_path, "gone").values())
@@ -162,4 +162,4 @@ async def test_the_default_project_stays(recalld: Recalld) -> None:
         await remove(recalld, "default")
     with pytest.raises(ProjectNotFound):
         await remove(recalld, "unknown")
-    assert await recalld.follow.page(OPERATOR, None, 10) == ([], False)
+    assert await recalld.operations.page(OPERATOR, None, 10) == ([], False)

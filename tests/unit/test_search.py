@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import EmbedderUnavailable, IndexUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.ranking import Mode
 from recalld_server.domain.vectors import FloatMatrix
-from recalld_server.usecases.add import AddCommand
 from recalld_server.usecases.search import SearchQuery
 from recalld_server.wiring.composition import Recalld, build
 from recalld_server.wiring.settings import Settings

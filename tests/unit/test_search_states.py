@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from recalld_server.adapters.ledger.reads import search_state_cache
-from recalld_server.adapters.ledger.reads.search_state_cache import States
+from recalld_server.adapters.ledger.reads.search_state_cache import SearchStateCache
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.domain.errors import LedgerUnavailable, ProjectNotFound
@@ -62,7 +62,7 @@ async def speak(engine: Engine, user: str, name: str) -> None:
     await engine.real.write(lambda c: c.execute(insert(t.speakers).values(row)))
 
 
-async def held_up(engine: Engine, kept: States) -> asyncio.Task[SearchState]:
+async def held_up(engine: Engine, kept: SearchStateCache) -> asyncio.Task[SearchState]:
     """A call that has read its state and does not have it yet, until the engine may go on."""
     engine.begun.clear()
     engine.go.clear()
@@ -72,7 +72,7 @@ async def held_up(engine: Engine, kept: States) -> asyncio.Task[SearchState]:
 
 
 async def test_a_state_is_read_once_until_something_is_written(engine: Engine) -> None:
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     for head in (0, 1, 2):
         await rise(engine, head)
         assert {(await kept.get(P, Scope())).positions.head for _ in range(3)} == {head}
@@ -81,7 +81,7 @@ async def test_a_state_is_read_once_until_something_is_written(engine: Engine) -
 
 async def test_what_another_process_writes_is_seen(engine: Engine, tmp_path: Path) -> None:
     """As `recalld projects reembed` does beside a server."""
-    kept, beside = States(engine), await open_sqlite(tmp_path / "ledger.db")
+    kept, beside = SearchStateCache(engine), await open_sqlite(tmp_path / "ledger.db")
     assert (await kept.get(P, Scope())).positions.head == 0
     await beside.write(lambda c: c.execute(update(t.projects).values(head=7)))
     assert (await kept.get(P, Scope())).positions.head == 7
@@ -90,7 +90,7 @@ async def test_what_another_process_writes_is_seen(engine: Engine, tmp_path: Pat
 
 
 async def test_without_a_file_to_look_at_nothing_is_kept(engine: Engine, tmp_path: Path) -> None:
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     await kept.get(P, Scope())
     await engine.real.close()
     assert engine.version is None
@@ -101,7 +101,7 @@ async def test_without_a_file_to_look_at_nothing_is_kept(engine: Engine, tmp_pat
 async def test_scopes_and_pins_are_kept_apart(engine: Engine) -> None:
     await speak(engine, "ann", "Ann")
     await speak(engine, "bob", "Bob")
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     for _ in range(2):
         assert (await kept.get(P, Scope(user_id="ann"))).speakers == {"Ann"}
         assert (await kept.get(P, Scope(user_id="bob"))).speakers == {"Bob"}
@@ -111,7 +111,7 @@ async def test_scopes_and_pins_are_kept_apart(engine: Engine) -> None:
 
 
 async def test_a_write_during_a_read_keeps_its_state_from_others(engine: Engine) -> None:
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     slow = await held_up(engine, kept)
     await rise(engine, 1)
     after = asyncio.create_task(kept.get(P, Scope()))
@@ -122,7 +122,7 @@ async def test_a_write_during_a_read_keeps_its_state_from_others(engine: Engine)
 
 
 async def test_a_write_that_nobody_saw_yet_keeps_a_state_from_later_calls(engine: Engine) -> None:
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     slow = await held_up(engine, kept)
     await rise(engine, 1)
     engine.go.set()
@@ -131,7 +131,7 @@ async def test_a_write_that_nobody_saw_yet_keeps_a_state_from_later_calls(engine
 
 
 async def test_what_was_read_before_it_was_cleared_is_gone(engine: Engine) -> None:
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     await kept.get(P, Scope())
     kept.clear()
     slow = await held_up(engine, kept)
@@ -143,14 +143,14 @@ async def test_what_was_read_before_it_was_cleared_is_gone(engine: Engine) -> No
 
 
 async def test_nothing_is_kept_where_nobody_can_tell(engine: Engine) -> None:
-    kept, engine.blind = States(engine), True
+    kept, engine.blind = SearchStateCache(engine), True
     for _ in range(3):
         await kept.get(P, Scope())
     assert engine.reads == 3
 
 
 async def test_a_project_that_is_not_there_is_asked_for_again(engine: Engine) -> None:
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     for _ in range(2):
         with pytest.raises(ProjectNotFound):
             await kept.get(Access("q"), Scope())
@@ -159,7 +159,7 @@ async def test_a_project_that_is_not_there_is_asked_for_again(engine: Engine) ->
 
 async def test_there_is_a_bound(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_state_cache, "KEPT", 3)
-    kept = States(engine)
+    kept = SearchStateCache(engine)
     for user in "abcd":
         await kept.get(P, Scope(user_id=user))
     await kept.get(P, Scope(user_id="d"))

@@ -9,7 +9,7 @@ import pytest
 
 from recalld_server.domain.errors import Overloaded
 from recalld_server.rpc.interceptors import concurrency_limiter
-from recalld_server.rpc.interceptors.concurrency_limiter import Gate
+from recalld_server.rpc.interceptors.concurrency_limiter import ConcurrencyLimiter
 
 
 async def begun(*calls: Awaitable[None]) -> list[asyncio.Future[None]]:
@@ -25,7 +25,7 @@ def run(tasks: list[asyncio.Future[None]]) -> int:
 
 
 async def test_a_flood_leaves_room_for_others_and_pays_itself() -> None:
-    gate = Gate("read", tight=2, crowd=4, most=10)
+    gate = ConcurrencyLimiter("read", tight=2, crowd=4, most=10)
     flood = await begun(*(gate.enter("a") for _ in range(9)))
     assert run(flood) == 4
     other = await begun(gate.enter("b"), gate.enter("b"))  # the second is one too many
@@ -46,7 +46,7 @@ async def test_a_flood_leaves_room_for_others_and_pays_itself() -> None:
 
 
 async def test_projects_take_turns() -> None:
-    gate = Gate("read", tight=2, crowd=2, most=40)
+    gate = ConcurrencyLimiter("read", tight=2, crowd=2, most=40)
     flood = await begun(*(gate.enter("a") for _ in range(12)))
     others = await begun(*(gate.enter(name) for name in "bcd"))
     order = []
@@ -58,7 +58,7 @@ async def test_projects_take_turns() -> None:
 
 
 async def test_while_several_call_none_takes_all_places() -> None:
-    gate = Gate("write", tight=2, crowd=16, most=64)
+    gate = ConcurrencyLimiter("write", tight=2, crowd=16, most=64)
     await gate.enter("b")
     gate.leave("b")
     flood = await begun(*(gate.enter("a") for _ in range(20)))
@@ -73,7 +73,7 @@ async def test_while_several_call_none_takes_all_places() -> None:
 async def test_one_project_alone_has_all_places_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(concurrency_limiter, "monotonic", lambda: now)
-    gate = Gate("write", tight=2, crowd=16, most=64)
+    gate = ConcurrencyLimiter("write", tight=2, crowd=16, most=64)
     await gate.enter("b")
     gate.leave("b")
     flood = await begun(*(gate.enter("a") for _ in range(20)))
@@ -89,7 +89,7 @@ async def test_one_project_alone_has_all_places_again(monkeypatch: pytest.Monkey
 async def test_nothing_is_remembered_of_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(concurrency_limiter, "monotonic", lambda: now)
-    gate = Gate("read", tight=1, crowd=1, most=3)
+    gate = ConcurrencyLimiter("read", tight=1, crowd=1, most=3)
     for name in map(str, range(50)):
         calls = await begun(*(gate.enter(name) for _ in range(5)))
         for _ in range(run(calls)):

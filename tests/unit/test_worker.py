@@ -20,6 +20,7 @@ from recalld_server.domain.errors import EmbedderUnavailable, FieldInvalid, Leas
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind, OperationState
 from recalld_server.domain.revision import Generation
+from recalld_server.usecases.work_signal import WorkSignal
 
 HERE = Access("default", principal="key")
 Job = Callable[[Operation], Awaitable[Mapping[str, Any] | None]]
@@ -35,11 +36,12 @@ async def operations(tmp_path: Path) -> AsyncIterator[SqlOperations]:
 
 
 @asynccontextmanager
-async def working(operations: SqlOperations, job: Job) -> AsyncIterator[Worker]:
-    worker = Worker(operations, dict.fromkeys(OperationKind, job), SystemClock())
+async def working(operations: SqlOperations, job: Job) -> AsyncIterator[WorkSignal]:
+    signal = WorkSignal()
+    worker = Worker(operations, dict.fromkeys(OperationKind, job), SystemClock(), signal)
     running = asyncio.create_task(worker.run())
     try:
-        yield worker
+        yield signal
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -63,9 +65,9 @@ async def test_a_job_that_returns_has_succeeded(operations: SqlOperations) -> No
     async def job(held: Operation) -> Mapping[str, Any]:
         return {"id": held.id}
 
-    async with working(operations, job) as worker:
+    async with working(operations, job) as signal:
         await begun(operations)
-        worker.nudge()
+        signal.add()
         assert (await reached(operations, OperationState.SUCCEEDED)).result == {"id": "1"}
 
 
@@ -113,18 +115,18 @@ async def test_running_work_is_cancelled_and_an_add_is_not(operations: SqlOperat
             raise
         return {}
 
-    async with working(operations, job) as worker:
+    async with working(operations, job) as signal:
         await begun(operations)
         await started.wait()
         await operations.cancel(HERE, "1")
-        worker.nudge()
+        signal.add()
         await reached(operations, OperationState.CANCELLED)
         started.clear()
         await begun(operations, OperationKind.ADD, "add")
-        worker.nudge()
+        signal.add()
         await started.wait()
         await operations.cancel(HERE, "add")
-        worker.nudge()
+        signal.add()
         go.set()
         assert (await reached(operations, OperationState.SUCCEEDED, id="add")).cancel_requested
     assert stopped == ["1"]
@@ -182,11 +184,11 @@ async def test_slow_work_of_one_project_leaves_others_a_place(operations: SqlOpe
     for kind in (OperationKind.ADD, OperationKind.EXPORT):
         for number in range(10):
             await begun(operations, kind, f"{kind.value}{number}")
-    async with working(operations, job) as worker:
+    async with working(operations, job) as signal:
         for kind, most in ((OperationKind.ADD, module.ADDS), (OperationKind.EXPORT, module.EXPORTS)):
             await reached(operations, OperationState.RUNNING, id=f"{kind.value}{most - 2}")
             await operations.create(Access("late"), NewOperation(f"late {kind.value}", kind, "subject"))
-            worker.nudge()
+            signal.add()
             await reached(operations, OperationState.SUCCEEDED, id=f"late {kind.value}", access=Access("late"))
         assert len(running) == module.ADDS - 1 + module.EXPORTS - 1
         go.set()
@@ -211,19 +213,19 @@ async def test_new_work_disturbs_nobody_and_a_cancellation_only_its_own(
 
     monkeypatch.setattr(operations, "beat", counted)
     monkeypatch.setattr(module, "BEAT", 60.0)
-    async with working(operations, job) as worker:
+    async with working(operations, job) as signal:
         for id in "12":
             await operations.create(HERE, NewOperation(id, OperationKind.EXPORT, f"subject {id}"))
-        worker.nudge()
+        signal.add()
         for id in "12":
             await reached(operations, OperationState.RUNNING, id=id)
         for number in range(20):
             await begun(operations, OperationKind.ADD, f"add {number}")
-            worker.nudge()
+            signal.add()
         await reached(operations, OperationState.SUCCEEDED, id="add 19")
         assert beats == []
         await operations.cancel(HERE, "2")
-        worker.stir("default", "subject 2")
+        signal.recheck("default", "subject 2")
         await reached(operations, OperationState.CANCELLED, id="2")
         assert beats == ["2"]
         go.set()
@@ -242,11 +244,12 @@ async def test_work_that_finds_the_model_overloaded_waits_for_its_turn(operation
 
 async def test_builds_go_one_at_a_time_and_nothing_else_waits_for_them(operations: SqlOperations) -> None:
     building: list[str] = []
-    go = asyncio.Event()
+    begun_one, go = asyncio.Event(), asyncio.Event()
 
     async def job(held: Operation) -> Mapping[str, Any]:
         if held.kind is OperationKind.REBUILD_INDEX:
             building.append(held.access.project)
+            begun_one.set()
             await go.wait()
         return {}
 
@@ -257,6 +260,7 @@ async def test_builds_go_one_at_a_time_and_nothing_else_waits_for_them(operation
     async with working(operations, job):
         await reached(operations, OperationState.SUCCEEDED, id="add")
         await reached(operations, OperationState.RUNNING, id="default")
+        await begun_one.wait()
         assert building == ["default"]
         go.set()
         async with asyncio.timeout(10):

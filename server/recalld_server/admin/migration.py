@@ -12,7 +12,7 @@ from recalld_server.domain.errors import SettingMissing
 from recalld_server.usecases.index_audit import Report
 from recalld_server.wiring.composition import Recalld, build
 from recalld_server.wiring.settings import Settings
-from recalld_server.wiring.stores import hold, ledger_file, open_ledger
+from recalld_server.wiring.stores import acquire_instance_lock, ledger_file, open_ledger
 
 GLANCE = 0.2  # seconds between looks at what the index still lacks
 
@@ -37,7 +37,7 @@ async def move(settings: Settings, to: str, say: Say) -> Moved:
     target = replace(settings, ledger=to)
     if (path := ledger_file(settings)) and not path.exists():
         raise SettingMissing(f"There is no ledger in {path.parent}.")
-    with hold(settings):
+    with acquire_instance_lock(settings):
         original = await open_ledger(settings)
         try:
             copy = await open_ledger(target, unfinished=True)
@@ -88,6 +88,6 @@ async def _index(recalld: Recalld, project: str, say: Say) -> Report:
             say(f"index {project}", most - waiting, most)
             await asyncio.wait([following], timeout=GLANCE)
         await following
-    report = await recalld.examiner.examine(project)
+    report = await recalld.index_audit.examine(project)
     say(f"index {project}", report.entries, report.live)
     return report

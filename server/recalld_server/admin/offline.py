@@ -15,7 +15,7 @@ from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 from recalld_server.ports.projects import Projects
 from recalld_server.rpc.services.maintenance import build_of
 from recalld_server.usecases.keys import Keys
-from recalld_server.usecases.reindex import Builds
+from recalld_server.usecases.reindex import ReindexRequests
 from recalld_server.wiring.settings import Settings
 from recalld_server.wiring.stores import ledger_file, ledger_name, open_ledger
 
@@ -40,12 +40,12 @@ async def open_keys(settings: Settings, *, new: bool = False) -> AsyncIterator[K
 
 
 @asynccontextmanager
-async def open_builds(settings: Settings) -> AsyncIterator[Builds]:
+async def open_builds(settings: Settings) -> AsyncIterator[ReindexRequests]:
     """Work for the servers of a ledger, whether one runs or not. Raises LedgerUnavailable, SettingMissing."""
     await _require_ledger(settings)
     engine, clock = await open_ledger(settings), SystemClock()
     try:
-        yield Builds(SqlProjects(engine, clock), SqlOperations(engine, clock), clock, SystemIds())
+        yield ReindexRequests(SqlProjects(engine, clock), SqlOperations(engine, clock), clock, SystemIds())
     finally:
         await engine.close()
 

@@ -27,7 +27,7 @@ class _Failure:
     due: float
 
 
-class ProjectVisits:
+class ProjectTasks:
     """Visits of one kind of work, for example `projection`. Whoever makes one closes it when the work ends."""
 
     def __init__(self, work: str, at_once: int = AT_ONCE, longest_pause: float = LONGEST_PAUSE) -> None:

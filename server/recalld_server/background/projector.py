@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recalld_server.background.project_tasks import ProjectVisits
+from recalld_server.background.project_tasks import ProjectTasks
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
@@ -23,7 +23,7 @@ class Projector:
         self._ledger = ledger
         self._index = index
         self._clock = clock
-        self._visits = ProjectVisits("projection")
+        self._visits = ProjectTasks("projection")
         self._first_round = False
 
     @property

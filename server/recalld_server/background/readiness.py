@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from recalld_server.usecases.projection import Projection
+from recalld_server.background.projector import Projector
 from recalld_server.domain.errors import ProjectNotFound, RecalldError, SettingMissing
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
@@ -45,12 +45,12 @@ class Readiness:
     """Asks the stores. `last` is what the last look found."""
 
     def __init__(
-        self, ledger: Ledger, index: Index, features: FeatureMaker, projection: Projection, clock: Clock
+        self, ledger: Ledger, index: Index, features: FeatureMaker, projector: Projector, clock: Clock
     ) -> None:
         self._ledger = ledger
         self._index = index
         self._features = features
-        self._projection = projection
+        self._projector = projector
         self._clock = clock
         self._models: dict[str, bool] = {}  # by project, whether its embedder is there
         self._projects: Sequence[str] = ()
@@ -67,7 +67,7 @@ class Readiness:
         ledger, index = await asyncio.gather(_answers(self._read_projects()), _answers(self._index.ping()))
         if ledger:
             await _answers(self._look_for_models())
-        self.last = Ready(ledger=ledger, index=index, model=any(self._models.values()), caught_up=self._projection.begun)
+        self.last = Ready(ledger=ledger, index=index, model=any(self._models.values()), caught_up=self._projector.begun)
         self._looked = asyncio.get_running_loop().time()
         return self.last
 

@@ -14,16 +14,16 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from recalld_server.background.project_tasks import ProjectVisits
-from recalld_server.usecases.projection import BATCH, Projection
+from recalld_server.background.project_tasks import ProjectTasks
 from recalld_server.domain.errors import RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
-from recalld_server.ports.leases import Turns
+from recalld_server.ports.leases import Leases
 from recalld_server.ports.ledger import Ledger
-from recalld_server.usecases.index_audit import Examiner
+from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.projection import BATCH, Projection
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Reconciler:
     """Watches the engine and repairs each project after an outage, and once at the start."""
 
     def __init__(
-        self, ledger: Ledger, index: Index, projection: Projection, examiner: Examiner, turns: Turns, clock: Clock
+        self, ledger: Ledger, index: Index, projection: Projection, examiner: IndexAudit, turns: Leases, clock: Clock
     ) -> None:
         self._ledger = ledger
         self._index = index
@@ -54,7 +54,7 @@ class Reconciler:
         self._clock = clock
         self._whole: int | None = None  # when the engine was last seen whole, and nothing was left to repair
         self._breaks = 0
-        self._visits = ProjectVisits("repair", AT_ONCE, LONGEST_PAUSE)
+        self._visits = ProjectTasks("repair", AT_ONCE, LONGEST_PAUSE)
         self._repaired: tuple[int, set[str]] = (0, set())  # breaks, and the projects repaired after them
         # Breaks not mended yet, and the last turn taken before they were seen.
         self._seen: tuple[int, int] | None = None
@@ -76,23 +76,23 @@ class Reconciler:
         Nothing is repaired while another server is at it.
         """
         now = self._clock.now()
-        breaks = await self._index.breaks()
-        if (self._whole is None or breaks != self._breaks) and not await self._over(breaks, now):
+        outage_count = await self._index.outage_count()
+        if (self._whole is None or outage_count != self._breaks) and not await self._over(outage_count, now):
             return
-        self._whole, self._breaks, self._seen = now, breaks, None
+        self._whole, self._breaks, self._seen = now, outage_count, None
 
-    async def _over(self, breaks: int, now: int) -> bool:
+    async def _over(self, outage_count: int, now: int) -> bool:
         """Whether what the breaks may have cost is mended: by another server, or by this one in its turn."""
         stand = await self._turns.stand()
-        if self._seen is None or self._seen[0] != breaks:
-            self._seen = (breaks, stand.taken)
+        if self._seen is None or self._seen[0] != outage_count:
+            self._seen = (outage_count, stand.taken)
         # The other one saw the engine whole at another moment, and must have gone back behind this one's.
         if stand.done > self._seen[1] and (self._whole is None or stand.note <= self._whole - MARGIN // 2):
             return True
         turn = await self._turns.take(LEASE)
         if turn is None:
             return False
-        work = asyncio.ensure_future(self._mend(turn, breaks))
+        work = asyncio.ensure_future(self._mend(turn, outage_count))
         try:
             while not (await asyncio.wait([work], timeout=BEAT))[0]:
                 await self._turns.beat(turn, LEASE)
@@ -106,13 +106,13 @@ class Reconciler:
             await self._turns.end(turn, (now if self._whole is None else self._whole - MARGIN) if mended else None)
         return mended
 
-    async def _mend(self, turn: int, breaks: int) -> bool:
+    async def _mend(self, turn: int, outage_count: int) -> bool:
         """Repair every project; False if something stays wrong or the engine broke off again.
 
         What was repaired is then as suspect as before. Without a new break the next call repairs only the rest.
         """
-        if self._repaired[0] != breaks:
-            self._repaired = (breaks, set())
+        if self._repaired[0] != outage_count:
+            self._repaired = (outage_count, set())
         repaired = self._repaired[1]
 
         async def repair(project: str) -> None:
@@ -127,7 +127,7 @@ class Reconciler:
             await self._visits.close()
         there = set(await self._ledger.projects())
         self._visits.keep(there)
-        return there.intersection(left) <= repaired and await self._index.breaks() == breaks
+        return there.intersection(left) <= repaired and await self._index.outage_count() == outage_count
 
     async def _mended(self, project: str, turn: int) -> bool:
         """Repair a project; False if something stays wrong. What is wrong once only was being written meanwhile."""

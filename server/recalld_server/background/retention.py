@@ -10,14 +10,14 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from recalld_server.background.project_tasks import ProjectVisits
+from recalld_server.background.project_tasks import ProjectTasks
 from recalld_server.domain.errors import LeaseLost, RevisionConflict
 from recalld_server.domain.memory import Access, Cause
 from recalld_server.domain.revision import Change, Delete, Expired
 from recalld_server.ports.clock import Clock
-from recalld_server.ports.leases import Turns
+from recalld_server.ports.leases import Leases
 from recalld_server.ports.ledger import Ledger
-from recalld_server.usecases.commits import Writer
+from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.memories import TRANSACTION
 
 log = logging.getLogger(__name__)
@@ -30,15 +30,15 @@ BATCH = 1000  # expired memories looked up at once, rows of history or answers i
 SHARE = 20  # batches of one project, or of answers, in one round: then it is the others' turn
 
 
-class Janitor:
+class Retention:
     """Works through what is due in all projects again and again, as nobody: its changes have no principal."""
 
-    def __init__(self, ledger: Ledger, writer: Writer, turns: Turns, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, writer: CommitCoordinator, turns: Leases, clock: Clock) -> None:
         self._ledger = ledger
         self._writer = writer
         self._turns = turns
         self._clock = clock
-        self._visits = ProjectVisits("expiry")
+        self._visits = ProjectTasks("expiry")
         self._looked = 0  # when old history was last looked for, µs
         self._trimming: dict[str, int] = {}  # projects that may have old history left, and how long they keep it, µs
 

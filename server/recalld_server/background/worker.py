@@ -22,6 +22,7 @@ from recalld_server.domain.errors import (
 from recalld_server.domain.operations import BUILDS, Operation, OperationKind, OperationState, described
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.operations import Operations
+from recalld_server.usecases.work_signal import WorkSignal
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 Job = Callable[[Operation], Awaitable[Mapping[str, Any] | None]]
 
 LEASE = 10.0  # seconds after which others take over from a worker that shows no sign of life
-BEAT = 2.5
+BEAT = 2.5  # seconds between renewals; a cancellation at another server is seen then
 ADDS, EXPORTS = 4, 3  # at once; deletions of projects count with exports
 PAUSE = 0.5  # seconds between looks for work
 SWEEP = 60.0
@@ -50,7 +51,7 @@ class _Lane:
     size: int
     by_turn: bool = False
     last: str = ""  # the project whose turn was last
-    running: dict[asyncio.Task[None], _Held] = field(default_factory=dict)
+    running: dict[asyncio.Task[None], str] = field(default_factory=dict)  # the project of each
 
     @property
     def full(self) -> bool:
@@ -59,42 +60,23 @@ class _Lane:
     @property
     def sated(self) -> list[str]:
         """Projects that have as much under way as one may."""
-        counts = Counter(held.operation.access.project for held in self.running.values())
+        counts = Counter(self.running.values())
         return [project for project, count in counts.items() if count >= max(1, self.size - 1)]
-
-
-@dataclass(slots=True)
-class _Held:
-    """An operation under way, and what makes its task look at once whether it shall stop."""
-
-    operation: Operation
-    stir: asyncio.Event
 
 
 class Worker:
     """Runs until cancelled. Work under way is then given back, to be taken up by the next worker."""
 
-    def __init__(self, operations: Operations, jobs: Mapping[OperationKind, Job], clock: Clock) -> None:
+    def __init__(
+        self, operations: Operations, jobs: Mapping[OperationKind, Job], clock: Clock, signal: WorkSignal
+    ) -> None:
         self._operations = operations
         self._jobs = jobs
         self._clock = clock
-        self._work = asyncio.Event()
+        self._signal = signal
         # An add waits neither for an export nor for a rebuild of everything; indexes are built one at a time.
         rest = [kind for kind in OperationKind if kind not in (OperationKind.ADD, *BUILDS)]
         self._lanes = [_Lane([OperationKind.ADD], ADDS), _Lane(rest, EXPORTS), _Lane(BUILDS, 1)]
-
-    def nudge(self) -> None:
-        """Look at once for new work."""
-        self._work.set()
-
-    def stir(self, project: str, subject: str = "") -> None:
-        """Look at once whether work shall stop: that on a subject, or all of a project. At other servers it is seen
-        within BEAT seconds.
-        """
-        for lane in self._lanes:
-            for held in lane.running.values():
-                if held.operation.access.project == project and subject in ("", held.operation.subject):
-                    held.stir.set()
 
     async def run(self) -> None:
         """Claim and do work, a few at a time."""
@@ -109,10 +91,10 @@ class Worker:
                     await self._fill()
                 except LedgerUnavailable:
                     log.warning("operations not reached")
-                with suppress(TimeoutError):  # wait_for loses a cancellation that comes with the nudge, before 3.12
+                with suppress(TimeoutError):  # wait_for loses a cancellation that comes with new work, before 3.12
                     async with asyncio.timeout(PAUSE):
-                        await self._work.wait()
-                self._work.clear()
+                        await self._signal.added.wait()
+                self._signal.added.clear()
         finally:
             await self._stop()
 
@@ -122,9 +104,8 @@ class Worker:
                 if lane.by_turn:
                     lane.last = operation.access.project
                 lane.by_turn = not lane.by_turn
-                held = _Held(operation, asyncio.Event())
-                task = asyncio.create_task(self._hold(operation, held.stir))
-                lane.running[task] = held
+                task = asyncio.create_task(self._hold(operation))
+                lane.running[task] = operation.access.project
                 task.add_done_callback(partial(self._ended, lane))
 
     async def _claimed(self, lane: _Lane) -> Operation | None:
@@ -141,7 +122,7 @@ class Worker:
 
     def _ended(self, lane: _Lane, task: asyncio.Task[None]) -> None:
         del lane.running[task]
-        self._work.set()
+        self._signal.add()
 
     async def _stop(self) -> None:
         running = [task for lane in self._lanes for task in lane.running]
@@ -150,17 +131,21 @@ class Worker:
         if running:
             await asyncio.wait(running)
 
-    async def _hold(self, held: Operation, stir: asyncio.Event) -> None:
+    async def _hold(self, held: Operation) -> None:
         """Do one piece of work under its lease."""
+        with self._signal.holding(held.access.project, held.subject) as recheck:
+            await self._hold_until(held, recheck)
+
+    async def _hold_until(self, held: Operation, recheck: asyncio.Event) -> None:
         work = asyncio.ensure_future(self._do(held))
         try:
             while not work.done():
-                waiting = asyncio.ensure_future(stir.wait())
+                waiting = asyncio.ensure_future(recheck.wait())
                 try:
                     await asyncio.wait([work, waiting], timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     waiting.cancel()
-                stir.clear()
+                recheck.clear()
                 # An add is short and its commit can't be taken back: it stops only before it begins.
                 if not work.done() and await self._operations.beat(held, LEASE) and held.kind is not OperationKind.ADD:
                     await _cancelled(work)

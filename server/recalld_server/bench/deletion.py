@@ -77,7 +77,7 @@ async def run(memories: int, postgres: str | None, say: Say) -> DeletionReport:
 async def _measured(recalld: Recalld, engine: str, memories: int, filled: float) -> Run:
     access = Access(PROJECT, principal="bench")
     marks = [perf_counter()]
-    deletion = asyncio.ensure_future(recalld.modify.delete_matching(access, Deletion(filter=TENTH)))
+    deletion = asyncio.ensure_future(recalld.memories.delete_matching(access, Deletion(filter=TENTH)))
     while not deletion.done():
         await asyncio.wait([deletion], timeout=LOOK)
         done = (await recalld.ledger.positions(access)).head - memories

@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from sqlalchemy import Engine, event
 
 from recalld_server.bench import BenchError
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.telemetry.tracing import Tracer
-from recalld_server.usecases.add import AddCommand
 from recalld_server.wiring.app import App
 from recalld_server.wiring.composition import build
 from recalld_server.wiring.settings import Settings

@@ -63,7 +63,7 @@ async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     if rebuild:
         await recalld.projection.rebuild(project)
         echo(f"project {project}: index rebuilt")
-    report = await recalld.examiner.examine(project)
+    report = await recalld.index_audit.examine(project)
     echo(
         f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
         f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, "

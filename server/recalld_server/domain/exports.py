@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from recalld_server.domain.commands import ExportCommand
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Cause, Kind, Memory, Scope
 from recalld_server.domain.vectors import FloatVector
 
 CHUNK = 1024 * 1024  # bytes of every chunk but the last
-
-
-class Format(str, Enum):
-    """How the rows of a file are written."""
-
-    JSONL = "JSONL"
-    PARQUET = "PARQUET"
 
 
 class ExportState(str, Enum):
@@ -29,24 +23,13 @@ class ExportState(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ExportCommand:
-    """What to export, and how. `scope` is narrowed by the pin already."""
-
-    scope: Scope
-    filter: Filter | None
-    format: Format
-    with_history: bool = False
-    with_vectors: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Export:
-    """An export. `request` is what was asked, in a form its caller reads; `seq` the snapshot."""
+    """An export. `seq` is the sequence number of its snapshot."""
 
     id: str
     scope: Scope
     operation: str
-    request: bytes
+    command: ExportCommand | None  # None for one that was withdrawn
     state: ExportState
     seq: int
     memories: int

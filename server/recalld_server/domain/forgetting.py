@@ -15,7 +15,7 @@ from recalld_server.domain.revision import Generation
 KEPT = 1000  # messages that a receipt can count
 
 
-class LegState(str, Enum):
+class ErasureState(str, Enum):
     """What a receipt can say of one place."""
 
     EMPTY = "EMPTY"
@@ -24,16 +24,16 @@ class LegState(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class ErasureTarget:
     """One place that could have held what was forgotten. `detail`: what clears it, or why nobody here can know."""
 
     name: str
-    state: LegState
+    state: ErasureState
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class ErasureScope:
     """How much a scope and filter match: memories at their last revision, deleted ones included, and revisions."""
 
     memories: int
@@ -41,7 +41,7 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ErasureCursor:
     """Where the search for what matches is: in which of its stages, and after which row of it.
 
     The last stages look at what was committed after the sequence number `since`.
@@ -62,7 +62,7 @@ class Forgotten:
     """
 
     after: int
-    place: Place | None
+    place: ErasureCursor | None
     ids: Sequence[str] = ()
     count: int = 0
     revisions: int = 0

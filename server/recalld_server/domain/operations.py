@@ -43,7 +43,7 @@ QUEUED = (OperationKind.ADD, OperationKind.EXPORT)  # as many as callers ask for
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:
-    """Work to do. `payload` is what was asked, in a form its job reads; it is erased when the work ends.
+    """Work to do. `payload` is its command (domain.commands); it is erased when the work ends.
 
     With a `request` the same work under the same id is one operation. `scope` is where an add will store.
     """

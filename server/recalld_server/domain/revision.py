@@ -89,7 +89,7 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class HistoricRevision:
     """One revision of a memory's history as it is restored, number and times included.
 
     `features` are there for a text that none of the revisions before it has: `memory.text_revision` says whose it is.
@@ -133,7 +133,7 @@ class Change:
 
     puts: Sequence[Put] = ()
     deletes: Sequence[Delete] = ()
-    histories: Sequence[Sequence[Past]] = ()
+    histories: Sequence[Sequence[HistoricRevision]] = ()
     conversations: Sequence[Conversation] = ()
     request: RequestKey | None = None
     answer: Mapping[str, Any] = field(default_factory=dict)

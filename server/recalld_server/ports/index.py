@@ -111,17 +111,17 @@ class Index(Protocol):
 
     @property
     def clears(self) -> bool:
-        """Whether `scrub` can reach the engine's files."""
+        """Whether `compact` can reach the engine's files."""
         ...
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         """Leave nothing of entries deleted so far in caches and files of the engine, while others go on.
 
         False if that could not be done now, None where the engine's files are out of reach.
         """
         ...
 
-    async def breaks(self) -> int:
+    async def outage_count(self) -> int:
         """How often the engine was seen to break off so far, each time perhaps losing vectors it had confirmed.
 
         Raises IndexUnavailable while it is not whole.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LeaseState:
     """The numbers of the last turn that was taken and of the last that did its work, and what that one noted.
 
     What is found wrong when `taken` is read was seen by every turn with a higher number.
@@ -21,10 +21,10 @@ class Standing:
     note: int = 0
 
 
-class Turns(Protocol):
+class Leases(Protocol):
     """Turns at one kind of work."""
 
-    async def stand(self) -> Standing:
+    async def stand(self) -> LeaseState:
         """Where it stands; all 0 before the first turn."""
         ...
 

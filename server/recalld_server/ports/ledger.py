@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import Protocol, TypeVar
 
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
+from recalld_server.domain.forgetting import ErasureScope, ErasureTarget, Forgotten, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -274,7 +274,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> ErasureScope:
         """How much `forget` would erase."""
         ...
 
@@ -325,7 +325,7 @@ class Ledger(Protocol):
         """The number of the latest erasure of rows for good, unless `cleared` was told of it; then 0."""
         ...
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         """Clear caches and what erased rows left in the engine's files, while others go on reading and writing.
 
         False if that could not be done now, None where the files are out of reach.
@@ -338,10 +338,10 @@ class Ledger(Protocol):
 
     @property
     def clears(self) -> bool:
-        """Whether `scrub` can reach the engine's files."""
+        """Whether `compact` can reach the engine's files."""
         ...
 
-    def file_legs(self, cleared: bool) -> Sequence[Leg]:
+    def file_legs(self, cleared: bool) -> Sequence[ErasureTarget]:
         """What a receipt says of the engine's files: `cleared` since the erasure, or not yet."""
         ...
 

@@ -13,7 +13,7 @@ from recalld_server.domain.operations import NewOperation, Operation
 from recalld_server.domain.revision import Generation
 
 
-class Removals(Protocol):
+class ProjectDeletions(Protocol):
     """Projects that were removed. Their ids stay known, so that none is given again."""
 
     async def begin(self, access: Access, new: NewOperation) -> Operation:

@@ -18,7 +18,7 @@ from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.rpc.interceptors import chain
 from recalld_server.rpc.interceptors.admission import CALLS, Admission
 from recalld_server.rpc.interceptors.auth import Authenticator
-from recalld_server.rpc.interceptors.in_flight import Running
+from recalld_server.rpc.interceptors.in_flight import InFlight
 from recalld_server.rpc.interceptors.quota import Limits, Quota
 from recalld_server.telemetry.instruments import Instruments
 
@@ -60,7 +60,7 @@ class GrpcServer:
 
     server: grpc.aio.Server
     health: health.aio.HealthServicer
-    running: Running
+    running: InFlight
     admission: Admission
     quota: Quota
     services: Sequence[str]
@@ -115,7 +115,7 @@ async def start(
     Takes `calls` at once. Closes connections `idle` seconds after their last
     call and, if `age` is not 0, lets go of each after `age` seconds. Raises SettingMissing when the port is taken.
     """
-    running = Running()
+    running = InFlight()
     instruments = instruments or Instruments()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
     quota = Quota(instruments, replace(limits, all_streams=min(limits.all_streams, calls * 3 // 4)))

@@ -12,12 +12,12 @@ from recalld_server.telemetry.instruments import Instruments
 P = TypeVar("P")
 
 
-def observed(adapter: P, store: str, instruments: Instruments) -> P:
+def instrumented(adapter: P, store: str, instruments: Instruments) -> P:
     """The adapter with every coroutine method timed as an operation of `store`; all else passes as it is."""
     return cast(P, _Store(adapter, store, instruments))
 
 
-def observed_embedder(embedder: P, instruments: Instruments) -> P:
+def instrumented_embedder(embedder: P, instruments: Instruments) -> P:
     """The embedder with each `embed` timed as a call of its model."""
     return cast(P, _Embedder(embedder, instruments))
 

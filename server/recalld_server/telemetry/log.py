@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 
 from recalld_server.telemetry.correlation import CORRELATION, TRACE
-from recalld_server.telemetry.repeated_lines import OWN, Repeats
+from recalld_server.telemetry.repeated_lines import OWN, RepeatedLines
 
 # The secret of a key, and what follows `Bearer` or the name of the header that carries credentials.
 _SECRET = re.compile(r"(rk_[0-9A-Za-z]+_)[0-9A-Za-z]+|(\bbearer |authorization\W{1,6}\w+ )[^\s'\"]+", re.IGNORECASE)
@@ -20,7 +20,7 @@ def setup(level: str, *, json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if json else PlainFormatter())
     handler.addFilter(_speaks)
-    handler.addFilter(Repeats())
+    handler.addFilter(RepeatedLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

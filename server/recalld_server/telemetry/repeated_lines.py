@@ -22,7 +22,7 @@ class _Seen:
     left_out: int = 0
 
 
-class Repeats(logging.Filter):
+class RepeatedLines(logging.Filter):
     """Leaves out warnings and errors that were written a moment ago; the next one says how many it stands for.
 
     Two lines are the same when they come from one logger with the same words and the same names and values.

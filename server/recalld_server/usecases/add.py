@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.bounds import check_written, metadata_size
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
 from recalld_server.domain.expiry import refuse_past
 from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, Fact, VerdictReason
 from recalld_server.domain.extraction.redaction import redacted
 from recalld_server.domain.extraction.verbatim import verbatim
 from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES
-from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
+from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, text_key
 from recalld_server.domain.projects import ProjectSettings
-from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
+from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put
 from recalld_server.domain.steps import Steps
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.commits import Writer, Written, stored_answer
+from recalld_server.usecases.commits import CommitCoordinator, Written, stored_answer
 from recalld_server.usecases.features import FeatureMaker
 
 REPEATS = 1000  # texts looked up at once
 SPLIT = "split the conversation into several adds"
-
-
-@dataclass(frozen=True, slots=True)
-class AddCommand:
-    """What a caller wants remembered. `timestamp` is when messages without a time of their own were said, in µs."""
-
-    scope: Scope
-    messages: Sequence[Message]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    infer: bool = True
-    includes: str = ""
-    excludes: str = ""
-    custom_categories: tuple[tuple[str, str], ...] = ()
-    custom_instructions: str = ""
-    categories: tuple[str, ...] = ()
-    expire_time: int | None = None
-    timestamp: int | None = None
-    immutable: bool = False
-    dry_run: bool = False
-    add_id: str = ""  # made up when empty
-    request: RequestKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +79,7 @@ class Add:
         projects: Projects,
         extractor: Extractor,
         features: FeatureMaker,
-        writer: Writer,
+        writer: CommitCoordinator,
         clock: Clock,
         ids: Ids,
     ) -> None:

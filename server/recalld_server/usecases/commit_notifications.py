@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Committed:
+class CommitNotifications:
     """Wakes those who follow a project here, and has other servers told. A hint only: waiters look by themselves too.
 
     Take `next` before reading and wait for it afterwards; then no commit falls between the two.

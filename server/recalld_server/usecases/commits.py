@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from recalld_server.usecases.projection import Projection
 from recalld_server.domain.errors import (
     DuplicateText,
     GenerationMoved,
@@ -24,7 +23,8 @@ from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.commit_notifications import Committed
+from recalld_server.usecases.commit_notifications import CommitNotifications
+from recalld_server.usecases.projection import Projection
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,13 +43,13 @@ class Written:
     memories: Mapping[tuple[str, int], Memory] = field(default_factory=dict)
 
 
-class Writer:
+class CommitCoordinator:
     """Commits changes and keeps the promise of request ids."""
 
-    def __init__(self, ledger: Ledger, projection: Projection, committed: Committed | None = None) -> None:
+    def __init__(self, ledger: Ledger, projection: Projection, committed: CommitNotifications | None = None) -> None:
         self._ledger = ledger
         self._projection = projection
-        self.committed = committed or Committed()
+        self.committed = committed or CommitNotifications()
         self._running: set[asyncio.Task[Any]] = set()
         self._commits: set[object] = set()
         self._quiet = asyncio.Event()

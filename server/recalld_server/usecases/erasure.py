@@ -18,7 +18,7 @@ AGAIN = 30.0  # seconds until another try
 
 
 @dataclass(frozen=True, slots=True)
-class Cleared(Generic[T]):
+class PerEngine(Generic[T]):
     """Of the files of either engine."""
 
     ledger: T
@@ -35,7 +35,7 @@ class Erasure:
         self._ledger = ledger
         self._index = index
         self._asked = 0
-        self._cleared = Cleared(0, 0)
+        self._cleared = PerEngine(0, 0)
         self._moved = asyncio.Event()  # when `_cleared` changes
         self._running: asyncio.Task[None] | None = None
 
@@ -50,7 +50,7 @@ class Erasure:
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
 
-    async def cleared(self, seconds: float) -> Cleared[bool]:
+    async def cleared(self, seconds: float) -> PerEngine[bool]:
         """Which engines' files are clear of all that was asked for until now, at the latest after so many seconds.
 
         Of files out of reach nobody knows; nothing is waited for.
@@ -62,7 +62,7 @@ class Erasure:
                     self._index.clears and self._cleared.index < asked
                 ):
                     await self._moved.wait()
-        return Cleared(self._cleared.ledger >= asked, self._cleared.index >= asked)
+        return PerEngine(self._cleared.ledger >= asked, self._cleared.index >= asked)
 
     async def close(self) -> None:
         """Stop; what is not cleared is cleared after the next start."""
@@ -79,19 +79,19 @@ class Erasure:
     async def _once(self, asked: int) -> bool:
         try:
             erasures = await self._ledger.erasures()
-            if await self._index.scrub() is False:
+            if await self._index.compact() is False:
                 return False
-            self._move(Cleared(self._cleared.ledger, asked))
-            if await self._ledger.scrub() is False:
+            self._move(PerEngine(self._cleared.ledger, asked))
+            if await self._ledger.compact() is False:
                 return False
             await self._ledger.cleared(erasures)
-            self._move(Cleared(asked, asked))
+            self._move(PerEngine(asked, asked))
         except Exception as error:
             log.warning("files not cleared", extra={"error": type(error).__name__}, exc_info=error)
             return False
         return True
 
-    def _move(self, cleared: Cleared[int]) -> None:
+    def _move(self, cleared: PerEngine[int]) -> None:
         self._cleared = cleared
         self._moved.set()
         self._moved = asyncio.Event()

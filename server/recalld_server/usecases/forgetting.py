@@ -9,35 +9,35 @@ from typing import Any, Protocol
 
 from recalld_server.domain.errors import CountMismatch, IndexUnavailable
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import KEPT, Forgotten, Leg, LegState, Place
+from recalld_server.domain.forgetting import KEPT, ErasureCursor, ErasureState, ErasureTarget, Forgotten
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
-from recalld_server.usecases.commits import Writer, Written, stored_answer
+from recalld_server.usecases.commits import CommitCoordinator, Written, stored_answer
 from recalld_server.usecases.erasure import Erasure
 
 TRANSACTION = 200  # revisions erased in one: other writers wait meanwhile
 PAGE = 1000  # memories looked for at once afterwards
 WAIT = 1.0  # seconds for files to be cleared: small ones are by then
 
-BACKUPS = Leg(
+BACKUPS = ErasureTarget(
     "backups",
-    LegState.NOT_COVERED,
+    ErasureState.NOT_COVERED,
     "Copies of the data folder, snapshots of its file system, and what a disk keeps of blocks written over.",
 )
-INDEX_AWAY = Leg("index", LegState.PENDING, "It could not be reached; it is told as soon as it can be.")
-INDEX_FILES = Leg(
+INDEX_AWAY = ErasureTarget("index", ErasureState.PENDING, "It could not be reached; it is told as soon as it can be.")
+INDEX_FILES = ErasureTarget(
     "index_file",
-    LegState.NOT_COVERED,
+    ErasureState.NOT_COVERED,
     "The index's engine keeps what was deleted in its files until it merges them, which it does when it sees fit.",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Forgetting:
+class ForgetCommand:
     """What to forget: a scope, a filter, or both."""
 
     scope: Scope = Scope()
@@ -56,7 +56,7 @@ class Receipt:
     exports: int = 0
     sequence: int = 0
     check_time: int = 0
-    legs: Sequence[Leg] = ()
+    legs: Sequence[ErasureTarget] = ()
     applied: bool = True
 
 
@@ -67,19 +67,19 @@ class Holder(Protocol):
         """Erase the data of copies that were withdrawn."""
         ...
 
-    async def leg(self, project: str) -> Leg:
+    async def leg(self, project: str) -> ErasureTarget:
         """Look, and say what is left."""
         ...
 
 
-class Forget:
+class Forgetting:
     """The use case behind ForgetMemories."""
 
     def __init__(
         self,
         ledger: Ledger,
         index: Index,
-        writer: Writer,
+        writer: CommitCoordinator,
         erasure: Erasure,
         operations: Operations,
         clock: Clock,
@@ -94,7 +94,7 @@ class Forget:
         self._holders = holders
         self._erasing = asyncio.Semaphore(1)  # other writers wait for one transaction, not for one of each call
 
-    async def forget(self, access: Access, forgetting: Forgetting) -> Receipt:
+    async def forget(self, access: Access, forgetting: ForgetCommand) -> Receipt:
         """Erase what matches, until nothing does, and look. The same request id resumes a call that broke off.
 
         Of a call that was answered it looks again. Raises CountMismatch before anything is erased, RequestIdReused,
@@ -113,7 +113,7 @@ class Forget:
         receipt = _receipt(written.answer)
         return receipt if worked else await self._again(access, forgetting.scope, written.answer, receipt)
 
-    async def _forget(self, access: Access, forgetting: Forgetting, begun: Outcome | None) -> Written:
+    async def _forget(self, access: Access, forgetting: ForgetCommand, begun: Outcome | None) -> Written:
         scope, filter, request = forgetting.scope, forgetting.filter, forgetting.request
         if begun:
             done, applied = _begun(begun), True
@@ -140,7 +140,7 @@ class Forget:
             await self._writer.write(access, Change(request=request, answer=answer, attempt=done.attempt + 1))
         return Written(answer, receipt.sequence, applied)
 
-    async def _expect(self, access: Access, forgetting: Forgetting) -> None:
+    async def _expect(self, access: Access, forgetting: ForgetCommand) -> None:
         expected = forgetting.expected_count
         if expected is not None:
             found = (await self._ledger.extent(access, forgetting.scope, forgetting.filter)).memories
@@ -152,13 +152,13 @@ class Forget:
         if "after" not in answer:  # kept by an earlier version
             return receipt
         sequence, legs = await self._looked(access, scope, answer["after"], _messages(answer))
-        left = {leg.name for leg in legs if leg.state is LegState.PENDING}
+        left = {leg.name for leg in legs if leg.state is ErasureState.PENDING}
         applied = not left & {"index", "index_queue"}
         return replace(receipt, sequence=sequence, check_time=self._clock.now(), legs=legs, applied=applied)
 
     async def _looked(
         self, access: Access, scope: Scope, after: int, kept: Collection[tuple[str, int]]
-    ) -> tuple[int, list[Leg]]:
+    ) -> tuple[int, list[ErasureTarget]]:
         """What is left of all that was forgotten after a sequence number, and at which one that was looked for."""
         project, wanted = access.project, scope.narrowed(access.pin)
         cleared = await self._erasure.cleared(WAIT)
@@ -199,15 +199,15 @@ _QUEUED = "{} AddAsync of this scope wait, and store when their turn comes; forg
 _MESSAGES = "{}{} messages stay that memories not forgotten were taken from, too; they go with the last of those."
 
 
-def _leg(name: str, left: float, clears: str) -> Leg:
-    return Leg(name, LegState.PENDING, clears) if left else Leg(name, LegState.EMPTY)
+def _leg(name: str, left: float, clears: str) -> ErasureTarget:
+    return ErasureTarget(name, ErasureState.PENDING, clears) if left else ErasureTarget(name, ErasureState.EMPTY)
 
 
 def _begun(outcome: Outcome) -> Forgotten:
     """Where a call that broke off was. What it had erased matches no more, so the search begins anew."""
     answer, after = outcome.answer, int(outcome.answer["after"])
     counts = {name: answer.get(name, 0) for name in ("count", "revisions", "exports")}
-    return Forgotten(after, Place(after), kept=_messages(answer), attempt=outcome.attempt, **counts)
+    return Forgotten(after, ErasureCursor(after), kept=_messages(answer), attempt=outcome.attempt, **counts)
 
 
 def _messages(answer: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
@@ -216,5 +216,5 @@ def _messages(answer: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
 
 def _receipt(answer: Mapping[str, Any]) -> Receipt:
     told = dict(answer["receipt"])
-    legs = [Leg(leg["name"], LegState(leg["state"]), leg["detail"]) for leg in told.pop("legs")]
+    legs = [ErasureTarget(leg["name"], ErasureState(leg["state"]), leg["detail"]) for leg in told.pop("legs")]
     return Receipt(**told, legs=legs)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from recalld_server.domain.memory import Cause, Kind, Memory
-from recalld_server.domain.revision import Features, Past
+from recalld_server.domain.revision import Features, HistoricRevision
 from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector
 
@@ -43,12 +43,12 @@ def pasts(
     item: ImportedHistory,
     placed: Callable[[Memory], Memory],
     given: Callable[[Memory, FloatVector | None], Features | None],
-) -> Steps[list[Past]]:
+) -> Steps[list[HistoricRevision]]:
     """The revisions as they are stored, a step each.
 
     `placed` puts a memory into its conversation; `given` makes features of the vector that came with it, or of none.
     """
-    found: list[Past] = []
+    found: list[HistoricRevision] = []
     for revision in item.revisions:
         yield
         memory = placed(revision.memory)
@@ -58,10 +58,10 @@ def pasts(
         else:
             memory = replace(memory, text_revision=memory.revision)
             features = given(memory, revision.vector)
-        found.append(Past(memory, revision.kind, revision.cause, features))
+        found.append(HistoricRevision(memory, revision.kind, revision.cause, features))
     return found
 
 
-def wanting(past: Past) -> bool:
+def wanting(past: HistoricRevision) -> bool:
     """Whether its text has no features yet."""
     return past.features is None and past.memory.text_revision == past.memory.revision

@@ -27,7 +27,7 @@ from recalld_server.domain.extraction.derivation import Derivation
 from recalld_server.domain.extraction.event_times import event_time
 from recalld_server.domain.limits import HISTORY_VALUES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
-from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
+from recalld_server.domain.revision import Change, Conversation, Features, Generation, HistoricRevision, Put
 from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
@@ -35,7 +35,7 @@ from recalld_server.ports.embedder import Priority
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.commits import DECISIONS, Writer
+from recalld_server.usecases.commits import DECISIONS, CommitCoordinator
 from recalld_server.usecases.features import FeatureMaker, analyser
 from recalld_server.usecases.history_import import ImportedHistory, pasts, wanting
 
@@ -87,18 +87,24 @@ class Imported:
 @dataclass(slots=True)
 class _Plan:
     puts: list[Put] = field(default_factory=list)
-    histories: list[list[Past]] = field(default_factory=list)
+    histories: list[list[HistoricRevision]] = field(default_factory=list)
     conversations: list[Conversation] = field(default_factory=list)
     unchanged: int = 0
     failed: list[tuple[int, RecalldError]] = field(default_factory=list)
     ordinals: Counter[tuple[str, int]] = field(default_factory=Counter)
 
 
-class Import:
+class Imports:
     """The use case behind ImportMemories: one batch is one transaction, and the batches follow one another."""
 
     def __init__(
-        self, ledger: Ledger, projects: Projects, features: FeatureMaker, writer: Writer, clock: Clock, ids: Ids
+        self,
+        ledger: Ledger,
+        projects: Projects,
+        features: FeatureMaker,
+        writer: CommitCoordinator,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         self._ledger = ledger
         self._projects = projects
@@ -283,7 +289,7 @@ class Import:
         )
         return Put(_placed(named, plan), Kind.ADDED, features=features, unique=not given.id)
 
-    def _history(self, item: ImportedHistory, generation: Generation, plan: _Plan) -> Steps[list[Past]]:
+    def _history(self, item: ImportedHistory, generation: Generation, plan: _Plan) -> Steps[list[HistoricRevision]]:
         made_up = self._ids.memory()
         places: dict[tuple[str, tuple[Message, ...]], Memory] = {}
 

@@ -51,7 +51,7 @@ class Differences:
     wrong: Sequence[str]
 
 
-class Examiner:
+class IndexAudit:
     """Reads both sides in full, a page at a time: neither their order nor their size matters."""
 
     def __init__(self, ledger: Ledger, index: Index) -> None:

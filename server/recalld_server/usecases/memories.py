@@ -28,7 +28,7 @@ from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.commits import Writer, Written, stored_answer
+from recalld_server.usecases.commits import CommitCoordinator, Written, stored_answer
 from recalld_server.usecases.features import FeatureMaker
 
 TRANSACTION = 250  # memories deleted in one: other writers wait meanwhile
@@ -71,11 +71,11 @@ class Deletion:
     request: RequestKey | None = None
 
 
-class Modify:
+class MemoryMutations:
     """The use cases behind Update, Delete, their Batch forms, DeleteMemories, DeleteEntity and RestoreMemory."""
 
     def __init__(
-        self, ledger: Ledger, features: FeatureMaker, writer: Writer, clock: Clock, projects: Projects
+        self, ledger: Ledger, features: FeatureMaker, writer: CommitCoordinator, clock: Clock, projects: Projects
     ) -> None:
         self._ledger = ledger
         self._projects = projects

@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recalld_server.background.worker import Worker
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.operations import Operations
+from recalld_server.usecases.work_signal import WorkSignal
 
 LOOKS = (0.02, 0.5)  # seconds between looks of a waiting call: from, to
 
 
-class Follow:
+class OperationQueries:
     """The use cases behind google.longrunning.Operations, and the start of all work but exports."""
 
-    def __init__(self, operations: Operations, worker: Worker, clock: Clock, ids: Ids) -> None:
+    def __init__(self, operations: Operations, signal: WorkSignal, clock: Clock, ids: Ids) -> None:
         self._operations = operations
-        self._worker = worker
+        self._signal = signal
         self._clock = clock
         self._ids = ids
         self._stopping = False
@@ -49,7 +49,7 @@ class Follow:
         """
         new = NewOperation(self._ids.memory(), kind, subject or self._ids.memory(), payload, total, request, scope)
         operation = await self._operations.create(access, new)
-        self._worker.nudge()
+        self._signal.add()
         return operation
 
     async def get(self, access: Access, id: str) -> Operation:
@@ -64,7 +64,7 @@ class Follow:
     async def cancel(self, access: Access, id: str) -> None:
         """Ask work to stop. Raises OperationNotFound."""
         asked = await self._operations.cancel(access, id)
-        self._worker.stir(access.project, asked.subject)
+        self._signal.recheck(access.project, asked.subject)
 
     async def delete(self, access: Access, id: str) -> None:
         """Show it no more; the work goes on. Raises OperationNotFound."""

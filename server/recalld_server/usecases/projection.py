@@ -14,7 +14,7 @@ from recalld_server.ports.embedder import Priority
 from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
-from recalld_server.usecases.commit_notifications import Committed
+from recalld_server.usecases.commit_notifications import CommitNotifications
 from recalld_server.usecases.features import FeatureMaker
 
 log = logging.getLogger(__name__)
@@ -38,15 +38,15 @@ class Projection:
         index: Index,
         clock: Clock,
         features: FeatureMaker,
-        committed: Committed | None = None,
+        committed: CommitNotifications | None = None,
     ) -> None:
         self._ledger = ledger
         self._index = index
         self._clock = clock
         self._features = features
         self._caught_up: set[str] = set()
-        self._committed = committed or Committed()
-        self._settled = Committed()  # what was applied here
+        self._committed = committed or CommitNotifications()
+        self._settled = CommitNotifications()  # what was applied here
         self._reading: dict[str, asyncio.Future[Positions]] = {}
         self._applying: set[asyncio.Task[bool]] = set()
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from recalld_server.usecases.projection import Projection
-from recalld_server.background.worker import Worker
 from recalld_server.domain.errors import FieldInvalid, ProjectNotFound, RecalldError
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, OperationKind
@@ -28,12 +26,14 @@ from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.usecases.idempotency import repeatable
+from recalld_server.usecases.projection import Projection
+from recalld_server.usecases.work_signal import WorkSignal
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class IndexStanding:
+class IndexStatus:
     """What the index of a project is, whether its engine answers, and how far it follows the ledger."""
 
     engine: str
@@ -55,7 +55,7 @@ class Administration:
         ledger: Ledger,
         index: Index,
         projection: Projection,
-        worker: Worker,
+        signal: WorkSignal,
         ids: Ids,
         first: Generation,
         extractors: frozenset[str],
@@ -64,7 +64,7 @@ class Administration:
         self._ledger = ledger
         self._index = index
         self._projection = projection
-        self._worker = worker
+        self._signal = signal
         self._ids = ids
         self._first = first
         self._extractors = extractors
@@ -131,14 +131,14 @@ class Administration:
         build = NewOperation(self._ids.memory(), OperationKind.REBUILD_INDEX, project, request=same_work)
         change = partial(self._projects.change_settings, access, project, values, request, build)
         settings = ProjectSettings.parse(await repeatable(self._projects, access, request, change))
-        self._worker.nudge()
+        self._signal.add()
         return settings
 
     async def usage(self, project: str) -> Usage:
         """Count what a project holds. Raises ProjectNotFound."""
         return await self._projects.usage(project)
 
-    async def index_standing(self, access: Access, project: str) -> IndexStanding:
+    async def index_standing(self, access: Access, project: str) -> IndexStatus:
         """How a project's index stands. Raises ProjectNotFound."""
         generation = await self._ledger.generation(project)
         try:
@@ -147,7 +147,7 @@ class Administration:
         except RecalldError:
             healthy = False
         positions = await self._ledger.positions(replace(access, project=project))
-        return IndexStanding(
+        return IndexStatus(
             self._index.name, generation, healthy, positions, await self._projects.backlog(project, generation)
         )
 

@@ -21,7 +21,7 @@ class AsOf:
     time: int | None = None
 
 
-class Read:
+class Queries:
     """The use cases behind GetMemory, ListMemories, ListEvents and ListEntities: the ledger answers, nothing waits."""
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:

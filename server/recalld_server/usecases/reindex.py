@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from recalld_server.domain.commands import ReindexCommand, encoded
 from recalld_server.domain.errors import LedgerUnavailable, OperationNotFound, ProjectNotFound, WriteConflict
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind
@@ -20,14 +21,14 @@ WATCHED = 16  # the oldest, at a time: servers begin with them
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to do: the kind of build, and the request that asks a server for it, as its job reads it."""
+    """What to do: the kind of build, the key of the request that asks for it, and its command."""
 
     kind: OperationKind
     request: RequestKey
-    payload: bytes
+    command: ReindexCommand
 
 
-class Builds:
+class ReindexRequests:
     """For who keeps the ledger, and so needs no key: whether a server runs or will be started later."""
 
     def __init__(self, projects: Projects, operations: Operations, clock: Clock, ids: Ids) -> None:
@@ -43,7 +44,7 @@ class Builds:
         """
         begun: dict[str, Operation | WriteConflict] = {}
         for name in await self._named(project):
-            new = NewOperation(self._ids.memory(), asked.kind, name, asked.payload, 0, asked.request)
+            new = NewOperation(self._ids.memory(), asked.kind, name, encoded(asked.command), 0, asked.request)
             try:
                 begun[name] = await self._operations.create(Access(name), new)
             except WriteConflict as conflict:

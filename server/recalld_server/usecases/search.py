@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from recalld_server.usecases.projection import Projection
 from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.errors import AsOfNeedsScope, AsOfTooWide, GenerationMoved
 from recalld_server.domain.filters import Filter, matches
@@ -26,7 +25,8 @@ from recalld_server.ports.index import Index, IndexQuery, Nominations
 from recalld_server.ports.ledger import Ledger
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.features import FeatureMaker
-from recalld_server.usecases.queries import AsOf, Read
+from recalld_server.usecases.projection import Projection
+from recalld_server.usecases.queries import AsOf, Queries
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class SearchQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankedHit:
     """One result before its text is read: why it stands where it does, and the index's figures if it was nominated."""
 
     id: str
@@ -88,7 +88,7 @@ class Ranked:
     `past` is the moment of a search as of one, µs. `memories` are the first, as they were when they were ranked.
     """
 
-    places: Sequence[Place]
+    places: Sequence[RankedHit]
     candidates: int
     seq: int
     state: tuple[int, int]
@@ -101,7 +101,7 @@ class FoundMemory:
     """One result. `terms` are the parts of its score by name; `at` is its place in the whole order, from 0."""
 
     memory: Memory
-    place: Place
+    place: RankedHit
     at: int
 
 
@@ -109,7 +109,7 @@ class Search:
     """The use case behind Search and StreamSearch."""
 
     def __init__(
-        self, ledger: Ledger, index: Index, features: FeatureMaker, projection: Projection, read: Read, clock: Clock
+        self, ledger: Ledger, index: Index, features: FeatureMaker, projection: Projection, read: Queries, clock: Clock
     ) -> None:
         self._ledger = ledger
         self._index = index
@@ -313,11 +313,11 @@ def _passing(ranking: Ranking, threshold: float) -> Int64Array:
 
 def _places(
     pool: Pool, ranking: Ranking, rows: Int64Array, keyword: Mapping[str, float], vector: Mapping[str, float]
-) -> list[Place]:
+) -> list[RankedHit]:
     """The results at these rows of the pool: making one costs more than ranking it, so not all are made."""
     columns = [getattr(ranking, name)[rows].tolist() for name in ("score", "relevance", *TERMS)]
     return [
-        Place(
+        RankedHit(
             id=pool.ids[i],
             score=score,
             relevance=relevance,
@@ -349,8 +349,8 @@ def _relevant(
     return [(float(found[i]), pool.ids[i]) for i in np.flatnonzero(results).tolist()]
 
 
-def _below(ranking: Ranking, tail: Sequence[tuple[float, str]]) -> list[Place]:
+def _below(ranking: Ranking, tail: Sequence[tuple[float, str]]) -> list[RankedHit]:
     """What lies beyond the ranked head, by relevance: as far below the last score there as it falls short of 1."""
     top = (float(ranking.score[ranking.order[-1]]) if len(ranking.order) else 1.0) - STEP
-    places = [Place(id, round(top - (1 - relevance), 6), relevance, tail=True) for relevance, id in tail]
+    places = [RankedHit(id, round(top - (1 - relevance), 6), relevance, tail=True) for relevance, id in tail]
     return sorted(places, key=lambda place: place.below)

@@ -12,8 +12,8 @@ from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Event, EventQuery
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.ledger import Ledger
-from recalld_server.usecases.commit_notifications import Committed
-from recalld_server.usecases.queries import AsOf, Read
+from recalld_server.usecases.commit_notifications import CommitNotifications
+from recalld_server.usecases.queries import AsOf, Queries
 
 CHECKPOINT = 10.0  # seconds between checkpoints: callers are promised one every 15
 LOOK = 1.0  # seconds between looks at the ledger when nobody tells of a commit
@@ -44,7 +44,7 @@ class WatchQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class WatchMessage:
     """A change, or None for a checkpoint, and the position after it. `time` is the server's, µs."""
 
     event: Event | None
@@ -56,7 +56,12 @@ class Watch:
     """The use case behind Watch. The ledger is looked at after each commit told of, and every second in any case."""
 
     def __init__(
-        self, ledger: Ledger, read: Read, committed: Committed, clock: Clock, checkpoint: float = CHECKPOINT
+        self,
+        ledger: Ledger,
+        read: Queries,
+        committed: CommitNotifications,
+        clock: Clock,
+        checkpoint: float = CHECKPOINT,
     ) -> None:
         self._ledger = ledger
         self._read = read
@@ -70,7 +75,7 @@ class Watch:
         self._stopped = True
         self._committed.wake_all()
 
-    async def run(self, access: Access, query: WatchQuery) -> AsyncGenerator[Sight, None]:
+    async def run(self, access: Access, query: WatchQuery) -> AsyncGenerator[WatchMessage, None]:
         """A checkpoint, then changes and checkpoints in order, until the caller leaves or `stop`.
 
         Raises HistoryTrimmed naming the oldest sequence number kept, AsOfFuture, LedgerUnavailable, and
@@ -79,7 +84,7 @@ class Watch:
         at = await self._start(access, query)
         asked = EventQuery(scope=query.scope, filter=query.filter, limit=PAGE)
         loop = asyncio.get_running_loop()
-        yield Sight(None, at, self._clock.now())
+        yield WatchMessage(None, at, self._clock.now())
         due = loop.time() + self._checkpoint
         while not self._stopped:
             woken = self._committed.next(access.project)
@@ -88,17 +93,17 @@ class Watch:
                 raise HistoryTrimmed(oldest_sequence=stand.oldest)
             for event in events:
                 at = Position(event.seq, at.floor)
-                yield Sight(event, at, self._clock.now())
+                yield WatchMessage(event, at, self._clock.now())
                 if self._stopped:
                     return
                 if loop.time() >= due:
-                    yield Sight(None, at, self._clock.now())
+                    yield WatchMessage(None, at, self._clock.now())
                     due = loop.time() + self._checkpoint
             if more:
                 continue
             at = Position(max(at.seq, stand.head), at.floor)
             if loop.time() >= due:
-                yield Sight(None, at, self._clock.now())
+                yield WatchMessage(None, at, self._clock.now())
                 due = loop.time() + self._checkpoint
             await _wait(woken, min(LOOK, max(0.0, due - loop.time())))
 

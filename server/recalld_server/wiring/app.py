@@ -28,11 +28,11 @@ from recalld_server.concurrency.time_slices import SWITCH
 from recalld_server.domain.errors import RecalldError, SettingMissing
 from recalld_server.http.probes import routes
 from recalld_server.http.server import HttpServer
-from recalld_server.rpc.interceptors.key_authenticator import Gate
+from recalld_server.rpc.interceptors.key_authenticator import KeyAuthenticator
 from recalld_server.rpc.interceptors.quota import Limits
-from recalld_server.rpc.render.operation_protos import Shown
+from recalld_server.rpc.render.operation_protos import OperationRenderer
 from recalld_server.rpc.server import GrpcServer, Service, start
-from recalld_server.rpc.services.add_async import Adding
+from recalld_server.rpc.services.add_async import AsyncAdds
 from recalld_server.rpc.services.entity_service import EntityService
 from recalld_server.rpc.services.export_service import ExportService
 from recalld_server.rpc.services.maintenance import Maintenance
@@ -44,7 +44,7 @@ from recalld_server.rpc.tls import Certificates, certificates
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.telemetry.span import observe
-from recalld_server.wiring.collectors import Gauges
+from recalld_server.wiring.collectors import Collectors
 from recalld_server.wiring.composition import Recalld, build
 from recalld_server.wiring.port_check import require_ports
 from recalld_server.wiring.settings import Settings
@@ -84,7 +84,7 @@ class App:
                 _services(recalld),
                 settings.host,
                 settings.grpc_port,
-                authenticator=Gate(recalld.keys),
+                authenticator=KeyAuthenticator(recalld.keys),
                 credentials=tls.credentials() if tls else None,
                 instruments=telemetry.instruments,
                 calls=settings.max_calls,
@@ -99,7 +99,7 @@ class App:
             )
             opening.push_async_callback(server.close)
             await _tell(server, Ready(ledger=True))  # it was opened; of searches the first look tells
-            gauges = Gauges(recalld, server, telemetry.instruments)
+            gauges = Collectors(recalld, server, telemetry.instruments)
             http = await _http(settings, recalld, server, gauges, telemetry, tls)
             telemetry.start(gauges.sample)
             stack.push_async_callback(telemetry.close)
@@ -109,7 +109,7 @@ class App:
                 stack.push_async_callback(supervisor.start(name, run))
             stack.push_async_callback(http.stop)  # it answers probes until the calls have ended
             stack.push_async_callback(server.drain, GRACE)
-            stack.callback(recalld.follow.stop)
+            stack.callback(recalld.operations.stop)
             stack.callback(recalld.watch.stop)
             stack.push_async_callback(
                 supervisor.start("readiness", lambda: recalld.readiness.run(lambda ready: _tell(server, ready)))
@@ -127,12 +127,12 @@ class App:
         await self.stack.aclose()
 
 
-def _background(recalld: Recalld, gauges: Gauges) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+def _background(recalld: Recalld, gauges: Collectors) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
     """The tasks of the background, in the order they start. What is under way at the worker is given back first."""
     return [
         ("gauges", gauges.run),
         *([("reconciler", recalld.reconciler.run)] if recalld.reconciler else []),
-        ("janitor", recalld.janitor.run),
+        ("janitor", recalld.retention.run),
         ("projector", recalld.projector.run),
         ("worker", recalld.worker.run),
     ]
@@ -148,7 +148,7 @@ async def _http(
     settings: Settings,
     recalld: Recalld,
     server: GrpcServer,
-    gauges: Gauges,
+    gauges: Collectors,
     telemetry: Telemetry,
     tls: Certificates | None,
 ) -> HttpServer:
@@ -234,25 +234,25 @@ def refuse_open(settings: Settings, *, keys: bool) -> None:
 
 
 def _services(recalld: Recalld) -> list[Service]:
-    adding = Adding(recalld.add, recalld.follow, recalld.tokens)
-    shown = Shown(adding.answers, recalld.exporting.get)
+    adding = AsyncAdds(recalld.add, recalld.operations, recalld.page_tokens)
+    shown = OperationRenderer(adding.answers, recalld.exports.get)
     memory = MemoryService(
         recalld.add,
-        recalld.modify,
-        recalld.read,
-        recalld.importing,
-        recalld.tokens,
+        recalld.memories,
+        recalld.queries,
+        recalld.imports,
+        recalld.page_tokens,
         recalld.watch,
-        recalld.forget,
+        recalld.forgetting,
         adding,
         shown,
     )
-    search = SearchService(recalld.search, recalld.read, recalld.tokens)
-    entity = EntityService(recalld.read, recalld.modify, recalld.tokens)
-    export = ExportService(recalld.exporting, shown, recalld.tokens)
-    operations = OperationsService(recalld.follow, shown, recalld.tokens)
-    maintenance = Maintenance(recalld.follow, recalld.build, recalld.removing, shown)
-    project = ProjectService(recalld.projects, recalld.keys, recalld.tokens, maintenance)
+    search = SearchService(recalld.search, recalld.queries, recalld.page_tokens)
+    entity = EntityService(recalld.queries, recalld.memories, recalld.page_tokens)
+    export = ExportService(recalld.exports, shown, recalld.page_tokens)
+    operations = OperationsService(recalld.operations, shown, recalld.page_tokens)
+    maintenance = Maintenance(recalld.operations, recalld.reindex, recalld.project_deletion, shown)
+    project = ProjectService(recalld.projects, recalld.keys, recalld.page_tokens, maintenance)
     return [
         Service(memory_service_pb2_grpc.add_MemoryServiceServicer_to_server, memory, "recalld.v1.MemoryService"),
         Service(search_service_pb2_grpc.add_SearchServiceServicer_to_server, search, "recalld.v1.SearchService"),

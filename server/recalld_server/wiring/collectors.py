@@ -19,7 +19,7 @@ PAUSE = 10.0  # seconds between looks at the ledger
 STATM = Path("/proc/self/statm")  # sizes in pages; the second is what is resident
 
 
-class Gauges:
+class Collectors:
     """Brings the gauges up to date: `sample` those of this process, `run` those that the ledger has to be asked for."""
 
     def __init__(self, recalld: Recalld, server: GrpcServer, instruments: Instruments) -> None:
@@ -62,7 +62,7 @@ class Gauges:
         """Also of the projects beyond those named, how many there are."""
         self._instruments.clear(metric_names.STALLED)
         recalld = self._recalld
-        stalls = {"projection": recalld.projector.stalled, "expiry": recalld.janitor.stalled}
+        stalls = {"projection": recalld.projector.stalled, "expiry": recalld.retention.stalled}
         if recalld.reconciler:
             stalls["repair"] = recalld.reconciler.stalled
         for work, projects in stalls.items():

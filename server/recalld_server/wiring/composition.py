@@ -7,26 +7,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from recalld_server.adapters.embedders.cached import Cached
+from recalld_server.adapters.embedders.cached import CachedEmbedder
 from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.adapters.exports.formats import encoder
 from recalld_server.adapters.extractors.rules import RulesExtractor
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
-from recalld_server.adapters.ledger.erasure.project_deletion import SqlRemovals
+from recalld_server.adapters.ledger.erasure.project_deletion import SqlProjectDeletion
 from recalld_server.adapters.ledger.exports import SqlExports
 from recalld_server.adapters.ledger.generations import SqlGenerations
 from recalld_server.adapters.ledger.keys import SqlKeyRing
-from recalld_server.adapters.ledger.leases import SqlTurns
+from recalld_server.adapters.ledger.leases import SqlLeases
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
-from recalld_server.usecases.projection import Projection
+from recalld_server.background.projector import Projector
 from recalld_server.background.readiness import Readiness
 from recalld_server.background.reconciler import Reconciler
-from recalld_server.background.retention import Janitor
+from recalld_server.background.retention import Retention
 from recalld_server.background.worker import Job, Worker
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.errors import IndexUnavailable
@@ -37,79 +37,110 @@ from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.embedder import Embedder
 from recalld_server.ports.index import Index
-from recalld_server.rpc.services.add_async import AddJob
-from recalld_server.rpc.services.export_service import export_command
-from recalld_server.rpc.services.maintenance import model_of
 from recalld_server.telemetry import metric_names
-from recalld_server.telemetry.instrumented import observed, observed_embedder
+from recalld_server.telemetry.instrumented import instrumented, instrumented_embedder
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.usecases.add import Add
-from recalld_server.usecases.commit_notifications import Committed
-from recalld_server.usecases.commits import Writer
+from recalld_server.usecases.commit_notifications import CommitNotifications
+from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.erasure import Erasure
-from recalld_server.usecases.exports import Exporting, ExportJob
+from recalld_server.usecases.exports import ExportRequests
 from recalld_server.usecases.features import FeatureMaker
-from recalld_server.usecases.forgetting import Forget
-from recalld_server.usecases.imports import Import
-from recalld_server.usecases.index_audit import Examiner
-from recalld_server.usecases.jobs.project_deletion import RemovalJob, Removing
-from recalld_server.usecases.jobs.reindex import Build
+from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.imports import Imports
+from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.jobs.add import AddJob
+from recalld_server.usecases.jobs.export import ExportJob
+from recalld_server.usecases.jobs.project_deletion import ProjectDeletion, ProjectDeletionJob
+from recalld_server.usecases.jobs.reindex import ReindexJob
 from recalld_server.usecases.keys import Keys
-from recalld_server.usecases.memories import Modify
-from recalld_server.usecases.operations import Follow
+from recalld_server.usecases.memories import MemoryMutations
+from recalld_server.usecases.operations import OperationQueries
+from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.projects import Administration
-from recalld_server.usecases.queries import Read
+from recalld_server.usecases.queries import Queries
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.watch import Watch
+from recalld_server.usecases.work_signal import WorkSignal
 from recalld_server.wiring.settings import Settings
-from recalld_server.wiring.stores import EMBEDDED, hold, index_opener, open_embedder, open_ledger, placed
+from recalld_server.wiring.stores import (
+    EMBEDDED,
+    acquire_instance_lock,
+    index_opener,
+    join_ledger,
+    open_embedder,
+    open_ledger,
+)
 
 log = logging.getLogger(__name__)
 
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
 
 
-@dataclass(frozen=True, slots=True)
-class Recalld:
-    """Everything that answers calls, wired. `levels` are gauges to read; `reconciler` is for engines that need one.
+@dataclass(frozen=True)
+class Stores:
+    """What keeps and embeds, opened: calls of `ledger`, `index` and `embedders` are measured.
 
-    `lost` returns when this server may not go on, as another has taken its ledger; on a ledger of its own never.
-    `close` lets go in the reverse order of `build`.
+    `first` is the generation of a new project. `levels` are gauges to read. `lost` returns when this server may not go
+    on, as another has taken its ledger; on a ledger of its own never.
     """
 
+    engine: SqlEngine
     ledger: SqlLedger
     index: Index
     embedder: Embedder
+    embedders: Mapping[str, Embedder]
+    first: Generation
     levels: Mapping[tuple[metric_names.Metric, str], Callable[[], int]]
-    readiness: Readiness
+    committed: CommitNotifications
+    lost: Callable[[], Awaitable[object]]
+    alone: bool  # no other server works on the ledger or on the index
+
+
+@dataclass(frozen=True)
+class Services:
+    """The use cases, each an attribute named by what it is about."""
+
     projection: Projection
-    projector: Projector
-    reconciler: Reconciler | None
-    examiner: Examiner
-    writer: Writer
-    tokens: Tokens
+    commits: CommitCoordinator
     add: Add
-    modify: Modify
-    read: Read
-    importing: Import
+    memories: MemoryMutations
+    queries: Queries
+    imports: Imports
     search: Search
     watch: Watch
-    forget: Forget
+    forgetting: Forgetting
     erasure: Erasure
-    janitor: Janitor
+    index_audit: IndexAudit
     keys: Keys
     projects: Administration
+    operations: OperationQueries
+    exports: ExportRequests
+    reindex: ReindexJob
+    project_deletion: ProjectDeletion
+    page_tokens: Tokens
+
+
+@dataclass(frozen=True)
+class Background:
+    """What runs without a call, on every server. `reconciler` is for engines that can lose entries, else None."""
+
+    readiness: Readiness
+    reconciler: Reconciler | None
+    retention: Retention
+    projector: Projector
     worker: Worker
-    follow: Follow
-    exporting: Exporting
-    build: Build
-    removing: Removing
-    lost: Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Recalld(Stores, Services, Background):
+    """Everything that answers calls, wired. `close` lets go in the reverse order of `build`."""
+
     opened: AsyncExitStack
 
     async def close(self) -> None:
         """Finish the writes under way, then let go of the engines."""
-        await self.writer.drain()
+        await self.commits.drain()
         await self.erasure.close()
         await self.projection.close()
         await self.opened.aclose()
@@ -122,142 +153,126 @@ async def build(
     model: Embedder | None = None,
     more_embedders: Mapping[str, Embedder] | None = None,
 ) -> Recalld:
-    """Open the engines and wire the use cases; stores and model are observed by `instruments`.
+    """Open the stores and wire the use cases and the background; `instruments` measure stores and model.
 
     `clock` and `model` take the place of the machine's clock and of the embedder the settings name; `more_embedders`
     are models besides that one, by name: projects may be re-embedded with them.
 
     Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
     """
-    opening = index_opener(settings)
     clock = clock or SystemClock()
-    instruments = instruments or Instruments()
     async with AsyncExitStack() as opened:
-        opened.enter_context(hold(settings))
-        model = model or await open_embedder(settings, instruments)
-        embedder = Cached(observed_embedder(model, instruments))
-        opened.push_async_callback(embedder.close)
-        engine = await open_ledger(settings)
-        ledger = SqlLedger(engine, clock)
-        opened.push_async_callback(ledger.close)
-        committed, lost = await placed(settings, engine, opened)
-        index = await opening((await ledger.identity())[0])
-        opened.push_async_callback(index.close)
-        try:
-            await index.check()
-        except IndexUnavailable as error:
-            log.warning("index can't be used; searches are refused until it can: %s", error)
-        levels = _levels(ledger, index, embedder, model)
-        ledger, index = observed(ledger, "ledger", instruments), observed(index, "index", instruments)
-        first = Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION)
-        await ledger.ensure_project(DEFAULT_PROJECT, first)
-        embedders = {**(more_embedders or {}), embedder.model: embedder}
-        features = FeatureMaker(embedders)
-        for project in await ledger.projects():
-            features.embedder(await ledger.generation(project))
-        return await _wired(
-            ledger,
-            engine,
-            index,
-            embedder,
-            embedders,
-            features,
-            levels,
-            first,
-            clock,
-            committed,
-            lost,
-            opened,
-            settings,
-        )
+        stores = await _stores(settings, clock, instruments or Instruments(), model, more_embedders or {}, opened)
+        services, background = await _services(stores, settings, clock)
+        everything = {**vars(stores), **vars(services), **vars(background)}
+        return Recalld(**everything, opened=opened.pop_all())  # from here on `Recalld.close` lets go of them
 
 
-async def _wired(
-    ledger: SqlLedger,
-    engine: SqlEngine,
-    index: Index,
-    embedder: Embedder,
-    embedders: Mapping[str, Embedder],
-    features: FeatureMaker,
-    levels: Mapping[tuple[metric_names.Metric, str], Callable[[], int]],
-    first: Generation,
-    clock: Clock,
-    committed: Committed,
-    lost: Callable[[], Awaitable[object]],
-    opened: AsyncExitStack,
+async def _stores(
     settings: Settings,
-) -> Recalld:
-    ids = SystemIds()
-    projection = Projection(ledger, index, clock, features, committed)
-    writer = Writer(ledger, projection, committed)
-    read = Read(ledger, clock)
-    projects = SqlProjects(engine, clock)
-    add = Add(ledger, projects, RulesExtractor(), features, writer, clock, ids)
-    operations, exports = SqlOperations(engine, clock), SqlExports(engine, clock)
-    turns, clearing = SqlTurns(engine, clock, "reconciling"), SqlTurns(engine, clock, "clearing")
-    if not isinstance(engine, PostgresEngine) or settings.index == EMBEDDED:
-        await operations.free()  # this server has the ledger to itself: whoever had a lease is gone
-        await turns.free()
-        await clearing.free()
-    build = Build(
-        ledger,
-        SqlGenerations(engine, clock),
-        projects,
-        operations,
-        index,
-        features,
-        projection,
-        writer,
-        embedders,
-        model_of,
-    )
-    removals = SqlRemovals(engine, clock)
-    erasure = Erasure(ledger, index)
-    await erasure.resume()
-    jobs: dict[OperationKind, Job] = {
-        OperationKind.ADD: AddJob(add).run,
-        OperationKind.EXPORT: ExportJob(exports, ledger, encoder, export_command, settings.export_hours).run,
-        OperationKind.DELETE_PROJECT: RemovalJob(removals, operations, index, erasure).run,
-        **dict.fromkeys(BUILDS, build.run),
-    }
-    worker = Worker(operations, jobs, clock)
-    exporting = Exporting(exports, ledger, worker, ids)
-    examiner = Examiner(ledger, index)
-    return Recalld(
-        ledger=ledger,
-        index=index,
+    clock: Clock,
+    instruments: Instruments,
+    model: Embedder | None,
+    more_embedders: Mapping[str, Embedder],
+    opened: AsyncExitStack,
+) -> Stores:
+    opening = index_opener(settings)
+    opened.enter_context(acquire_instance_lock(settings))
+    model = model or await open_embedder(settings, instruments)
+    embedder = CachedEmbedder(instrumented_embedder(model, instruments))
+    opened.push_async_callback(embedder.close)
+    engine = await open_ledger(settings)
+    ledger = SqlLedger(engine, clock)
+    opened.push_async_callback(ledger.close)
+    committed, lost = await join_ledger(settings, engine, opened)
+    index = await opening((await ledger.identity())[0])
+    opened.push_async_callback(index.close)
+    try:
+        await index.check()
+    except IndexUnavailable as error:
+        log.warning("index can't be used; searches are refused until it can: %s", error)
+    return Stores(
+        engine=engine,
+        ledger=instrumented(ledger, "ledger", instruments),
+        index=instrumented(index, "index", instruments),
         embedder=embedder,
-        levels=levels,
-        readiness=Readiness(ledger, index, features, projector, clock),
-        projection=projection,
-        projector=projector,
-        reconciler=Reconciler(ledger, index, projection, examiner, turns, clock) if settings.index != EMBEDDED else None,
-        examiner=examiner,
-        writer=writer,
-        tokens=Tokens(*await ledger.identity()),
-        add=add,
-        modify=Modify(ledger, features, writer, clock, projects),
-        read=read,
-        importing=Import(ledger, projects, features, writer, clock, ids),
-        forget=Forget(ledger, index, writer, erasure, operations, clock, [exporting]),
-        erasure=erasure,
-        janitor=Janitor(ledger, writer, clearing, clock),
-        watch=Watch(ledger, read, committed, clock),
-        search=Search(ledger, index, features, projection, read, clock),
-        keys=Keys(SqlKeyRing(engine, clock), clock, ids),
-        projects=Administration(projects, ledger, index, projection, worker, ids, first, EXTRACTORS),
-        worker=worker,
-        follow=Follow(operations, worker, clock, ids),
-        exporting=exporting,
-        build=build,
-        removing=Removing(removals, worker, ids),
+        embedders={**more_embedders, embedder.model: embedder},
+        first=Generation(1, embedder.model, embedder.dimension, ANALYSER_VERSION),
+        levels=_levels(ledger, index, embedder, model),
+        committed=committed,
         lost=lost,
-        opened=opened.pop_all(),  # from here on `Recalld.close` lets go of them
+        alone=not isinstance(engine, PostgresEngine) or settings.index == EMBEDDED,
     )
+
+
+async def _services(stores: Stores, settings: Settings, clock: Clock) -> tuple[Services, Background]:
+    engine, ledger, index, ids = stores.engine, stores.ledger, stores.index, SystemIds()
+    await ledger.ensure_project(DEFAULT_PROJECT, stores.first)
+    features = FeatureMaker(stores.embedders)
+    for project in await ledger.projects():
+        features.embedder(await ledger.generation(project))
+    projects, operations, exports = SqlProjects(engine, clock), SqlOperations(engine, clock), SqlExports(engine, clock)
+    deletions, generations = SqlProjectDeletion(engine, clock), SqlGenerations(engine, clock)
+    signal = WorkSignal()
+    projection = Projection(ledger, index, clock, features, stores.committed)
+    commits = CommitCoordinator(ledger, projection, stores.committed)
+    queries, erasure = Queries(ledger, clock), Erasure(ledger, index)
+    requests = ExportRequests(exports, ledger, signal, ids)
+    services = Services(
+        projection=projection,
+        commits=commits,
+        add=Add(ledger, projects, RulesExtractor(), features, commits, clock, ids),
+        memories=MemoryMutations(ledger, features, commits, clock, projects),
+        queries=queries,
+        imports=Imports(ledger, projects, features, commits, clock, ids),
+        search=Search(ledger, index, features, projection, queries, clock),
+        watch=Watch(ledger, queries, stores.committed, clock),
+        forgetting=Forgetting(ledger, index, commits, erasure, operations, clock, [requests]),
+        erasure=erasure,
+        index_audit=IndexAudit(ledger, index),
+        keys=Keys(SqlKeyRing(engine, clock), clock, ids),
+        projects=Administration(projects, ledger, index, projection, signal, ids, stores.first, EXTRACTORS),
+        operations=OperationQueries(operations, signal, clock, ids),
+        exports=requests,
+        reindex=ReindexJob(
+            ledger,
+            generations,
+            projects,
+            operations,
+            index,
+            features,
+            projection,
+            commits,
+            stores.embedders,
+        ),
+        project_deletion=ProjectDeletion(deletions, signal, ids),
+        page_tokens=Tokens(*await ledger.identity()),
+    )
+    jobs: dict[OperationKind, Job] = {
+        OperationKind.ADD: AddJob(services.add).run,
+        OperationKind.EXPORT: ExportJob(exports, ledger, encoder, settings.export_hours).run,
+        OperationKind.DELETE_PROJECT: ProjectDeletionJob(deletions, operations, index, erasure).run,
+        **dict.fromkeys(BUILDS, services.reindex.run),
+    }
+    repairs, clearing = SqlLeases(engine, clock, "reconciling"), SqlLeases(engine, clock, "clearing")
+    if stores.alone:  # whoever had a lease is gone
+        for leases in (operations, repairs, clearing):
+            await leases.free()
+    await erasure.resume()
+    projector = Projector(projection, ledger, index, clock)
+    reconciler = Reconciler(ledger, index, projection, services.index_audit, repairs, clock)
+    background = Background(
+        readiness=Readiness(ledger, index, features, projector, clock),
+        reconciler=None if settings.index == EMBEDDED else reconciler,
+        retention=Retention(ledger, commits, clearing, clock),
+        projector=projector,
+        worker=Worker(operations, jobs, clock, signal),
+    )
+    return services, background
 
 
 def _levels(
-    ledger: SqlLedger, index: Index, embedder: Cached, model: Embedder
+    ledger: SqlLedger, index: Index, embedder: CachedEmbedder, model: Embedder
 ) -> Mapping[tuple[metric_names.Metric, str], Callable[[], int]]:
     levels: dict[tuple[metric_names.Metric, str], Callable[[], int]] = {
         (metric_names.DEPTH, "ledger"): lambda: ledger.queued,

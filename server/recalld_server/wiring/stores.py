@@ -23,14 +23,14 @@ from recalld_server.adapters.sql.engine import SqliteEngine
 from recalld_server.adapters.sql.faults import StatementRefused
 from recalld_server.adapters.sql.file_lock import FileTaken, held
 from recalld_server.adapters.sql.postgres import PostgresEngine
-from recalld_server.adapters.sql.shutdown_marker import CleanEnd
-from recalld_server.adapters.sql.store_health import Trouble
+from recalld_server.adapters.sql.shutdown_marker import ShutdownMarker
+from recalld_server.adapters.sql.store_health import StoreFault
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 from recalld_server.ports.embedder import Embedder
 from recalld_server.ports.index import Index
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
-from recalld_server.usecases.commit_notifications import Committed
+from recalld_server.usecases.commit_notifications import CommitNotifications
 from recalld_server.wiring.settings import Settings
 
 EMBEDDED = "embedded"
@@ -45,7 +45,7 @@ class DataFolderBusy(SettingMissing):
 
 
 @contextmanager
-def hold(settings: Settings) -> Iterator[None]:
+def acquire_instance_lock(settings: Settings) -> Iterator[None]:
     """Keep every other server of this machine off the data folder and off ledger and index where they are files.
 
     Before they are opened, until after they are closed. Raises DataFolderBusy, or SettingMissing for a folder or a file
@@ -183,32 +183,31 @@ async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
         raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error
 
 
-async def placed(
+async def join_ledger(
     settings: Settings, engine: SqliteEngine | PostgresEngine, opened: AsyncExitStack
-) -> tuple[Committed, Callable[[], Awaitable[object]]]:
-    """This server's place at the ledger, given up with `opened`, and what makes commits known.
+) -> tuple[CommitNotifications, Callable[[], Awaitable[object]]]:
+    """Join the servers of a ledger until `opened` closes: the notifier of commits, and what waits for the loss of it.
 
-    A ledger in a file is one server's, which `hold` sees to. One in PostgreSQL is shared by servers that share an
-    index, too.
-    Raises SettingMissing when there is no place, LedgerUnavailable.
+    A ledger in a file has one server, by `acquire_instance_lock`. Servers share one in PostgreSQL if they share the
+    index, too. Raises SettingMissing where another server has the ledger to itself, LedgerUnavailable.
     """
     if not isinstance(engine, PostgresEngine):
-        clean_end = CleanEnd(engine)
-        opened.push_async_callback(clean_end.end)
+        marker = ShutdownMarker(engine)
+        opened.push_async_callback(marker.end)
         try:
-            await clean_end.begin(CHECK)
+            await marker.begin(CHECK)
         except (LedgerUnavailable, StatementRefused) as error:
-            if not engine.file.health.has(Trouble.DAMAGED):
+            if not engine.file.health.has(StoreFault.DAMAGED):
                 raise
             raise LedgerUnavailable(f"{engine.path} is damaged, and was left as it is: restore a backup.") from error
-        return Committed(), asyncio.Event().wait
-    from recalld_server.adapters.sql.notifications import Courier  # psycopg is there, as the engine is
+        return CommitNotifications(), asyncio.Event().wait
+    from recalld_server.adapters.sql.notifications import CommitBus  # psycopg is there, as the engine is
 
-    courier = Courier(engine.address, alone=settings.index == EMBEDDED)
-    committed = Committed(courier.announce)
-    opened.push_async_callback(courier.close)
-    await courier.start(committed.wake, committed.wake_all)
-    return committed, courier.lost
+    bus = CommitBus(engine.address, alone=settings.index == EMBEDDED)
+    committed = CommitNotifications(bus.announce)
+    opened.push_async_callback(bus.close)
+    await bus.start(committed.wake, committed.wake_all)
+    return committed, bus.lost
 
 
 async def open_embedder(settings: Settings, instruments: Instruments) -> Embedder:

@@ -14,7 +14,7 @@ from recalld_server.ports.embedder import Embedder, Priority
 SIZE: Final = 2048  # questions; at 384 dimensions 3 MB of vectors and at most 16 MB of text
 
 
-class Cached:
+class CachedEmbedder:
     """The embedder port over another embedder.
 
     Texts of searches are kept, the least lately asked going first: pages and resumed streams ask the same question

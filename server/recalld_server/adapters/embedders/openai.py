@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from recalld_server.adapters.embedders.slots import Slots
+from recalld_server.adapters.embedders.slots import ConcurrencyLimit
 from recalld_server.domain.errors import EmbedderUnavailable
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.embedder import Priority
@@ -31,7 +31,7 @@ class OpenAiEmbedder:
         self._client = client
         self.model = model
         self.dimension = dimension
-        self._slots = Slots()
+        self._slots = ConcurrencyLimit()
 
     @classmethod
     async def start(

@@ -13,7 +13,7 @@ from recalld_server.ports.embedder import Priority
 AT_ONCE: Final = {Priority.SEARCH: 32, Priority.WRITE: 16, Priority.BACKGROUND: 4}
 
 
-class Slots:
+class ConcurrencyLimit:
     """Each priority has slots of its own, so that it never waits for another; in it the projects take turns."""
 
     def __init__(self, at_once: Mapping[Priority, int] = AT_ONCE) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recalld_server.adapters.exports.jsonl import Jsonl
-from recalld_server.domain.exports import Format
+from recalld_server.domain.commands import Format
 from recalld_server.ports.exports import Encoder
 
 

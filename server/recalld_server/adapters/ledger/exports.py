@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import export_chunks as data
 from recalld_server.adapters.ledger.commits.commit import commit
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.operations import cancelled, created, ended, fenced
 from recalld_server.adapters.ledger.rows import (
     begun,
@@ -30,6 +30,7 @@ from recalld_server.adapters.ledger.rows import (
 )
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.commands import export_command
 from recalld_server.domain.errors import ExportNotFound, ExportWithdrawn, OperationNotFound, ProjectNotFound
 from recalld_server.domain.exports import Chunk, Export, ExportState, Row, Selection
 from recalld_server.domain.limits import PAGE_BYTES
@@ -62,7 +63,7 @@ class SqlExports:
                     "project": access.project,
                     "id": new.subject,
                     "operation": new.id,
-                    "request": new.payload,
+                    "command": new.payload,
                     **{name: getattr(scope, name) for name in SCOPE_FIELDS},
                     "state": ExportState.PENDING.value,
                     "seq": seq,
@@ -74,7 +75,7 @@ class SqlExports:
                 connection.execute(insert(t.exports).values(row))
             return operation
 
-        return await self._engine.write(work, line=work_line(access.project))
+        return await self._engine.write(work, line=background_line(access.project))
 
     async def get(self, access: Access, id: str) -> Export:
         return await self._engine.read(lambda c: self._one(c, access, _E.id == id), access.project)
@@ -89,7 +90,7 @@ class SqlExports:
         if after is not None:
             mine.append(tuple_(_E.create_time, _E.id) < tuple_(literal(after[0]), literal(after[1])))
         latest_first = (_E.create_time.desc(), _E.id.desc())
-        sizes = select(func.length(_E.request)).where(*mine).order_by(*latest_first).limit(limit + 1)
+        sizes = select(func.length(_E.command)).where(*mine).order_by(*latest_first).limit(limit + 1)
         rows = select(t.exports).where(*mine).order_by(*latest_first)
 
         def work(connection: Connection) -> tuple[Sequence[Export], bool]:
@@ -128,10 +129,10 @@ class SqlExports:
                 named = and_(t.operations.c.project == access.project, t.operations.c.id == operation.id)
                 connection.execute(update(t.operations).where(named).values(hidden=True))
 
-        await self._engine.write(work, line=work_line(access.project))
+        await self._engine.write(work, line=background_line(access.project))
 
     async def clear(self, project: str | None = None) -> None:
-        while await self._engine.write(lambda c: data.clear(c, project), line=work_line(project or "")):
+        while await self._engine.write(lambda c: data.clear(c, project), line=background_line(project or "")):
             pass
 
     async def withdrawn(self, project: str) -> bool:
@@ -146,7 +147,7 @@ class SqlExports:
             some = select(_K.number).where(_chunks(held)).limit(data.CLEARED)
             return connection.execute(delete(t.export_chunks).where(_chunks(held), _K.number.in_(some))).rowcount
 
-        while await self._engine.write(work, line=work_line(held.access.project)):
+        while await self._engine.write(work, line=background_line(held.access.project)):
             pass
 
     async def append(
@@ -157,7 +158,7 @@ class SqlExports:
             fenced(connection, held, self._clock.now(), **values)
             _keep(connection, held, chunks)
 
-        await self._engine.write(work, line=work_line(held.access.project))
+        await self._engine.write(work, line=background_line(held.access.project))
 
     async def written(self, held: Operation, number: int) -> bytes | None:
         statement = select(_K.data).where(_chunks(held), _K.number == number)
@@ -178,7 +179,7 @@ class SqlExports:
             fenced(connection, held, now, completed=memories, total=memories)
             ended(connection, held, OperationState.SUCCEEDED, now, {}, {})
 
-        await self._engine.write(work, line=work_line(held.access.project))
+        await self._engine.write(work, line=background_line(held.access.project))
 
     def _one(self, connection: Connection, access: Access, condition: ColumnElement[bool]) -> Export:
         mine = and_(inside(access, source=t.exports), condition, self._kept())
@@ -264,7 +265,7 @@ def _export(row: SqlRow[Any]) -> Export:
         id=row.id,
         scope=scope_of(row),
         operation=row.operation,
-        request=row.request,
+        command=export_command(row.command) if row.command else None,
         state=ExportState(row.state),
         seq=row.seq,
         memories=row.memories,

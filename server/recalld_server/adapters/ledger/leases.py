@@ -9,12 +9,12 @@ from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import LeaseLost
 from recalld_server.ports.clock import Clock
-from recalld_server.ports.leases import Standing
+from recalld_server.ports.leases import LeaseState
 
 _C = t.turns.c
 
 
-class SqlTurns:
+class SqlLeases:
     """See ports.leases.Turns. `work` names the kind of work."""
 
     def __init__(self, engine: SqlEngine, clock: Clock, work: str) -> None:
@@ -23,10 +23,10 @@ class SqlTurns:
         self._work = work
         self._mine = _C.work == work
 
-    async def stand(self) -> Standing:
+    async def stand(self) -> LeaseState:
         found = select(_C.taken, _C.done, _C.note).where(self._mine)
         row = await self._engine.read(lambda c: c.execute(found).one_or_none())
-        return Standing(*row) if row else Standing()
+        return LeaseState(*row) if row else LeaseState()
 
     async def take(self, seconds: float) -> int | None:
         now = self._clock.now()

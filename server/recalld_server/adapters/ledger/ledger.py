@@ -14,16 +14,16 @@ from sqlalchemy.dialects.postgresql import insert
 from recalld_server.adapters.ledger.commits import commit as writing
 from recalld_server.adapters.ledger.commits import retention
 from recalld_server.adapters.ledger.erasure import file_erasures, forgetting, last_revisions, withdrawals
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.projection import pending, recovery
 from recalld_server.adapters.ledger.reads import candidates as ranking
 from recalld_server.adapters.ledger.reads import entities, queries
 from recalld_server.adapters.ledger.reads.feature_cache import FeatureCache
-from recalld_server.adapters.ledger.reads.search_state_cache import States
+from recalld_server.adapters.ledger.reads.search_state_cache import SearchStateCache
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
+from recalld_server.domain.forgetting import ErasureScope, ErasureTarget, Forgotten, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -57,7 +57,7 @@ class SqlLedger:
         self._engine = engine
         self._clock = clock
         self._cache = FeatureCache()
-        self._states = States(engine)
+        self._states = SearchStateCache(engine)
 
     async def identity(self) -> tuple[str, bytes]:
         """The ledger's id and the secret its tokens are signed with."""
@@ -244,11 +244,11 @@ class SqlLedger:
         now = self._clock.now()
         before, until = now - _micros(age), now + _micros(seconds)
         work = partial(pending.claim, project=project, generation=generation, before=before, now=now)
-        found = await self._engine.write(partial(work, until=until, limit=limit), line=work_line(project))
+        found = await self._engine.write(partial(work, until=until, limit=limit), line=background_line(project))
         return list(dict.fromkeys(found))
 
     async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
-        await self._engine.write(lambda c: pending.release(c, project, generation, ids), line=work_line(project))
+        await self._engine.write(lambda c: pending.release(c, project, generation, ids), line=background_line(project))
 
     async def lags(self) -> Mapping[str, IndexLag]:
         return await self._engine.read(pending.lags)
@@ -285,7 +285,7 @@ class SqlLedger:
             return False  # the writer has nothing to do in most projects, most of the time
         return await self._engine.write(lambda c: retention.trim(c, project, before, limit), line=project)
 
-    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> ErasureScope:
         return await self._engine.read(lambda c: last_revisions.extent(c, access, scope, filter), access.project)
 
     async def begin_forgetting(
@@ -331,10 +331,10 @@ class SqlLedger:
     async def erasures(self) -> int:
         return await self._engine.read(file_erasures.uncleared)
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         self._cache.clear()
         self._states.clear()
-        return await self._engine.scrub()
+        return await self._engine.compact()
 
     async def cleared(self, number: int) -> None:
         if number:
@@ -342,10 +342,10 @@ class SqlLedger:
 
     @property
     def clears(self) -> bool:
-        """Whether `scrub` can reach the engine's files."""
+        """Whether `compact` can reach the engine's files."""
         return self._engine.clears
 
-    def file_legs(self, cleared: bool) -> Sequence[Leg]:
+    def file_legs(self, cleared: bool) -> Sequence[ErasureTarget]:
         if not self._engine.clears:
             return file_erasures.OUT_OF_REACH
         return file_erasures.CLEARED if cleared else file_erasures.CLEARING
@@ -366,7 +366,7 @@ class SqlLedger:
         self, project: str, generation: Generation, memories: Sequence[Memory], features: Sequence[Features]
     ) -> None:
         await self._engine.write(
-            lambda c: pending.add_features(c, project, generation, memories, features), line=work_line(project)
+            lambda c: pending.add_features(c, project, generation, memories, features), line=background_line(project)
         )
 
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:

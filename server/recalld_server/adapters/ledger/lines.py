@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def work_line(project: str) -> str:
+def background_line(project: str) -> str:
     """Beside the line of its callers' changes, so that it holds up neither them nor other projects."""
     return f"{project} work"  # no id of a project has a space

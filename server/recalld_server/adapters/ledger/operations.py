@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import export_chunks
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.rows import dump, inside, scope_of
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
@@ -53,7 +53,7 @@ class SqlOperations:
 
     async def create(self, access: Access, new: NewOperation) -> Operation:
         return await self._engine.write(
-            lambda c: created(c, access, new, self._clock.now())[0], line=work_line(access.project)
+            lambda c: created(c, access, new, self._clock.now())[0], line=background_line(access.project)
         )
 
     async def get(self, access: Access, id: str) -> Operation:
@@ -68,7 +68,7 @@ class SqlOperations:
 
     async def cancel(self, access: Access, id: str) -> Operation:
         return await self._engine.write(
-            lambda c: cancelled(c, access, id, self._clock.now()), line=work_line(access.project)
+            lambda c: cancelled(c, access, id, self._clock.now()), line=background_line(access.project)
         )
 
     async def hide(self, access: Access, id: str) -> None:
@@ -76,7 +76,7 @@ class SqlOperations:
             _one(connection, access, id)
             connection.execute(update(t.operations).where(_named(access.project, id)).values(hidden=True))
 
-        await self._engine.write(work, line=work_line(access.project))
+        await self._engine.write(work, line=background_line(access.project))
 
     async def waiting(self, project: str, scope: Scope) -> int:
         inside_scope = [_C[f"scope_{name}"] == value for name, value in scope.items()]
@@ -115,33 +115,33 @@ class SqlOperations:
 
         while found := await self._engine.read(lambda c: _next(c, now, kinds, after, besides)):
             project, id = found
-            if held := await self._engine.write(lambda c: work(c, project, id), line=work_line(project)):  # noqa: B023 - called at once
+            if held := await self._engine.write(lambda c: work(c, project, id), line=background_line(project)):  # noqa: B023 - called at once
                 return held
         return None
 
     async def beat(self, held: Operation, seconds: float) -> bool:
         now = self._clock.now()
         return await self._engine.write(
-            lambda c: fenced(c, held, now, free_from=_later(now, seconds)), line=work_line(held.access.project)
+            lambda c: fenced(c, held, now, free_from=_later(now, seconds)), line=background_line(held.access.project)
         )
 
     async def advance(self, held: Operation, checkpoint: Mapping[str, Any], completed: int, total: int) -> None:
         values = {"checkpoint": dump(dict(checkpoint)), "completed": completed, "total": total}
         await self._engine.write(
-            lambda c: fenced(c, held, self._clock.now(), **values), line=work_line(held.access.project)
+            lambda c: fenced(c, held, self._clock.now(), **values), line=background_line(held.access.project)
         )
 
     async def finish(
         self, held: Operation, state: OperationState, *, result: Mapping[str, Any], error: Mapping[str, Any]
     ) -> None:
         await self._engine.write(
-            lambda c: ended(c, held, state, self._clock.now(), result, error), line=work_line(held.access.project)
+            lambda c: ended(c, held, state, self._clock.now(), result, error), line=background_line(held.access.project)
         )
 
     async def release(self, held: Operation, seconds: float) -> None:
         now = self._clock.now()
         values = {"state": OperationState.PENDING.value, "free_from": _later(now, seconds)}
-        await self._engine.write(lambda c: fenced(c, held, now, **values), line=work_line(held.access.project))
+        await self._engine.write(lambda c: fenced(c, held, now, **values), line=background_line(held.access.project))
 
     async def free(self) -> None:
         await self._engine.write(lambda c: c.execute(update(t.operations).where(_UNENDED).values(free_from=0)))

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed, paired
+from recalld_server.adapters.sql.array_params import in_list, in_pairs
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.domain import limits
 from recalld_server.domain.filters import TIME_FIELDS, Filter
@@ -212,7 +212,7 @@ def repeating() -> ColumnElement[bool]:
     """Live, unexpired at `now`, and with one of the (scope key, text key) bound as `texts`."""
     return and_(
         t.revisions.c.seq_to.is_(None),
-        paired(t.revisions.c.scope_key, t.revisions.c.text_key, "texts"),
+        in_pairs(t.revisions.c.scope_key, t.revisions.c.text_key, "texts"),
         unexpired(bindparam("now")),
     )
 
@@ -255,8 +255,8 @@ _MESSAGES = select(
     t.messages.c.name,
     t.messages.c.time,
 ).where(t.messages.c.project == bindparam("p"))
-SOURCES = _MESSAGES.where(paired(t.messages.c.add_id, t.messages.c.position, "at"))
-SAID = _MESSAGES.where(listed(t.messages.c.add_id, "ids"))
+SOURCES = _MESSAGES.where(in_pairs(t.messages.c.add_id, t.messages.c.position, "at"))
+SAID = _MESSAGES.where(in_list(t.messages.c.add_id, "ids"))
 
 
 def messages(

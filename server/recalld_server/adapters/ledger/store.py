@@ -15,7 +15,7 @@ from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 
 E = TypeVar("E", bound=SqlEngine)
 MIGRATIONS = Path(__file__).parent / "schema" / "migrations"
-HEAD = "0011"  # the newest revision in schema/migrations/versions; a test compares
+HEAD = "0012"  # the newest revision in schema/migrations/versions; a test compares
 
 
 async def open_sqlite(path: Path, *, unfinished: bool = False) -> SqliteEngine:

@@ -32,7 +32,7 @@ from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
-def listed(column: ColumnElement[Any], values: str | Collection[Any]) -> ColumnElement[bool]:
+def in_list(column: ColumnElement[Any], values: str | Collection[Any]) -> ColumnElement[bool]:
     """The column is one of the values; its index finds them."""
     return _Listed(column, _parameter(values, _Array(_item(column))))
 
@@ -42,7 +42,7 @@ def among(column: ColumnElement[Any], values: str | Collection[Any]) -> ColumnEl
     return _Among(column, _parameter(values, _Array(_item(column))))
 
 
-def paired(
+def in_pairs(
     text: ColumnElement[Any], other: ColumnElement[Any], pairs: str | Collection[tuple[str, str] | tuple[str, int]]
 ) -> ColumnElement[bool]:
     """The columns, of a text and of a text or an integer, are together one of the pairs."""

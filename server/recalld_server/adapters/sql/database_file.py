@@ -8,14 +8,14 @@ from pathlib import Path
 
 import sqlean
 
-from recalld_server.adapters.sql.store_health import StoreHealth, Trouble
+from recalld_server.adapters.sql.store_health import StoreFault, StoreHealth
 from recalld_server.domain.errors import RecalldError
 
 CORRUPT, NOT_A_DATABASE = 11, 26
 FULL, FAILED, READ_ONLY, NOT_OPENED = 13, 10, 8, 14
 TROUBLES = {
-    **dict.fromkeys((CORRUPT, NOT_A_DATABASE), Trouble.DAMAGED),
-    **dict.fromkeys((FULL, FAILED, READ_ONLY, NOT_OPENED), Trouble.UNWRITABLE),
+    **dict.fromkeys((CORRUPT, NOT_A_DATABASE), StoreFault.DAMAGED),
+    **dict.fromkeys((FULL, FAILED, READ_ONLY, NOT_OPENED), StoreFault.UNWRITABLE),
 }
 ROOM = 4 * 1024 * 1024  # bytes that must fit on a disk for it to count as having room again
 LATELY = 0.05  # seconds
@@ -47,14 +47,14 @@ class DatabaseFile:
     def require_there(self) -> None:
         """Raises when the path leads elsewhere than to what is open, which would be lost. Costs two calls of stat."""
         if all(_identity(name) == known for name, known in self._opened.items()):
-            self.health.over(Trouble.GONE)
+            self.health.over(StoreFault.GONE)
         else:
-            raise self.health.found(Trouble.GONE)
+            raise self.health.found(StoreFault.GONE)
 
     def require_there_lately(self) -> None:
         """As `require_there`, for what reads only: one look serves LATELY seconds."""
         now = time.monotonic()
-        if now - self._seen >= LATELY or self.health.has(Trouble.GONE):
+        if now - self._seen >= LATELY or self.health.has(StoreFault.GONE):
             self.require_there()
             self._seen = now
 

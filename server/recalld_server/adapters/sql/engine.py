@@ -22,9 +22,9 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from recalld_server.adapters.sql import page_gaps
 from recalld_server.adapters.sql.database_file import DatabaseFile
 from recalld_server.adapters.sql.faults import StatementRefused, refused_by_sqlite
-from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
+from recalld_server.adapters.sql.readers import Read, ReadCancelled, Readers
 from recalld_server.adapters.sql.sqlite_writer import SqliteWriter
-from recalld_server.adapters.sql.store_health import Trouble
+from recalld_server.adapters.sql.store_health import StoreFault
 from recalld_server.domain.errors import RecalldError
 
 log = logging.getLogger(__name__)
@@ -81,10 +81,10 @@ class SqlEngine(Protocol):
 
     @property
     def clears(self) -> bool:
-        """Whether `scrub` can reach the engine's files."""
+        """Whether `compact` can reach the engine's files."""
         ...
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         """Clear what deleted rows left in the engine's files, while others go on reading and writing.
 
         It takes as long as the files are large. False if it can't be done now; None where the files are out of reach.
@@ -135,7 +135,7 @@ class SqliteEngine:
     async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
             raise self._unavailable()  # nobody would ever answer
-        self.file.health.require(Trouble.DAMAGED)
+        self.file.health.require(StoreFault.DAMAGED)
         if self.queued >= WAITING:
             raise self._unavailable("Too many changes wait to be written; try again shortly.")
         return await asyncio.wrap_future(self._writer.put(work, line))
@@ -146,7 +146,7 @@ class SqliteEngine:
 
     @property
     def version(self) -> int | None:
-        if self._closed or self.file.health.has(Trouble.GONE):
+        if self._closed or self.file.health.has(StoreFault.GONE):
             return None
         try:
             if self._onlooker is None:
@@ -163,22 +163,22 @@ class SqliteEngine:
             raise self._unavailable()
         health = self.file.health
         self.file.require_there()
-        if health.has(Trouble.DAMAGED):
-            raise health.error(Trouble.DAMAGED)
+        if health.has(StoreFault.DAMAGED):
+            raise health.error(StoreFault.DAMAGED)
         if self.file.unchecked:
             raise self._unavailable("This store is being checked, as its last server ended uncleanly.")
-        if health.has(Trouble.UNWRITABLE):
+        if health.has(StoreFault.UNWRITABLE):
             if not await asyncio.to_thread(self.file.has_room):
-                raise health.error(Trouble.UNWRITABLE)
+                raise health.error(StoreFault.UNWRITABLE)
             await self.write(probe)
-            health.over(Trouble.UNWRITABLE)
+            health.over(StoreFault.UNWRITABLE)
 
     async def sound(self) -> bool | None:
         check = "PRAGMA quick_check(1)"  # takes as long as the file is large
         try:
             return await self.read(lambda c: c.exec_driver_sql(check).scalar() == "ok", limited=False)
         except self._unavailable:
-            if self.file.health.has(Trouble.DAMAGED):
+            if self.file.health.has(StoreFault.DAMAGED):
                 return False
             raise
 
@@ -186,7 +186,7 @@ class SqliteEngine:
     def clears(self) -> bool:
         return True
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         if self._closed:
             raise self._unavailable()
         self.file.require_there()  # or clearing would make a file there
@@ -210,7 +210,7 @@ class SqliteEngine:
                     return work(connection)
         except DBAPIError as error:
             if read.stopped:
-                raise ReadStopped from None
+                raise ReadCancelled from None
             raise self._translated(error) from None
 
     def _committed(self) -> None:

@@ -33,7 +33,7 @@ class LedgerTaken(SettingMissing):
     """Another server uses this ledger in a way that leaves no room for this one."""
 
 
-class Courier:
+class CommitBus:
     """Holds this server's place at the ledger and carries word of commits.
 
     `alone`: the place is for one server, as one must have whose index is its own file: an index hears of no change that

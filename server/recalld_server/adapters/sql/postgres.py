@@ -1,8 +1,8 @@
 """The engine of a PostgreSQL server: a pool of connections, and for each a thread that waits for its answers.
 
-Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commits.commit` that of its project). In here
-they stand in line for it and share transactions, each under a savepoint; servers take turns by the lock. Readers see
-one snapshot (REPEATABLE READ, read only).
+Writers go in parallel; those that must follow one another lock a row, as `adapters.ledger.commits.commit` locks that of
+its project. Within this server they wait in a queue for it and share transactions, each under a savepoint; servers
+exclude each other by the lock. Readers see one snapshot (REPEATABLE READ, read only).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from recalld_server.adapters.sql.engine import T, Work
 from recalld_server.adapters.sql.faults import StatementRefused, canceled, refused_by_postgres
-from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
+from recalld_server.adapters.sql.readers import Read, ReadCancelled, Readers
 from recalld_server.adapters.sql.statistics import Statistics
-from recalld_server.adapters.sql.store_health import StoreHealth, Trouble
+from recalld_server.adapters.sql.store_health import StoreFault, StoreHealth
 from recalld_server.domain.errors import ReadTooCostly, RecalldError
 
 log = logging.getLogger(__name__)
@@ -185,9 +185,9 @@ class PostgresEngine:
         await self.write(alone)
 
     async def ping(self, probe: Work[Any]) -> None:
-        if self._health.has(Trouble.UNWRITABLE):
+        if self._health.has(StoreFault.UNWRITABLE):
             await self.write(probe)
-            self._health.over(Trouble.UNWRITABLE)
+            self._health.over(StoreFault.UNWRITABLE)
 
     async def sound(self) -> bool | None:
         await self.read(lambda c: c.exec_driver_sql("SELECT 1"))
@@ -197,7 +197,7 @@ class PostgresEngine:
     def clears(self) -> bool:
         return False
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         if self._closed:
             raise self._unavailable()
         await asyncio.get_running_loop().run_in_executor(self._vacuums, self._vacuum)
@@ -242,11 +242,11 @@ class PostgresEngine:
                     with self._stoppable(connection, read) if read else nullcontext():
                         answer = work(connection)
                     committing = True
-                self._health.over(Trouble.UNREACHABLE)
+                self._health.over(StoreFault.UNREACHABLE)
                 return answer
             except DBAPIError as error:
                 if read and read.stopped:
-                    raise ReadStopped from None
+                    raise ReadCancelled from None
                 if not retry or committing or not _passing(error):
                     raise self._translated(error) from None
                 log.info("sql repeated", extra={"store": "ledger", "error": type(error.orig).__name__})
@@ -281,9 +281,9 @@ class PostgresEngine:
         if error.connection_invalidated or (
             isinstance(error, OperationalError) and (not state or state.startswith(AWAY))
         ):
-            return self._health.found(Trouble.UNREACHABLE, _cause(error))
+            return self._health.found(StoreFault.UNREACHABLE, _cause(error))
         if state in UNWRITABLE:
-            return self._health.found(Trouble.UNWRITABLE, _cause(error))
+            return self._health.found(StoreFault.UNWRITABLE, _cause(error))
         _note(error)
         return self._unavailable()
 

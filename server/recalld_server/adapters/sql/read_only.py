@@ -19,7 +19,7 @@ T = TypeVar("T")
 CONNECT_SECONDS = 3
 
 
-def glance(place: Path | str, work: Callable[[Connection], T]) -> T:
+def open_read_only(place: Path | str, work: Callable[[Connection], T]) -> T:
     """What `work` reads in a SQLite file (a path) or a PostgreSQL database (a URL), which nothing is written to.
 
     Blocks. Raises LedgerUnavailable with the driver's words, which hold no password, and SettingMissing for a URL that

@@ -26,7 +26,7 @@ AGAIN = 0.05  # seconds between two tries to stop a read: between two of its sta
 _thread = threading.local()  # its `read`: the one that this thread runs
 
 
-class ReadStopped(Exception):
+class ReadCancelled(Exception):
     """The read was stopped: its caller has gone, or it took too long."""
 
 
@@ -72,9 +72,9 @@ class Read(Generic[T]):
         return seconds if self.begun is None else self.begun + seconds - time.monotonic()
 
     def check(self) -> None:
-        """Raises ReadStopped once the read is to end."""
+        """Raises ReadCancelled once the read is to end."""
         if self.stopped:
-            raise ReadStopped
+            raise ReadCancelled
 
     def stop(self) -> None:
         """End what it does now, and let it begin nothing more. Blocks for as long as `interrupt` does."""
@@ -85,7 +85,7 @@ class Read(Generic[T]):
 
 
 def check() -> None:
-    """Raises ReadStopped once the read of this thread is to end: for work that takes long between two statements."""
+    """Raises ReadCancelled once the read of this thread is to end: for work that takes long between two statements."""
     read: Read[Any] | None = getattr(_thread, "read", None)
     if read is not None:
         read.check()

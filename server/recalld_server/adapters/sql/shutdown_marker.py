@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 from recalld_server.adapters.sql.engine import SqliteEngine
-from recalld_server.adapters.sql.store_health import Trouble
+from recalld_server.adapters.sql.store_health import StoreFault
 from recalld_server.domain.errors import RecalldError
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 OPEN, CLOSED = 1, 0  # `user_version` in the header of the file
 
 
-class CleanEnd:
+class ShutdownMarker:
     """Marks the file as open from `begin` to `end`. A mark that is found tells of a crash, or of a copy made then."""
 
     def __init__(self, engine: SqliteEngine) -> None:
@@ -34,7 +34,7 @@ class CleanEnd:
             self._engine.file.unchecked = True
             self._checking = asyncio.create_task(self._check())
             await asyncio.wait([self._checking], timeout=seconds)
-            self._engine.file.health.require(Trouble.DAMAGED)
+            self._engine.file.health.require(StoreFault.DAMAGED)
         await self._mark(OPEN)
 
     async def end(self) -> None:
@@ -43,7 +43,7 @@ class CleanEnd:
             self._checking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._checking
-        if not self._engine.file.unchecked and not self._engine.file.health.has(*Trouble):
+        if not self._engine.file.unchecked and not self._engine.file.health.has(*StoreFault):
             with suppress(RecalldError):  # it is checked at the next start, then
                 await self._mark(CLOSED)
 
@@ -55,7 +55,7 @@ class CleanEnd:
         log.warning("%s was not closed in order: checking it", file.path)
         try:
             if not await self._engine.sound():
-                file.health.found(Trouble.DAMAGED, "found by PRAGMA quick_check")
+                file.health.found(StoreFault.DAMAGED, "found by PRAGMA quick_check")
         except RecalldError as error:
             log.error("%s could not be checked: %s", file.path, error)
             return

@@ -23,7 +23,7 @@ class _Words:
     lasting: bool = False
 
 
-class Trouble(Enum):
+class StoreFault(Enum):
     """A way in which a store can't do its work. What follows a word in the log says how many requests it cost."""
 
     GONE = _Words(
@@ -56,20 +56,20 @@ class StoreHealth:
         self._store = store
         self._unavailable = unavailable
         self._lock = threading.Lock()
-        self._since: dict[Trouble, float] = {}
-        self._refused: dict[Trouble, int] = {}
+        self._since: dict[StoreFault, float] = {}
+        self._refused: dict[StoreFault, int] = {}
 
-    def has(self, *troubles: Trouble) -> bool:
+    def has(self, *troubles: StoreFault) -> bool:
         """Whether one of these is known."""
         return any(trouble in self._since for trouble in troubles)
 
-    def require(self, *troubles: Trouble) -> None:
+    def require(self, *troubles: StoreFault) -> None:
         """Raises the error of the first of these that is known."""
         for trouble in troubles:
             if trouble in self._since:
                 raise self.found(trouble)
 
-    def found(self, trouble: Trouble, cause: str = "") -> RecalldError:
+    def found(self, trouble: StoreFault, cause: str = "") -> RecalldError:
         """Note a trouble, which the log hears of once; gives the error for the caller it cost an answer."""
         with self._lock:
             first = trouble not in self._since
@@ -79,13 +79,13 @@ class StoreHealth:
             log.error("%s: %s", self._store, trouble.value.begun, extra={"cause": cause} if cause else None)
         return self.error(trouble)
 
-    def error(self, trouble: Trouble) -> RecalldError:
+    def error(self, trouble: StoreFault) -> RecalldError:
         """What a trouble is for callers."""
         error = self._unavailable(trouble.value.told)
         error.lasting = trouble.value.lasting
         return error
 
-    def over(self, trouble: Trouble) -> None:
+    def over(self, trouble: StoreFault) -> None:
         """Note that a trouble has passed. Costs nothing where there was none."""
         if trouble not in self._since:
             return

@@ -10,7 +10,7 @@ from recalld_server.rpc.interceptors.admission import Admission
 from recalld_server.rpc.interceptors.auth import Auth, Authenticator
 from recalld_server.rpc.interceptors.correlation import Correlation
 from recalld_server.rpc.interceptors.errors import Errors
-from recalld_server.rpc.interceptors.in_flight import Running
+from recalld_server.rpc.interceptors.in_flight import InFlight
 from recalld_server.rpc.interceptors.log import Log
 from recalld_server.rpc.interceptors.quota import Quota
 from recalld_server.rpc.interceptors.telemetry import Telemetry
@@ -18,7 +18,7 @@ from recalld_server.telemetry.instruments import Instruments
 
 
 def chain(
-    admission: Admission, running: Running, quota: Quota, authenticator: Authenticator, instruments: Instruments
+    admission: Admission, running: InFlight, quota: Quota, authenticator: Authenticator, instruments: Instruments
 ) -> Sequence[grpc.aio.ServerInterceptor]:
     """The interceptors of a server."""
     return (

@@ -22,9 +22,9 @@ from recalld_server.domain.errors import Overloaded
 from recalld_server.rpc.interceptors.auth import OPEN, caller
 from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, after_each_answer, metadata
 from recalld_server.rpc.interceptors.call_status import refuse
-from recalld_server.rpc.interceptors.concurrency_limiter import MOST, Contention, Gate
+from recalld_server.rpc.interceptors.concurrency_limiter import MOST, ConcurrencyLimiter, Contention
 from recalld_server.rpc.interceptors.correlation import HEADER
-from recalld_server.rpc.interceptors.rate_limiter import Rates
+from recalld_server.rpc.interceptors.rate_limiter import RateLimiter
 from recalld_server.rpc.render.errors import status_of
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
@@ -70,19 +70,19 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._limit = calls
         self.open = 0
         self._open_streams = 0
-        self._refusals = Rates(REFUSALS)
+        self._refusals = RateLimiter(REFUSALS)
         self._held: Counter[str] = Counter()  # by project, and by connection
         self._held_in_all = 0
         tight = min(max(2, processors), MOST // 4)
         alone = tight // 2  # a search has its model at work beside its other steps, and refusals cost time as well
         contention = Contention()
         self.gates = {
-            "search": Gate(
+            "search": ConcurrencyLimiter(
                 "search", alone, 2 * alone, contention=contention
             ),  # more at once measured no faster, and each waits longer
-            "write": Gate("write", tight, CROWD, MOST_SHORT, contention),
-            "read": Gate("read", 2 * tight, CROWD, MOST_SHORT, contention),
-            "control": Gate("control", 2 * tight, CROWD),
+            "write": ConcurrencyLimiter("write", tight, CROWD, MOST_SHORT, contention),
+            "read": ConcurrencyLimiter("read", 2 * tight, CROWD, MOST_SHORT, contention),
+            "control": ConcurrencyLimiter("control", 2 * tight, CROWD),
         }
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
@@ -102,7 +102,9 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             kind = "control"
         return self._guarded(handler, None if name in LASTING else self.gates[kind], key.project, kind, details)
 
-    def _guarded(self, handler: Any, gate: Gate | None, project: str, kind: str, details: Details) -> Handler:
+    def _guarded(
+        self, handler: Any, gate: ConcurrencyLimiter | None, project: str, kind: str, details: Details
+    ) -> Handler:
         inner = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
         parse = handler.request_deserializer or bytes
 
@@ -138,7 +140,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         replaced: Handler = handler._replace(**changes)
         return replaced
 
-    async def _enter(self, gate: Gate | None, project: str, kind: str) -> None:
+    async def _enter(self, gate: ConcurrencyLimiter | None, project: str, kind: str) -> None:
         if kind == "open":
             if self._open_streams >= OPEN_STREAMS:
                 raise Overloaded("The server has as many streams of callers without a key as it takes.", subject=kind)
@@ -180,7 +182,7 @@ class _Place:
     The reader of a stream may take as long as it likes, and keeps nobody else from being served.
     """
 
-    def __init__(self, gate: Gate | None, project: str) -> None:
+    def __init__(self, gate: ConcurrencyLimiter | None, project: str) -> None:
         self._gate = gate
         self._project = project
 

@@ -48,7 +48,7 @@ class Share:
 
 
 @dataclass(slots=True)
-class Gate:
+class ConcurrencyLimiter:
     """Calls of one class: how many at once of a tight project (`tight`), in calm (`crowd`), and with those waiting."""
 
     name: str

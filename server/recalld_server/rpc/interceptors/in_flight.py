@@ -14,7 +14,7 @@ LASTING = ("/grpc.health.", "/grpc.reflection.")  # streams that only their call
 QUEUED = 0.2  # seconds for calls that arrived and were not seen yet: the library would end them as CANCELLED
 
 
-class Running(Interceptor):
+class InFlight(Interceptor):
     """Counts calls until their status has left, and refuses new ones once the server stops.
 
     Streams end with ShuttingDown after the answer they are at, whose token or index says where to go on. One that waits

@@ -18,7 +18,7 @@ KEYLESS = (
 )
 
 
-class Gate:
+class KeyAuthenticator:
     """Called with method and metadata of a call; answers whose it is, or raises why it is nobody's.
 
     Raises KeyMissing, KeyInvalid, KeyExpired, KeyRevoked, RoleInsufficient, OriginRefused, LedgerUnavailable.

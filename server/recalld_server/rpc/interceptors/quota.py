@@ -13,7 +13,7 @@ import grpc
 from recalld_server.domain.errors import Overloaded, RateLimited, StreamLimit
 from recalld_server.rpc.interceptors.auth import OPEN, access
 from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, wrapped
-from recalld_server.rpc.interceptors.rate_limiter import Rates
+from recalld_server.rpc.interceptors.rate_limiter import RateLimiter
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
@@ -46,7 +46,7 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._limits = limits
         self._of_keys: Counter[tuple[str, str]] = Counter()
         self._of_projects: Counter[str] = Counter()
-        self._key_rates, self._project_rates = Rates(limits.rate), Rates(limits.project_rate)
+        self._key_rates, self._project_rates = RateLimiter(limits.rate), RateLimiter(limits.project_rate)
 
     @property
     def open(self) -> int:

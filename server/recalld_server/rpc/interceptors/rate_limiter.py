@@ -10,26 +10,26 @@ REMEMBERED = 10_000  # whose rates are known; of who called longest ago it is fo
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """Calls that may still be made, as of a moment (a token bucket that holds one second's worth)."""
 
     left: float
     at: float
 
 
-class Rates:
+class RateLimiter:
     """Calls a second of each of many. `rate` 0: any number."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, who: str) -> bool:
         """Whether one more call is within the rate."""
         if not self._rate:
             return True
         now, most = monotonic(), max(1.0, self._rate)
-        bucket = self._buckets.setdefault(who, Bucket(most, now))
+        bucket = self._buckets.setdefault(who, TokenBucket(most, now))
         bucket.left = min(most, bucket.left + (now - bucket.at) * self._rate)
         bucket.at = now
         self._buckets.move_to_end(who)

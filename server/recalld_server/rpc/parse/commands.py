@@ -9,6 +9,7 @@ import numpy as np
 
 from recalld.v1 import memory_pb2
 from recalld.v1 import memory_service_pb2 as pb
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Cause, Kind, Memory, Message, Scope, kept_sources
 from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
@@ -16,8 +17,7 @@ from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.rpc.parse.checks import UPDATABLE
 from recalld_server.rpc.render import memory_protos, paging
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.forgetting import ForgetCommand
 from recalld_server.usecases.history_import import ImportedHistory, ImportedRevision
 from recalld_server.usecases.imports import ImportedMemory, ImportedText, ImportItem
 from recalld_server.usecases.memories import Deletion, Update
@@ -126,9 +126,9 @@ def feedback_of(request: pb.SetFeedbackRequest) -> str:
     return "" if name == "UNSPECIFIED" else name
 
 
-def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> Forgetting:
+def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> ForgetCommand:
     """A ForgetMemoriesRequest."""
-    return Forgetting(
+    return ForgetCommand(
         scope=memory_protos.scope_of(request.scope),
         filter=filter_given(request),
         dry_run=request.dry_run,

@@ -17,7 +17,7 @@ from recalld_server.rpc.parse.fingerprint import fingerprint
 from recalld_server.usecases.add import Result, Verdict
 from recalld_server.usecases.forgetting import Receipt
 from recalld_server.usecases.search import FoundMemory
-from recalld_server.usecases.watch import Sight
+from recalld_server.usecases.watch import WatchMessage
 
 __all__ = ["filter_of"]  # and all below: one place to import conversions from
 
@@ -130,7 +130,7 @@ def event_pb(event: Event) -> pb.Event:
     )
 
 
-def sight_pb(sight: Sight, token: str) -> memory_service_pb2.WatchResponse:
+def sight_pb(sight: WatchMessage, token: str) -> memory_service_pb2.WatchResponse:
     """One message of a watch."""
     if sight.event is not None:
         return memory_service_pb2.WatchResponse(event=event_pb(sight.event), resume_token=token)

@@ -18,6 +18,7 @@ from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
 from recalld_server.rpc.render import memory_protos
 from recalld_server.rpc.render.errors import status_of
+from recalld_server.rpc.render.filter_protos import filter_pb
 
 PREFIX = "operations/"
 
@@ -27,7 +28,7 @@ Exported = Callable[[Access, str], Awaitable[Export]]
 TOGETHER, MESSAGES = 20, 100  # operations of a list whose answers are read at once, and messages of their adds
 
 
-class Shown:
+class OperationRenderer:
     """Shows operations. What an operation ended with is read where it is kept, never copied into the operation."""
 
     def __init__(self, added: Answers, exported: Exported) -> None:
@@ -119,12 +120,11 @@ def metadata_pb(operation: Operation) -> operation_pb2.OperationMetadata:
 
 
 def export_pb(export: Export) -> export_service_pb2.Export:
-    """An export. What was asked for comes from the request it was started with."""
-    asked = export_service_pb2.CreateExportRequest.FromString(export.request)
+    """An export and what it was asked for, which is forgotten of one that was withdrawn."""
     shown = export_service_pb2.Export(
         export_id=export.id,
         state=f"EXPORT_STATE_{export.state.value}",
-        format=asked.format,
+        format=f"EXPORT_FORMAT_{export.command.format.value if export.command else 'UNSPECIFIED'}",
         sequence=export.seq,
         memory_count=export.memories,
         size_bytes=export.size,
@@ -134,8 +134,8 @@ def export_pb(export: Export) -> export_service_pb2.Export:
     )
     for name, value in export.scope.items():
         setattr(shown.scope, name, value)
-    if asked.HasField("filter"):
-        shown.filter.CopyFrom(asked.filter)
+    if export.command and export.command.filter is not None:
+        shown.filter.CopyFrom(filter_pb(export.command.filter))
     return shown
 
 

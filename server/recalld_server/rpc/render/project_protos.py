@@ -14,7 +14,7 @@ from recalld_server.domain.memory import Scope
 from recalld_server.domain.projects import Project, ProjectSettings, Usage
 from recalld_server.rpc.parse.project_checks import NAMES, SETTINGS
 from recalld_server.rpc.render import memory_protos
-from recalld_server.usecases.projects import IndexStanding
+from recalld_server.usecases.projects import IndexStatus
 
 
 def project_of(project: pb.Project) -> Project:
@@ -112,7 +112,7 @@ def usage_pb(usage: Usage) -> pb.Usage:
     )
 
 
-def index_pb(standing: IndexStanding) -> pb.IndexStatus:
+def index_pb(standing: IndexStatus) -> pb.IndexStatus:
     """How an index stands."""
     oldest = standing.backlog.oldest_time
     return pb.IndexStatus(

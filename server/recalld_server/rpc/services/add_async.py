@@ -1,14 +1,13 @@
-"""AddAsync: an AddRequest written down, added later, and its answer rendered from what was committed."""
+"""AddAsync: a command is queued, and its answer is rendered from what was committed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
 from recalld.v1 import memory_service_pb2 as pb
 from recalld_server.concurrency.time_slices import sliced
+from recalld_server.domain.commands import encoded
 from recalld_server.domain.errors import FieldInvalid, MemoryNotFound
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind
@@ -18,28 +17,13 @@ from recalld_server.rpc.parse.commands import add_command
 from recalld_server.rpc.parse.requests import parsed
 from recalld_server.rpc.render import memory_protos, paging
 from recalld_server.usecases.add import Add, Added
-from recalld_server.usecases.operations import Follow
+from recalld_server.usecases.operations import OperationQueries
 
 
-class AddJob:
-    """The job of an asynchronous add. Its outcome is kept by the commit, so an add that was interrupted after it is
-    not done twice, and no memory text stands in the operation."""
-
-    def __init__(self, add: Add) -> None:
-        self._add = add
-
-    async def run(self, held: Operation) -> Mapping[str, Any]:
-        """See background.worker.Job. Raises the errors of Add."""
-        request = pb.AddRequest.FromString(held.payload)
-        command = await sliced(once(lambda: add_command(request, held.request)), len(held.payload))
-        await self._add.add(held.access, replace(command, add_id=held.subject))
-        return {}
-
-
-class Adding:
+class AsyncAdds:
     """AddAsync and the answer it ends with."""
 
-    def __init__(self, add: Add, follow: Follow, tokens: Tokens) -> None:
+    def __init__(self, add: Add, follow: OperationQueries, tokens: Tokens) -> None:
         self._add = add
         self._follow = follow
         self._tokens = tokens
@@ -53,11 +37,12 @@ class Adding:
         scope = memory_protos.scope_of(request.scope)
         if not who.pin.admits(scope):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
+        payload = await sliced(once(lambda: encoded(add_command(request, None))), request.ByteSize())
         return await self._follow.start(
             who,
             OperationKind.ADD,
             key,
-            payload=request.SerializeToString(),
+            payload=payload,
             total=len(request.messages) or 1,
             scope=scope,
         )

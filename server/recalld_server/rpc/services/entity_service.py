@@ -12,8 +12,8 @@ from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.parse.validate import check
 from recalld_server.rpc.render import memory_protos, paging
 from recalld_server.rpc.render.memory_protos import request_key
-from recalld_server.usecases.memories import Modify
-from recalld_server.usecases.queries import Read
+from recalld_server.usecases.memories import MemoryMutations
+from recalld_server.usecases.queries import Queries
 
 FIELDS = {
     memory_pb2.ENTITY_TYPE_USER: "user_id",
@@ -26,7 +26,7 @@ FIELDS = {
 class EntityService(entity_service_pb2_grpc.EntityServiceServicer):
     """See entity_service.proto."""
 
-    def __init__(self, read: Read, modify: Modify, tokens: Tokens) -> None:
+    def __init__(self, read: Queries, modify: MemoryMutations, tokens: Tokens) -> None:
         self._read = read
         self._modify = modify
         self._tokens = tokens

@@ -9,18 +9,19 @@ from google.longrunning import operations_pb2
 
 from recalld.v1 import export_service_pb2 as pb
 from recalld.v1 import export_service_pb2_grpc
+from recalld_server.domain.commands import ExportCommand, Format
 from recalld_server.domain.errors import ExportWithdrawn, MemoryNotFound, NotYetAvailable
-from recalld_server.domain.exports import ExportCommand, ExportState, Format
-from recalld_server.domain.operations import Operation
+from recalld_server.domain.exports import ExportState
 from recalld_server.domain.page_tokens import Tokens
 from recalld_server.domain.steps import once
 from recalld_server.rpc.interceptors.auth import access
+from recalld_server.rpc.parse.commands import filter_given
 from recalld_server.rpc.parse.requests import parsed
 from recalld_server.rpc.parse.validate import check
 from recalld_server.rpc.render import memory_protos, paging
 from recalld_server.rpc.render.memory_protos import request_key
-from recalld_server.rpc.render.operation_protos import Shown, export_pb
-from recalld_server.usecases.exports import Exporting
+from recalld_server.rpc.render.operation_protos import OperationRenderer, export_pb
+from recalld_server.usecases.exports import ExportRequests
 
 FORMATS = {pb.EXPORT_FORMAT_JSONL: Format.JSONL, pb.EXPORT_FORMAT_PARQUET: Format.PARQUET}
 
@@ -28,7 +29,7 @@ FORMATS = {pb.EXPORT_FORMAT_JSONL: Format.JSONL, pb.EXPORT_FORMAT_PARQUET: Forma
 class ExportService(export_service_pb2_grpc.ExportServiceServicer):
     """See export_service.proto."""
 
-    def __init__(self, exporting: Exporting, shown: Shown, tokens: Tokens) -> None:
+    def __init__(self, exporting: ExportRequests, shown: OperationRenderer, tokens: Tokens) -> None:
         self._exporting = exporting
         self._shown = shown
         self._tokens = tokens
@@ -41,7 +42,14 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
         scope = memory_protos.scope_of(request.scope).narrowed(who.pin)
         if scope is None:
             raise MemoryNotFound("The scope lies outside what this key may touch.")
-        started = await self._exporting.start(who, scope, request.SerializeToString(), key)
+        command = ExportCommand(
+            scope=scope,
+            filter=filter_given(request),
+            format=FORMATS[request.format],
+            with_history=request.with_history,
+            with_vectors=request.with_vectors,
+        )
+        started = await self._exporting.start(who, command, key)
         return await self._shown.operation(started)
 
     async def GetExport(self, request: pb.GetExportRequest, context: Any) -> pb.GetExportResponse:
@@ -77,18 +85,3 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
             yield pb.ReadExportResponse(
                 data=piece.data, offset=piece.offset, sha256=piece.sha256, total_size_bytes=piece.total
             )
-
-
-def export_command(held: Operation) -> ExportCommand:
-    """What an export's operation is to do: its payload is the request it was started with."""
-    request = pb.CreateExportRequest.FromString(held.payload)
-    scope = memory_protos.scope_of(request.scope).narrowed(held.access.pin)
-    if scope is None:
-        raise MemoryNotFound("The scope lies outside what this key may touch.")
-    return ExportCommand(
-        scope=scope,
-        filter=memory_protos.filter_of(request.filter) if request.HasField("filter") else None,
-        format=FORMATS[request.format],
-        with_history=request.with_history,
-        with_vectors=request.with_vectors,
-    )

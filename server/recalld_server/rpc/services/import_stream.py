@@ -20,7 +20,7 @@ from recalld_server.rpc.parse.commands import import_item
 from recalld_server.rpc.parse.requests import parsed
 from recalld_server.rpc.render import memory_protos
 from recalld_server.rpc.render.errors import status_of
-from recalld_server.usecases.imports import TRANSACTION, Import, Imported, ImportItem, memories_of
+from recalld_server.usecases.imports import TRANSACTION, Imported, ImportItem, Imports, memories_of
 
 BATCH_BYTES = 2 * 1024 * 1024
 BATCH_VALUES = WRITE_VALUES // 2  # of metadata and categories: the last item of a batch may have some 8,000
@@ -54,10 +54,10 @@ class _Batch:
         return full or self.revisions + len(self.failed) >= TRANSACTION
 
 
-class Importing:
+class ImportStream:
     """One call of ImportMemories."""
 
-    def __init__(self, importing: Import, tokens: Tokens, who: Access) -> None:
+    def __init__(self, importing: Imports, tokens: Tokens, who: Access) -> None:
         self._import = importing
         self._tokens = tokens
         self._who = who

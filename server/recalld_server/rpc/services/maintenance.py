@@ -5,16 +5,17 @@ from __future__ import annotations
 from google.longrunning import operations_pb2
 
 from recalld.v1 import project_service_pb2 as pb
+from recalld_server.domain.commands import ReindexCommand, encoded
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.memory import Access
-from recalld_server.domain.operations import Operation, OperationKind
+from recalld_server.domain.operations import OperationKind
 from recalld_server.rpc.interceptors.auth import access
 from recalld_server.rpc.parse.validate import check
 from recalld_server.rpc.render import memory_protos
-from recalld_server.rpc.render.operation_protos import Shown
-from recalld_server.usecases.jobs.project_deletion import Removing
-from recalld_server.usecases.jobs.reindex import Build
-from recalld_server.usecases.operations import Follow
+from recalld_server.rpc.render.operation_protos import OperationRenderer
+from recalld_server.usecases.jobs.project_deletion import ProjectDeletion
+from recalld_server.usecases.jobs.reindex import ReindexJob
+from recalld_server.usecases.operations import OperationQueries
 from recalld_server.usecases.reindex import Asked
 
 BUILD_RPCS = {
@@ -26,7 +27,9 @@ BUILD_RPCS = {
 class Maintenance:
     """The two calls that build the index anew, and the one that deletes a project."""
 
-    def __init__(self, follow: Follow, build: Build, removing: Removing, shown: Shown) -> None:
+    def __init__(
+        self, follow: OperationQueries, build: ReindexJob, removing: ProjectDeletion, shown: OperationRenderer
+    ) -> None:
         self._follow = follow
         self._build = build
         self._removing = removing
@@ -58,7 +61,7 @@ class Maintenance:
             asked.kind,
             asked.request,
             subject=who.project,
-            payload=asked.payload,
+            payload=encoded(asked.command),
         )
         return await self._shown.operation(started)
 
@@ -70,9 +73,5 @@ def build_of(request: pb.RebuildIndexRequest | pb.ReembedProjectRequest) -> Aske
     bare.CopyFrom(request)
     bare.project_id = ""
     kind, rpc = BUILD_RPCS[type(request)]
-    return Asked(kind, memory_protos.operation_key(rpc, bare), bare.SerializeToString())
-
-
-def model_of(held: Operation) -> str:
-    """The model a re-embedding was asked for: its payload is the request it was started with."""
-    return str(pb.ReembedProjectRequest.FromString(held.payload).model)
+    command = ReindexCommand(getattr(request, "model", ""))
+    return Asked(kind, memory_protos.operation_key(rpc, bare), command)

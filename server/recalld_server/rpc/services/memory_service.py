@@ -34,14 +34,14 @@ from recalld_server.rpc.parse.validate import check
 from recalld_server.rpc.render import memory_protos, paging
 from recalld_server.rpc.render.errors import ShuttingDown
 from recalld_server.rpc.render.memory_protos import request_key
-from recalld_server.rpc.render.operation_protos import Shown
-from recalld_server.rpc.services.add_async import Adding, add_response
-from recalld_server.rpc.services.import_stream import Importing
+from recalld_server.rpc.render.operation_protos import OperationRenderer
+from recalld_server.rpc.services.add_async import AsyncAdds, add_response
+from recalld_server.rpc.services.import_stream import ImportStream
 from recalld_server.usecases.add import Add
-from recalld_server.usecases.forgetting import Forget
-from recalld_server.usecases.imports import Import
-from recalld_server.usecases.memories import Changed, Modify
-from recalld_server.usecases.queries import Read
+from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.imports import Imports
+from recalld_server.usecases.memories import Changed, MemoryMutations
+from recalld_server.usecases.queries import Queries
 from recalld_server.usecases.watch import Position, Watch
 
 READER_PATIENCE = 20.0  # seconds for one message of a watch to leave, once what the network buffers is full
@@ -53,14 +53,14 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     def __init__(
         self,
         add: Add,
-        modify: Modify,
-        read: Read,
-        importing: Import,
+        modify: MemoryMutations,
+        read: Queries,
+        importing: Imports,
         tokens: Tokens,
         watch: Watch,
-        forget: Forget,
-        adding: Adding,
-        shown: Shown,
+        forget: Forgetting,
+        adding: AsyncAdds,
+        shown: OperationRenderer,
     ) -> None:
         self._add = add
         self._modify = modify
@@ -90,7 +90,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any
     ) -> AsyncIterator[pb.ImportProgress]:
-        async for progress in Importing(self._import, self._tokens, access()).progress(requests):
+        async for progress in ImportStream(self._import, self._tokens, access()).progress(requests):
             yield progress
 
     async def GetMemory(self, request: pb.GetMemoryRequest, context: Any) -> pb.GetMemoryResponse:

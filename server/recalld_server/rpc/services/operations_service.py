@@ -13,9 +13,9 @@ from recalld_server.domain.page_tokens import Tokens
 from recalld_server.rpc.interceptors.auth import access, caller
 from recalld_server.rpc.parse.validate import check
 from recalld_server.rpc.render import paging
-from recalld_server.rpc.render.operation_protos import PREFIX, Shown
+from recalld_server.rpc.render.operation_protos import PREFIX, OperationRenderer
 from recalld_server.rpc.roles import ENDING
-from recalld_server.usecases.operations import Follow
+from recalld_server.usecases.operations import OperationQueries
 
 LONGEST_WAIT = 60.0  # seconds of a wait that names no time
 SPARE = 0.05  # seconds before the caller's deadline
@@ -24,7 +24,7 @@ SPARE = 0.05  # seconds before the caller's deadline
 class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
     """The standard service for long-running work. Operations are visible to the access that started them."""
 
-    def __init__(self, follow: Follow, shown: Shown, tokens: Tokens) -> None:
+    def __init__(self, follow: OperationQueries, shown: OperationRenderer, tokens: Tokens) -> None:
         self._follow = follow
         self._shown = shown
         self._tokens = tokens

@@ -23,7 +23,7 @@ from recalld_server.rpc.parse.commands import as_of, filter_given
 from recalld_server.rpc.parse.requests import parsed
 from recalld_server.rpc.render import memory_protos, paging
 from recalld_server.telemetry.span import current
-from recalld_server.usecases.queries import Read
+from recalld_server.usecases.queries import Queries
 from recalld_server.usecases.search import FRESH_WITHIN, LOADED, FoundMemory, Ranked, Search, SearchQuery
 
 DEFAULT_LIMIT = 10
@@ -34,7 +34,7 @@ _MODES = {pb.SEARCH_MODE_KEYWORD: Mode.KEYWORD, pb.SEARCH_MODE_VECTOR: Mode.VECT
 class SearchService(search_service_pb2_grpc.SearchServiceServicer):
     """See search_service.proto."""
 
-    def __init__(self, search: Search, read: Read, tokens: Tokens) -> None:
+    def __init__(self, search: Search, read: Queries, tokens: Tokens) -> None:
         self._search = search
         self._read = read
         self._tokens = tokens
@@ -67,7 +67,7 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
         if token is not None:
             checkpoint = pb.Checkpoint(changed=changed)
             yield pb.StreamSearchResponse(checkpoint=checkpoint, resume_token=request.resume_token)
-        budget, trail = _Budget(query.max_tokens, spent), _Trail(ranked)
+        budget, trail = _Budget(query.max_tokens, spent), _PrefixDigest(ranked)
         async for found, hit in _rendered(self._search.hits(who, ranked, query, start), request.explain):
             if not budget.spend(found.memory.text):
                 done.truncated = True
@@ -142,7 +142,7 @@ class _Budget:
         return True
 
 
-class _Trail:
+class _PrefixDigest:
     """What stands in the first places, as a digest."""
 
     def __init__(self, ranked: Ranked) -> None:
@@ -167,7 +167,7 @@ def _resumed(ranked: Ranked, token: Sequence[Any] | None) -> tuple[int, bool, in
     if token is None:
         return 0, False, 0
     at, head, applied, trail, spent = token
-    if _Trail(ranked).upto(at) != trail:
+    if _PrefixDigest(ranked).upto(at) != trail:
         return 0, True, 0
     return at, (head, applied) != ranked.state, spent
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recalld_server.background.worker import Worker
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import NewOperation, Operation, OperationKind
@@ -14,18 +13,19 @@ from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Ids
 from recalld_server.ports.index import Index
 from recalld_server.ports.operations import Operations
-from recalld_server.ports.removals import Removals
+from recalld_server.ports.removals import ProjectDeletions
 from recalld_server.usecases.erasure import Erasure
+from recalld_server.usecases.work_signal import WorkSignal
 
 ROWS = 2_000  # in one transaction
 
 
-class Removing:
+class ProjectDeletion:
     """The use case behind DeleteProject."""
 
-    def __init__(self, removals: Removals, worker: Worker, ids: Ids) -> None:
+    def __init__(self, removals: ProjectDeletions, signal: WorkSignal, ids: Ids) -> None:
         self._removals = removals
-        self._worker = worker
+        self._signal = signal
         self._ids = ids
 
     async def start(self, access: Access, project: str, request: RequestKey) -> Operation:
@@ -35,18 +35,18 @@ class Removing:
             raise FieldInvalid.at("project_id", text)
         new = NewOperation(self._ids.memory(), OperationKind.DELETE_PROJECT, project, request=request)
         operation = await self._removals.begin(access, new)
-        self._worker.nudge()
-        self._worker.stir(project)  # its work has lost its lease
+        self._signal.add()
+        self._signal.recheck(project)  # its work has lost its lease
         return operation
 
 
-class RemovalJob:
+class ProjectDeletionJob:
     """Clears a removed project away: its rows and its index. Goes on wherever it was.
 
     What the engines' files keep of both is cleared in the background afterwards.
     """
 
-    def __init__(self, removals: Removals, operations: Operations, index: Index, erasure: Erasure) -> None:
+    def __init__(self, removals: ProjectDeletions, operations: Operations, index: Index, erasure: Erasure) -> None:
         self._removals = removals
         self._operations = operations
         self._index = index

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from recalld_server.usecases.projection import Projection
 from recalld_server.domain.analysis import ANALYSER_VERSION
+from recalld_server.domain.commands import reindex_command
 from recalld_server.domain.errors import FieldInvalid
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.operations import Operation, OperationKind
@@ -18,15 +18,16 @@ from recalld_server.ports.index import Index
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.projects import Projects
-from recalld_server.usecases.commits import Writer
+from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.features import FeatureMaker, analyser
+from recalld_server.usecases.projection import Projection
 
 PAGE = 200  # memories embedded and applied together
 TRIES = 20  # switches that others' writes prevent, before writes are held back for one
 DROPPED = 1_000  # rows in one transaction
 
 
-class Build:
+class ReindexJob:
     """The job behind RebuildIndex and ReembedProject.
 
     All it does can be done again. A new attempt goes through everything once more: features that are there are kept,
@@ -42,9 +43,8 @@ class Build:
         index: Index,
         features: FeatureMaker,
         projection: Projection,
-        writer: Writer,
+        writer: CommitCoordinator,
         embedders: Mapping[str, Embedder],
-        model: Callable[[Operation], str],
     ) -> None:
         self._ledger = ledger
         self._generations = generations
@@ -55,7 +55,6 @@ class Build:
         self._projection = projection
         self._writer = writer
         self._embedders = embedders
-        self._model = model
 
     def embedder(self, model: str) -> Embedder:
         """The embedder of a model. Raises FieldInvalid for one the server is not configured for."""
@@ -76,7 +75,7 @@ class Build:
         language = settings.language or DEFAULT_LANGUAGE
         following = replace(current, number=current.number + 1, analyser=ANALYSER_VERSION, language=language)
         if held.kind is OperationKind.REEMBED_PROJECT:
-            embedder = self.embedder(self._model(held))
+            embedder = self.embedder(reindex_command(held.payload).model)
             following = replace(following, model=embedder.model, dimension=embedder.dimension)
         if not held.checkpoint:  # a build that failed may have left something under this number
             await self._clear(held, following)
@@ -85,9 +84,9 @@ class Build:
         if begun != following:  # what was begun is not what this server would make now: its settings have changed
             raise FieldInvalid("model: the settings of the server changed during the work.", field="model")
         while True:
-            breaks = await self._index.breaks()
+            outage_count = await self._index.outage_count()
             await self._walk(held, current, following)
-            if await self._index.breaks() == breaks:  # what was put before one may be lost
+            if await self._index.outage_count() == outage_count:  # what was put before one may be lost
                 break
         await self._switched(held, current, following)
         return await self._cleared(held, current, following)

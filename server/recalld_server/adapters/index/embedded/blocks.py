@@ -14,7 +14,7 @@ from threading import Lock
 
 import numpy as np
 
-from recalld_server.adapters.index.embedded.postings import Words
+from recalld_server.adapters.index.embedded.postings import Postings
 from recalld_server.domain.vectors import FloatMatrix, Int64Array
 
 BLOCK = (
@@ -44,7 +44,7 @@ class Block:
     until: Int64Array
     owners: Int64Array
     ids: tuple[str, ...]
-    words: Words
+    words: Postings
     vectors: FloatMatrix
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from recalld_server.domain.vectors import BoolArray, Int64Array, UInt32Array
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Postings:
     """Occurrences of terms in n rows. `terms` (m,) ascending, with repeats; `places` (m,) the row of each, from 0;
     `lengths` (n,) how many terms each row has."""
 
@@ -21,7 +21,7 @@ class Words:
     lengths: Int64Array
 
     @classmethod
-    def of(cls, rows: Sequence[UInt32Array]) -> Words:
+    def of(cls, rows: Sequence[UInt32Array]) -> Postings:
         """The words of rows, each given by its terms with repeats."""
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return cls._sorted(np.concatenate([NO_TERMS, *rows]), np.repeat(np.arange(len(rows)), lengths), lengths)
@@ -42,7 +42,7 @@ class Words:
         rows = np.flatnonzero(np.bincount(np.concatenate([places for places, _ in found])))
         return rows, cells.reshape(n, q)[rows]
 
-    def joined(self, later: Words) -> Words:
+    def joined(self, later: Postings) -> Postings:
         """These rows followed by others."""
         return self._sorted(
             np.concatenate((self.terms, later.terms)),
@@ -50,13 +50,13 @@ class Words:
             np.concatenate((self.lengths, later.lengths)),
         )
 
-    def only(self, kept: BoolArray) -> Words:
+    def only(self, kept: BoolArray) -> Postings:
         """The rows that are True in (n,)."""
         number = np.cumsum(kept) - 1
         stays = kept[self.places]
-        return Words(self.terms[stays], number[self.places[stays]], self.lengths[kept])
+        return Postings(self.terms[stays], number[self.places[stays]], self.lengths[kept])
 
     @classmethod
-    def _sorted(cls, terms: UInt32Array, places: Int64Array, lengths: Int64Array) -> Words:
+    def _sorted(cls, terms: UInt32Array, places: Int64Array, lengths: Int64Array) -> Postings:
         order = np.argsort(terms, kind="stable")
         return cls(terms[order], places[order], lengths)

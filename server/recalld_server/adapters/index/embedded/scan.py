@@ -9,8 +9,8 @@ import numpy as np
 from sqlalchemy import Connection, CursorResult
 
 from recalld_server.adapters.index.embedded.blocks import BLOCK, NEVER, Block, Blocks, Key, columnwise
-from recalld_server.adapters.index.embedded.postings import Words
-from recalld_server.adapters.index.embedded.scan_range import Extent, keyed
+from recalld_server.adapters.index.embedded.postings import Postings
+from recalld_server.adapters.index.embedded.scan_range import ScanRange, keyed
 from recalld_server.domain.memory import SCOPE_FIELDS
 from recalld_server.domain.vectors import Int64Array
 
@@ -18,7 +18,7 @@ FEW = 2000  # admissible rows that are read by their numbers, 4 µs each, rather
 COLUMNS = f"row, expire_time, {', '.join(SCOPE_FIELDS)}, memory_id, terms, vector"
 
 
-def scan(connection: Connection, blocks: Blocks, version: int, extent: Extent) -> Iterator[Block]:
+def scan(connection: Connection, blocks: Blocks, version: int, extent: ScanRange) -> Iterator[Block]:
     """Every row of an extent, in blocks that may hold others too.
 
     `version` is that of the blocks before the transaction began. A memory that is being changed may be there twice.
@@ -69,7 +69,7 @@ def _blocks(found: CursorResult[tuple[object, ...]]) -> Iterator[Block]:
                 np.array([NEVER if time is None else time for time in expire], np.int64),
                 np.array([[hash(value) for value in column] for column in owners], np.int64).T.copy(),
                 ids,
-                Words.of([np.frombuffer(row, "<u4") for row in terms]),
+                Postings.of([np.frombuffer(row, "<u4") for row in terms]),
                 columnwise(np.frombuffer(b"".join(vectors), "<f2").reshape(len(part), -1).astype(np.float32)),
             )
     finally:

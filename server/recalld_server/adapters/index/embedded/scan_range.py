@@ -14,7 +14,7 @@ NARROWEST = ("run_id", "user_id", "agent_id", "app_id")  # the id with the fewes
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class ScanRange:
     """The rows of a scope that are usable at `now`, µs.
 
     `admitted`: ascending numbers of those a filter leaves, which are then all that is meant; None without a filter.

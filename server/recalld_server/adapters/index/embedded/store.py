@@ -19,13 +19,13 @@ from recalld_server.adapters.index.embedded import entries as rows
 from recalld_server.adapters.index.embedded.blocks import Blocks
 from recalld_server.adapters.index.embedded.legs import Hits, KeywordLeg, VectorLeg
 from recalld_server.adapters.index.embedded.scan import scan
-from recalld_server.adapters.index.embedded.scan_range import Extent
+from recalld_server.adapters.index.embedded.scan_range import ScanRange
 from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
-from recalld_server.adapters.sql.array_params import listed
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.adapters.sql.readers import check
-from recalld_server.adapters.sql.store_health import Trouble
+from recalld_server.adapters.sql.store_health import StoreFault
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
@@ -48,7 +48,7 @@ FILTERS = FilterCompiler(
 )
 
 REVISIONS = select(entries.c.memory_id, entries.c.revision).where(
-    entries.c.space == bindparam("space"), listed(entries.c.memory_id, "ids")
+    entries.c.space == bindparam("space"), in_list(entries.c.memory_id, "ids")
 )
 
 
@@ -108,9 +108,9 @@ class EmbeddedIndex:
         """It was opened."""
 
     async def ping(self) -> None:
-        self._engine.file.health.require(Trouble.DAMAGED)
+        self._engine.file.health.require(StoreFault.DAMAGED)
         await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first(), "")
-        if self._engine.file.health.has(Trouble.UNWRITABLE):  # searches go on meanwhile, of what it has
+        if self._engine.file.health.has(StoreFault.UNWRITABLE):  # searches go on meanwhile, of what it has
             with suppress(IndexUnavailable):
                 await self._engine.ping(lambda c: set_in_use(c, True))
 
@@ -127,7 +127,7 @@ class EmbeddedIndex:
             if space is None:
                 return Nominations((), (), exhausted=True, absent=True)
             admitted = None if condition is None else _admitted(connection, space, scope, condition, query.now)
-            extent = Extent(space, scope, query.now, admitted)
+            extent = ScanRange(space, scope, query.now, admitted)
             keyword, vector = KeywordLeg(query.terms, depth), VectorLeg(query.vector, depth)
             for block in scan(connection, self._blocks, version, extent):
                 check()
@@ -164,11 +164,11 @@ class EmbeddedIndex:
         """Its files are its own."""
         return True
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         self._blocks.clear()
-        return await self._engine.scrub()
+        return await self._engine.compact()
 
-    async def breaks(self) -> int:
+    async def outage_count(self) -> int:
         """Never: what is committed is whole, and its process is ours."""
         return 0
 

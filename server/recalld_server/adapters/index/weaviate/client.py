@@ -19,7 +19,7 @@ from weaviate.classes.init import AdditionalConfig, Timeout
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
 from weaviate.proto.v1 import search_get_pb2, weaviate_pb2_grpc
 
-from recalld_server.adapters.index.weaviate.connection import Link
+from recalld_server.adapters.index.weaviate.connection import ConnectionMonitor
 from recalld_server.domain.errors import IndexUnavailable, SettingMissing
 
 T = TypeVar("T")
@@ -91,15 +91,15 @@ class Client:
             skip_init_checks=True,  # one of them asks a package index for the newest version
         )
         self._credentials = (("authorization", f"Bearer {address.key}"),) if address.key else ()
-        self._link = Link(f"{address.host}:{address.grpc_port}", tls=address.tls)
+        self._link = ConnectionMonitor(f"{address.host}:{address.grpc_port}", tls=address.tls)
         self._stub: Any = None
         self._opening = asyncio.Lock()
         self._logged: dict[tuple[str, str], float] = {}  # when a failure of this kind and code was logged last
 
     @property
-    def breaks(self) -> int:
+    def outage_count(self) -> int:
         """How often the connection was lost so far."""
-        return self._link.breaks
+        return self._link.outage_count
 
     @property
     def away(self) -> bool:

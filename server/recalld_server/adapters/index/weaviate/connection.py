@@ -21,7 +21,7 @@ OPTIONS = [
 ]
 
 
-class Link:
+class ConnectionMonitor:
     """Watches one address. Made inside the event loop that uses it; the first question opens it."""
 
     def __init__(self, target: str, *, tls: bool) -> None:
@@ -31,7 +31,7 @@ class Link:
         self._known = asyncio.Event()
         self._channel: grpc.aio.Channel | None = None
         self._watching: asyncio.Task[None] | None = None
-        self.breaks = 0
+        self.outage_count = 0
 
     @property
     def away(self) -> bool:
@@ -59,7 +59,7 @@ class Link:
             state = channel.get_state(try_to_connect=True)
             up = state is grpc.ChannelConnectivity.READY
             if self._up and not up:
-                self.breaks += 1
+                self.outage_count += 1
             self._up = up
             if up or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 self._known.set()

@@ -32,30 +32,30 @@ Ask: TypeAlias = Callable[[Request], Awaitable[Sequence[Result]]]  # sends it to
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class Retriever:
     """(memory id, score), best first, and whether there is more at a larger depth."""
 
     found: Sequence[tuple[str, float]]
     more: bool
 
 
-async def keyword(ask: Ask, compiled: Compiled, query: IndexQuery, scope: Scope, depth: int) -> Leg:
+async def keyword(ask: Ask, compiled: Compiled, query: IndexQuery, scope: Scope, depth: int) -> Retriever:
     """The best by BM25, whose weights are those of the whole tenant, where every token of a small scope is rare.
 
     That flattens them, and costs little: beside 50,000 memories of others the final top 10 of LoCoMo's questions share
     .993 with those over the embedded index, which weighs within the scope; recall@10 is .836 with both.
     """
     if not len(query.terms):
-        return Leg((), more=False)
+        return Retriever((), more=False)
     words = base_search_pb2.BM25(query=" ".join(question(scope, query.terms)), properties=["terms"])
     request = _request(compiled, bm25_search=words, score=True)
     return await _leg(ask, request, lambda about: about.score, compiled, query, depth)
 
 
-async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) -> Leg:
+async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) -> Retriever:
     """The nearest by cosine."""
     if query.vector is None:
-        return Leg((), more=False)
+        return Retriever((), more=False)
     packed = base_pb2.Vectors(
         vector_bytes=query.vector.astype("<f4").tobytes(), type=base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32
     )
@@ -83,7 +83,7 @@ async def _leg(
     compiled: Compiled,
     query: IndexQuery,
     depth: int,
-) -> Leg:
+) -> Retriever:
     """The first `depth` that the filter admits: what it does not is made up for by asking for more.
 
     Of more than 10,000 that the engine can't tell apart only the best of the leg are looked at; `more` then says that
@@ -107,7 +107,7 @@ async def _leg(
                     found.setdefault(memory_id, value)
         more = len(results) >= request.limit
         if compiled.exact or len(found) >= depth or not more or request.limit == MOST:
-            return Leg(list(found.items())[:depth], more or len(found) > depth)
+            return Retriever(list(found.items())[:depth], more or len(found) > depth)
         request.limit = min(request.limit * DEEPER, MOST)
 
 

@@ -16,7 +16,7 @@ from recalld_server.adapters.index.weaviate.client import Absent, Address, Clien
 from recalld_server.adapters.index.weaviate.filters import Compiled, compiled
 from recalld_server.adapters.index.weaviate.legs import Request, Result, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
-from recalld_server.adapters.index.weaviate.tenant_offload import Idle
+from recalld_server.adapters.index.weaviate.tenant_offload import TenantOffload
 from recalld_server.adapters.index.weaviate.writes import DELETES, PAGE, Tenant, batches, check, delete, put, remaining
 from recalld_server.domain.errors import IndexLost, IndexUnavailable
 from recalld_server.domain.filters import Filter
@@ -49,7 +49,7 @@ class WeaviateIndex:
     def __init__(self, address: Address, ledger: str = "") -> None:
         self._client = Client(address)
         self._ledger = ledger
-        self._idle = Idle(self._client)
+        self._idle = TenantOffload(self._client)
         self._replication = address.replication
         self._made: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
@@ -116,7 +116,7 @@ class WeaviateIndex:
 
     async def check(self) -> None:
         await self._client.check()
-        await self.breaks()
+        await self.outage_count()
 
     async def ping(self) -> None:
         if not await self._client.call(lambda driver: driver.is_ready(), SEARCH):
@@ -206,7 +206,7 @@ class WeaviateIndex:
         """Its files are another program's."""
         return False
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         """The engine's files are out of reach: it merges them when it sees fit."""
         return None
 
@@ -225,7 +225,7 @@ class WeaviateIndex:
         with suppress(Absent):
             await self._client.call(work, MAKE)
 
-    async def breaks(self) -> int:
+    async def outage_count(self) -> int:
         """Lost connections and sick nodes, as far as they were seen."""
         nodes = await self._client.call(lambda driver: driver.cluster.nodes(output="minimal"), SEARCH)
         healthy = {node.name for node in nodes if node.status == "HEALTHY"}
@@ -235,7 +235,7 @@ class WeaviateIndex:
         if len(healthy) < len(nodes):
             log.warning("nodes are not healthy", extra={"nodes": len(nodes), "healthy": len(healthy)})
             raise IndexUnavailable
-        return self._breaks + self._client.breaks
+        return self._breaks + self._client.outage_count
 
     async def close(self) -> None:
         if self._putting:
@@ -296,10 +296,10 @@ class WeaviateIndex:
         A collection is made also when it was there a moment ago, a tenant only where nothing can have been in it.
         """
         name = schema.collection(generation, self._ledger)
-        if self._seen != self._client.breaks:
+        if self._seen != self._client.outage_count:
             # Whatever came back may be empty, and an engine that makes schemas by itself would make a wrong one.
             self._made.clear()
-            self._seen = self._client.breaks
+            self._seen = self._client.outage_count
         for again in (False, True):
             if again or name not in self._made:
                 await self._client.call(lambda driver: schema.ensure(driver, name, generation, self._replication), MAKE)

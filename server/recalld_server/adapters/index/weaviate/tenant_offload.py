@@ -25,7 +25,7 @@ WITHIN = 30.0  # seconds for a request: every node has to agree
 BATCH = 100  # tenants in a request
 
 
-class Idle:
+class TenantOffload:
     """Knows when this server used which tenant. Made inside the event loop that uses it; the first use starts it."""
 
     def __init__(self, client: Client) -> None:

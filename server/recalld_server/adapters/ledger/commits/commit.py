@@ -29,7 +29,7 @@ from recalld_server.domain.errors import (
     RevisionConflict,
 )
 from recalld_server.domain.memory import Access, Cause, Kind, Memory
-from recalld_server.domain.revision import Change, Commit, Conversation, Generation, Past, Put, RequestKey
+from recalld_server.domain.revision import Change, Commit, Conversation, Generation, HistoricRevision, Put, RequestKey
 
 _ADVANCE = (
     update(t.projects)
@@ -93,7 +93,7 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     head, time, generations = advance(connection, access.project, n, now)
     moment = _Moment(head - n + 1, time, generations)
     current_number = generations[0].number
-    featured: list[Put | Past] = [*change.puts, *(past for history in change.histories for past in history)]
+    featured: list[Put | HistoricRevision] = [*change.puts, *(past for history in change.histories for past in history)]
     if any(each.features and each.features.generation not in (0, current_number) for each in featured):
         raise GenerationMoved
     if change.request:

@@ -10,14 +10,14 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from recalld_server.adapters.ledger.rows import SAID, inside, memory_columns, memory_of, messages, repeating
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.domain.errors import DuplicateText, MemoryNotFound, RevisionConflict
 from recalld_server.domain.memory import Access, Memory, Message
 from recalld_server.domain.revision import Change
 
 _NEWEST = (
     select(t.revisions.c.memory_id, func.max(t.revisions.c.revision), t.revisions.c.scope_key)
-    .where(t.revisions.c.project == bindparam("p"), listed(t.revisions.c.memory_id, "ids"))
+    .where(t.revisions.c.project == bindparam("p"), in_list(t.revisions.c.memory_id, "ids"))
     .group_by(t.revisions.c.memory_id, t.revisions.c.scope_key)
 )
 _REPEATED = select(t.revisions.c.memory_id).where(t.revisions.c.project == bindparam("p"), repeating())
@@ -37,7 +37,7 @@ def guarded(connection: Connection, access: Access, change: Change, now: int) ->
     current: dict[str, Memory] = {}
     if expected:
         live = select(*memory_columns()).where(
-            inside(access), t.revisions.c.seq_to.is_(None), listed(t.revisions.c.memory_id, expected)
+            inside(access), t.revisions.c.seq_to.is_(None), in_list(t.revisions.c.memory_id, expected)
         )
         current = {memory.id: memory for memory in map(memory_of, connection.execute(live))}
     moved = [id for id, revision in expected.items() if id not in current or current[id].revision != revision]

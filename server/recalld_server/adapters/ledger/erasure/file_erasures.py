@@ -9,7 +9,7 @@ from sqlalchemy import Connection, case, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.domain.forgetting import Leg, LegState
+from recalld_server.domain.forgetting import ErasureState, ErasureTarget
 
 _C = t.turns.c
 _WORK = "erasure"  # not work that servers take turns at, but its rows count alike
@@ -17,31 +17,31 @@ _MINE = _C.work == _WORK
 _COUNT = insert(t.turns).values(work=_WORK, taken=1, done=0, note=0, free_from=0)
 _COUNT = _COUNT.on_conflict_do_update(index_elements=["work"], set_={"taken": _C.taken + 1})
 
-CLEARED = [Leg("ledger_file", LegState.EMPTY), Leg("caches", LegState.EMPTY)]
+CLEARED = [ErasureTarget("ledger_file", ErasureState.EMPTY), ErasureTarget("caches", ErasureState.EMPTY)]
 CLEARING = [
-    Leg(
+    ErasureTarget(
         "ledger_file",
-        LegState.PENDING,
+        ErasureState.PENDING,
         "Its rows are overwritten. Copies that the file or its log may hold in unused places are overwritten in the "
         "background, within minutes; repeat the call to look again.",
     ),
-    Leg("caches", LegState.PENDING, "They are cleared with the file."),
+    ErasureTarget("caches", ErasureState.PENDING, "They are cleared with the file."),
 ]
 OUT_OF_REACH = [
-    Leg(
+    ErasureTarget(
         "ledger_file",
-        LegState.PENDING,
+        ErasureState.PENDING,
         "No row holds it any more; PostgreSQL's pages keep bytes of removed rows until they are written over. VACUUM, "
         "which runs in the background, frees them; VACUUM FULL of the ledger's tables clears them.",
     ),
-    Leg(
+    ErasureTarget(
         "ledger_log",
-        LegState.NOT_COVERED,
+        ErasureState.NOT_COVERED,
         "PostgreSQL's write-ahead log, its archive and its replicas, which no server of recalld can look into.",
     ),
-    Leg(
+    ErasureTarget(
         "caches",
-        LegState.PENDING,
+        ErasureState.PENDING,
         "Other servers of this ledger, if there are any, may hold vectors and hashes of words in memory, but no texts, "
         "until newer ones take their place or they end.",
     ),

@@ -32,9 +32,9 @@ from recalld_server.adapters.ledger.commits import speaker_counts
 from recalld_server.adapters.ledger.erasure import file_erasures, last_revisions, withdrawals
 from recalld_server.adapters.ledger.rows import scope_of
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed, paired
+from recalld_server.adapters.sql.array_params import in_list, in_pairs
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import KEPT, Forgotten, Place, Remains, masked
+from recalld_server.domain.forgetting import KEPT, ErasureCursor, Forgotten, Remains, masked
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Cause, Kind, Scope
 from recalld_server.domain.revision import Change, Generation, RequestKey
 
@@ -87,7 +87,7 @@ def begin(
     """Withdraw exports, and keep under the request that forgetting has begun. Nothing is erased."""
     head, time, _ = writing.advance(connection, access.project, 0, now)
     withdrawn = withdrawals.withdraw(connection, access.project, exports, now)
-    done = Forgotten(head, Place(head), exports=withdrawn, attempt=0)
+    done = Forgotten(head, ErasureCursor(head), exports=withdrawn, attempt=0)
     _keep(connection, access, request, done, head, time)
     return done
 
@@ -99,7 +99,7 @@ def forget(
     filter: Filter | None,
     request: RequestKey | None,
     done: Forgotten,
-    found: tuple[Sequence[str], Place | None],
+    found: tuple[Sequence[str], ErasureCursor | None],
     now: int,
 ) -> Forgotten:
     """Erase those of the found memories that match by now; see ports.ledger.Ledger.forget."""
@@ -144,13 +144,13 @@ def _keep(
 
 
 def found(
-    connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: Place, limit: int
-) -> tuple[Sequence[str], Place | None]:
+    connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: ErasureCursor, limit: int
+) -> tuple[Sequence[str], ErasureCursor | None]:
     """The next memories to erase, with at most `limit` revisions unless it is a single one, and the place after."""
     page, after = last_revisions.page(connection, access, scope, filter, place, limit)
     ids = [id for id, _ in page]
     r = t.revisions.c
-    statement = select(r.memory_id, func.count()).where(r.project == access.project, listed(r.memory_id, "ids"))
+    statement = select(r.memory_id, func.count()).where(r.project == access.project, in_list(r.memory_id, "ids"))
     counted = {row[0]: row[1] for row in connection.execute(statement.group_by(r.memory_id), {"ids": ids})}
     revisions = 0
     for taken, id in enumerate(ids):
@@ -164,7 +164,7 @@ def _rows(connection: Connection, project: str, ids: Sequence[str]) -> Sequence[
     columns = ("memory_id", "revision", *_SOURCES)
     statement = (
         select(*(t.revisions.c[name] for name in columns))
-        .where(t.revisions.c.project == project, listed(t.revisions.c.memory_id, "ids"))
+        .where(t.revisions.c.project == project, in_list(t.revisions.c.memory_id, "ids"))
         .order_by(t.revisions.c.memory_id, t.revisions.c.revision)
     )
     return connection.execute(statement, {"ids": list(ids)}).all()
@@ -195,7 +195,7 @@ def _erase(
 
 def _drop_derived(connection: Connection, project: str, ids: Sequence[str]) -> None:
     for table in (t.facets, t.features):
-        named = delete(table).where(table.c.project == project, listed(table.c.memory_id, "ids"))
+        named = delete(table).where(table.c.project == project, in_list(table.c.memory_id, "ids"))
         connection.execute(named, {"ids": list(ids)})
 
 
@@ -210,7 +210,7 @@ def _drop_messages(
     conversations = sorted({row.conversation for row in rows})
     needed = _needed(connection, project, adds)
     found = select(t.messages.c.add_id, t.messages.c.position).where(
-        t.messages.c.project == project, listed(t.messages.c.add_id, "ids")
+        t.messages.c.project == project, in_list(t.messages.c.add_id, "ids")
     )
     gone = {(row[0], row[1]) for row in connection.execute(found, {"ids": adds})} - needed
     if gone:
@@ -223,7 +223,7 @@ def _drop_messages(
     c, r = t.conversations.c, t.revisions.c
     same = select(r.memory_id).where(r.project == project, r.conversation == c.conversation)
     going_on = or_(same.where(r.seq_to.is_(None)).exists(), same.where(r.seq_to.is_not(None)).exists())
-    ended = delete(t.conversations).where(c.project == project, listed(c.conversation, "keys"), ~going_on)
+    ended = delete(t.conversations).where(c.project == project, in_list(c.conversation, "keys"), ~going_on)
     connection.execute(ended, {"keys": conversations})
     return needed & {(row.add_id, position) for row in rows for position in json.loads(row.source_positions)}, gone
 
@@ -231,7 +231,7 @@ def _drop_messages(
 def _needed(connection: Connection, project: str, adds: Sequence[str]) -> set[tuple[str, int]]:
     """Messages that live memories were taken from."""
     live = select(t.revisions.c.add_id, t.revisions.c.source_positions).where(
-        t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), listed(t.revisions.c.add_id, "ids")
+        t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), in_list(t.revisions.c.add_id, "ids")
     )
     found = connection.execute(live, {"ids": list(adds)})
     return {(add_id, position) for add_id, at in found for position in json.loads(at)}
@@ -261,7 +261,7 @@ def remains(connection: Connection, project: str, after: int, limit: int) -> Rem
 
     def count(table: Table, *conditions: ColumnElement[bool]) -> int:
         named = select(func.count()).select_from(table).where(table.c.project == project, *conditions)
-        return connection.execute(named.where(listed(table.c.memory_id, "ids")), {"ids": ids}).scalar_one()
+        return connection.execute(named.where(in_list(table.c.memory_id, "ids")), {"ids": ids}).scalar_one()
 
     legible = or_(*(r[name] != blank for name, blank in _BLANK.items() if isinstance(blank, str)))
     p = t.projects.c
@@ -279,7 +279,7 @@ def remains(connection: Connection, project: str, after: int, limit: int) -> Rem
 def said(connection: Connection, project: str, messages: Collection[tuple[str, int]]) -> int:
     """How many of these messages are there."""
     m = t.messages.c
-    found = select(func.count()).where(m.project == project, paired(m.add_id, m.position, "at"))
+    found = select(func.count()).where(m.project == project, in_pairs(m.add_id, m.position, "at"))
     return connection.execute(found, {"at": [list(at) for at in messages]}).scalar_one()
 
 

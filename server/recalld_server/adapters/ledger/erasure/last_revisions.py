@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal, l
 
 from recalld_server.adapters.ledger.rows import given, inside, satisfying
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Place
+from recalld_server.domain.forgetting import ErasureCursor, ErasureScope
 from recalld_server.domain.memory import Access, Kind, Scope
 
 _R = t.revisions.alias("last")
@@ -28,8 +28,8 @@ _STAGES = 4
 
 
 def page(
-    connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: Place, limit: int
-) -> tuple[list[tuple[str, Place]], Place | None]:
+    connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: ErasureCursor, limit: int
+) -> tuple[list[tuple[str, ErasureCursor]], ErasureCursor | None]:
     """At most `limit` ids from a place on, each with the place after it, and where to go on from; None at the end.
 
     First the live ones, then the deleted ones, then both of what was committed after `place.since`: a change made
@@ -38,8 +38,8 @@ def page(
     while place.stage < _STAGES:
         statement, key = _stage(access, scope, filter, place)
         rows = connection.execute(statement.add_columns(*key).order_by(*key).limit(limit)).all()
-        found = [(row[0], Place(place.since, place.stage, tuple(row[1:]))) for row in rows]
-        after = Place(place.since, place.stage + 1) if len(rows) < limit else found[-1][1]
+        found = [(row[0], ErasureCursor(place.since, place.stage, tuple(row[1:]))) for row in rows]
+        after = ErasureCursor(place.since, place.stage + 1) if len(rows) < limit else found[-1][1]
         if found:
             return found, after if after.stage < _STAGES else None
         place = after
@@ -49,7 +49,7 @@ def page(
 def still(connection: Connection, access: Access, scope: Scope, filter: Filter | None, ids: Sequence[str]) -> set[str]:
     """Those of `ids` that match."""
     named = (
-        half.where(listed(column, "ids"))
+        half.where(in_list(column, "ids"))
         for half, column in (
             (_live(access, scope, filter), _R.c.memory_id),
             (_deleted(access, scope, filter), _ENDED.c.memory_id),
@@ -58,7 +58,7 @@ def still(connection: Connection, access: Access, scope: Scope, filter: Filter |
     return set(connection.execute(union_all(*named), {"ids": list(ids)}).scalars())
 
 
-def extent(connection: Connection, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+def extent(connection: Connection, access: Access, scope: Scope, filter: Filter | None) -> ErasureScope:
     """How many match, and how many revisions these have."""
     found = union_all(_live(access, scope, filter), _deleted(access, scope, filter)).subquery()
     own = (
@@ -68,7 +68,7 @@ def extent(connection: Connection, access: Access, scope: Scope, filter: Filter 
         .scalar_subquery()
     )
     memories, revisions = connection.execute(select(func.count(), func.sum(own)).select_from(found)).one()
-    return Extent(memories, int(revisions or 0))
+    return ErasureScope(memories, int(revisions or 0))
 
 
 def any_before(connection: Connection, access: Access, scope: Scope, filter: Filter | None, seq: int) -> bool:
@@ -83,7 +83,7 @@ def any_before(connection: Connection, access: Access, scope: Scope, filter: Fil
 
 
 def _stage(
-    access: Access, scope: Scope, filter: Filter | None, place: Place
+    access: Access, scope: Scope, filter: Filter | None, place: ErasureCursor
 ) -> tuple[Select[Any], Sequence[ColumnElement[Any]]]:
     recent = place.stage >= 2
     if place.stage % 2 == 0:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger import export_chunks
 from recalld_server.adapters.ledger.erasure import file_erasures
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.operations import created
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
@@ -30,7 +30,7 @@ _HELD: list[Table] = [  # whatever else a project has rows in
 _PART = {t.export_chunks: export_chunks.CLEARED}  # of the others a row is small
 
 
-class SqlRemovals:
+class SqlProjectDeletion:
     """See ports.removals.Removals."""
 
     def __init__(self, engine: SqlEngine, clock: Clock) -> None:
@@ -56,7 +56,7 @@ class SqlRemovals:
                 connection.execute(delete(table).where(table.c.project == project))
             return operation
 
-        return await self._engine.write(work, line=work_line(project))
+        return await self._engine.write(work, line=background_line(project))
 
     async def generations(self, project: str) -> Sequence[Generation]:
         statement = select(_D.generations).where(_D.project == project)
@@ -74,7 +74,7 @@ class SqlRemovals:
                     return count
             return _clear_answers(connection, project)
 
-        return await self._engine.write(work, line=work_line(project))
+        return await self._engine.write(work, line=background_line(project))
 
     async def end(self, project: str) -> bool:
         def work(connection: Connection) -> bool:
@@ -85,7 +85,7 @@ class SqlRemovals:
             connection.execute(named.values(cleared=True, generations="[]"))
             return True
 
-        return await self._engine.write(work, line=work_line(project))
+        return await self._engine.write(work, line=background_line(project))
 
 
 def _clear_answers(connection: Connection, project: str) -> int:

@@ -15,14 +15,14 @@ from recalld_server.adapters.ledger.erasure import last_revisions
 from recalld_server.adapters.ledger.operations import KEPT, stop
 from recalld_server.adapters.ledger.rows import scope_of
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.domain.errors import ExportWithdrawn
 from recalld_server.domain.exports import ExportState
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 
 _E = t.exports.c
-# What is looked at here; `request`, the caller's own, may have megabytes.
+# What is looked at here; `command` may have megabytes.
 _KNOWN = [_E[name] for name in ("id", "state", "memories", "seq", "expire_time", "operation", *SCOPE_FIELDS)]
 _FILLED = (ExportState.PENDING.value, ExportState.READY.value)
 
@@ -40,8 +40,8 @@ def withdraw(connection: Connection, project: str, ids: Sequence[str], now: int)
     What was asked for names the forgotten, too, by their ids and by words in the filter, so it goes; it also goes from
     those that hold nothing.
     """
-    blank = {"request": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
-    named = select(*_KNOWN).where(_E.project == project, listed(_E.id, "ids"))
+    blank = {"command": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
+    named = select(*_KNOWN).where(_E.project == project, in_list(_E.id, "ids"))
     withdrawn = 0
     for row in connection.execute(named, {"ids": list(ids)}).all():
         this = update(t.exports).where(_E.project == project, _E.id == row.id)
@@ -75,7 +75,7 @@ def withdraw_holding(connection: Connection, project: str, rows: Sequence[Row[An
 
 def _standing(connection: Connection, project: str) -> Sequence[Row[Any]]:
     """Those that hold something, or still say what was asked for."""
-    named = or_(_E.request != b"", *(_E[name] != "" for name in SCOPE_FIELDS))
+    named = or_(_E.command != b"", *(_E[name] != "" for name in SCOPE_FIELDS))
     statement = select(*_KNOWN).where(_E.project == project, _E.state != ExportState.WITHDRAWN.value)
     return connection.execute(statement.where(or_(_E.state.in_(_FILLED), named))).all()
 

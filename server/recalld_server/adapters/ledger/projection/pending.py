@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from recalld_server.adapters.ledger.reads.queries import stand
 from recalld_server.adapters.ledger.rows import feature_row, features_of, memory_columns, memory_of
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.domain.errors import FeaturesMissing, GenerationMoved
 from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import Features, Generation, IndexEntry, IndexLag, Positions
@@ -34,7 +34,7 @@ _ENTRIES = (
     .where(
         t.revisions.c.project == bindparam("p"),
         t.revisions.c.seq_to.is_(None),
-        listed(t.revisions.c.memory_id, "ids"),
+        in_list(t.revisions.c.memory_id, "ids"),
     )
 )
 _STANDING = (  # the generation in use, and the live ones of the memories if there are any
@@ -45,7 +45,7 @@ _STANDING = (  # the generation in use, and the live ones of the memories if the
             and_(
                 t.revisions.c.project == bindparam("p"),
                 t.revisions.c.seq_to.is_(None),
-                listed(t.revisions.c.memory_id, "ids"),
+                in_list(t.revisions.c.memory_id, "ids"),
             ),
         )
     )
@@ -55,7 +55,7 @@ _CLEAR = delete(t.pending).where(
     t.pending.c.project == bindparam("p"),
     t.pending.c.generation == bindparam("g"),
     t.pending.c.seq <= bindparam("seq"),
-    listed(t.pending.c.memory_id, "ids"),
+    in_list(t.pending.c.memory_id, "ids"),
 )
 # Changes committed at or before a time that no projector holds.
 _LATE = and_(
@@ -103,7 +103,7 @@ _RELEASE = (
     .where(
         t.pending.c.project == bindparam("p"),
         t.pending.c.generation == bindparam("g"),
-        listed(t.pending.c.memory_id, "ids"),
+        in_list(t.pending.c.memory_id, "ids"),
     )
     .values(free_from=0)
 )
@@ -163,7 +163,7 @@ def add_features(
     live = select(t.revisions.c.memory_id, t.revisions.c.text_revision).where(
         t.revisions.c.project == bindparam("p"),
         t.revisions.c.seq_to.is_(None),
-        listed(t.revisions.c.memory_id, "ids"),
+        in_list(t.revisions.c.memory_id, "ids"),
     )
     kept = {tuple(row) for row in connection.execute(live, {"p": project, "ids": ids})}
     owner = {"project": project, "generation": generation.number}
@@ -213,12 +213,12 @@ def live(connection: Connection, project: str, after: str, limit: int) -> list[t
 
 
 _LIVE_AMONG = select(t.revisions.c.memory_id).where(
-    t.revisions.c.project == bindparam("p"), t.revisions.c.seq_to.is_(None), listed(t.revisions.c.memory_id, "ids")
+    t.revisions.c.project == bindparam("p"), t.revisions.c.seq_to.is_(None), in_list(t.revisions.c.memory_id, "ids")
 )
 _PENDING_AMONG = select(t.pending.c.memory_id).where(
     t.pending.c.project == bindparam("p"),
     t.pending.c.generation == bindparam("g"),
-    listed(t.pending.c.memory_id, "ids"),
+    in_list(t.pending.c.memory_id, "ids"),
 )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from sqlalchemy import Connection, Integer, and_, bindparam, delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.reads.queries import stand
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
@@ -67,7 +67,7 @@ async def pend_after(engine: SqlEngine, clock: Clock, project: str, generation: 
     done = Part(seq)
     while not (done.ended or done.lost):
         part = partial(_pend, project=project, generation=generation, done=done, now=clock.now())
-        done = await engine.write(part, line=work_line(project))
+        done = await engine.write(part, line=background_line(project))
     return None if done.lost else done.added
 
 

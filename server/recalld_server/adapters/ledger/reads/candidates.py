@@ -33,7 +33,7 @@ from recalld_server.adapters.ledger.rows import (
     who,
 )
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.domain.errors import GenerationMoved
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
@@ -68,7 +68,7 @@ def _beside(candidates: str, place: ColumnElement[bool]) -> Select[Any]:
         .where(
             pinned(_CANDIDATE),
             pinned(_NEAR),
-            listed(_CANDIDATE.c.memory_id, candidates),
+            in_list(_CANDIDATE.c.memory_id, candidates),
             _CANDIDATE.c.seq_to.is_(None),
             unexpired(bindparam("now"), _CANDIDATE),
             unexpired(bindparam("now"), _NEAR),
@@ -161,7 +161,7 @@ def features(
     connection: Connection, cache: FeatureCache, access: Access, ids: Sequence[str], generation: Generation
 ) -> Mapping[str, Features]:
     statement = select(t.revisions.c.memory_id, t.revisions.c.text_revision).where(
-        inside(access), t.revisions.c.seq_to.is_(None), listed(t.revisions.c.memory_id, ids)
+        inside(access), t.revisions.c.seq_to.is_(None), in_list(t.revisions.c.memory_id, ids)
     )
     at = [(id, revision) for id, revision in connection.execute(statement)]
     found = cache.get(connection, access.project, generation, at)

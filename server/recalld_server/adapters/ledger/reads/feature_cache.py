@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, select
 
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.domain.bm25 import NO_TERMS
 from recalld_server.domain.revision import Generation
 from recalld_server.domain.vectors import FloatMatrix, FloatVector, Int64Array, UInt32Array
@@ -25,8 +25,8 @@ NEVER = np.iinfo(np.int64).max
 _LOAD = select(t.features.c.memory_id, t.features.c.text_revision, t.features.c.terms, t.features.c.vector).where(
     t.features.c.project == bindparam("p"),
     t.features.c.generation == bindparam("g"),
-    listed(t.features.c.memory_id, "ids"),
-    listed(t.features.c.text_revision, "revisions"),
+    in_list(t.features.c.memory_id, "ids"),
+    in_list(t.features.c.text_revision, "revisions"),
 )
 
 
@@ -84,7 +84,7 @@ class FeatureCache:
 
 
 class _Shelf:
-    """Slots for the features of one dimension. Memory is taken as slots are first filled."""
+    """ConcurrencyLimit for the features of one dimension. Memory is taken as slots are first filled."""
 
     def __init__(self, capacity: int, dimension: int) -> None:
         self.terms: list[UInt32Array] = [NO_TERMS] * capacity

@@ -41,7 +41,7 @@ from recalld_server.adapters.ledger.rows import (
     with_sources,
 )
 from recalld_server.adapters.ledger.schema import tables as t
-from recalld_server.adapters.sql.array_params import listed, paired
+from recalld_server.adapters.sql.array_params import in_list, in_pairs
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.forgetting import masked
@@ -59,7 +59,7 @@ _OUTCOMES = select(*(t.outcomes.c[name] for name in _STORED)).where(
     t.outcomes.c.time > bindparam("since"),
 )
 _OUTCOME = _OUTCOMES.where(t.outcomes.c.request_id == bindparam("id"))
-_OUTCOMES_NAMED = _OUTCOMES.where(listed(t.outcomes.c.request_id, "ids"))
+_OUTCOMES_NAMED = _OUTCOMES.where(in_list(t.outcomes.c.request_id, "ids"))
 
 
 def outcomes(
@@ -80,7 +80,7 @@ def outcome(connection: Connection, access: Access, rpc: str, request_id: str, n
     return None if row is None else _outcome(row)
 
 
-_NAMED = listed(t.revisions.c.memory_id, "ids")
+_NAMED = in_list(t.revisions.c.memory_id, "ids")
 _LIVE = select(*memory_columns()).where(pinned(), t.revisions.c.seq_to.is_(None), _NAMED)
 _PAST = select(*memory_columns()).where(pinned(), live_at(bindparam("as_of", type_=BigInteger)), _NAMED)
 
@@ -102,7 +102,7 @@ def revisions(
 ) -> Mapping[tuple[str, int], Memory]:
     statement = select(*memory_columns()).where(
         inside(access),
-        paired(t.revisions.c.memory_id, t.revisions.c.revision, named),
+        in_pairs(t.revisions.c.memory_id, t.revisions.c.revision, named),
         t.revisions.c.text != "",  # forgotten since
     )
     found: Sequence[Row[Any]] = connection.execute(statement).all()
@@ -146,7 +146,7 @@ def outside(connection: Connection, access: Access, ids: Sequence[str], add_ids:
     for column, named in ((t.revisions.c.memory_id, ids), (t.revisions.c.add_id, add_ids)):
         if named:
             statement = select(column).distinct().where(t.revisions.c.project == access.project, ~inside(access))
-            found.update(connection.execute(statement.where(listed(column, named))).scalars())
+            found.update(connection.execute(statement.where(in_list(column, named))).scalars())
     return frozenset(found)
 
 

@@ -13,7 +13,7 @@ KEPT = 4096  # states; each is some hundred bytes, and more for every speaker of
 Key = tuple[str, Scope, Scope]  # project, pin, scope
 
 
-class States:
+class SearchStateCache:
     """The state of any scope, read anew after every commit, whatever was written and by whom: it never lags behind.
 
     Where the engine can't tell of commits, as PostgreSQL, it is read each time.

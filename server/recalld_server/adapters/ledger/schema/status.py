@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, select
 
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.ledger.store import HEAD, schema_version
-from recalld_server.adapters.sql.read_only import glance
+from recalld_server.adapters.sql.read_only import open_read_only
 from recalld_server.domain.errors import LedgerUnavailable
 from recalld_server.domain.revision import Generation
 
@@ -35,7 +35,7 @@ def ledger_state(place: Path | str) -> LedgerState:
     """
     if isinstance(place, Path) and not place.exists():
         return LedgerState()
-    return glance(place, _read)
+    return open_read_only(place, _read)
 
 
 def _read(connection: Connection) -> LedgerState:
