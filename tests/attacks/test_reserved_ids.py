@@ -12,7 +12,7 @@ from tests.congruence.small_world import HashEmbedder, OwnClock, opened
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.search import SearchQuery
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 HERE, ANN = Access("default", principal="key"), Scope(user_id="ann")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
 SECOND = 1_000_000

@@ -18,7 +18,7 @@ from recalld_server.domain.filters import Comparison, Filter, NoneOf, Operator
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.search import SearchQuery
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 pytestmark = pytest.mark.needs_weaviate
 

@@ -21,7 +21,7 @@ from recalld_server.domain.revision import EventQuery, ListQuery, RequestKey
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.queries import AsOf
 from recalld_server.usecases.watch import Position, Watch, WatchMessage, WatchQuery
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 HERE = Access("default", principal="key")
 ANN = Scope(user_id="ann")

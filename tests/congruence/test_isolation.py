@@ -29,7 +29,7 @@ from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.index_audit import IndexAudit
 from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.search import SearchQuery
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 ANN = Scope(user_id="ann")
@@ -141,7 +141,7 @@ async def test_what_fails_or_hangs_in_one_project_is_projected_in_the_others(
         stalls = [record for record in caplog.records if record.message == "project stalled"]
         assert len(stalls) == 1, "said when it begins, not in every round"
     world.index.error, world.index.hangs = None, False
-    await world.projector._visits.close()
+    await world.projector._tasks.close()
     monotonic = asyncio.get_running_loop().time
     deadline = monotonic() + 10
     while not world.projection.caught_up(SICK):
@@ -155,12 +155,12 @@ async def test_what_is_pending_of_the_others_is_applied(world: World) -> None:
     """A change that its writer could not apply is the projector's, whatever project comes before."""
     await world.projector._round()
     world.index.error = ValueError("poisoned")
-    failing = world.recalld.add._writer._projection
+    failing = world.recalld.add._commits._projection
     pending = {}
     for project in (SICK, WELL):
-        world.recalld.add._writer._projection = world.refusing()
+        world.recalld.add._commits._projection = world.refusing()
         pending[project] = await world.keep(project, "Likes tea")
-        world.recalld.add._writer._projection = failing
+        world.recalld.add._commits._projection = failing
         assert await world.entries(project) == set()
     world.clock.time += int(2 * AGE * SECOND)
     await world.projector._round()
@@ -177,7 +177,7 @@ class Refusing:
 
 
 async def test_a_durable_change_is_answered_whatever_the_index_raises(world: World) -> None:
-    writer = world.recalld.add._writer
+    writer = world.recalld.add._commits
     sound, writer._projection = writer._projection, world.refusing()
     try:
         said = [Message("user", "Likes tea")]
@@ -199,7 +199,7 @@ async def test_the_others_expire(world: World, error: Exception | None) -> None:
     live = {p: await world.recalld.ledger.memories(Access(p), list(ids)) for p, ids in left.items()}
     assert [len(live[p]) for p in (SICK, WELL, LAST)] == [1, 0, 0]
     assert world.janitor.stalled == ([SICK] if error else [])
-    await world.janitor._visits.close()
+    await world.janitor._tasks.close()
 
 
 async def test_the_others_are_repaired_and_only_once(world: World) -> None:
@@ -254,7 +254,7 @@ async def test_no_project_makes_the_server_unready(world: World) -> None:
 
 
 async def test_a_project_deleted_since_the_round_began_is_no_failure(world: World) -> None:
-    await world.projector._visits.visit([SICK, "long-gone"], world.projector._visit)
+    await world.projector._tasks.visit([SICK, "long-gone"], world.projector._visit)
     assert world.projector.stalled == []
 
 
@@ -342,7 +342,7 @@ async def test_those_who_wait_for_the_index_share_what_is_read(world: World) -> 
     await asyncio.sleep(1.0)
     assert before < 60, "the steps grow"
     assert asked < 20, "one read serves all"
-    added = world.recalld.add._writer
+    added = world.recalld.add._commits
     sound, added._projection = added._projection, projection
     try:
         await world.keep(WELL, "Likes tea")

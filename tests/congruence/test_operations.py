@@ -17,7 +17,7 @@ from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import RequestKey
 from recalld_server.rpc.render.operation_protos import OperationRenderer
 from recalld_server.rpc.services.add_async import AsyncAdds
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 WHO = Access("default", principal="key")
 

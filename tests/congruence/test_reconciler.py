@@ -21,7 +21,7 @@ from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import Index, Nominations
 from recalld_server.usecases.index_audit import IndexAudit
 from recalld_server.usecases.projection import Projection
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 HERE = Access("default")
 
@@ -173,16 +173,16 @@ async def test_one_of_many_servers_mends(world: World) -> None:
         await server.look()
     world.clock.time += 5 * SECOND
     world.index.outages += 1
-    before = (await world.turns.stand()).taken
+    before = (await world.turns.state()).taken
     for server in servers:
-        assert await world.turns.take(10) is not None  # somebody else is at it
+        assert await world.turns.acquire(10) is not None  # somebody else is at it
         await server.look()
-        await world.turns.end((await world.turns.stand()).taken, None)
+        await world.turns.release((await world.turns.state()).taken, None)
     assert world.index.put == []
     for server in servers:
         await server.look()
         await server.look()
-    assert (await world.turns.stand()).taken == before + len(servers) + 1
+    assert (await world.turns.state()).taken == before + len(servers) + 1
     assert len(world.index.put) == 2
 
 
@@ -192,9 +192,9 @@ async def test_a_turn_of_a_server_that_looked_later_mends_nothing_for_the_others
     await world.reconciler.look()
     world.index.outages += 1
     world.clock.time += MARGIN
-    await world.turns.take(10)
+    await world.turns.acquire(10)
     await world.reconciler.look()
-    await world.turns.end(2, None)
+    await world.turns.release(2, None)
     await world.another().look()
     assert world.index.put == []
     await world.reconciler.look()
@@ -218,7 +218,7 @@ async def test_a_server_that_lost_its_turn_stops(world: World, monkeypatch: pyte
     looking = asyncio.create_task(world.reconciler.look())
     await begun.wait()
     world.clock.time += 20 * SECOND
-    while await world.turns.take(15) is None:
+    while await world.turns.acquire(15) is None:
         await asyncio.sleep(0)
         world.clock.time += 20 * SECOND
     with pytest.raises(LeaseLost):

@@ -21,7 +21,7 @@ from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import ListQuery, RequestKey
 from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.search import SearchQuery
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 

@@ -18,7 +18,8 @@ from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.queries import AsOf
 from recalld_server.usecases.search import SearchQuery
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]

@@ -124,7 +124,7 @@ async def written(x: Ports) -> None:
 
 async def worked(x: Ports) -> None:
     held = await x.held(OperationKind.REBUILD_INDEX)
-    await x.operations.beat(held, 30.0)
+    await x.operations.renew(held, 30.0)
     await x.operations.advance(held, {"old": 1}, 1, 2)
     await x.operations.cancel(BIG, held.id)
     await x.operations.get(BIG, held.id)
@@ -178,11 +178,11 @@ async def keyed(x: Ports) -> None:
 
 
 async def turned(x: Ports) -> None:
-    number = await x.turns.take(30.0)
+    number = await x.turns.acquire(30.0)
     assert number
-    await x.turns.beat(number, 30.0)
-    await x.turns.end(number, 1)
-    await x.turns.stand()
+    await x.turns.renew(number, 30.0)
+    await x.turns.release(number, 1)
+    await x.turns.state()
     await x.turns.free()
 
 
@@ -225,7 +225,7 @@ CALLS: Mapping[str, tuple[Callable[[Ports], Awaitable[Any]], Sequence[str]]] = {
     "keyring": (keyed, [f"keyring.{name}" for name in ("add", "find", "begun", "revoke")]),
     "keyring.page": (lambda x: x.keyring.page("big", (START, "k"), 10), ["keyring.page"]),
     "keyring.outcome": (lambda x: x.keyring.outcome(BIG, "Add", "r"), ["keyring.outcome"]),
-    "turns": (turned, [f"turns.{name}" for name in ("take", "beat", "end", "stand", "free")]),
+    "turns": (turned, [f"turns.{name}" for name in ("acquire", "renew", "release", "state", "free")]),
     "removals": (removed, [f"removals.{name}" for name in ("begin", "generations", "end")]),
     "removals.clear": (lambda x: x.removals.clear("p4", 100), ["removals.clear"]),
 }

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.contract.leases_suite import TurnsSuite
 from tests.contract.ledger_world import FakeClock
-from tests.contract.turns_suite import TurnsSuite
 
 from recalld_server.adapters.ledger.leases import SqlLeases
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite

@@ -16,7 +16,8 @@ from recalld_server.domain.revision import RequestKey
 from recalld_server.usecases import erasure, forgetting
 from recalld_server.usecases.erasure import PerEngine
 from recalld_server.usecases.forgetting import ForgetCommand, Receipt
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
 HERE, ANN = Access("default", principal="key"), Scope(user_id="ann")

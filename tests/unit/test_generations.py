@@ -27,7 +27,8 @@ from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.index import Index
 from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.search import SearchQuery
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
 HERE, USER = Access("default", principal="key"), Scope(user_id="u")

@@ -15,7 +15,8 @@ from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.operations import OperationKind, OperationState
 from recalld_server.domain.revision import RequestKey
 from recalld_server.usecases.search import Mode, SearchQuery
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
 HERE, USER = Access("default", principal="key"), Scope(user_id="u")

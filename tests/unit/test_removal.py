@@ -21,7 +21,8 @@ from recalld_server.domain.projects import Project, ProjectSettings
 from recalld_server.domain.revision import RequestKey
 from recalld_server.usecases.erasure import PerEngine
 from recalld_server.usecases.jobs import project_deletion
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
 OPERATOR, USER = Access("", principal="op"), Scope(user_id="u")

@@ -199,12 +199,12 @@ async def test_new_work_disturbs_nobody_and_a_cancellation_only_its_own(
 ) -> None:
     """A beat is a write: it comes every BEAT seconds, and at once for who may have to stop."""
     beats: list[str] = []
-    beat = operations.beat
+    renew = operations.renew
     go = asyncio.Event()
 
     async def counted(held: Operation, seconds: float) -> bool:
         beats.append(held.id)
-        return await beat(held, seconds)
+        return await renew(held, seconds)
 
     async def job(held: Operation) -> Mapping[str, Any]:
         if held.kind is OperationKind.EXPORT:

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from recalld_server.adapters.ledger import transfer
-from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import SettingMissing
 from recalld_server.usecases.index_audit import Report
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.instance_lock import acquire_instance_lock
+from recalld_server.wiring.ledger_store import copy_ledger, ledger_file
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
-from recalld_server.wiring.stores import acquire_instance_lock, ledger_file, open_ledger
 
 GLANCE = 0.2  # seconds between looks at what the index still lacks
 
@@ -38,43 +38,13 @@ async def move(settings: Settings, to: str, say: Say) -> Moved:
     if (path := ledger_file(settings)) and not path.exists():
         raise SettingMissing(f"There is no ledger in {path.parent}.")
     with acquire_instance_lock(settings):
-        original = await open_ledger(settings)
-        try:
-            copy = await open_ledger(target, unfinished=True)
-            try:
-                rows = await _copy(original, copy, say)
-            finally:
-                await copy.close()
-        finally:
-            await original.close()
+        rows, tables = await copy_ledger(settings, target, say)
     recalld = await build(target)
     try:
         reports = {project: await _index(recalld, project, say) for project in await recalld.ledger.projects()}
     finally:
         await recalld.close()
-    return Moved(rows, len(transfer.TABLES), reports)
-
-
-async def _copy(original: SqlEngine, copy: SqlEngine, say: Say) -> int:
-    """The rows of both, which are the same afterwards."""
-    unfinished = await transfer.begin(original, copy)
-    for table in transfer.TABLES if unfinished else ():
-        done, total = await transfer.count(copy, table), await transfer.count(original, table)
-        async for rows in transfer.copied(original, copy, table):
-            done += rows
-            say(f"copy {table.name}", done, total)
-    rows = 0
-    for number, table in enumerate(transfer.TABLES, 1):
-        found = await transfer.contents(copy, table)
-        if found != await transfer.contents(original, table):
-            state = "has changed meanwhile" if unfinished else "is no longer what was copied"
-            raise SettingMissing(
-                f"The two differ in the table {table.name}: one of them {state}. Copy again, to an empty ledger."
-            )
-        rows += found.rows
-        say("compare tables", number, len(transfer.TABLES))
-    await transfer.finish(copy)
-    return rows
+    return Moved(rows, tables, reports)
 
 
 async def _index(recalld: Recalld, project: str, say: Say) -> Report:

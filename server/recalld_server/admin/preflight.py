@@ -10,20 +10,15 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from recalld_server.adapters.ledger.schema.status import LedgerState, ledger_state
-from recalld_server.adapters.sql.file_lock import taken
 from recalld_server.domain.errors import IndexUnavailable, RecalldError, SettingMissing
-from recalld_server.rpc.tls import certificates
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.telemetry.setup import check_protocol, wanted
-from recalld_server.wiring.app import refuse_open
-from recalld_server.wiring.port_check import require_ports
+from recalld_server.wiring.instance_lock import folder_taken
+from recalld_server.wiring.ledger_store import LedgerStatus, ledger_name, ledger_status, ledger_taken
+from recalld_server.wiring.network import certificates_of, refuse_open, require_ports
 from recalld_server.wiring.settings import Settings
-from recalld_server.wiring.stores import EMBEDDED, index_opener, ledger_file, ledger_name, open_embedder
+from recalld_server.wiring.stores import EMBEDDED, index_opener, open_embedder
 
 WITHIN = 10.0  # seconds for each check
 
@@ -43,7 +38,7 @@ class Inspection:
 
     settings: Settings
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    _state: LedgerState | None = None
+    _state: LedgerStatus | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
         """One finding a check. Takes WITHIN seconds for each at most."""
@@ -69,16 +64,16 @@ class Inspection:
             raise SettingMissing(f"{folder}: this user may not write in {there}")
         if there != folder:
             return f"{folder}, made at the first start"
-        _refuse_taken(folder / "lock", str(folder))
+        if folder_taken(folder):
+            raise SettingMissing(f"{folder} is in use by another recalld")
         return f"{folder}, writable and free"
 
     async def _ledger(self) -> str:
-        file, url = ledger_file(self.settings), self.settings.ledger
         name = ledger_name(self.settings)
-        if file and taken(file):
+        if ledger_taken(self.settings):
             raise SettingMissing(f"{name} is in use by another recalld")
         try:
-            self._state = await asyncio.to_thread(ledger_state, file or url)
+            self._state = await asyncio.to_thread(ledger_status, self.settings)
         except RecalldError as error:
             raise SettingMissing(f"{name}: {error}") from None
         if self._state.version is None:
@@ -114,7 +109,7 @@ class Inspection:
 
     async def _tls(self) -> str:
         settings = self.settings
-        if certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca) is None:
+        if certificates_of(settings) is None:
             return "none"
         return f"{settings.tls_cert}" + (", callers show certificates too" if settings.tls_client_ca else "")
 
@@ -147,13 +142,3 @@ async def _finding(subject: str, check: Awaitable[str]) -> Finding:
         return Finding(subject, False, f"{error}{detail}")
     except ValueError as error:
         return Finding(subject, False, str(error))
-
-
-def _refuse_taken(lock: Path, name: str) -> None:
-    if not lock.exists():
-        return
-    try:
-        with FileLock(lock, timeout=0):
-            pass
-    except Timeout:
-        raise SettingMissing(f"{name} is in use by another recalld") from None

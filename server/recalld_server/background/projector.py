@@ -23,7 +23,7 @@ class Projector:
         self._ledger = ledger
         self._index = index
         self._clock = clock
-        self._visits = ProjectTasks("projection")
+        self._tasks = ProjectTasks("projection")
         self._first_round = False
 
     @property
@@ -37,7 +37,7 @@ class Projector:
     @property
     def stalled(self) -> Sequence[str]:
         """The projects whose changes could not be applied when that was last tried."""
-        return self._visits.stalled
+        return self._tasks.stalled
 
     async def run(self) -> None:
         """Until cancelled: apply what its writer left pending, here or at another server, for whatever reason.
@@ -49,18 +49,18 @@ class Projector:
                 await self._round()
                 await self._clock.sleep(PAUSE)
         finally:
-            await self._visits.close()
+            await self._tasks.close()
 
     async def _round(self) -> None:
         """Two statements, however many projects have nothing to apply."""
         before = self._projection.whole  # a project that is created during the read is none that was deleted
         projects = await self._ledger.projects()
-        self._visits.keep(projects)
+        self._tasks.keep(projects)
         self._projection.forget(before.difference(projects))
         self._index.require()  # or every project would find out for itself
         behind = await self._ledger.behind(AGE)
         stale = [project for project in projects if not self._projection.caught_up(project)]
-        await self._visits.visit([*stale, *behind], self._visit)
+        await self._tasks.visit([*stale, *behind], self._visit)
         self._first_round = self._first_round or bool(self._projection.whole)
 
     async def _visit(self, project: str) -> None:

@@ -31,7 +31,7 @@ PAUSE = 5.0  # seconds between looks at the engine
 MARGIN = 60 * 1_000_000  # µs before the engine was last seen whole from which its work is suspect
 ROUNDS = 3  # of a project in one look
 LEASE = 15.0  # seconds after which others take over from a server that shows no sign of life
-BEAT = 4.0
+RENEWAL = 4.0
 AT_ONCE = 2  # projects compared at the same time: it reads all of both sides
 LONGEST_PAUSE = 600.0  # seconds between attempts at a project that can't be repaired
 
@@ -44,17 +44,23 @@ class Reconciler:
     """Watches the engine and repairs each project after an outage, and once at the start."""
 
     def __init__(
-        self, ledger: Ledger, index: Index, projection: Projection, examiner: IndexAudit, turns: Leases, clock: Clock
+        self,
+        ledger: Ledger,
+        index: Index,
+        projection: Projection,
+        index_audit: IndexAudit,
+        leases: Leases,
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._index = index
         self._projection = projection
-        self._examiner = examiner
-        self._turns = turns
+        self._index_audit = index_audit
+        self._leases = leases
         self._clock = clock
         self._whole: int | None = None  # when the engine was last seen whole, and nothing was left to repair
         self._breaks = 0
-        self._visits = ProjectTasks("repair", AT_ONCE, LONGEST_PAUSE)
+        self._tasks = ProjectTasks("repair", AT_ONCE, LONGEST_PAUSE)
         self._repaired: tuple[int, set[str]] = (0, set())  # breaks, and the projects repaired after them
         # Breaks not mended yet, and the last turn taken before they were seen.
         self._seen: tuple[int, int] | None = None
@@ -62,7 +68,7 @@ class Reconciler:
     @property
     def stalled(self) -> Sequence[str]:
         """The projects that could not be repaired when that was last tried."""
-        return self._visits.stalled
+        return self._tasks.stalled
 
     async def run(self) -> None:
         """Until cancelled: look, and repair what an outage may have cost. Raises as `look` does."""
@@ -83,30 +89,31 @@ class Reconciler:
 
     async def _over(self, outage_count: int, now: int) -> bool:
         """Whether what the breaks may have cost is mended: by another server, or by this one in its turn."""
-        stand = await self._turns.stand()
+        state = await self._leases.state()
         if self._seen is None or self._seen[0] != outage_count:
-            self._seen = (outage_count, stand.taken)
+            self._seen = (outage_count, state.taken)
         # The other one saw the engine whole at another moment, and must have gone back behind this one's.
-        if stand.done > self._seen[1] and (self._whole is None or stand.note <= self._whole - MARGIN // 2):
+        if state.done > self._seen[1] and (self._whole is None or state.watermark <= self._whole - MARGIN // 2):
             return True
-        turn = await self._turns.take(LEASE)
-        if turn is None:
+        lease = await self._leases.acquire(LEASE)
+        if lease is None:
             return False
-        work = asyncio.ensure_future(self._mend(turn, outage_count))
+        work = asyncio.ensure_future(self._mend(lease, outage_count))
         try:
-            while not (await asyncio.wait([work], timeout=BEAT))[0]:
-                await self._turns.beat(turn, LEASE)
+            while not (await asyncio.wait([work], timeout=RENEWAL))[0]:
+                await self._leases.renew(lease, LEASE)
         finally:
-            work.cancel()  # only if the turn is lost, or this server stops
+            work.cancel()  # only if the lease is lost, or this server stops
             await asyncio.wait([work])
         mended = False
         try:
             mended = work.result()
         finally:
-            await self._turns.end(turn, (now if self._whole is None else self._whole - MARGIN) if mended else None)
+            watermark = now if self._whole is None else self._whole - MARGIN
+            await self._leases.release(lease, watermark if mended else None)
         return mended
 
-    async def _mend(self, turn: int, outage_count: int) -> bool:
+    async def _mend(self, lease: int, outage_count: int) -> bool:
         """Repair every project; False if something stays wrong or the engine broke off again.
 
         What was repaired is then as suspect as before. Without a new break the next call repairs only the rest.
@@ -116,33 +123,34 @@ class Reconciler:
         repaired = self._repaired[1]
 
         async def repair(project: str) -> None:
-            if not await self._mended(project, turn):
+            if not await self._mended(project, lease):
                 raise IndexDiffers
             repaired.add(project)
 
         left = [project for project in await self._ledger.projects() if project not in repaired]
         try:
-            await self._visits.visit(left, repair, to_the_end=True)
+            await self._tasks.visit(left, repair, to_the_end=True)
         finally:
-            await self._visits.close()
+            await self._tasks.close()
         there = set(await self._ledger.projects())
-        self._visits.keep(there)
+        self._tasks.keep(there)
         return there.intersection(left) <= repaired and await self._index.outage_count() == outage_count
 
-    async def _mended(self, project: str, turn: int) -> bool:
+    async def _mended(self, project: str, lease: int) -> bool:
         """Repair a project; False if something stays wrong. What is wrong once only was being written meanwhile."""
         generation = await self._ledger.generation(project)
         if await self._lost(project, generation):
             # Rebuilding refuses searches meanwhile; filling it entry by entry would answer them with nothing.
             log.warning("index is lost and made anew", extra={"project": project})
-            await self._turns.beat(turn, LEASE)  # all else may be done twice; what another has made must not be dropped
+            # All else may be done twice; what another server has made must not be dropped.
+            await self._leases.renew(lease, LEASE)
             await self._projection.rebuild(project)
         elif self._whole is not None:
             since = await self._ledger.sequence_at(Access(project), self._whole - MARGIN)
             await self._projection.redo(project, since)
         wrong: set[str] | None = None
         for _ in range(ROUNDS):
-            found = set((await self._examiner.differences(project)).wrong)
+            found = set((await self._index_audit.differences(project)).wrong)
             wrong = found if wrong is None else found & wrong
             if not wrong:
                 return True

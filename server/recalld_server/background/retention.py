@@ -33,19 +33,19 @@ SHARE = 20  # batches of one project, or of answers, in one round: then it is th
 class Retention:
     """Works through what is due in all projects again and again, as nobody: its changes have no principal."""
 
-    def __init__(self, ledger: Ledger, writer: CommitCoordinator, turns: Leases, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, commits: CommitCoordinator, leases: Leases, clock: Clock) -> None:
         self._ledger = ledger
-        self._writer = writer
-        self._turns = turns
+        self._commits = commits
+        self._leases = leases
         self._clock = clock
-        self._visits = ProjectTasks("expiry")
+        self._tasks = ProjectTasks("expiry")
         self._looked = 0  # when old history was last looked for, µs
         self._trimming: dict[str, int] = {}  # projects that may have old history left, and how long they keep it, µs
 
     @property
     def stalled(self) -> Sequence[str]:
         """The projects in which clearing up failed when it was last tried."""
-        return self._visits.stalled
+        return self._tasks.stalled
 
     async def run(self) -> None:
         """Until cancelled. Raises LedgerUnavailable."""
@@ -54,27 +54,27 @@ class Retention:
                 await self.look()
                 await self._clock.sleep(PAUSE)
         finally:
-            await self._visits.close()
+            await self._tasks.close()
 
     async def look(self) -> None:
         """A round, unless another server ended one within the last pause. Raises LedgerUnavailable."""
-        if not 0 <= self._clock.now() - (await self._turns.stand()).note < PAUSE * 1_000_000:
+        if not 0 <= self._clock.now() - (await self._leases.state()).watermark < PAUSE * 1_000_000:
             await self.round()
 
     async def round(self) -> None:
         """Everything that is due now, unless another server is at it. Raises LedgerUnavailable."""
-        turn = await self._turns.take(LEASE)
-        if turn is None:
+        lease = await self._leases.acquire(LEASE)
+        if lease is None:
             return
         try:
-            await self._expire(turn)
-            await self._trim(turn)
-            await self._purge(turn)
-            await self._turns.end(turn, self._clock.now())
+            await self._expire(lease)
+            await self._trim(lease)
+            await self._purge(lease)
+            await self._leases.release(lease, self._clock.now())
         except LeaseLost:  # it took so long that another server goes on
             log.warning("clearing up goes on at another server")
 
-    async def _expire(self, turn: int) -> None:
+    async def _expire(self, lease: int) -> None:
         """Delete what has expired, oldest first. A project that fails, or had its share, waits for the next round."""
         now, place, more = self._clock.now(), None, True
         batches: Counter[str] = Counter()
@@ -85,11 +85,11 @@ class Retention:
             of: defaultdict[str, list[Expired]] = defaultdict(list)
             for each in found:
                 of[each.project].append(each)
-            await self._turns.beat(turn, LEASE)
-            await self._visits.visit(of, lambda project, of=of: self._end(project, of[project]))  # type: ignore[misc]
+            await self._leases.renew(lease, LEASE)
+            await self._tasks.visit(of, lambda project, of=of: self._end(project, of[project]))  # type: ignore[misc]
             batches.update(of.keys())
             left_out |= {project for project in of if batches[project] == SHARE}
-            left_out.update(self._visits.unfinished)
+            left_out.update(self._tasks.unfinished)
 
     async def _end(self, project: str, expired: Sequence[Expired]) -> None:
         deletes = [Delete(each.memory_id, each.revision, Cause.EXPIRED) for each in expired]
@@ -99,20 +99,20 @@ class Retention:
     async def _deleted(self, project: str, deletes: Sequence[Delete]) -> None:
         while deletes:
             try:
-                await self._writer.write(Access(project), Change(deletes=deletes))
+                await self._commits.write(Access(project), Change(deletes=deletes))
             except RevisionConflict as conflict:  # somebody changed these meanwhile; the others can go
                 deletes = [each for each in deletes if each.memory_id not in conflict.memory_ids]
             else:
                 log.info("expired memories deleted", extra={"project": project, "memories": len(deletes)})
                 return
 
-    async def _trim(self, turn: int) -> None:
+    async def _trim(self, lease: int) -> None:
         now = self._clock.now()
         if now - self._looked >= TRIM_EVERY:
             self._trimming, self._looked = dict(await self._ledger.retentions()), now
         if self._trimming:
-            await self._turns.beat(turn, LEASE)
-            await self._visits.visit(list(self._trimming), self._trimmed)
+            await self._leases.renew(lease, LEASE)
+            await self._tasks.visit(list(self._trimming), self._trimmed)
 
     async def _trimmed(self, project: str) -> None:
         """Drop a share of a project's old history, and come back for the rest."""
@@ -122,8 +122,8 @@ class Retention:
                 self._trimming.pop(project, None)
                 return
 
-    async def _purge(self, turn: int) -> None:
+    async def _purge(self, lease: int) -> None:
         for _ in range(SHARE):
             if await self._ledger.purge_outcomes(self._clock.now() - OUTCOMES_KEPT, BATCH) < BATCH:
                 return
-            await self._turns.beat(turn, LEASE)
+            await self._leases.renew(lease, LEASE)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 Job = Callable[[Operation], Awaitable[Mapping[str, Any] | None]]
 
 LEASE = 10.0  # seconds after which others take over from a worker that shows no sign of life
-BEAT = 2.5  # seconds between renewals; a cancellation at another server is seen then
+RENEWAL = 2.5  # seconds between renewals; a cancellation at another server is seen then
 ADDS, EXPORTS = 4, 3  # at once; deletions of projects count with exports
 PAUSE = 0.5  # seconds between looks for work
 SWEEP = 60.0
@@ -142,12 +142,12 @@ class Worker:
             while not work.done():
                 waiting = asyncio.ensure_future(recheck.wait())
                 try:
-                    await asyncio.wait([work, waiting], timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait([work, waiting], timeout=RENEWAL, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     waiting.cancel()
                 recheck.clear()
                 # An add is short and its commit can't be taken back: it stops only before it begins.
-                if not work.done() and await self._operations.beat(held, LEASE) and held.kind is not OperationKind.ADD:
+                if not work.done() and await self._operations.renew(held, LEASE) and held.kind is not OperationKind.ADD:
                     await _cancelled(work)
                     await self._operations.finish(held, OperationState.CANCELLED, result={}, error={})
                     return

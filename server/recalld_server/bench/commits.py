@@ -22,9 +22,11 @@ from recalld_server.bench import BenchError
 from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import Change, Conversation, Features, Put, RequestKey
-from recalld_server.wiring.composition import Recalld, build
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.ledger_store import FORM, ledger_server
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
-from recalld_server.wiring.stores import EMBEDDED, FORM, ledger_server
+from recalld_server.wiring.stores import EMBEDDED
 
 DIMENSION = 384
 TERMS = 12

@@ -18,7 +18,7 @@ from recalld_server.bench.commits import empty_ledger, ledgers
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access
 from recalld_server.usecases.memories import Deletion
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 PROJECT = "default"
 USERS = 1000

@@ -10,7 +10,7 @@ from recalld_server.cli.serve import DataDir, Index, Ledger
 from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from recalld_server.wiring.composition import Recalld
+    from recalld_server.wiring.parts import Recalld
     from recalld_server.wiring.settings import Settings
 
 
@@ -39,7 +39,7 @@ def doctor(
 
 async def _examine(settings: Settings, rebuild: bool) -> bool:
     from recalld_server.wiring.composition import build
-    from recalld_server.wiring.stores import ledger_file
+    from recalld_server.wiring.ledger_store import ledger_file
 
     if (path := ledger_file(settings)) and not path.exists():
         echo(f"there is no ledger in {path.parent}")

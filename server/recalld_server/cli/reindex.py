@@ -24,37 +24,36 @@ def rebuild_index(project: Only = None, wait: Wait = False, data_dir: DataDir = 
     A server that runs on the ledger begins within a second, and does one project after the other; without one the work
     waits for the next start.
     """
-    from recalld.v1 import project_service_pb2 as pb
-
-    _begin(pb.RebuildIndexRequest(), project, wait, {"data_dir": data_dir, "ledger": ledger})
+    _begin("", project, wait, {"data_dir": data_dir, "ledger": ledger})
 
 
 def reembed(
-    model: Annotated[str, typer.Argument(help="By a name the servers are configured for.")],
+    model: Annotated[str, typer.Argument(help="Name of an embedding model that the servers are configured for.")],
     project: Only = None,
     wait: Wait = False,
     data_dir: DataDir = None,
     ledger: Ledger = None,
 ) -> None:
     """Have memories embedded with another model, as rebuild-index does."""
-    from recalld.v1 import project_service_pb2 as pb
+    if not model:
+        raise typer.BadParameter("must not be empty", param_hint="MODEL")
+    _begin(model, project, wait, {"data_dir": data_dir, "ledger": ledger})
 
-    _begin(pb.ReembedProjectRequest(model=model), project, wait, {"data_dir": data_dir, "ledger": ledger})
 
-
-def _begin(request: Any, project: str | None, wait: bool, place: dict[str, Any]) -> None:
-    if not done(_begun(request, project, wait, place)):
+def _begin(model: str, project: str | None, wait: bool, place: dict[str, Any]) -> None:
+    if not done(_begun(model, project, wait, place)):
         raise typer.Exit(1)
 
 
-async def _begun(request: Any, project: str | None, wait: bool, place: dict[str, Any]) -> bool:
+async def _begun(model: str, project: str | None, wait: bool, place: dict[str, Any]) -> bool:
     """Print a line for each project; whether all went well as far as was waited."""
-    from recalld_server.admin.offline import build_of, open_builds
+    from recalld_server.admin.offline import open_reindex_requests
+    from recalld_server.domain.commands import ReindexCommand
     from recalld_server.domain.operations import Operation
     from recalld_server.wiring.settings import Settings
 
-    async with open_builds(Settings.read(place)) as builds:
-        begun = await builds.start(build_of(request), project)
+    async with open_reindex_requests(Settings.read(place)) as requests:
+        begun = await requests.start(ReindexCommand(model), project)
         under_way = [each for each in begun.values() if isinstance(each, Operation)]
         for name, found in begun.items():
             if not isinstance(found, Operation):
@@ -63,7 +62,7 @@ async def _begun(request: Any, project: str | None, wait: bool, place: dict[str,
                 echo(LINE.format(name, found.state.value.lower(), f"operations/{found.id}"))
         sound = len(under_way) == len(begun)
         if wait:
-            async for name, ended in builds.ended(under_way):
+            async for name, ended in requests.ended(under_way):
                 sound &= _show(name, ended)
     return sound
 

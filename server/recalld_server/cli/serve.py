@@ -72,8 +72,8 @@ def serve(
     from recalld_server.domain.errors import RecalldError
     from recalld_server.telemetry.log import setup
     from recalld_server.wiring import app
+    from recalld_server.wiring.ledger_store import ledger_file
     from recalld_server.wiring.settings import Settings, refuse_misspelt
-    from recalld_server.wiring.stores import ledger_file
 
     try:
         settings = Settings.read(given)

@@ -1,6 +1,6 @@
-"""The port of turns: work that servers which share a ledger do one at a time, and need not all do.
+"""The port of leases: background work that servers which share a ledger do one at a time.
 
-Every method is one transaction and may raise LedgerUnavailable. Turns are numbered; the number is the fence.
+Every method is one transaction and may raise LedgerUnavailable. Leases are numbered; the number is the fencing token.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """The numbers of the last turn that was taken and of the last that did its work, and what that one noted.
+    """The number of the last lease, that of the last one whose work was done, and the watermark which that one left.
 
-    What is found wrong when `taken` is read was seen by every turn with a higher number.
+    A fault that was seen when `taken` was read was seen before every lease with a higher number began.
     """
 
     taken: int = 0
     done: int = 0
-    note: int = 0
+    watermark: int = 0
 
 
 class Leases(Protocol):
-    """Turns at one kind of work."""
+    """The leases of one kind of work."""
 
-    async def stand(self) -> LeaseState:
-        """Where it stands; all 0 before the first turn."""
+    async def state(self) -> LeaseState:
+        """All 0 before the first lease."""
         ...
 
-    async def take(self, seconds: float) -> int | None:
-        """The number of a new turn, held for `seconds` by the clock of who takes it; None while another is held."""
+    async def acquire(self, seconds: float) -> int | None:
+        """A new lease of `seconds` by this server's clock; its number. None while another server holds one."""
         ...
 
-    async def beat(self, number: int, seconds: float) -> None:
-        """Hold it for longer. Raises LeaseLost when a later turn was taken."""
+    async def renew(self, number: int, seconds: float) -> None:
+        """Hold the lease for `seconds` from now on. Raises LeaseLost if a later one was acquired."""
         ...
 
-    async def end(self, number: int, note: int | None) -> None:
-        """Let others take the next one. `note` stands for work done; None: it was not. Raises LeaseLost."""
+    async def release(self, number: int, watermark: int | None) -> None:
+        """Give the lease up. A watermark says that the work was done, None that it was not. Raises LeaseLost."""
         ...
 
     async def free(self) -> None:
-        """End whatever turn is held. Only for a process that alone has the ledger, at its start."""
+        """End any lease. Only a process that has the ledger to itself may do this, at its start."""
         ...

@@ -68,7 +68,7 @@ class Operations(Protocol):
         """
         ...
 
-    async def beat(self, held: Operation, seconds: float) -> bool:
+    async def renew(self, held: Operation, seconds: float) -> bool:
         """Renew the lease. True when the work shall stop."""
         ...
 

@@ -79,7 +79,7 @@ class Add:
         projects: Projects,
         extractor: Extractor,
         features: FeatureMaker,
-        writer: CommitCoordinator,
+        commits: CommitCoordinator,
         clock: Clock,
         ids: Ids,
     ) -> None:
@@ -87,7 +87,7 @@ class Add:
         self._projects = projects
         self._extractor = extractor
         self._features = features
-        self._writer = writer
+        self._commits = commits
         self._clock = clock
         self._ids = ids
 
@@ -101,12 +101,12 @@ class Add:
             raise MemoryNotFound("The scope lies outside what this key may touch.")
         if command.dry_run:
             return await self._previewed(access, command)
-        written = await self._writer.once(access, command.request, lambda _: self._add(access, command))
+        written = await self._commits.once(access, command.request, lambda _: self._add(access, command))
         return _answered(written)
 
     async def recall(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Added]:
         """The answers of adds that were committed under these request ids; without those no longer kept."""
-        found = await self._writer.recall(access, rpc, request_ids)
+        found = await self._commits.recall(access, rpc, request_ids)
         return {id: _answered(written) for id, written in found.items()}
 
     async def _add(self, access: Access, command: AddCommand) -> Written:
@@ -128,7 +128,7 @@ class Add:
             answer = _stored(decision, extraction, add_id)
             return Change(puts=puts, conversations=said, request=command.request, answer=answer)
 
-        written = await self._writer.decided(access, decide)
+        written = await self._commits.decided(access, decide)
         return await self._with_unchanged(access, written)
 
     async def _previewed(self, access: Access, command: AddCommand) -> Added:

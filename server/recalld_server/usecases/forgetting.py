@@ -79,7 +79,7 @@ class Forgetting:
         self,
         ledger: Ledger,
         index: Index,
-        writer: CommitCoordinator,
+        commits: CommitCoordinator,
         erasure: Erasure,
         operations: Operations,
         clock: Clock,
@@ -87,7 +87,7 @@ class Forgetting:
     ) -> None:
         self._ledger = ledger
         self._index = index
-        self._writer = writer
+        self._commits = commits
         self._erasure = erasure
         self._operations = operations
         self._clock = clock
@@ -106,10 +106,10 @@ class Forgetting:
         worked: list[Written] = []
 
         async def work(begun: Outcome | None) -> Written:
-            worked.append(await self._writer.shielded(self._forget(access, forgetting, begun)))
+            worked.append(await self._commits.shielded(self._forget(access, forgetting, begun)))
             return worked[0]
 
-        written = await self._writer.once(access, forgetting.request, work)
+        written = await self._commits.once(access, forgetting.request, work)
         receipt = _receipt(written.answer)
         return receipt if worked else await self._again(access, forgetting.scope, written.answer, receipt)
 
@@ -119,14 +119,14 @@ class Forgetting:
             done, applied = _begun(begun), True
         else:
             await self._expect(access, forgetting)
-            async with self._writer.committing():
+            async with self._commits.committing():
                 done, applied = await self._ledger.begin_forgetting(access, scope, filter, request), True
         while done.place:
-            async with self._erasing, self._writer.committing():
+            async with self._erasing, self._commits.committing():
                 done = await self._ledger.forget(access, scope, filter, TRANSACTION, request, done)
                 if done.ids and done.generation:
-                    self._writer.committed.notify(access.project)
-                    applied &= await self._writer.apply(access, Commit(0, (), done.ids, done.generation))
+                    self._commits.committed.notify(access.project)
+                    applied &= await self._commits.apply(access, Commit(0, (), done.ids, done.generation))
         if done.exports:
             for holder in self._holders:
                 await holder.clear(access.project)
@@ -137,7 +137,7 @@ class Forgetting:
         receipt = Receipt(*counts, sequence, self._clock.now(), legs, applied)
         answer = stored_answer([], receipt=asdict(receipt), after=done.after, kept=sorted(done.kept))
         if request:  # the receipt takes the place of how far it was
-            await self._writer.write(access, Change(request=request, answer=answer, attempt=done.attempt + 1))
+            await self._commits.write(access, Change(request=request, answer=answer, attempt=done.attempt + 1))
         return Written(answer, receipt.sequence, applied)
 
     async def _expect(self, access: Access, forgetting: ForgetCommand) -> None:

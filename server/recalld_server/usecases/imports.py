@@ -102,14 +102,14 @@ class Imports:
         ledger: Ledger,
         projects: Projects,
         features: FeatureMaker,
-        writer: CommitCoordinator,
+        commits: CommitCoordinator,
         clock: Clock,
         ids: Ids,
     ) -> None:
         self._ledger = ledger
         self._projects = projects
         self._features = features
-        self._writer = writer
+        self._commits = commits
         self._clock = clock
         self._ids = ids
         self.held = 0  # bytes of the items under way, as their callers count them
@@ -166,7 +166,7 @@ class Imports:
 
         for _ in range(DECISIONS):
             try:
-                written = await self._writer.write(access, await decide())
+                written = await self._commits.write(access, await decide())
             except (DuplicateText, GenerationMoved):
                 continue
             except RevisionConflict:

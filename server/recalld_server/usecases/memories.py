@@ -75,12 +75,12 @@ class MemoryMutations:
     """The use cases behind Update, Delete, their Batch forms, DeleteMemories, DeleteEntity and RestoreMemory."""
 
     def __init__(
-        self, ledger: Ledger, features: FeatureMaker, writer: CommitCoordinator, clock: Clock, projects: Projects
+        self, ledger: Ledger, features: FeatureMaker, commits: CommitCoordinator, clock: Clock, projects: Projects
     ) -> None:
         self._ledger = ledger
         self._projects = projects
         self._features = features
-        self._writer = writer
+        self._commits = commits
         self._clock = clock
 
     async def update(self, access: Access, updates: Sequence[Update], request: RequestKey | None) -> Changed:
@@ -108,7 +108,7 @@ class MemoryMutations:
             answer = stored_answer([(m.id, m.revision + 1) for m in wanted])
             return Change(puts=puts, request=request, answer=answer)
 
-        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+        return await self._written(access, request, lambda _: self._commits.decided(access, decide))
 
     async def _derived(
         self, access: Access, current: Mapping[str, Memory], wanted: Sequence[Memory], chosen: Set[str]
@@ -150,7 +150,7 @@ class MemoryMutations:
             puts = [Put(judged, Kind.UPDATED, expected=before.revision)]
             return Change(puts=puts, request=request, answer=stored_answer([(memory_id, before.revision + 1)]))
 
-        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+        return await self._written(access, request, lambda _: self._commits.decided(access, decide))
 
     async def delete(self, access: Access, ids: Sequence[str], request: RequestKey | None, etag: str = "") -> Changed:
         """End memories, all or none. Raises as `update` does, but immutable memories may go."""
@@ -161,7 +161,7 @@ class MemoryMutations:
             deletes = [Delete(id, memory.revision) for id, memory in current.items()]
             return Change(deletes=deletes, request=request, answer=stored_answer([], count=len(deletes)))
 
-        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+        return await self._written(access, request, lambda _: self._commits.decided(access, decide))
 
     async def delete_matching(self, access: Access, deletion: Deletion) -> Changed:
         """End what matches now, in transactions of 250. The same request id resumes what was broken off.
@@ -207,7 +207,7 @@ class MemoryMutations:
 
         applied = True
         while more:
-            written = await self._writer.decided(access, decide)
+            written = await self._commits.decided(access, decide)
             done, after, attempt, applied = progress, last, attempt + 1, applied and written.applied
         assert written is not None  # noqa: S101 - the loop ran at least once
         return replace(written, applied=applied)
@@ -256,7 +256,7 @@ class MemoryMutations:
             answer = stored_answer([(memory_id, newest.revision + 1)])
             return Change(puts=puts, request=request, answer=answer)
 
-        return await self._written(access, request, lambda _: self._writer.decided(access, decide))
+        return await self._written(access, request, lambda _: self._commits.decided(access, decide))
 
     async def _current(self, access: Access, ids: Sequence[str]) -> Mapping[str, Memory]:
         with span("ledger"):
@@ -277,7 +277,7 @@ class MemoryMutations:
         return [Put(m, kind, expected=current[m.id].revision, features=features.get(m.id)) for m in wanted]
 
     async def _written(self, access: Access, request: RequestKey | None, work: Any) -> Changed:
-        written: Written = await self._writer.once(access, request, work)
+        written: Written = await self._commits.once(access, request, work)
         named = [(str(id), int(revision)) for id, revision in written.answer["memories"]]
         memories = [written.memories[key] for key in named if key in written.memories]
         count, until = int(written.answer.get("count", len(named))), written.answer.get("until")

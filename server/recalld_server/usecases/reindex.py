@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from recalld_server.domain.commands import ReindexCommand, encoded
 from recalld_server.domain.errors import LedgerUnavailable, OperationNotFound, ProjectNotFound, WriteConflict
@@ -19,13 +19,13 @@ LOOK = 0.5  # seconds between looks at what is under way
 WATCHED = 16  # the oldest, at a time: servers begin with them
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to do: the kind of build, the key of the request that asks for it, and its command."""
+RPCS = {OperationKind.REBUILD_INDEX: "RebuildIndex", OperationKind.REEMBED_PROJECT: "ReembedProject"}
 
-    kind: OperationKind
-    request: RequestKey
-    command: ReindexCommand
+
+def request_of(command: ReindexCommand, request_id: str = "") -> tuple[OperationKind, RequestKey]:
+    """What kind of operation a command is, and the key by which the same command is known, whoever asks for it."""
+    kind = OperationKind.REEMBED_PROJECT if command.model else OperationKind.REBUILD_INDEX
+    return kind, RequestKey(RPCS[kind], request_id, hashlib.sha256(encoded(command)).hexdigest())
 
 
 class ReindexRequests:
@@ -37,14 +37,15 @@ class ReindexRequests:
         self._clock = clock
         self._ids = ids
 
-    async def start(self, asked: Asked, project: str | None) -> Mapping[str, Operation | WriteConflict]:
-        """The work by project; where another build is under way, that conflict. None: all there are now.
+    async def start(self, command: ReindexCommand, project: str | None) -> Mapping[str, Operation | WriteConflict]:
+        """The operation of each project; where another build is under way, that conflict. None: of all projects.
 
         Raises ProjectNotFound.
         """
+        kind, request = request_of(command)
         begun: dict[str, Operation | WriteConflict] = {}
         for name in await self._named(project):
-            new = NewOperation(self._ids.memory(), asked.kind, name, encoded(asked.command), 0, asked.request)
+            new = NewOperation(self._ids.memory(), kind, name, encoded(command), 0, request)
             try:
                 begun[name] = await self._operations.create(Access(name), new)
             except WriteConflict as conflict:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from google.longrunning import operations_pb2_grpc
 
@@ -40,13 +39,14 @@ from recalld_server.rpc.services.memory_service import MemoryService
 from recalld_server.rpc.services.operations_service import OperationsService
 from recalld_server.rpc.services.project_service import ProjectService
 from recalld_server.rpc.services.search_service import SearchService
-from recalld_server.rpc.tls import Certificates, certificates
+from recalld_server.rpc.tls import Certificates
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.telemetry.span import observe
 from recalld_server.wiring.collectors import Collectors
-from recalld_server.wiring.composition import Recalld, build
-from recalld_server.wiring.port_check import require_ports
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.network import certificates_of, refuse_open, require_ports
+from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class App:
     async def start(cls, settings: Settings, telemetry: Telemetry | None = None) -> App:
         """Engines, then the background, then the calls: nobody is answered before there is something to answer with."""
         require_ports(settings)
-        tls = certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        tls = certificates_of(settings)
         telemetry = telemetry or Telemetry(os.environ)
         async with AsyncExitStack() as opening, AsyncExitStack() as stack:
             recalld = await build(settings, instruments=telemetry.instruments)
@@ -211,26 +211,6 @@ async def _drained(app: App) -> None:
         log.warning("the server ends with work under way, which did not end within %g s", STOP)
     else:
         draining.result()
-
-
-def refuse_open(settings: Settings, *, keys: bool) -> None:
-    """Raise SettingMissing for an address that others reach without keys, or without TLS unless that is wanted."""
-    try:
-        own = settings.host == "localhost" or ip_address(settings.host).is_loopback
-    except ValueError:
-        own = False  # a name: where it leads is not ours to know
-    if own:
-        return
-    if not keys:
-        raise SettingMissing(
-            f"--host {settings.host} answers other machines, and there is no API key yet, so anyone could do anything. "
-            "Make one first: recalld keys create --new --role admin. Or listen on 127.0.0.1."
-        )
-    if not (settings.tls_cert or settings.insecure_no_tls):
-        raise SettingMissing(
-            f"--host {settings.host} answers other machines, so keys and texts would travel in the clear. "
-            "Give --tls-cert and --tls-key, or --insecure-no-tls where something in front ends TLS."
-        )
 
 
 def _services(recalld: Recalld) -> list[Service]:

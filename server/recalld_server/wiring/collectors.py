@@ -11,7 +11,7 @@ from recalld_server.domain.revision import IndexLag
 from recalld_server.rpc.server import GrpcServer
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
-from recalld_server.wiring.composition import Recalld
+from recalld_server.wiring.parts import Recalld
 
 PROJECTS = 100  # with figures of their own: each is a time series for whoever collects them
 NONE = IndexLag(0, 0)

@@ -1,11 +1,10 @@
-"""The composition root: with `engines.py`, the only module that names concrete adapters."""
+"""The composition root: stores, then use cases, then the background. Only `wiring` names concrete adapters."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 from recalld_server.adapters.embedders.cached import CachedEmbedder
 from recalld_server.adapters.embedders.minilm import MiniLm
@@ -20,7 +19,6 @@ from recalld_server.adapters.ledger.leases import SqlLeases
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
-from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.adapters.system import SystemClock, SystemIds
 from recalld_server.background.projector import Projector
@@ -41,7 +39,6 @@ from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instrumented import instrumented, instrumented_embedder
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.usecases.add import Add
-from recalld_server.usecases.commit_notifications import CommitNotifications
 from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.erasure import Erasure
 from recalld_server.usecases.exports import ExportRequests
@@ -62,88 +59,15 @@ from recalld_server.usecases.queries import Queries
 from recalld_server.usecases.search import Search
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.work_signal import WorkSignal
+from recalld_server.wiring.instance_lock import acquire_instance_lock
+from recalld_server.wiring.ledger_store import join_ledger, open_ledger
+from recalld_server.wiring.parts import Background, Recalld, Services, Stores
 from recalld_server.wiring.settings import Settings
-from recalld_server.wiring.stores import (
-    EMBEDDED,
-    acquire_instance_lock,
-    index_opener,
-    join_ledger,
-    open_embedder,
-    open_ledger,
-)
+from recalld_server.wiring.stores import EMBEDDED, index_opener, open_embedder
 
 log = logging.getLogger(__name__)
 
 EXTRACTORS = frozenset({"rules"})  # what a project may choose
-
-
-@dataclass(frozen=True)
-class Stores:
-    """What keeps and embeds, opened: calls of `ledger`, `index` and `embedders` are measured.
-
-    `first` is the generation of a new project. `levels` are gauges to read. `lost` returns when this server may not go
-    on, as another has taken its ledger; on a ledger of its own never.
-    """
-
-    engine: SqlEngine
-    ledger: SqlLedger
-    index: Index
-    embedder: Embedder
-    embedders: Mapping[str, Embedder]
-    first: Generation
-    levels: Mapping[tuple[metric_names.Metric, str], Callable[[], int]]
-    committed: CommitNotifications
-    lost: Callable[[], Awaitable[object]]
-    alone: bool  # no other server works on the ledger or on the index
-
-
-@dataclass(frozen=True)
-class Services:
-    """The use cases, each an attribute named by what it is about."""
-
-    projection: Projection
-    commits: CommitCoordinator
-    add: Add
-    memories: MemoryMutations
-    queries: Queries
-    imports: Imports
-    search: Search
-    watch: Watch
-    forgetting: Forgetting
-    erasure: Erasure
-    index_audit: IndexAudit
-    keys: Keys
-    projects: Administration
-    operations: OperationQueries
-    exports: ExportRequests
-    reindex: ReindexJob
-    project_deletion: ProjectDeletion
-    page_tokens: Tokens
-
-
-@dataclass(frozen=True)
-class Background:
-    """What runs without a call, on every server. `reconciler` is for engines that can lose entries, else None."""
-
-    readiness: Readiness
-    reconciler: Reconciler | None
-    retention: Retention
-    projector: Projector
-    worker: Worker
-
-
-@dataclass(frozen=True)
-class Recalld(Stores, Services, Background):
-    """Everything that answers calls, wired. `close` lets go in the reverse order of `build`."""
-
-    opened: AsyncExitStack
-
-    async def close(self) -> None:
-        """Finish the writes under way, then let go of the engines."""
-        await self.commits.drain()
-        await self.erasure.close()
-        await self.projection.close()
-        await self.opened.aclose()
 
 
 async def build(

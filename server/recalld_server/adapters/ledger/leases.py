@@ -15,7 +15,7 @@ _C = t.turns.c
 
 
 class SqlLeases:
-    """See ports.leases.Turns. `work` names the kind of work."""
+    """See ports.leases.Leases. `work` names the kind of work."""
 
     def __init__(self, engine: SqlEngine, clock: Clock, work: str) -> None:
         self._engine = engine
@@ -23,12 +23,12 @@ class SqlLeases:
         self._work = work
         self._mine = _C.work == work
 
-    async def stand(self) -> LeaseState:
+    async def state(self) -> LeaseState:
         found = select(_C.taken, _C.done, _C.note).where(self._mine)
         row = await self._engine.read(lambda c: c.execute(found).one_or_none())
         return LeaseState(*row) if row else LeaseState()
 
-    async def take(self, seconds: float) -> int | None:
+    async def acquire(self, seconds: float) -> int | None:
         now = self._clock.now()
         row = {"work": self._work, "taken": 0, "done": 0, "note": 0, "free_from": 0}
         first = insert(t.turns).values(row).on_conflict_do_nothing()
@@ -45,11 +45,11 @@ class SqlLeases:
 
         return await self._engine.write(work)
 
-    async def beat(self, number: int, seconds: float) -> None:
+    async def renew(self, number: int, seconds: float) -> None:
         await self._fenced(number, free_from=_later(self._clock.now(), seconds))
 
-    async def end(self, number: int, note: int | None) -> None:
-        done = {} if note is None else {"done": number, "note": note}
+    async def release(self, number: int, watermark: int | None) -> None:
+        done = {} if watermark is None else {"done": number, "note": watermark}
         await self._fenced(number, free_from=0, **done)
 
     async def free(self) -> None:

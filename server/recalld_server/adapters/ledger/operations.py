@@ -119,7 +119,7 @@ class SqlOperations:
                 return held
         return None
 
-    async def beat(self, held: Operation, seconds: float) -> bool:
+    async def renew(self, held: Operation, seconds: float) -> bool:
         now = self._clock.now()
         return await self._engine.write(
             lambda c: fenced(c, held, now, free_from=_later(now, seconds)), line=background_line(held.access.project)

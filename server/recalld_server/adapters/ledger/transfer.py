@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from recalld_server.domain.errors import SettingMissing
 
 BATCH = 500  # rows in one transaction: of the largest, chunks of exports, 500 MiB would be too many
 HEAVY = {t.export_chunks.name: 16}
+Say = Callable[[str, int, int], None]  # a stage, how much of it is done, and of how much
 TABLES = tuple(table for table in t.metadata.sorted_tables if table is not t.ledger)
 
 
@@ -101,3 +102,25 @@ def _key(table: Table) -> list[ColumnElement[Any]]:
 
 def _plain(value: Any) -> Any:
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
+
+
+async def copy(source: SqlEngine, target: SqlEngine, say: Say) -> int:
+    """Copy a ledger, or resume that, and compare both. Returns their rows. Raises SettingMissing where they differ."""
+    unfinished = await begin(source, target)
+    for table in TABLES if unfinished else ():
+        done, total = await count(target, table), await count(source, table)
+        async for rows in copied(source, target, table):
+            done += rows
+            say(f"copy {table.name}", done, total)
+    rows = 0
+    for number, table in enumerate(TABLES, 1):
+        found = await contents(target, table)
+        if found != await contents(source, table):
+            state = "has changed meanwhile" if unfinished else "is no longer what was copied"
+            raise SettingMissing(
+                f"The two differ in the table {table.name}: one of them {state}. Copy again, to an empty ledger."
+            )
+        rows += found.rows
+        say("compare tables", number, len(TABLES))
+    await finish(target)
+    return rows

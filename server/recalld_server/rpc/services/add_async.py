@@ -23,9 +23,9 @@ from recalld_server.usecases.operations import OperationQueries
 class AsyncAdds:
     """AddAsync and the answer it ends with."""
 
-    def __init__(self, add: Add, follow: OperationQueries, tokens: Tokens) -> None:
+    def __init__(self, add: Add, operations: OperationQueries, tokens: Tokens) -> None:
         self._add = add
-        self._follow = follow
+        self._operations = operations
         self._tokens = tokens
 
     async def start(self, who: Access, request: pb.AddRequest) -> Operation:
@@ -38,7 +38,7 @@ class AsyncAdds:
         if not who.pin.admits(scope):
             raise MemoryNotFound("The scope lies outside what this key may touch.")
         payload = await sliced(once(lambda: encoded(add_command(request, None))), request.ByteSize())
-        return await self._follow.start(
+        return await self._operations.start(
             who,
             OperationKind.ADD,
             key,

@@ -29,9 +29,9 @@ FORMATS = {pb.EXPORT_FORMAT_JSONL: Format.JSONL, pb.EXPORT_FORMAT_PARQUET: Forma
 class ExportService(export_service_pb2_grpc.ExportServiceServicer):
     """See export_service.proto."""
 
-    def __init__(self, exporting: ExportRequests, shown: OperationRenderer, tokens: Tokens) -> None:
-        self._exporting = exporting
-        self._shown = shown
+    def __init__(self, exports: ExportRequests, renderer: OperationRenderer, tokens: Tokens) -> None:
+        self._exports = exports
+        self._renderer = renderer
         self._tokens = tokens
 
     async def CreateExport(self, request: pb.CreateExportRequest, context: Any) -> operations_pb2.Operation:
@@ -49,16 +49,16 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
             with_history=request.with_history,
             with_vectors=request.with_vectors,
         )
-        started = await self._exporting.start(who, command, key)
-        return await self._shown.operation(started)
+        started = await self._exports.start(who, command, key)
+        return await self._renderer.operation(started)
 
     async def GetExport(self, request: pb.GetExportRequest, context: Any) -> pb.GetExportResponse:
         check(request)
         if request.export_id:
-            export = await self._exporting.get(access(), request.export_id)
+            export = await self._exports.get(access(), request.export_id)
         else:
             scope = memory_protos.scope_of(request.scope)
-            export = await self._exporting.latest(access(), scope.narrowed(access().pin) or scope)
+            export = await self._exports.latest(access(), scope.narrowed(access().pin) or scope)
         if export.state is ExportState.WITHDRAWN:
             raise ExportWithdrawn(export_id=export.id)
         return pb.GetExportResponse(export=export_pb(export))
@@ -68,7 +68,7 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
         who = access()
         bound = paging.binding("ListExports", who, request)
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
-        found, more = await self._exporting.page(who, after, paging.size(request.page_size))
+        found, more = await self._exports.page(who, after, paging.size(request.page_size))
         page = await paging.filled(found, export_pb)
         last = page.last(found, more)
         token = self._tokens.page(bound, [last.create_time, last.id]) if last else ""
@@ -76,12 +76,12 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
 
     async def DeleteExport(self, request: pb.DeleteExportRequest, context: Any) -> pb.DeleteExportResponse:
         check(request)
-        await self._exporting.delete(access(), request.export_id, request_key("DeleteExport", request))
+        await self._exports.delete(access(), request.export_id, request_key("DeleteExport", request))
         return pb.DeleteExportResponse()
 
     async def ReadExport(self, request: pb.ReadExportRequest, context: Any) -> AsyncIterator[pb.ReadExportResponse]:
         check(request)
-        async for piece in self._exporting.read(access(), request.export_id, request.offset):
+        async for piece in self._exports.read(access(), request.export_id, request.offset):
             yield pb.ReadExportResponse(
                 data=piece.data, offset=piece.offset, sha256=piece.sha256, total_size_bytes=piece.total
             )

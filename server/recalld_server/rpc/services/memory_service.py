@@ -60,7 +60,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         watch: Watch,
         forget: Forgetting,
         adding: AsyncAdds,
-        shown: OperationRenderer,
+        renderer: OperationRenderer,
     ) -> None:
         self._add = add
         self._modify = modify
@@ -70,7 +70,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         self._watch = watch
         self._forget = forget
         self._adding = adding
-        self._shown = shown
+        self._renderer = renderer
 
     async def Add(self, request: pb.AddRequest, context: Any) -> pb.AddResponse:
         who = access()
@@ -85,7 +85,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
     async def AddAsync(self, request: pb.AddRequest, context: Any) -> operations_pb2.Operation:
         who = access()
         memory_protos.fill_in(request.scope, who.pin)
-        return await self._shown.operation(await self._adding.start(who, request))
+        return await self._renderer.operation(await self._adding.start(who, request))
 
     async def ImportMemories(
         self, requests: AsyncIterator[pb.ImportItem], context: Any

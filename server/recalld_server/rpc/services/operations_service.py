@@ -24,9 +24,9 @@ SPARE = 0.05  # seconds before the caller's deadline
 class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
     """The standard service for long-running work. Operations are visible to the access that started them."""
 
-    def __init__(self, follow: OperationQueries, shown: OperationRenderer, tokens: Tokens) -> None:
-        self._follow = follow
-        self._shown = shown
+    def __init__(self, operations: OperationQueries, renderer: OperationRenderer, tokens: Tokens) -> None:
+        self._operations = operations
+        self._renderer = renderer
         self._tokens = tokens
 
     async def ListOperations(self, request: pb.ListOperationsRequest, context: Any) -> pb.ListOperationsResponse:
@@ -34,9 +34,9 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
         who = access()
         bound = paging.binding("ListOperations", who, request)
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
-        found, more = await self._follow.page(who, after, paging.size(request.page_size))
+        found, more = await self._operations.page(who, after, paging.size(request.page_size))
         page = paging.Page[pb.Operation]()
-        async for operation in self._shown.several(found):  # made no further than they are shown
+        async for operation in self._renderer.several(found):  # made no further than they are shown
             if not page.take(operation):
                 break
         last = page.last(found, more)
@@ -45,16 +45,16 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
 
     async def GetOperation(self, request: pb.GetOperationRequest, context: Any) -> pb.Operation:
         check(request)
-        return await self._shown.operation(await self._follow.get(access(), _id(request.name)))
+        return await self._renderer.operation(await self._operations.get(access(), _id(request.name)))
 
     async def DeleteOperation(self, request: pb.DeleteOperationRequest, context: Any) -> Empty:
         check(request)
-        await self._follow.delete(access(), await self._own(request.name))
+        await self._operations.delete(access(), await self._own(request.name))
         return Empty()
 
     async def CancelOperation(self, request: pb.CancelOperationRequest, context: Any) -> Empty:
         check(request)
-        await self._follow.cancel(access(), await self._own(request.name))
+        await self._operations.cancel(access(), await self._own(request.name))
         return Empty()
 
     async def WaitOperation(self, request: pb.WaitOperationRequest, context: Any) -> pb.Operation:
@@ -65,11 +65,11 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
         left = context.time_remaining()
         if left is not None:
             seconds = min(seconds, max(0.0, left - SPARE))
-        return await self._shown.operation(await self._follow.wait(access(), _id(request.name), seconds))
+        return await self._renderer.operation(await self._operations.wait(access(), _id(request.name), seconds))
 
     async def _own(self, name: str) -> str:
         """The id of an operation that the caller may end. Raises OperationNotFound, RoleInsufficient."""
-        rule, key = ENDING[(await self._follow.get(access(), _id(name))).kind], caller()
+        rule, key = ENDING[(await self._operations.get(access(), _id(name))).kind], caller()
         if key is None or not rule.admits(key):
             raise RoleInsufficient(role=key.role.name if key else "", needed=rule.needed)
         return _id(name)

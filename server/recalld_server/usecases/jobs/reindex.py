@@ -43,7 +43,7 @@ class ReindexJob:
         index: Index,
         features: FeatureMaker,
         projection: Projection,
-        writer: CommitCoordinator,
+        commits: CommitCoordinator,
         embedders: Mapping[str, Embedder],
     ) -> None:
         self._ledger = ledger
@@ -53,7 +53,7 @@ class ReindexJob:
         self._index = index
         self._features = features
         self._projection = projection
-        self._writer = writer
+        self._commits = commits
         self._embedders = embedders
 
     def embedder(self, model: str) -> Embedder:
@@ -128,7 +128,7 @@ class ReindexJob:
                 return stand
             tries += 1
             if tries % TRIES == 0:
-                async with self._writer.held():
+                async with self._commits.held():
                     await self._drained(held, current, following)
                     if stand := await self._generations.switch(held, following):
                         return stand

@@ -15,7 +15,7 @@ from recalld_server.domain.revision import Generation
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerState:
+class LedgerStatus:
     """`version` of the schema, None where there is no ledger yet; whether a key was ever made; the models it names."""
 
     version: str | None = None
@@ -28,26 +28,26 @@ class LedgerState:
         return self.version == HEAD
 
 
-def ledger_state(place: Path | str) -> LedgerState:
+def ledger_status(place: Path | str) -> LedgerStatus:
     """The state of the ledger in a SQLite file or at a PostgreSQL URL; that of none where the file is missing.
 
     Blocks. Raises LedgerUnavailable (not reached, another program's, a newer version's), SettingMissing.
     """
     if isinstance(place, Path) and not place.exists():
-        return LedgerState()
+        return LedgerStatus()
     return open_read_only(place, _read)
 
 
-def _read(connection: Connection) -> LedgerState:
+def _read(connection: Connection) -> LedgerStatus:
     version = schema_version(connection)
     if version is None:
         if set(inspect(connection).get_table_names()) & set(t.metadata.tables):
             raise LedgerUnavailable("its tables are another program's")
-        return LedgerState()
+        return LedgerStatus()
     if version > HEAD:  # versions are numbers of four digits
         raise LedgerUnavailable(f"its version {version} is newer than this program's, {HEAD}")
     if version == HEAD and connection.execute(select(t.ledger.c.unfinished)).scalar():
         raise LedgerUnavailable("it is a copy that is not finished: repeat `recalld migrate`")
     keyed = connection.execute(select(t.ledger.c.keys_created)).scalar()
     named = connection.execute(select(t.projects.c.generation).distinct()).scalars()
-    return LedgerState(version, bool(keyed), frozenset(Generation.parse(name).model for name in named))
+    return LedgerStatus(version, bool(keyed), frozenset(Generation.parse(name).model for name in named))

@@ -1,4 +1,4 @@
-"""The addresses a server listens at: whether they can be had, asked before anything is opened.
+"""The addresses a server listens at: whether they are free, who reaches them, and their certificates.
 
 gRPC would take a port beyond 65,535 without its higher bits, and writes lines of its own about one that is in use.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import ExitStack, closing
+from ipaddress import ip_address
 
 from recalld_server.domain.errors import SettingMissing
+from recalld_server.rpc.tls import Certificates, certificates
 from recalld_server.wiring.settings import Settings
 
 LARGEST = 65_535
@@ -50,3 +52,28 @@ def _why(error: OSError, name: str, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{name} port {port} on {host} is in use by another program."
     return f"{name} port {port} on {host} can't be had: {error.strerror}."
+
+
+def certificates_of(settings: Settings) -> Certificates | None:
+    """The certificates that `settings` name; None where TLS is off. Raises SettingMissing."""
+    return certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+
+
+def refuse_open(settings: Settings, *, keys: bool) -> None:
+    """Raise SettingMissing for an address that others reach without keys, or without TLS unless that is wanted."""
+    try:
+        own = settings.host == "localhost" or ip_address(settings.host).is_loopback
+    except ValueError:
+        own = False  # a name: where it leads is not ours to know
+    if own:
+        return
+    if not keys:
+        raise SettingMissing(
+            f"--host {settings.host} answers other machines, and there is no API key yet, so anyone could do anything. "
+            "Make one first: recalld keys create --new --role admin. Or listen on 127.0.0.1."
+        )
+    if not (settings.tls_cert or settings.insecure_no_tls):
+        raise SettingMissing(
+            f"--host {settings.host} answers other machines, so keys and texts would travel in the clear. "
+            "Give --tls-cert and --tls-key, or --insecure-no-tls where something in front ends TLS."
+        )

@@ -1,0 +1,107 @@
+"""What a server consists of: its stores, its use cases and its background tasks, each wired."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.background.projector import Projector
+from recalld_server.background.readiness import Readiness
+from recalld_server.background.reconciler import Reconciler
+from recalld_server.background.retention import Retention
+from recalld_server.background.worker import Worker
+from recalld_server.domain.page_tokens import Tokens
+from recalld_server.domain.revision import Generation
+from recalld_server.ports.embedder import Embedder
+from recalld_server.ports.index import Index
+from recalld_server.telemetry import metric_names
+from recalld_server.usecases.add import Add
+from recalld_server.usecases.commit_notifications import CommitNotifications
+from recalld_server.usecases.commits import CommitCoordinator
+from recalld_server.usecases.erasure import Erasure
+from recalld_server.usecases.exports import ExportRequests
+from recalld_server.usecases.forgetting import Forgetting
+from recalld_server.usecases.imports import Imports
+from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.jobs.project_deletion import ProjectDeletion
+from recalld_server.usecases.jobs.reindex import ReindexJob
+from recalld_server.usecases.keys import Keys
+from recalld_server.usecases.memories import MemoryMutations
+from recalld_server.usecases.operations import OperationQueries
+from recalld_server.usecases.projection import Projection
+from recalld_server.usecases.projects import Administration
+from recalld_server.usecases.queries import Queries
+from recalld_server.usecases.search import Search
+from recalld_server.usecases.watch import Watch
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What keeps and embeds, opened: calls of `ledger`, `index` and `embedders` are measured.
+
+    `first` is the generation of a new project. `levels` are gauges to read. `lost` returns when this server may not go
+    on, as another has taken its ledger; on a ledger of its own never.
+    """
+
+    engine: SqlEngine
+    ledger: SqlLedger
+    index: Index
+    embedder: Embedder
+    embedders: Mapping[str, Embedder]
+    first: Generation
+    levels: Mapping[tuple[metric_names.Metric, str], Callable[[], int]]
+    committed: CommitNotifications
+    lost: Callable[[], Awaitable[object]]
+    alone: bool  # no other server works on the ledger or on the index
+
+
+@dataclass(frozen=True)
+class Services:
+    """The use cases, each an attribute named by what it is about."""
+
+    projection: Projection
+    commits: CommitCoordinator
+    add: Add
+    memories: MemoryMutations
+    queries: Queries
+    imports: Imports
+    search: Search
+    watch: Watch
+    forgetting: Forgetting
+    erasure: Erasure
+    index_audit: IndexAudit
+    keys: Keys
+    projects: Administration
+    operations: OperationQueries
+    exports: ExportRequests
+    reindex: ReindexJob
+    project_deletion: ProjectDeletion
+    page_tokens: Tokens
+
+
+@dataclass(frozen=True)
+class Background:
+    """What runs without a call, on every server. `reconciler` is for engines that can lose entries, else None."""
+
+    readiness: Readiness
+    reconciler: Reconciler | None
+    retention: Retention
+    projector: Projector
+    worker: Worker
+
+
+@dataclass(frozen=True)
+class Recalld(Stores, Services, Background):
+    """Everything that answers calls, wired. `close` lets go in the reverse order of `build`."""
+
+    opened: AsyncExitStack
+
+    async def close(self) -> None:
+        """Finish the writes under way, then let go of the engines."""
+        await self.commits.drain()
+        await self.erasure.close()
+        await self.projection.close()
+        await self.opened.aclose()
