@@ -20,7 +20,7 @@ from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import ListQuery, RequestKey
 from recalld_server.usecases.imports import ImportedMemory
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.parts import Recalld
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
@@ -71,7 +71,7 @@ async def asked(recalld: Recalld, project: str, other: str) -> None:
         ranked = await recalld.search.rank(access, query)
         assert {hit.memory.text async for hit in recalld.search.hits(access, ranked, query)} == own, mode
     stranger = SearchQuery("hat", ANN, Comparison("metadata.of", Operator.EQ, other), limit=1000)
-    assert (await recalld.search.rank(access, stranger)).places == []
+    assert (await recalld.search.rank(access, stranger)).hits == []
     rows = [json.loads(line) for line in (await exported(recalld, access)).splitlines()]
     assert sorted(row["memory"] for row in rows) == sorted(own)
 

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -395,3 +396,23 @@ async def test_ledgers_that_share_an_engine_keep_apart(weaviate: Node) -> None:
         for index in (one, other):
             await index.drop("shared", FIRST)
             await index.close()
+
+
+async def test_two_first_writers_of_a_project_lose_nothing(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One learns that there is no tenant, and hears it only when the other has made it and set the mark."""
+    holds, asked, written = schema.holds, asyncio.Event(), asyncio.Event()
+
+    async def late(*given: Any) -> bool:
+        first, _ = not asked.is_set(), asked.set()
+        found = await holds(*given)
+        if first:
+            await written.wait()
+        return found
+
+    monkeypatch.setattr(schema, "holds", late)
+    slow = asyncio.create_task(index.apply("project", FIRST, [entry("m", 1)], [], 1))
+    await asked.wait()
+    await index.apply("project", FIRST, [entry("n", 1)], [], 2)
+    written.set()
+    await slow
+    assert await found(index, both()) == {"m", "n"}

@@ -34,7 +34,7 @@ from recalld_server.usecases.operations import OperationQueries
 from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.queries import Queries
-from recalld_server.usecases.search import Search
+from recalld_server.usecases.search.live import Search
 from recalld_server.usecases.watch import Watch
 
 
