@@ -133,7 +133,7 @@ async def test_searches_and_writes_go_on(recalld: Recalld, kind: OperationKind) 
     assert engine in {"embedded", "weaviate"}
     report = await recalld.index_audit.examine("default")
     assert (report.wrong, report.pending, report.live) == (0, 0, len(ids))
-    assert await recalld.ledger.unfeatured("default", generation, 10) == []
+    assert set(await recalld.ledger.features(HERE, list(ids.values()), generation)) == set(ids.values())
     for text in (texts[0], texts[299], "Writer 0 says 0", "Writer 3 says 0"):
         assert ids[text] in await found(recalld, text)
 

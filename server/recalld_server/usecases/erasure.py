@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from recalld_server.ports.erasure import ErasureLog
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Erasure:
     Erasures that no run has cleared yet are known to the ledger, so a server that stopped goes on after its start.
     """
 
-    def __init__(self, ledger: Ledger, index: Index) -> None:
+    def __init__(self, ledger: ErasureLog, index: Index) -> None:
         self._ledger = ledger
         self._index = index
         self._asked = 0

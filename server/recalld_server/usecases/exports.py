@@ -16,8 +16,8 @@ from recalld_server.domain.operations import NewOperation, Operation, OperationK
 from recalld_server.domain.revision import RequestKey
 from recalld_server.domain.steps import once
 from recalld_server.ports.clock import Ids
+from recalld_server.ports.commits import CommitLog
 from recalld_server.ports.exports import Exports
-from recalld_server.ports.ledger import Ledger
 from recalld_server.usecases.work_signal import WorkSignal
 
 
@@ -34,7 +34,7 @@ class Piece:
 class ExportRequests:
     """The use cases behind ExportService."""
 
-    def __init__(self, exports: Exports, ledger: Ledger, signal: WorkSignal, ids: Ids) -> None:
+    def __init__(self, exports: Exports, ledger: CommitLog, signal: WorkSignal, ids: Ids) -> None:
         self._exports = exports
         self._ledger = ledger
         self._signal = signal

@@ -13,8 +13,8 @@ from recalld_server.domain.forgetting import KEPT, ErasureCursor, ErasureState, 
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.clock import Clock
+from recalld_server.ports.erasure import ErasureLog
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 from recalld_server.usecases.commits import CommitCoordinator, Written, stored_answer
 from recalld_server.usecases.erasure import Erasure
@@ -77,7 +77,7 @@ class Forgetting:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ErasureLog,
         index: Index,
         commits: CommitCoordinator,
         erasure: Erasure,

@@ -13,7 +13,7 @@ from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.index import Index, IndexQuery
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.projection import ProjectionQueue
 
 PAGE = 1_000  # memories or entries compared at a time
 PROBED = 500  # memories looked for in one search
@@ -54,7 +54,7 @@ class Differences:
 class IndexAudit:
     """Reads both sides in full, a page at a time: neither their order nor their size matters."""
 
-    def __init__(self, ledger: Ledger, index: Index) -> None:
+    def __init__(self, ledger: ProjectionQueue, index: Index) -> None:
         self._ledger = ledger
         self._index = index
 

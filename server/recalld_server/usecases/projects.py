@@ -23,7 +23,7 @@ from recalld_server.domain.projects import (
 from recalld_server.domain.revision import Generation, Positions, RequestKey
 from recalld_server.ports.clock import Ids
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.project_state import ProjectState
 from recalld_server.ports.projects import Projects
 from recalld_server.usecases.idempotency import repeatable
 from recalld_server.usecases.projection import Projection
@@ -52,7 +52,7 @@ class Administration:
     def __init__(
         self,
         projects: Projects,
-        ledger: Ledger,
+        ledger: ProjectState,
         index: Index,
         projection: Projection,
         signal: WorkSignal,

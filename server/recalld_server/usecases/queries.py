@@ -9,7 +9,7 @@ from recalld_server.domain.errors import AsOfFuture, HistoryTrimmed, MemoryNotFo
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory
 from recalld_server.domain.revision import Entity, Event, EventQuery, ListQuery, Page
 from recalld_server.ports.clock import Clock
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.memories import MemoryReader
 from recalld_server.telemetry.span import span
 
 
@@ -24,7 +24,7 @@ class AsOf:
 class Queries:
     """The use cases behind GetMemory, ListMemories, ListEvents and ListEntities: the ledger answers, nothing waits."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: MemoryReader, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
 

@@ -11,7 +11,7 @@ from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Event, EventQuery
 from recalld_server.ports.clock import Clock
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.memories import MemoryReader
 from recalld_server.usecases.commit_notifications import CommitNotifications
 from recalld_server.usecases.queries import AsOf, Queries
 
@@ -57,7 +57,7 @@ class Watch:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: MemoryReader,
         read: Queries,
         committed: CommitNotifications,
         clock: Clock,

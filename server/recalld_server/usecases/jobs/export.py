@@ -13,7 +13,7 @@ from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.exports import Encoder, Encoders, Exports
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.memories import MemoryReader
 
 PAGE = 500  # rows in memory at once
 KEEP = 4  # pages between checkpoints at most, so that progress is seen
@@ -25,7 +25,7 @@ class ExportJob:
     def __init__(
         self,
         exports: Exports,
-        ledger: Ledger,
+        ledger: MemoryReader,
         encoders: Encoders,
         hours: float,
     ) -> None:

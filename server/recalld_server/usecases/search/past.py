@@ -8,7 +8,7 @@ from recalld_server.domain.errors import AsOfNeedsScope, AsOfTooWide
 from recalld_server.domain.limits import SEARCH_LIMIT
 from recalld_server.domain.memory import Access
 from recalld_server.domain.ranking import DEPTH, Mode, exact_candidates, rank
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.candidates import CandidateSource
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.features import FeatureMaker
 from recalld_server.usecases.queries import AsOf, Queries
@@ -18,7 +18,7 @@ from recalld_server.usecases.search.results import Ranked, SearchQuery, hits_at,
 class PastSearch:
     """Ranks the memories of one moment."""
 
-    def __init__(self, ledger: Ledger, features: FeatureMaker, queries: Queries) -> None:
+    def __init__(self, ledger: CandidateSource, features: FeatureMaker, queries: Queries) -> None:
         self._ledger = ledger
         self._features = features
         self._queries = queries

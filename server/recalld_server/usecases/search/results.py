@@ -15,7 +15,7 @@ from recalld_server.domain.ranking import Mode, Pool, Ranking, reached, relevanc
 from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector, Int64Array
 from recalld_server.ports.clock import Clock
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.memories import MemoryReader
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.queries import AsOf
 
@@ -96,7 +96,7 @@ class FoundMemory:
 class Results:
     """Gives out the results of a search that has been ranked."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: MemoryReader, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
 
