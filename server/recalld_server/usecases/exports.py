@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from recalld_server.concurrency.time_slices import LARGE, sliced
 from recalld_server.domain.commands import ExportCommand, encoded
-from recalld_server.domain.errors import ExportNotFound, FieldInvalid, OutcomeTaken, RequestIdReused
+from recalld_server.domain.errors import ExportNotFound, FieldInvalid
 from recalld_server.domain.exports import CHUNK, Export
 from recalld_server.domain.forgetting import ErasureState, ErasureTarget
 from recalld_server.domain.memory import Access, Scope
@@ -18,6 +19,7 @@ from recalld_server.domain.steps import once
 from recalld_server.ports.clock import Ids
 from recalld_server.ports.commits import CommitLog
 from recalld_server.ports.exports import Exports
+from recalld_server.usecases.idempotency import repeatable
 from recalld_server.usecases.work_signal import WorkSignal
 
 
@@ -62,16 +64,13 @@ class ExportRequests:
 
     async def delete(self, access: Access, id: str, request: RequestKey | None) -> None:
         """Drop an export. Raises ExportNotFound, RequestIdReused; the same request again is as the first."""
-        known = await self._ledger.outcome(access, request.rpc, request.request_id) if request else None
-        if known is None:
-            try:
-                await self._exports.delete(access, id, request)
-            except OutcomeTaken:
-                return await self.delete(access, id, request)
+
+        async def work() -> Mapping[str, Any]:
+            await self._exports.delete(access, id, request)
             self._signal.recheck(access.project, id)
-        elif request and known.fingerprint != request.fingerprint:
-            raise RequestIdReused(request_id=request.request_id)
-        return None
+            return {}
+
+        await repeatable(self._ledger, access, request, work)
 
     async def clear(self, project: str) -> None:
         """See usecases.forgetting.Holder."""

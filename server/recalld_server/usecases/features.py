@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from recalld_server.concurrency.time_slices import LARGE, sliced
+from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.analysis import Analyser
 from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.memory import Memory
@@ -39,8 +39,6 @@ class FeatureMaker:
 
     async def question(self, generation: Generation, text: str, speakers: frozenset[str]) -> Question:
         """What a question asks for, in the terms of a generation."""
-        if len(text) <= LARGE:
-            return ask(text, speakers, analyser(generation.language, generation.analyser))
         return await sliced(
             once(lambda: ask(text, speakers, analyser(generation.language, generation.analyser))), len(text)
         )
@@ -72,10 +70,14 @@ class FeatureMaker:
         return found
 
 
+def features_of(generation: Generation, memory: Memory, vector: FloatVector) -> Features:
+    """The terms of a memory's text beside its vector, (d,) of unit length."""
+    return Features(analyser(generation.language, generation.analyser).terms(memory.text), vector, generation.number)
+
+
 def _features(generation: Generation, memories: Sequence[Memory], vectors: FloatMatrix) -> Steps[list[Features]]:
-    terms = analyser(generation.language, generation.analyser).terms
     found = []
     for memory, vector in zip(memories, vectors, strict=True):
-        found.append(Features(terms(memory.text), vector, generation.number))
+        found.append(features_of(generation, memory, vector))
         yield
     return found

@@ -36,7 +36,7 @@ from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
 from recalld_server.usecases.commits import DECISIONS, CommitCoordinator
-from recalld_server.usecases.features import FeatureMaker, analyser
+from recalld_server.usecases.features import FeatureMaker, features_of
 from recalld_server.usecases.history_import import ImportedHistory, pasts, wanting
 
 TRANSACTION = 500  # items
@@ -360,8 +360,7 @@ def _given(memory: Memory, vector: FloatVector | None, model: str, generation: G
             raise VectorInvalid(
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(vector)
             )
-        terms = analyser(generation.language, generation.analyser).terms(memory.text)
-        return Features(terms, (vector / norm).astype(np.float32), generation.number)
+        return features_of(generation, memory, (vector / norm).astype(np.float32))
     return None
 
 

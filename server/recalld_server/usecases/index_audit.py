@@ -81,7 +81,7 @@ class IndexAudit:
                 stale += id in there
                 wrong.append(id)
         entries = orphaned = 0
-        async for some in _paged(self._index.entries(project, generation), PAGE):
+        async for some in paged(self._index.entries(project, generation), PAGE):
             entries += len(some)
             known = await self._ledger.live_among(project, [id for id, _ in some])
             strangers = [id for id, _ in some if id not in known]
@@ -132,7 +132,8 @@ class _Sample:
                 self.kept[place] = id
 
 
-async def _paged(entries: AsyncIterator[tuple[str, int]], size: int) -> AsyncIterator[list[tuple[str, int]]]:
+async def paged(entries: AsyncIterator[tuple[str, int]], size: int) -> AsyncIterator[list[tuple[str, int]]]:
+    """Entries in lists of `size`, the last of which may be shorter."""
     page: list[tuple[str, int]] = []
     async for entry in entries:
         page.append(entry)

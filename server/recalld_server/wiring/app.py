@@ -90,7 +90,6 @@ class App:
                 calls=settings.max_calls,
                 limits=Limits(
                     project_streams=settings.project_streams,
-                    all_streams=settings.max_calls * 3 // 4,
                     rate=settings.rate_limit,
                     project_rate=settings.project_rate_limit,
                 ),

@@ -9,7 +9,7 @@ from typing import Any
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.commands import reindex_command
 from recalld_server.domain.errors import FieldInvalid
-from recalld_server.domain.memory import Access, Memory
+from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind
 from recalld_server.domain.revision import DEFAULT_LANGUAGE, Features, Generation, Positions
 from recalld_server.ports.embedder import Embedder, Priority
@@ -19,7 +19,8 @@ from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.projects import Projects
 from recalld_server.usecases.commits import CommitCoordinator
-from recalld_server.usecases.features import FeatureMaker, analyser
+from recalld_server.usecases.features import FeatureMaker, features_of
+from recalld_server.usecases.index_audit import paged
 from recalld_server.usecases.projection import Projection
 
 PAGE = 200  # memories embedded and applied together
@@ -107,13 +108,8 @@ class ReindexJob:
             done += len(ids)
             await self._operations.advance(held, {"old": current.name}, done, total)
         # An earlier attempt may have put entries of memories that are gone since.
-        page: list[str] = []
-        async for id, _ in self._index.entries(project, following):
-            page.append(id)
-            if len(page) == PAGE:
-                await self._remove_gone(project, following, page)
-                page = []
-        await self._remove_gone(project, following, page)
+        async for page in paged(self._index.entries(project, following), PAGE):
+            await self._remove_gone(project, following, [id for id, _ in page])
 
     async def _remove_gone(self, project: str, following: Generation, ids: Sequence[str]) -> None:
         live = await self._ledger.live_among(project, ids)
@@ -153,7 +149,7 @@ class ReindexJob:
             await self._features.of(following, missing, project=held.access.project, priority=Priority.BACKGROUND)
         )
         features = [
-            _again(memory, found, following) if found else next(made)
+            features_of(following, memory, found.vector) if found else next(made)
             for memory, found in zip(memories, kept, strict=True)
         ]
         await self._generations.feature(held, following, memories, features)
@@ -181,9 +177,3 @@ class ReindexJob:
             "head_sequence": stand.head,
             "applied_sequence": stand.applied,
         }
-
-
-def _again(memory: Memory, found: Features, generation: Generation) -> Features:
-    return Features(
-        analyser(generation.language, generation.analyser).terms(memory.text), found.vector, generation.number
-    )
