@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -24,7 +23,7 @@ from recalld_server.adapters.index.weaviate.objects import FIRST as FIRST_MOMENT
 from recalld_server.adapters.index.weaviate.objects import LAST as LAST_MOMENT
 from recalld_server.adapters.index.weaviate.objects import MARK, key
 from recalld_server.adapters.index.weaviate.store import WeaviateIndex
-from recalld_server.domain.errors import EntryInvalid, IndexLost, IndexUnavailable, SettingMissing
+from recalld_server.domain.errors import EntryInvalid, IndexUnavailable, SettingMissing
 from recalld_server.domain.filters import (
     FIRST_MICROS,
     LAST_MICROS,
@@ -221,33 +220,6 @@ async def test_a_refused_object_is_no_success(
     assert "secret" not in caplog.text
 
 
-async def test_a_collection_that_vanished_is_made_again(index: Index, client: Client) -> None:
-    """An engine that lost its data would refuse all writes of a server that took the collection for made."""
-    await index.apply("project", FIRST, [entry("m", 1)], [], 1)
-    await client.call(lambda driver: driver.collections.delete(schema.collection(FIRST)), 10)
-    assert (await kept(index), await index.mark("project", FIRST)) == ([], 0)
-    await index.apply("project", FIRST, [], ["m"], 1)
-    await index.apply("project", FIRST, [entry("m", 1)], [], 2)
-    assert (await found(index, both()), await index.mark("project", FIRST)) == ({"m"}, 2)
-
-
-async def test_a_tenant_that_vanished_is_not_made_again_for_the_next_put(index: Index, client: Client) -> None:
-    """Else a project would have that one entry, and a mark that vouches for all the others."""
-    await index.apply("project", FIRST, [entry("m", 1)], [], 5)
-    await index.apply("elsewhere", FIRST, [entry("m", 1)], [], 5)
-    used = (schema.collection(FIRST), [schema.tenant("project")])
-    await client.call(lambda driver: driver.collections.use(used[0]).tenants.remove(used[1]), 10)
-    with pytest.raises(IndexLost):
-        await index.apply("project", FIRST, [entry("n", 1)], [], 6)
-    await index.apply("project", FIRST, [], ["m"], 6)  # there is nothing to delete
-    got = await index.nominate(HERE, FIRST, both(), 10)
-    assert (ids(got.keyword), ids(got.vector), got.absent) == ([], [], True)
-    assert not (await index.nominate(Access("elsewhere"), FIRST, both(), 10)).absent
-    assert await index.mark("project", FIRST) == 0  # whoever was told begins anew
-    await index.apply("project", FIRST, [entry("m", 1), entry("n", 1)], [], 6)
-    assert (await found(index, both()), await index.mark("project", FIRST)) == ({"m", "n"}, 6)
-
-
 async def test_no_id_of_a_caller_is_an_object_of_ours(index: Index) -> None:
     """The mark's own id, and the id of the object that another memory's id leads to."""
     names = [str(MARK), "a", str(key("a")), str(key(str(MARK))), str(uuid4())]
@@ -396,23 +368,3 @@ async def test_ledgers_that_share_an_engine_keep_apart(weaviate: Node) -> None:
         for index in (one, other):
             await index.drop("shared", FIRST)
             await index.close()
-
-
-async def test_two_first_writers_of_a_project_lose_nothing(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One learns that there is no tenant, and hears it only when the other has made it and set the mark."""
-    holds, asked, written = schema.holds, asyncio.Event(), asyncio.Event()
-
-    async def late(*given: Any) -> bool:
-        first, _ = not asked.is_set(), asked.set()
-        found = await holds(*given)
-        if first:
-            await written.wait()
-        return found
-
-    monkeypatch.setattr(schema, "holds", late)
-    slow = asyncio.create_task(index.apply("project", FIRST, [entry("m", 1)], [], 1))
-    await asked.wait()
-    await index.apply("project", FIRST, [entry("n", 1)], [], 2)
-    written.set()
-    await slow
-    assert await found(index, both()) == {"m", "n"}
