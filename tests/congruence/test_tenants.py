@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import profiles
 from tests.congruence.small_world import HashEmbedder, OwnClock, opened
 from tests.weaviate_node import Node
 
@@ -87,8 +88,8 @@ async def exported(recalld: Recalld, access: Access) -> bytes:
 
 
 @pytest.mark.timeout(1200)
-async def test_no_project_shows_anothers(recalld: Recalld, request: pytest.FixtureRequest) -> None:
-    count: int = request.config.getoption("--tenants")
+async def test_no_project_shows_anothers(recalld: Recalld) -> None:
+    count = profiles.chosen().tenants
     projects = [f"tenant{number:04}" for number in range(count)]
     turns = asyncio.Semaphore(AT_ONCE)
 
