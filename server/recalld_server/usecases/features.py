@@ -71,7 +71,7 @@ class FeatureMaker:
         if found.dimension != generation.dimension:
             raise SettingMissing(
                 f"The embedder for the model {generation.model!r} makes vectors of {found.dimension} dimensions, but "
-                f"the ledger has vectors of {generation.dimension}. Configure it with {generation.dimension} dimensions."
+                f"the ledger has {generation.dimension}. Configure it with {generation.dimension} dimensions."
             )
         return found
 
