@@ -105,7 +105,10 @@ class Projection:
         try:
             return await self._ledger.entries(project, generation, ids)
         except FeaturesMissing as missing:
-            log.error("memories without features are embedded again", extra={"project": project, "memories": len(missing.memory_ids)})
+            log.error(
+                "memories had no features and are embedded",
+                extra={"project": project, "memories": len(missing.memory_ids)},
+            )
             found = await self._ledger.memories(Access(project), missing.memory_ids)
         memories = list(found.values())
         features = await self._features.of(generation, memories, project=project, priority=Priority.BACKGROUND)
