@@ -93,7 +93,10 @@ class Operation:
 
 
 def described(error: Exception) -> dict[str, Any]:
-    """Return an error in its stored form: type, message, violations and metadata. Unexpected errors store nothing."""
+    """Return an error in its stored form: type, message, violations and metadata; of others than RecalldError nothing.
+
+    An unexpected error has an empty type, so that callers see it as INTERNAL without its text.
+    """
     if not isinstance(error, RecalldError):
         return {"type": ""}
     return {
