@@ -95,6 +95,7 @@ class Pool:
         )
 
     def joined(self, other: Pool) -> Pool:
+        """Return the union of both pools. Rows in both are taken from this pool; a candidate in either is a candidate."""
         place = {id: i for i, id in enumerate(self.ids)}
         known = np.array([place.get(id, -1) for id in other.ids], np.int64)
         new = np.flatnonzero(known < 0)
