@@ -95,7 +95,10 @@ class Pool:
         )
 
     def joined(self, other: Pool) -> Pool:
-        """Return the union of both pools. Rows in both are taken from this pool; a candidate in either is a candidate."""
+        """Return the union of both pools.
+
+        A row in both pools is taken from this one, and is a candidate if it is one in either.
+        """
         place = {id: i for i, id in enumerate(self.ids)}
         known = np.array([place.get(id, -1) for id in other.ids], np.int64)
         new = np.flatnonzero(known < 0)
