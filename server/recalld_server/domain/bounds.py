@@ -12,7 +12,7 @@ from recalld_server.domain.memory import Memory
 from recalld_server.domain.steps import Steps
 
 _LARGEST = TEXT_BYTES + METADATA_BYTES + CATEGORIES * ID_BYTES  # bytes of one memory
-_MOST_VALUES = METADATA_BYTES // 2 + CATEGORIES  # of one memory: each takes a digit and a comma
+_MOST_VALUES = METADATA_BYTES // 2 + CATEGORIES  # of one memory: a value takes at least a digit and a comma
 
 
 def check_written(memories: Sequence[Memory], field: str, remedy: str) -> Steps[None]:

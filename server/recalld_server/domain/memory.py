@@ -123,8 +123,8 @@ class Memory:
     immutable: bool = False
     feedback: str = ""
     feedback_reason: str = ""
-    # The categories given by a caller; the others in `categories` were derived from the text. None: unknown, because
-    # the memory was stored by a version that did not record it.
+    # The categories given by a caller; the rest of `categories` was derived from the text. None: unknown, because the
+    # memory was stored by a version that did not record it.
     given_categories: tuple[str, ...] | None = None
 
     @property

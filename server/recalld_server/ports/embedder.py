@@ -44,7 +44,7 @@ class Embedder(Protocol):
         A row is all zeros if the model knows too few words of the text for a meaningful vector; the text is then found
         only by the keyword leg. Texts may have any length.
 
-        Requests of a higher priority go first, but a share of the capacity is reserved for the lowest one. Within a
+        Requests of a higher priority go first, but some of the lowest priority are always let through. Within a
         priority, projects take turns batch by batch, and so do the requests of one project: a request of 20,000 texts
         delays other requests by at most one batch.
 

@@ -74,11 +74,11 @@ class ExportRequests:
         return None
 
     async def clear(self, project: str) -> None:
-        """See usecases.forgetting.Holder."""
+        """Erase the data of withdrawn exports; see usecases.forgetting.Holder."""
         await self._exports.clear(project)
 
     async def leg(self, project: str) -> ErasureTarget:
-        """See usecases.forgetting.Holder."""
+        """Return the leg of exports for the receipt; see usecases.forgetting.Holder."""
         if await self._exports.withdrawn(project):
             text = "Data of withdrawn exports is left; call ForgetMemories again."
             return ErasureTarget("exports", ErasureState.PENDING, text)

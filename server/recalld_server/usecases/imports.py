@@ -369,7 +369,7 @@ def _given(memory: Memory, vector: FloatVector | None, model: str, generation: G
 
 
 def _same(stored: Memory, given: Memory) -> bool:
-    """Whether an import of `given` has nothing to add to `stored`."""
+    """Return whether importing `given` would not change `stored`."""
     alike = (stored.text, stored.scope, dict(stored.metadata), stored.categories) == (
         given.text,
         given.scope,

@@ -53,7 +53,7 @@ class Differences:
 
 
 class IndexAudit:
-    """Reads the whole ledger and the whole index of a project, one page at a time and in any order."""
+    """Compares all memories and all entries of a project, one page at a time; the order of either does not matter."""
 
     def __init__(self, ledger: Ledger, index: Index) -> None:
         self._ledger = ledger

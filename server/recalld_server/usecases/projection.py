@@ -59,7 +59,7 @@ class Projection:
         the write.
 
         Returns False if other writers kept changing the memories; these stay pending. Raises IndexUnavailable,
-        IndexLost, EntryInvalid, LedgerUnavailable.
+        IndexLost, EntryInvalid, EmbedderUnavailable, LedgerUnavailable.
         """
         task = asyncio.create_task(self._apply(project, generation, ids))
         self._applying.add(task)

@@ -68,7 +68,8 @@ def clauses(tokens: Sequence[str]) -> list[Clause]:
     words = [bare(token) for token in tokens]
     found: list[list[tuple[str, Tokens]]] = []
     cut = _Cut(0)
-    # A modal or "to" governs a second verb as well ("I want to cook and eat"), and so does another subject.
+    # A modal or "to" also governs a second verb ("I want to cook and eat"), and so does another subject: then the
+    # second verb does not get an "I" of its own.
     governed = bool(words) and words[0].endswith(("'ll", "'d"))
     for place in range(1, len(tokens)):
         governed = governed or words[place] in MODALS or words[place].partition("'")[0] in _OTHERS

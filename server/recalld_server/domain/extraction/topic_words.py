@@ -290,6 +290,6 @@ TOPICS: Final[dict[str, Topic]] = {
     "milestones": Topic(names="milestones milestone achievements meilensteine hitos", categories=("milestones",)),
     "names": Topic(names="name names nombres noms namen", pattern=r"\bname(?:'s)?\b|\b(?:is|be) called\b"),
 }  # fmt: skip
-"""By a name of their own, in which `parts` refer to them."""
+"""All topics by name; `parts` refer to these names."""
 
 PATTERNS: Final = {name: re.compile(topic.pattern, re.IGNORECASE) for name, topic in TOPICS.items() if topic.pattern}

@@ -24,7 +24,7 @@ class AddJob:
         self._add = add
 
     async def run(self, held: Operation) -> Mapping[str, Any]:
-        """See background.worker.Job. Raises the errors of Add."""
+        """Run the add; see background.worker.Job. Raises the errors of Add."""
         command = await sliced(once(lambda: add_command(held.payload)), len(held.payload))
         await self._add.add(held.access, replace(command, add_id=held.subject, request=held.request))
         return {}

@@ -71,7 +71,7 @@ class _File:
         self._held = held
         self._exports = exports
         self._encoder = encoder
-        self._generation = generation  # vectors of two generations must not stand in one file
+        self._generation = generation  # a file must not mix vectors of two generations
         self._total = total
         self._rest = bytearray()
         self._hash = hashlib.sha256()

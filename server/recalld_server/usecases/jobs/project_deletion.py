@@ -56,7 +56,7 @@ class ProjectDeletionJob:
         self._erasure = erasure
 
     async def run(self, held: Operation) -> Mapping[str, Any]:
-        """See worker.Job. Raises LeaseLost, IndexUnavailable."""
+        """Delete the data of the project; see background.worker.Job. Raises LeaseLost, IndexUnavailable."""
         project, done = held.subject, held.completed
         while True:
             while rows := await self._removals.clear(project, ROWS):
