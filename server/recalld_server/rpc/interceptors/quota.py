@@ -1,4 +1,4 @@
-"""What keys and projects may use: so many streams and waits at once and, if set, so many calls a second."""
+"""Quotas of API keys and projects: concurrent streams and waits and, if configured, calls per second."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from recalld_server.telemetry.instruments import Instruments
 
 T = TypeVar("T")
 
-STREAMS = 64  # of one key
+STREAMS = 64  # concurrent streams and waits of one key
 PROJECT_STREAMS = 256  # of all keys of a project
-ALL_STREAMS = 768  # of all projects: the rest of what the server takes is for calls that end
-WAITS = ("/WaitOperation",)  # last as long as their caller likes, as streams do
+ALL_STREAMS = 768  # of all projects; the rest of the server's calls is reserved for short calls
+WAITS = ("/WaitOperation",)  # count as streams, because the caller decides how long they last
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Streams at once of a key, a project and all projects; calls a second of a key and a project, 0 for any number."""
+    """The most concurrent streams of a key, a project and all projects, and calls per second (0: unlimited)."""
 
     streams: int = STREAMS
     project_streams: int = PROJECT_STREAMS
@@ -37,8 +37,9 @@ class Limits:
 
 
 class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Counts by key and by project. Raises StreamLimit, RateLimited and, where all projects together have too many
-    streams, Overloaded. Operators, who belong to no project, are counted by key alone.
+    """Enforces the limits per key and per project. Operator keys belong to no project and are counted by key alone.
+
+    Raises StreamLimit, RateLimited, and Overloaded if all projects together have too many streams.
     """
 
     def __init__(self, instruments: Instruments, limits: Limits) -> None:
@@ -50,7 +51,7 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     @property
     def open(self) -> int:
-        """Streams and waits under way."""
+        """The number of open streams and waits."""
         return self._of_keys.total()
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
@@ -84,7 +85,7 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if project and not self._project_rates.take(project):
             self._instruments.count(metric_names.REFUSED, "RATE_LIMITED", "call")
             raise RateLimited(
-                "The project's keys together have made too many calls in too short a time; try again later.",
+                "The API keys of the project together exceed the rate limit of the project; try again later.",
                 project_id=project,
                 subject=project,
             )
@@ -99,14 +100,14 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if self._of_projects[project] >= limits.project_streams:
             self._instruments.count(metric_names.REFUSED, "STREAM_LIMIT", "stream")
             raise StreamLimit(
-                "The project's keys together have as many streams and waits open as they may; end one first.",
+                "The API keys of the project together have the maximum of open streams and waits; end one first.",
                 limit=limits.project_streams,
                 subject=project,
             )
         if self._of_projects.total() - self._of_projects[""] >= limits.all_streams:
             self._instruments.count(metric_names.REFUSED, "OVERLOADED", "stream")
             raise Overloaded(
-                "The server has as many streams and waits as it takes at once; try again later.",
+                "The server has the maximum number of open streams and waits; try again later.",
                 limit=limits.all_streams,
                 subject="stream",
             )

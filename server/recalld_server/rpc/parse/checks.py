@@ -26,7 +26,6 @@ MAX_CATEGORIES = limits.CATEGORIES
 HINT_BYTES = 8 * 1024
 STRUCT_DEPTH = 16
 STRUCT_BYTES = 8 * limits.METADATA_BYTES  # a Struct is at most 5.5 times its JSON, so a larger one is surely too large
-
 LONGEST_ESCAPE = 6  # one byte of a Struct becomes at most 6 bytes of JSON (\u0001)
 
 
