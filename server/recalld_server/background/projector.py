@@ -28,7 +28,7 @@ class Projector:
 
     @property
     def begun(self) -> bool:
-        """Whether the first round since the start is done and at least one project has caught up.
+        """Whether a round since the start is done and at least one project has caught up.
 
         It then stays True: `Projection.require` refuses single projects whose index is behind.
         """

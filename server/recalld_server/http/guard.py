@@ -16,7 +16,8 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 Keyed = Callable[[], Awaitable[bool]]  # returns whether an API key was ever created
 
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # web pages may send these anywhere
+# Web pages may send these content types to other origins without a preflight request.
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
 class Guard:

@@ -59,7 +59,7 @@ class Certificates:
                     self._context, self._configuration = self._read()
                     log.info("the TLS certificate was reloaded because its files changed")
                 except (SettingMissing, OSError) as error:
-                    log.error("the TLS certificate was not reloaded; the previous one stays in use: %s", error)
+                    log.error("TLS certificate not reloaded; the old one stays in use until the files change: %s", error)
             return self._context, self._configuration
 
     def _stamped(self) -> list[tuple[int, int, int]]:

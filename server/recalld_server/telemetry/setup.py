@@ -34,7 +34,10 @@ def wanted(environ: Mapping[str, str], signal: str) -> bool:
 
 
 class Telemetry:
-    """The instruments of a server and their OTLP exporters. Raises ValueError for an unsupported OTLP protocol."""
+    """The instruments of a server and their OTLP exporters.
+
+    Raises ValueError for an unsupported OTLP protocol or an invalid OTEL_METRIC_EXPORT_INTERVAL.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._provider: Any = None

@@ -1,4 +1,4 @@
-"""The settings of a server. Only this module reads the RECALLD_… environment variables."""
+"""The settings of a server, read from RECALLD_… environment variables and from options."""
 
 from __future__ import annotations
 

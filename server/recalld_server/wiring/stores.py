@@ -1,4 +1,4 @@
-"""The index and the embedder that settings name."""
+"""Opens the index and the embedder that the settings name."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ async def development(method: str, given: Mapping[str, str]) -> ApiKey:
     if origin is not None and not _local(_host(origin)):
         raise OriginRefused(header="origin")
     if proxied := [key for key in given if key in ("forwarded", "via") or key.startswith("x-forwarded-")]:
-        raise OriginRefused("Without API keys this server does not answer through a proxy.", header=proxied[0])
+        raise OriginRefused("While no API key exists, this server refuses calls through a proxy.", header=proxied[0])
     if given.get("content-type", "").partition(";")[0] in FORMS:
         raise OriginRefused(header="content-type")
     return ApiKey("", DEFAULT_PROJECT, Role.ADMIN)

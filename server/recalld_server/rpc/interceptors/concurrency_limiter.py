@@ -2,7 +2,7 @@
 
 Normally a class runs up to `crowd` calls at once and queues others, up to `most` running and waiting together. The next
 call proves an overload. The project with the longest queue becomes *tight*: all its waiting calls are refused, because
-their answers would only come late; it may not queue calls any more, and it runs only as many calls as keep the
+their answers would only come late, and its running and waiting calls together are limited to as many as keep the
 processors busy (tight projects share `tight`). It recovers CALM seconds after its last refusal. While several projects
 call, each runs at most `tight` calls at once as well, so that a call of another project finds room. The queues of the
 projects are served in turn.
@@ -28,7 +28,7 @@ MOST = 64  # the default of `most`
 class Contention:
     """Tells whether several projects call, until CALM seconds after the caller last changed.
 
-    All classes share one instance, because their calls share the processors.
+    The classes share one instance, except `control`, because their calls share the processors.
     """
 
     latest: str = ""

@@ -47,7 +47,7 @@ class Errors(Interceptor):
             yield
         except grpc.aio.BaseError:  # gRPC's own: the call is already answered, or its caller is gone
             raise
-        except Exception as error:  # noqa: BLE001 - the table decides, INTERNAL for what it does not know
+        except Exception as error:  # noqa: BLE001 - TABLE gives the status; errors that it lacks become INTERNAL
             status = rpc_status.to_status(status_of(error, correlation_id()))
             trailing = (*status.trailing_metadata, (HEADER, correlation_id()))
             await abort(context, status.code, status.details, trailing)

@@ -48,7 +48,7 @@ def _credential(given: Mapping[str, str]) -> str:
     if not (header.isascii() and header.isprintable()):
         raise KeyInvalid("The authorization header has a character that is not printable ASCII; API keys have none.")
     if header.startswith(PREFIX):
-        raise KeyInvalid("The authorization header lacks its scheme; send `authorization: Bearer rk_…`.")
+        raise KeyInvalid("The authorization header has no scheme; send `authorization: Bearer rk_…`.")
     scheme, _, credential = header.partition(" ")
     if scheme.lower() not in SCHEMES:
         raise KeyInvalid("The authorization header must be `Bearer rk_…` or `Token rk_…`.")

@@ -35,7 +35,7 @@ FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 
 
 def check(request: Any, *, unary: bool = False) -> None:
-    """Raise the FieldInvalid (or subclass) of the first violation; its `violations` has up to 100 of them.
+    """Raise the FieldInvalid (or subclass) of the first violation; its `violations` lists all that were found.
 
     With `unary`, a resume token is a violation too. Use `check` only for requests that are always small, because it
     blocks the event loop; `requests.parsed` is for all others.
@@ -88,7 +88,7 @@ def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation | None]
         yield Violation(path, f"must be nested at most {MAX_NESTING} levels deep")
         return
     for field, value in message.ListFields():
-        if field.type in _LOOKED_AT:  # no rule applies to numbers, and a walk through millions of them takes seconds
+        if field.type in _LOOKED_AT:  # `_field` has no rule for numbers, and a list of millions would take seconds
             yield from _field(field, value, prefix + field.name, depth)
 
 
