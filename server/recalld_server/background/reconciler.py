@@ -2,7 +2,7 @@
 
 A killed Weaviate restarts with all objects but without some of its latest vectors. So the reconciler applies all
 changes from shortly before and during the outage again. Then it compares the whole index with the ledger and searches
-for every memory.
+for a sample of the memories (see `IndexAudit`).
 
 Servers that share a ledger take turns under a lease. A repair that began after a server saw an outage counts for that
 server too, so at most two servers do the work, however many saw the outage.

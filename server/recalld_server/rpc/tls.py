@@ -57,9 +57,9 @@ class Certificates:
                 self._stamps = stamps
                 try:
                     self._context, self._configuration = self._read()
-                    log.info("the TLS certificate was reloaded because its files changed")
+                    log.info("TLS certificate reloaded because its files changed")
                 except (SettingMissing, OSError) as error:
-                    log.error("TLS certificate not reloaded; the old one stays in use until the files change: %s", error)
+                    log.error("TLS certificate not reloaded, the old one stays until the files change again: %s", error)
             return self._context, self._configuration
 
     def _stamped(self) -> list[tuple[int, int, int]]:

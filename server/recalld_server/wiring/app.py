@@ -178,8 +178,9 @@ async def _http(
             keyed,
             tls=tls.context() if tls else None,
         )
-    except OSError:
-        raise SettingMissing(f"Cannot bind HTTP port {settings.http_port} on {settings.host}.") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise SettingMissing(f"Cannot bind HTTP port {settings.http_port} on {settings.host}: {reason}.") from None
 
 
 async def serve(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 Each call belongs to a class (search, write, read, control), because a search costs twenty times as much as a get.
 Projects share each class (see concurrency_limiter.py). The calls of operators and the calls that revoke a key form the
-class `control`, which has capacity of its own and so succeeds under any load.
+class `control`, whose capacity is independent of the load of the other classes.
 
 A refusal costs processor time too, and all calls of a server compete for it. So refusals beyond a rate are delayed.
 This slows down callers that retry at once or call without a key, and only these.
