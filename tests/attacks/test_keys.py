@@ -183,4 +183,4 @@ def test_a_key_without_its_scheme_is_told_so(asked: KeyedServer) -> None:
             pb.ListMemoriesRequest(), metadata=[("authorization", asked.keys["reader"])]
         )
     assert reason(caught.value) == "KEY_INVALID"
-    assert "lacks its scheme; send `authorization: Bearer rk_…`" in str(caught.value.details())
+    assert "has no scheme; send `authorization: Bearer rk_…`" in str(caught.value.details())

@@ -295,7 +295,7 @@ def test_a_damaged_ledger_is_not_served_after_an_unclean_end(used: Path, placed:
     for command in (("serve", "--grpc-port=0", "--http-port=0"), ("doctor",)):
         done = recalld(*command, "--data-dir", used.parent)
         assert (done.returncode, "recalld ready" in done.stdout) == (2, False)
-        assert f"recalld: {used} is damaged, and was left as it is: restore a backup." in done.stderr
+        assert f"recalld: {used} is damaged and was not changed: restore a backup." in done.stderr
         assert "Traceback" not in done.stderr
 
 

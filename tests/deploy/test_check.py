@@ -155,7 +155,7 @@ def test_a_setting_that_can_not_be_read(name: str, value: str, words: str) -> No
         ({"embedder": "openai"}, {}, "embedder", "RECALLD_EMBEDDER_URL"),
         ({"tls_cert": "none.pem"}, {}, "tls", "both --tls-cert and --tls-key"),
         ({"host": "0.0.0.0", "insecure_no_tls": True}, {}, "address", "there is no API key yet"),  # noqa: S104
-        ({"host": "no.such.host.invalid"}, {}, "ports", "is no address"),
+        ({"host": "no.such.host.invalid"}, {}, "ports", "is not a valid address"),
         ({"grpc_port": 70_000}, {}, "ports", "allowed: 0 to 65535"),
         ({}, {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "x"}, "telemetry", "allowed: grpc"),
     ],

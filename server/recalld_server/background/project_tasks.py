@@ -1,4 +1,4 @@
-"""Background work that visits every project: what fails or takes long in one leaves the others as they were."""
+"""Runs background work for every project, so that a failure or delay in a project does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from recalld_server.domain.errors import ProjectNotFound, RecalldError
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # projects visited at the same time
-PATIENCE = 5.0  # seconds for which a round waits for the visits it began; the slow ones go on beside the next round
-LIMIT = 600.0  # seconds for one visit: beyond it something hangs
-FIRST_PAUSE = 1.0  # seconds that a project waits after its visit failed, and twice as long after each further failure
+PATIENCE = 5.0  # seconds for which a round waits for its visits; slower ones continue during the next round
+LIMIT = 600.0  # timeout of one visit in seconds; only a visit that hangs takes longer
+FIRST_PAUSE = 1.0  # seconds of back-off after the first failure; it doubles with each further failure
 LONGEST_PAUSE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """The last visit failed with `error`, after `pause` seconds of back-off; the next one is due at `due`."""
+    """The last visit failed with an `error` of this type; the next one is due at `due`, after `pause` seconds."""
 
     error: str
     pause: float
@@ -28,7 +28,7 @@ class _Failure:
 
 
 class ProjectTasks:
-    """Visits of one kind of work, for example `projection`. Whoever makes one closes it when the work ends."""
+    """Runs one kind of work, for example `projection`. Its creator must close it when the work ends."""
 
     def __init__(self, work: str, at_once: int = AT_ONCE, longest_pause: float = LONGEST_PAUSE) -> None:
         self._work = work
@@ -44,16 +44,16 @@ class ProjectTasks:
 
     @property
     def unfinished(self) -> Sequence[str]:
-        """The projects that a visit would leave out now: under way, or failed and in their back-off."""
+        """The projects that `visit` would skip now, because their work is running or in back-off."""
         return sorted({*self._running, *(project for project in self._failures if not self._due(project))})
 
     async def visit(
         self, projects: Iterable[str], work: Callable[[str], Awaitable[None]], to_the_end: bool = False
     ) -> None:
-        """Begin the work of every project that is neither under way nor in its back-off.
+        """Start the work of every project whose work is neither running nor in back-off.
 
-        Waits PATIENCE seconds for what it began, or `to_the_end`. Raises nothing that the work raises: that is
-        logged when it changes, and the project is in `stalled` meanwhile.
+        Waits up to PATIENCE seconds for the work it started, or without limit if `to_the_end`. An exception of the work
+        is not raised: it puts the project into `stalled` and is logged when its type changes.
         """
         begun: list[asyncio.Task[None]] = []
         for project in dict.fromkeys(projects):
@@ -66,12 +66,12 @@ class ProjectTasks:
             await asyncio.wait(begun, timeout=None if to_the_end else PATIENCE)
 
     def keep(self, projects: Collection[str]) -> None:
-        """Forget the failures of all other projects: they are gone."""
+        """Forget the failures of all projects except `projects`, because the others no longer exist."""
         for project in self._failures.keys() - set(projects):
             del self._failures[project]
 
     async def close(self) -> None:
-        """Cancel the visits under way."""
+        """Cancel the running visits and wait for them."""
         running = list(self._running.values())
         for task in running:
             task.cancel()
@@ -91,13 +91,13 @@ class ProjectTasks:
         try:
             async with asyncio.timeout(LIMIT):
                 await work(project)
-        except ProjectNotFound:  # deleted since the round began
+        except ProjectNotFound:  # the project was deleted after the round started
             self._failures.pop(project, None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this project's own
+        except Exception as error:  # noqa: BLE001 - a failure of any type must affect only this project
             self._failed(project, error)
         else:
             if self._failures.pop(project, None):
-                log.info("project goes on", extra={"project": project, "work": self._work})
+                log.info("project recovered", extra={"project": project, "work": self._work})
 
     def _failed(self, project: str, error: Exception) -> None:
         before, name = self._failures.get(project), type(error).__name__

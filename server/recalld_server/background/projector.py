@@ -1,4 +1,4 @@
-"""Applies to the index what its writers have left behind, on every server and for every project."""
+"""Applies pending changes that their writers did not apply to the index, on every server and for every project."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from recalld_server.ports.index import Index
 from recalld_server.ports.projection import ProjectionQueue
 from recalld_server.usecases.projection import BATCH, Projection
 
-PAUSE = 1.0  # seconds between looks at what is pending
-AGE = 2.0  # seconds in which a change is its writer's to apply
-LEASE = 30.0  # seconds for a batch, after which another server may take it from one that died
+PAUSE = 1.0  # seconds between rounds
+AGE = 2.0  # seconds for which a pending change is left to its writer
+LEASE = 30.0  # seconds of a claim on a batch, after which another server may claim it
 
 
 class Projector:
-    """Runs until cancelled. Servers that share a ledger share the work by leases on what is pending."""
+    """Applies pending changes in rounds. Servers that share a ledger divide the work by claims on pending changes."""
 
     def __init__(self, projection: Projection, ledger: ProjectionQueue, index: Index, clock: Clock) -> None:
         self._projection = projection
@@ -28,19 +28,19 @@ class Projector:
 
     @property
     def begun(self) -> bool:
-        """Whether every project was visited once since this start, and the index of one of them at least is whole.
+        """Whether a round since the start is done and at least one project has caught up.
 
-        It stays so: a project whose index is behind later on is refused on its own, by `require`.
+        It then stays True: `Projection.require` refuses single projects whose index is behind.
         """
         return self._first_round
 
     @property
     def stalled(self) -> Sequence[str]:
-        """The projects whose changes could not be applied when that was last tried."""
+        """The projects whose last visit failed."""
         return self._tasks.stalled
 
     async def run(self) -> None:
-        """Until cancelled: apply what its writer left pending, here or at another server, for whatever reason.
+        """Run rounds until cancelled. Applies changes of any server that its writer left pending, for any reason.
 
         Raises LedgerUnavailable, IndexUnavailable.
         """
@@ -52,12 +52,12 @@ class Projector:
             await self._tasks.close()
 
     async def _round(self) -> None:
-        """Two statements, however many projects have nothing to apply."""
-        before = self._projection.whole  # a project that is created during the read is none that was deleted
+        """Visit the projects that have changes to apply. Two statements, however many projects have none."""
+        before = self._projection.whole  # read first: a project created during the next read must not count as deleted
         projects = await self._ledger.projects()
         self._tasks.keep(projects)
         self._projection.forget(before.difference(projects))
-        self._index.require()  # or every project would find out for itself
+        self._index.require()  # fail once here, and not once for every project
         behind = await self._ledger.behind(AGE)
         stale = [project for project in projects if not self._projection.caught_up(project)]
         await self._tasks.visit([*stale, *behind], self._visit)
@@ -72,7 +72,7 @@ class Projector:
         return await self._ledger.interrupted(project, await self._ledger.generation(project))
 
     async def _finish(self, project: str) -> None:
-        """Claim and apply until nothing is left. Servers that share a ledger share the work."""
+        """Claim and apply batches until nothing is left to claim or a batch is not applied."""
         generation = await self._ledger.generation(project)
         applied = True
         while applied and (ids := await self._ledger.claim(project, generation, AGE, LEASE, BATCH)):

@@ -1,4 +1,4 @@
-"""Whether this server can do its work."""
+"""The readiness of this server: whether it can serve calls and searches."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from recalld_server.usecases.features import FeatureMaker
 
 log = logging.getLogger(__name__)
 
-WITHIN = 2.0  # seconds for each store to answer
-PAUSE = 1.0  # seconds between looks
-STALE = 15.0  # seconds after which a look says nothing any more
-HURRY = 0.1  # while something is missing
+WITHIN = 2.0  # timeout of each store in seconds
+PAUSE = 1.0  # seconds between checks
+STALE = 15.0  # seconds after which the result of a check is no longer valid
+HURRY = 0.1  # seconds between checks while the server is not ready for searches
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What was found of the server as a whole; no single project changes any of it.
+    """The state of the server as a whole.
 
-    Each store answers, there is an embedder for a project at least, and the projector has been through all projects
-    once since the start. A project whose index is behind is refused on its own, with IndexBehind.
+    `ledger` and `index`: the store answers. `model`: this server has the embedder of at least one project.
+    `caught_up`: `Projector.begun`. A single project never makes the server unready: searches of a project whose index
+    is behind fail with IndexBehind.
     """
 
     ledger: bool = False
@@ -42,7 +43,7 @@ class Ready:
 
 
 class Readiness:
-    """Asks the stores. `last` is what the last look found."""
+    """Checks the stores periodically. `last` is the result of the last check."""
 
     def __init__(
         self, ledger: ProjectState, index: Index, features: FeatureMaker, projector: Projector, clock: Clock
@@ -52,18 +53,18 @@ class Readiness:
         self._features = features
         self._projector = projector
         self._clock = clock
-        self._models: dict[str, bool] = {}  # by project, whether its embedder is there
+        self._models: dict[str, bool] = {}  # whether this server has the embedder of a project, by project
         self._projects: Sequence[str] = ()
         self.last = Ready()
         self._looked = float("-inf")
 
     @property
     def current(self) -> Ready:
-        """What the last look found; nothing if that is long ago, as the looks have stopped then."""
+        """The result of the last check, or not ready if that is older than STALE: then the checks have stopped."""
         return self.last if asyncio.get_running_loop().time() - self._looked < STALE else Ready()
 
     async def look(self) -> Ready:
-        """Ask now. Takes a few seconds at most; never raises for a store that fails."""
+        """Check now. Takes a few seconds at most; never raises if a store fails."""
         ledger, index = await asyncio.gather(_answers(self._read_projects()), _answers(self._index.ping()))
         if ledger:
             await _answers(self._look_for_models())
@@ -72,7 +73,7 @@ class Readiness:
         return self.last
 
     async def run(self, told: Callable[[Ready], Awaitable[None]]) -> None:
-        """Until cancelled: look again and again, and tell every change."""
+        """Check periodically until cancelled, and call `told` with every changed result."""
         while True:
             before = self.last
             if (found := await self.look()) != before:
@@ -85,7 +86,7 @@ class Readiness:
         self._projects = await self._ledger.projects()
 
     async def _look_for_models(self) -> None:
-        """Of new projects: one takes another model only through a server that has it."""
+        """Look for the embedders of new projects only: a project changes its model only on a server that has it."""
         for project in self._models.keys() - set(self._projects):
             del self._models[project]
         for project in self._projects:
@@ -95,10 +96,10 @@ class Readiness:
     async def _modelled(self, project: str) -> bool:
         try:
             self._features.embedder(await self._ledger.generation(project))
-        except ProjectNotFound:  # deleted since the projects were read
+        except ProjectNotFound:  # deleted after the projects were read
             return False
         except SettingMissing as error:
-            log.error("project needs an embedder that this server lacks: %s", error, extra={"project": project})
+            log.error("this server lacks the embedder of a project: %s", error, extra={"project": project})
             return False
         return True
 

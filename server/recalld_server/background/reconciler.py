@@ -1,11 +1,11 @@
-"""Makes good what an index's engine lost although it had confirmed it.
+"""Repairs an index whose engine lost confirmed entries in an outage.
 
-Weaviate, when killed, comes back with every object but without some of its latest vectors. So whatever was applied
-shortly before an outage, or during it, is applied again; then the whole index is compared with the ledger and every
-memory is looked for.
+A killed Weaviate restarts with all objects but without some of its latest vectors. So the reconciler applies all
+changes from shortly before and during the outage again. Then it compares the whole index with the ledger and searches
+for a sample of the memories (see `IndexAudit`).
 
-Servers that share a ledger take turns, and what a turn mended that began after an outage was seen is mended for all: at
-most two servers do the work, however many saw it.
+Servers that share a ledger take turns under a lease. A repair that began after a server saw an outage counts for that
+server too, so at most two servers do the work, however many saw the outage.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from recalld_server.usecases.projection import BATCH, Projection
 
 log = logging.getLogger(__name__)
 
-PAUSE = 5.0  # seconds between looks at the engine
-MARGIN = 60 * 1_000_000  # µs before the engine was last seen whole from which its work is suspect
-ROUNDS = 3  # of a project in one look
-LEASE = 15.0  # seconds after which others take over from a server that shows no sign of life
-RENEWAL = 4.0
-AT_ONCE = 2  # projects compared at the same time: it reads all of both sides
-LONGEST_PAUSE = 600.0  # seconds between attempts at a project that can't be repaired
+PAUSE = 5.0  # seconds between checks of the engine
+MARGIN = 60 * 1_000_000  # µs: changes from this long before the last healthy check on are applied again
+ROUNDS = 3  # comparisons of a project with the ledger per repair
+LEASE = 15.0  # seconds of the lease, after which another server takes over from one that died
+RENEWAL = 4.0  # seconds between renewals of the lease
+AT_ONCE = 2  # projects compared at the same time: a comparison reads all of the ledger and of the index
+LONGEST_PAUSE = 600.0  # longest back-off in seconds for a project that cannot be repaired
 
 
 class IndexDiffers(RecalldError):
-    """The index of a project differs from the ledger although it was repaired."""
+    """The index of a project still differs from the ledger after its repair."""
 
 
 class Reconciler:
-    """Watches the engine and repairs each project after an outage, and once at the start."""
+    """Watches the engine, and repairs the index of every project after an outage and once at the start."""
 
     def __init__(
         self,
@@ -58,28 +58,29 @@ class Reconciler:
         self._index_audit = index_audit
         self._leases = leases
         self._clock = clock
-        self._whole: int | None = None  # when the engine was last seen whole, and nothing was left to repair
+        self._whole: int | None = None  # time (µs) of the last check with the engine healthy and nothing to repair
         self._breaks = 0
         self._tasks = ProjectTasks("repair", AT_ONCE, LONGEST_PAUSE)
-        self._repaired: tuple[int, set[str]] = (0, set())  # breaks, and the projects repaired after them
-        # Breaks not mended yet, and the last turn taken before they were seen.
+        self._repaired: tuple[int, set[str]] = (0, set())  # outage count, and the projects repaired since that outage
+        # The outage count that is not repaired yet, and the number of the last lease before this server saw it.
         self._seen: tuple[int, int] | None = None
 
     @property
     def stalled(self) -> Sequence[str]:
-        """The projects that could not be repaired when that was last tried."""
+        """The projects whose last repair failed."""
         return self._tasks.stalled
 
     async def run(self) -> None:
-        """Until cancelled: look, and repair what an outage may have cost. Raises as `look` does."""
+        """Call `look` periodically until cancelled. Raises IndexUnavailable, LedgerUnavailable, LeaseLost."""
         while True:
             await self.look()
             await self._clock.sleep(PAUSE)
 
     async def look(self) -> None:
-        """See whether the engine broke off since the last look, and if so repair. Raises IndexUnavailable.
+        """Check for an outage since the last check, and repair the index if there was one.
 
-        Nothing is repaired while another server is at it.
+        Repairs nothing while another server holds the lease. Raises IndexUnavailable while the engine is unhealthy,
+        LedgerUnavailable, LeaseLost.
         """
         now = self._clock.now()
         outage_count = await self._index.outage_count()
@@ -88,11 +89,12 @@ class Reconciler:
         self._whole, self._breaks, self._seen = now, outage_count, None
 
     async def _over(self, outage_count: int, now: int) -> bool:
-        """Whether what the breaks may have cost is mended: by another server, or by this one in its turn."""
+        """Repair the index unless another server did, and return whether it is repaired."""
         state = await self._leases.state()
         if self._seen is None or self._seen[0] != outage_count:
             self._seen = (outage_count, state.taken)
-        # The other one saw the engine whole at another moment, and must have gone back behind this one's.
+        # Another server finished a repair that began after this server saw the outage. It counts if it went back far
+        # enough: its watermark is the time from which on it applied changes again.
         if state.done > self._seen[1] and (self._whole is None or state.watermark <= self._whole - MARGIN // 2):
             return True
         lease = await self._leases.acquire(LEASE)
@@ -103,7 +105,7 @@ class Reconciler:
             while not (await asyncio.wait([work], timeout=RENEWAL))[0]:
                 await self._leases.renew(lease, LEASE)
         finally:
-            work.cancel()  # only if the lease is lost, or this server stops
+            work.cancel()  # has an effect only if the lease is lost or this server stops
             await asyncio.wait([work])
         mended = False
         try:
@@ -114,9 +116,9 @@ class Reconciler:
         return mended
 
     async def _mend(self, lease: int, outage_count: int) -> bool:
-        """Repair every project; False if something stays wrong or the engine broke off again.
+        """Repair every project; return False if a project stays wrong or there was another outage.
 
-        What was repaired is then as suspect as before. Without a new break the next call repairs only the rest.
+        After another outage, the next call repairs all projects again, otherwise only those that are left.
         """
         if self._repaired[0] != outage_count:
             self._repaired = (outage_count, set())
@@ -137,12 +139,16 @@ class Reconciler:
         return there.intersection(left) <= repaired and await self._index.outage_count() == outage_count
 
     async def _mended(self, project: str, lease: int) -> bool:
-        """Repair a project; False if something stays wrong. What is wrong once only was being written meanwhile."""
+        """Repair a project; return False if an entry stays wrong.
+
+        An entry counts as wrong only if all ROUNDS comparisons find it so: otherwise it was just being written.
+        """
         generation = await self._ledger.generation(project)
         if await self._lost(project, generation):
-            # Rebuilding refuses searches meanwhile; filling it entry by entry would answer them with nothing.
-            log.warning("index is lost and made anew", extra={"project": project})
-            # All else may be done twice; what another server has made must not be dropped.
+            # Searches are refused during a rebuild. If the entries were only added again, searches would find nothing.
+            log.warning("index is lost and will be rebuilt", extra={"project": project})
+            # Confirm the lease: a rebuild drops the index, which another server may have rebuilt. All other steps may
+            # run twice.
             await self._leases.renew(lease, LEASE)
             await self._projection.rebuild(project)
         elif self._whole is not None:
@@ -161,7 +167,7 @@ class Reconciler:
         return False
 
     async def _lost(self, project: str, generation: Generation) -> bool:
-        """Whether nothing at all is there of what should be."""
+        """Whether the index of a project with live memories is empty."""
         if not await self._ledger.live(project, "", 1) or await self._index.mark(project, generation):
             return False
         return await anext(self._index.entries(project, generation), None) is None

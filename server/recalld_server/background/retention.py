@@ -1,7 +1,7 @@
-"""What time does: expired memories are deleted, old answers and old history go.
+"""Deletes expired memories, old history and old outcomes.
 
-Servers that share a ledger take turns under a lease. A round asks for what is due in all projects at once, so that a
-project in which nothing is due costs nothing.
+Servers that share a ledger take turns under a lease. A round queries the due items of all projects at once, so that a
+project without due items costs nothing.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from recalld_server.usecases.memories import TRANSACTION
 
 log = logging.getLogger(__name__)
 
-PAUSE = 20.0  # seconds between rounds: an expired memory is to be deleted within 60
-LEASE = 20.0  # seconds after which another server takes over from one that died in its round
-TRIM_EVERY = 3600 * 1_000_000  # µs between looks for old history, which is kept for a day at least
+PAUSE = 20.0  # seconds between rounds: an expired memory is to be deleted within 60 s
+LEASE = 20.0  # seconds of the lease, after which another server takes over from one that died in its round
+TRIM_EVERY = 3600 * 1_000_000  # µs between trims of old history, which is kept for at least a day
 OUTCOMES_KEPT = 24 * 3600 * 1_000_000  # µs
-BATCH = 1000  # expired memories looked up at once, rows of history or answers in one transaction
-SHARE = 20  # batches of one project, or of answers, in one round: then it is the others' turn
+BATCH = 1000  # expired memories per query; rows of history or outcomes per transaction
+SHARE = 20  # batches of one project, or of outcomes, per round, so that each project gets its turn
 
 
 class Retention:
-    """Works through what is due in all projects again and again, as nobody: its changes have no principal."""
+    """Processes the due items of all projects in rounds. Its changes have no principal."""
 
     def __init__(self, ledger: RetentionQueue, commits: CommitCoordinator, leases: Leases, clock: Clock) -> None:
         self._ledger = ledger
@@ -39,16 +39,16 @@ class Retention:
         self._leases = leases
         self._clock = clock
         self._tasks = ProjectTasks("expiry")
-        self._looked = 0  # when old history was last looked for, µs
-        self._trimming: dict[str, int] = {}  # projects that may have old history left, and how long they keep it, µs
+        self._looked = 0  # time of the last look for old history, µs
+        self._trimming: dict[str, int] = {}  # history retention (µs) of the projects that may have old history left
 
     @property
     def stalled(self) -> Sequence[str]:
-        """The projects in which clearing up failed when it was last tried."""
+        """The projects in which the last deletion or trim failed."""
         return self._tasks.stalled
 
     async def run(self) -> None:
-        """Until cancelled. Raises LedgerUnavailable."""
+        """Run until cancelled. Raises LedgerUnavailable."""
         try:
             while True:
                 await self.look()
@@ -57,12 +57,12 @@ class Retention:
             await self._tasks.close()
 
     async def look(self) -> None:
-        """A round, unless another server ended one within the last pause. Raises LedgerUnavailable."""
+        """Run a round unless a server ended one less than PAUSE seconds ago. Raises LedgerUnavailable."""
         if not 0 <= self._clock.now() - (await self._leases.state()).watermark < PAUSE * 1_000_000:
             await self.round()
 
     async def round(self) -> None:
-        """Everything that is due now, unless another server is at it. Raises LedgerUnavailable."""
+        """Process all due items, unless another server holds the lease. Raises LedgerUnavailable."""
         lease = await self._leases.acquire(LEASE)
         if lease is None:
             return
@@ -71,11 +71,11 @@ class Retention:
             await self._trim(lease)
             await self._purge(lease)
             await self._leases.release(lease, self._clock.now())
-        except LeaseLost:  # it took so long that another server goes on
-            log.warning("clearing up goes on at another server")
+        except LeaseLost:  # the round took so long that another server took over
+            log.warning("another server took over the retention round")
 
     async def _expire(self, lease: int) -> None:
-        """Delete what has expired, oldest first. A project that fails, or had its share, waits for the next round."""
+        """Delete expired memories, oldest first. A project that fails or used up its SHARE waits for the next round."""
         now, place, more = self._clock.now(), None, True
         batches: Counter[str] = Counter()
         left_out: set[str] = set()
@@ -100,7 +100,7 @@ class Retention:
         while deletes:
             try:
                 await self._commits.write(Access(project), Change(deletes=deletes))
-            except RevisionConflict as conflict:  # somebody changed these meanwhile; the others can go
+            except RevisionConflict as conflict:  # these were changed meanwhile: delete the others
                 deletes = [each for each in deletes if each.memory_id not in conflict.memory_ids]
             else:
                 log.info("expired memories deleted", extra={"project": project, "memories": len(deletes)})
@@ -115,7 +115,7 @@ class Retention:
             await self._tasks.visit(list(self._trimming), self._trimmed)
 
     async def _trimmed(self, project: str) -> None:
-        """Drop a share of a project's old history, and come back for the rest."""
+        """Delete up to SHARE batches of a project's old history; the next round continues."""
         before = self._clock.now() - self._trimming[project]
         for _ in range(SHARE):
             if not await self._ledger.trim(project, before, BATCH):

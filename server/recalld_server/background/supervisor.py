@@ -1,4 +1,4 @@
-"""The background tasks of a server: started in one order, stopped in the reverse, restarted when they fail."""
+"""Starts the background tasks of a server and restarts those that fail."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from recalld_server.domain.errors import RecalldError
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5  # seconds before a task that failed is started again, and twice as long after each further failure
+FIRST_PAUSE = 0.5  # seconds of back-off before the first restart of a task; it doubles with each further failure
 LONGEST_PAUSE = 5.0
-SETTLED = 60.0  # seconds after which a task that runs has recovered, and its next failure is logged again
-STOP = 1.0  # seconds for a task to end when it is cancelled
+SETTLED = 60.0  # seconds after which a running task counts as recovered and its next failure is logged again
+STOP = 1.0  # seconds in which a cancelled task must end
 
 
 class Supervisor:
-    """Runs named tasks that end only when they are stopped.
+    """Runs named tasks until they are stopped. No exception of a task ends the server.
 
-    `failed` is told the name of a task with every failure of it: no exception of a task ends the server.
+    `failed` is called with the name of a task at each of its failures.
     """
 
     def __init__(self, failed: Callable[[str], None] = lambda name: None) -> None:
         self._failed = failed
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        """Start a task; gives what stops it. Stopping raises nothing, whatever became of the task."""
+        """Start a task and return a function that stops it. That function never raises an error of the task."""
         task = asyncio.create_task(self._run(name, run), name=name)
 
         async def stop() -> None:
             task.cancel()
             _, late = await asyncio.wait([task], timeout=STOP)
             if late:
-                log.error("background task does not end", extra={"task": name})
+                log.error("background task did not stop", extra={"task": name})
 
         return stop
 
@@ -43,11 +43,11 @@ class Supervisor:
             begun = loop.time()
             try:
                 await run()
-                error: Exception = RuntimeError(f"the background task {name} came to an end")
-            except Exception as raised:  # noqa: BLE001 - whatever it is, the next attempt may go better
+                error: Exception = RuntimeError(f"the background task {name} returned, but must run until cancelled")
+            except Exception as raised:  # noqa: BLE001 - the next attempt may succeed, whatever the error is
                 error = raised
             if (task := asyncio.current_task()) and task.cancelling():
-                return  # it failed on its way out
+                return  # the task was stopped and failed while it was ending
             self._failed(name)
             if loop.time() - begun >= SETTLED:
                 pause, last = FIRST_PAUSE, ""
@@ -61,6 +61,6 @@ class Supervisor:
     def _log(self, name: str, error: Exception) -> None:
         extra = {"task": name, "error": type(error).__name__}
         if isinstance(error, RecalldError):
-            log.warning("background task failed; it is tried again", extra=extra)
+            log.warning("background task failed; it will be restarted", extra=extra)
         else:
-            log.error("background task failed; it is tried again", extra=extra, exc_info=error)
+            log.error("background task failed; it will be restarted", extra=extra, exc_info=error)

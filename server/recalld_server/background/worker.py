@@ -1,4 +1,4 @@
-"""Does the long-running work: claims it, keeps its lease alive, and ends it whatever happens."""
+"""Runs operations: claims them, renews their leases and brings them to a terminal state."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from recalld_server.usecases.work_signal import WorkSignal
 
 log = logging.getLogger(__name__)
 
-# Does the work from its checkpoint on and gives the result. None: it has ended the operation itself.
+# Does the work of an operation from its checkpoint on and returns the result; None if it has finished the operation
+# itself.
 Job = Callable[[Operation], Awaitable[Mapping[str, Any] | None]]
 
-LEASE = 10.0  # seconds after which others take over from a worker that shows no sign of life
-RENEWAL = 2.5  # seconds between renewals; a cancellation at another server is seen then
-ADDS, EXPORTS = 4, 3  # at once; deletions of projects count with exports
-PAUSE = 0.5  # seconds between looks for work
-SWEEP = 60.0
-ATTEMPTS = 100  # claims of one operation: beyond it the work itself is what kills the server
-RETRIES = 5  # attempts at work that fails because something can't be reached
+LEASE = 10.0  # seconds of a lease, after which another worker takes over
+RENEWAL = 2.5  # seconds between renewals, which also reveal cancellations made at another server
+ADDS, EXPORTS = 4, 3  # concurrent operations; project deletions share the lane of exports
+PAUSE = 0.5  # seconds between polls for work
+SWEEP = 60.0  # seconds between sweeps of old operations
+ATTEMPTS = 100  # claims of one operation; beyond it the operation itself probably kills the server
+RETRIES = 5  # attempts at an operation while the index or the embedder is unavailable; an add gets only one
 
 
 @dataclass(slots=True)
 class _Lane:
-    """Operations of some kinds, which wait for those of no other lane: `size` at once, of one project one less, so that
-    the slow operations of one project never keep those of others from being begun.
+    """Operations of some kinds, with capacity of their own: `size` at once, but one less (at least 1) of one project.
 
-    Every second claim is the next project's turn, the others are what has waited longest: turns alone would let
-    projects that come later go first for as long as more of them come, age alone a project that asks for much.
+    So the slow operations of one project cannot block those of other projects. Claims alternate: one takes the next
+    project in turn, one the operation that has waited longest. Turns alone would let later projects overtake forever
+    while new projects keep arriving; age alone would favour a project with many operations.
     """
 
     kinds: Sequence[OperationKind]
     size: int
     by_turn: bool = False
-    last: str = ""  # the project whose turn was last
-    running: dict[asyncio.Task[None], str] = field(default_factory=dict)  # the project of each
+    last: str = ""  # the project that had the last turn
+    running: dict[asyncio.Task[None], str] = field(default_factory=dict)  # the project of each running task
 
     @property
     def full(self) -> bool:
@@ -59,13 +60,13 @@ class _Lane:
 
     @property
     def sated(self) -> list[str]:
-        """Projects that have as much under way as one may."""
+        """The projects that run as many operations as one project may."""
         counts = Counter(self.running.values())
         return [project for project, count in counts.items() if count >= max(1, self.size - 1)]
 
 
 class Worker:
-    """Runs until cancelled. Work under way is then given back, to be taken up by the next worker."""
+    """Claims and runs operations. When it stops, it releases the running ones, and the next worker resumes them."""
 
     def __init__(
         self, operations: Operations, jobs: Mapping[OperationKind, Job], clock: Clock, signal: WorkSignal
@@ -74,12 +75,12 @@ class Worker:
         self._jobs = jobs
         self._clock = clock
         self._signal = signal
-        # An add waits neither for an export nor for a rebuild of everything; indexes are built one at a time.
+        # Adds never wait for exports or index builds; indexes are built one at a time.
         rest = [kind for kind in OperationKind if kind not in (OperationKind.ADD, *BUILDS)]
         self._lanes = [_Lane([OperationKind.ADD], ADDS), _Lane(rest, EXPORTS), _Lane(BUILDS, 1)]
 
     async def run(self) -> None:
-        """Claim and do work, a few at a time."""
+        """Claim and run operations until cancelled."""
         sweep = 0.0
         try:
             while True:
@@ -90,8 +91,8 @@ class Worker:
                         await self._operations.sweep()
                     await self._fill()
                 except LedgerUnavailable:
-                    log.warning("operations not reached")
-                with suppress(TimeoutError):  # wait_for loses a cancellation that comes with new work, before 3.12
+                    log.warning("operations cannot be claimed: the ledger is unavailable")
+                with suppress(TimeoutError):  # not wait_for: before Python 3.12 it can lose a concurrent cancellation
                     async with asyncio.timeout(PAUSE):
                         await self._signal.added.wait()
                 self._signal.added.clear()
@@ -109,7 +110,7 @@ class Worker:
                 task.add_done_callback(partial(self._ended, lane))
 
     async def _claimed(self, lane: _Lane) -> Operation | None:
-        """Claim work. What was claimed when the worker had to stop is given back: nobody else knew of it."""
+        """Claim an operation. If the worker is cancelled meanwhile, release the claim: nobody else knows of it."""
         after = lane.last if lane.by_turn else None
         claiming = asyncio.ensure_future(self._operations.claim(LEASE, lane.kinds, after, lane.sated))
         try:
@@ -132,7 +133,7 @@ class Worker:
             await asyncio.wait(running)
 
     async def _hold(self, held: Operation) -> None:
-        """Do one piece of work under its lease."""
+        """Run one operation under its lease."""
         with self._signal.holding(held.access.project, held.subject) as recheck:
             await self._hold_until(held, recheck)
 
@@ -146,7 +147,7 @@ class Worker:
                 finally:
                     waiting.cancel()
                 recheck.clear()
-                # An add is short and its commit can't be taken back: it stops only before it begins.
+                # An add cannot be cancelled once it runs: it is short, and its commit cannot be undone.
                 if not work.done() and await self._operations.renew(held, LEASE) and held.kind is not OperationKind.ADD:
                     await _cancelled(work)
                     await self._operations.finish(held, OperationState.CANCELLED, result={}, error={})
@@ -161,24 +162,24 @@ class Worker:
             await _cancelled(work)
             log.info("operation lost", extra={"operation": held.id})
         except LedgerUnavailable:
-            await _cancelled(work)  # the lease ends by itself and somebody takes over
+            await _cancelled(work)  # the lease expires, and another worker takes over
             log.warning("operation interrupted", extra={"operation": held.id})
 
     async def _do(self, held: Operation) -> None:
         try:
             if held.attempt > ATTEMPTS:
-                raise RuntimeError("the work was begun too often")
+                raise RuntimeError(f"the operation was claimed more than {ATTEMPTS} times without coming to an end")
             result = await self._jobs[held.kind](held)
         except (LeaseLost, LedgerUnavailable):
             raise
-        except Overloaded:  # its turn comes when others have had theirs
+        except Overloaded:  # release it with back-off, so that other work goes first
             await self._operations.release(held, min(60.0, 2.0**held.attempt))
         except (IndexUnavailable, EmbedderUnavailable) as error:
             if held.kind is OperationKind.ADD or held.attempt >= RETRIES:
                 await self._failed(held, error)
             else:
                 await self._operations.release(held, 2.0**held.attempt)
-        except Exception as error:  # noqa: BLE001 - work ends in a terminal state whatever happened
+        except Exception as error:  # noqa: BLE001 - an operation must reach a terminal state whatever happens
             await self._failed(held, error)
         else:
             if result is not None:
@@ -191,8 +192,8 @@ class Worker:
 
 
 async def _cancelled(work: asyncio.Future[None]) -> None:
-    """Stop it and wait until it has; what it ended with is told already or of no interest any more."""
+    """Cancel the work and wait until it has ended. Its result is already reported or no longer of interest."""
     work.cancel()
     await asyncio.wait([work])
     if not work.cancelled():
-        work.exception()  # looked at, or the loop would report it
+        work.exception()  # retrieve it, or the event loop would report it

@@ -1,4 +1,4 @@
-"""One connection of the HTTP server: bounded in time, and given up for a newer one when there are too many."""
+"""Connections of the HTTP server, with a time limit per request and eviction of idle connections."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CONNECTIONS = 256  # at once
-PATIENCE = 15.0  # seconds for a request and its answer, from the connection's begin or the answer before
+CONNECTIONS = 256  # concurrent connections
+PATIENCE = 15.0  # seconds for a request and its response, from the start of the connection or the previous response
 
 
 class Connection(H11Protocol):
-    """Closes what says nothing, or sends or reads too slowly, so that probes are answered however many connect."""
+    """An HTTP/1.1 connection that closes itself when a client is silent or too slow.
+
+    When there are CONNECTIONS connections, a new one closes the connection that has been idle longest. So probes are
+    answered however many clients connect.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._timer: asyncio.TimerHandle | None = None
-        self.since = 0.0  # the loop's time when it last had nothing to do
+        self.since = 0.0  # the loop's time of the start or of the last response
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is being processed."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,12 +44,12 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """The next request has its own time."""
+        """Start the time limit of the next request."""
         self._wait()
         super().on_response_complete()
 
     def give_up(self) -> None:
-        """Close at once, whatever is still to be sent."""
+        """Close the connection at once and drop unsent data."""
         self.connections.discard(self)
         self.transport.abort()
 

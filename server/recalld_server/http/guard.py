@@ -1,4 +1,7 @@
-"""While no API key exists: its own machine is answered, web pages and proxies are not (design, section 10)."""
+"""The guard of development mode: until the first API key exists, the HTTP server refuses web pages and proxies.
+
+See design, section 10.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,17 @@ from starlette.responses import PlainTextResponse
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
-Keyed = Callable[[], Awaitable[bool]]  # whether an API key was ever created
+Keyed = Callable[[], Awaitable[bool]]  # returns whether an API key was ever created
 
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # what a page may send unasked
+# Web pages may send these content types to other origins without a preflight request.
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
 class Guard:
-    """Answers 403 to what does not come straight from this machine, 415 to simple forms, until there are keys.
+    """ASGI middleware for the time without API keys.
 
-    From then on probes and scrapers ask by whatever name the server has for them.
+    It answers 403 to requests for another host than this machine, from a foreign origin or through a proxy, and 415 to
+    simple forms. Once an API key exists it passes everything, because probes and scrapers may use any host name.
     """
 
     def __init__(self, app: App, keyed: Keyed) -> None:
@@ -38,18 +43,18 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     hosts = [value for key, value in headers if key == "host"]
     origins = [value for key, value in headers if key == "origin"]
     if len(hosts) != 1 or not local(_name(f"//{hosts[0]}")):
-        return PlainTextResponse("Without API keys this server answers to localhost only.\n", 403)
+        return PlainTextResponse("While no API key exists, the Host header must name localhost.\n", 403)
     if any(not local(_name(origin)) for origin in origins):
-        return PlainTextResponse("Without API keys this server answers no web page of another origin.\n", 403)
+        return PlainTextResponse("While no API key exists, this server refuses web pages of other origins.\n", 403)
     if any(key in ("forwarded", "via") or key.startswith("x-forwarded-") for key, _ in headers):
-        return PlainTextResponse("Without API keys this server does not answer through a proxy.\n", 403)
+        return PlainTextResponse("While no API key exists, this server refuses requests through a proxy.\n", 403)
     if any(key == "content-type" and value.split(";")[0].strip().lower() in FORMS for key, value in headers):
-        return PlainTextResponse("A body must be application/json.\n", 415)
+        return PlainTextResponse("The content type of a request body must be application/json.\n", 415)
     return None
 
 
 def _name(url: str) -> str:
-    """The host of a URL without its port; empty if it has none or is no URL."""
+    """The host of a URL without its port; empty if the URL is invalid or has no host."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -57,7 +62,7 @@ def _name(url: str) -> str:
 
 
 def local(host: str) -> bool:
-    """Whether a name means this machine."""
+    """Whether a host name is `localhost` or a loopback address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

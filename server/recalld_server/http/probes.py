@@ -1,4 +1,4 @@
-"""What operators and their machines ask over HTTP: alive, ready, figures."""
+"""The HTTP routes for operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def routes(ready: Ready, figures: Figures) -> list[Route]:
-    """`/healthz` (this process answers), `/readyz` (it can do its work; 503 and what is missing if not), `/metrics`."""
+    """The routes `/healthz` (liveness), `/readyz` (readiness as JSON, 503 if anything is missing) and `/metrics`."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")

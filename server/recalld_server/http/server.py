@@ -1,4 +1,4 @@
-"""The HTTP server, in the loop of the gRPC server."""
+"""The HTTP server, which runs in the event loop of the gRPC server."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from starlette.routing import BaseRoute
 from recalld_server.http.connection import CONNECTIONS, Connection
 from recalld_server.http.guard import Guard, Keyed
 
-GRACE = 1  # second for answers under way
+GRACE = 1  # seconds that running requests get when the server stops
 
 
 class _Quiet(uvicorn.Server):
-    """Leaves the signals to the application, which stops all its servers in order, and tells when it listens."""
+    """A uvicorn server that leaves signals to the application, which stops its servers in order.
+
+    `up` is set when the server listens.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -36,7 +39,7 @@ class _Quiet(uvicorn.Server):
 
 
 class HttpServer:
-    """A listening server. `port` is the one it got when 0 was asked for."""
+    """A listening server. `port` is the actual port, also if it was started with port 0."""
 
     def __init__(self, server: uvicorn.Server, task: asyncio.Task[None], port: int) -> None:
         self._server = server
@@ -47,9 +50,9 @@ class HttpServer:
     async def start(
         cls, host: str, port: int, routes: Sequence[BaseRoute], keyed: Keyed, *, tls: ssl.SSLContext | None = None
     ) -> HttpServer:
-        """Listen; this machine alone is answered while `keyed` says no. It speaks HTTPS with `tls`.
+        """Start to listen, with HTTPS if `tls` is given. `Guard` applies while `keyed` returns False.
 
-        Raises OSError when the port is taken.
+        Raises OSError if the port cannot be bound.
         """
         listening = _bind(host, port)
         app: Any = Guard(Starlette(routes=list(routes)), keyed)
@@ -63,7 +66,7 @@ class HttpServer:
             proxy_headers=False,
             ws="none",
             ssl_context_factory=(lambda *_: tls) if tls else None,
-            limit_concurrency=CONNECTIONS + 1,  # beyond, uvicorn answers 503: only if all have requests under way
+            limit_concurrency=CONNECTIONS + 1,  # beyond it uvicorn answers 503, which happens only if none is idle
             timeout_graceful_shutdown=GRACE,
         )
         server = _Quiet(config)
@@ -72,7 +75,7 @@ class HttpServer:
         return cls(server, task, listening.getsockname()[1])
 
     async def stop(self) -> None:
-        """No new connections; answers under way get GRACE seconds."""
+        """Accept no more connections and give running requests GRACE seconds."""
         self._server.should_exit = True
         await self._task
 

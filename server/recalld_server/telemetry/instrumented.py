@@ -1,4 +1,4 @@
-"""A port whose calls are timed and traced, put before its adapter by bootstrap."""
+"""Wrappers that time and trace the calls of a port. The wiring puts them around the adapters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ P = TypeVar("P")
 
 
 def instrumented(adapter: P, store: str, instruments: Instruments) -> P:
-    """The adapter with every coroutine method timed as an operation of `store`; all else passes as it is."""
+    """Wrap an adapter: each coroutine method is timed as an operation of `store`; everything else is unchanged."""
     return cast(P, _Store(adapter, store, instruments))
 
 
 def instrumented_embedder(embedder: P, instruments: Instruments) -> P:
-    """The embedder with each `embed` timed as a call of its model."""
+    """Wrap an embedder: each `embed` is timed as a call of its model."""
     return cast(P, _Embedder(embedder, instruments))
 
 
@@ -29,10 +29,10 @@ class _Store:
         self._instruments = instruments
 
     def __getattr__(self, name: str) -> Any:
-        """Asked once for each name: what is found is kept on the instance."""
+        """Wrap a coroutine method and store the wrapper on the instance, so that each name is looked up once."""
         found = getattr(self._adapter, name)
         if not inspect.iscoroutinefunction(found):
-            return found  # not kept: it may be a property
+            return found  # not stored, because it may be a property
         timed = self._timed(name, found)
         setattr(self, name, timed)
         return timed

@@ -1,4 +1,4 @@
-"""Lines of the log that say the same again and again."""
+"""A log filter that drops repeated warnings and errors."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-SECONDS = 60.0  # for which a line is counted
-BURST = 3  # times that it is written meanwhile
-KEPT = 512  # different lines that are remembered
+SECONDS = 60.0  # length of the window in which a line is counted
+BURST = 3  # repetitions of a line that are written per window
+KEPT = 512  # distinct lines that are counted; the one first seen longest ago is dropped
 
-_IDS = ("correlation_id", "trace_id")  # tell calls apart, not lines
-OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}  # what every record carries
+_IDS = ("correlation_id", "trace_id")  # not compared: they differ between calls
+OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}  # the attributes of every record
 
 
 @dataclass(slots=True)
@@ -23,9 +23,10 @@ class _Seen:
 
 
 class RepeatedLines(logging.Filter):
-    """Leaves out warnings and errors that were written a moment ago; the next one says how many it stands for.
+    """Drops warnings and errors that were written BURST times within SECONDS.
 
-    Two lines are the same when they come from one logger with the same words and the same names and values.
+    The first line of the next window has the number of dropped lines as `left_out`. Two lines are equal if logger,
+    level, message and `extra` values are.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class RepeatedLines(logging.Filter):
         self._seen: OrderedDict[tuple[object, ...], _Seen] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written. Called under the lock of the handler's logger, from any thread."""
+        """Whether the line is written. Any thread may call it, without a lock: a race can only miscount."""
         if record.levelno < logging.WARNING:
             return True
         extra = (f"{name}={value}" for name, value in record.__dict__.items() if name not in OWN and name not in _IDS)

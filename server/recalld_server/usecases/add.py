@@ -98,7 +98,7 @@ class Add:
         ExtractorFailed, RequestIdReused, WriteConflict or LedgerUnavailable.
         """
         if not access.pin.admits(command.scope):
-            raise MemoryNotFound("The scope is outside the scope that this API key is limited to.")
+            raise MemoryNotFound("The scope is outside the pin of this API key.")
         if command.dry_run:
             return await self._previewed(access, command)
         written = await self._commits.once(access, command.request, lambda _: self._add(access, command))

@@ -221,7 +221,7 @@ class Imports:
             memory = item.memory
             try:
                 if not access.pin.admits(memory.scope):
-                    raise MemoryNotFound("The scope is outside the scope that this API key is limited to.")
+                    raise MemoryNotFound("The scope is outside the pin of this API key.")
                 if not outside.isdisjoint((memory.id, memory.add_id)):
                     text = "The id or add_id is outside the scope that this API key is limited to."
                     raise MemoryNotFound(text, memory_id=memory.id)

@@ -1,4 +1,4 @@
-"""A running server: what starts in which order, and what stops first."""
+"""A running server: the order in which its parts start and stop."""
 
 from __future__ import annotations
 
@@ -52,26 +52,29 @@ log = logging.getLogger(__name__)
 
 SEARCH = "recalld.v1.SearchService"
 GRACE = 1.6  # seconds that running calls get when the server stops
-STOP = 2.8  # seconds for the whole stop, of which the rest takes a few tenths; then the process ends all the same
+STOP = 2.8  # seconds for the whole stop, after which the process ends in any case; the rest takes a few tenths
 
 
 @dataclass(slots=True)
 class App:
-    """A server that answers. `port` is the one it got when 0 was asked for."""
+    """A running server. `stack` stops all its parts in the reverse order of their start."""
 
     recalld: Recalld
     server: GrpcServer
     http: HttpServer
-    stack: AsyncExitStack  # stops all that was started, in the reverse order
+    stack: AsyncExitStack
 
     @property
     def port(self) -> int:
-        """Where gRPC listens."""
+        """The actual gRPC port, also if the configured one is 0."""
         return self.server.port
 
     @classmethod
     async def start(cls, settings: Settings, telemetry: Telemetry | None = None) -> App:
-        """Engines, then the background, then the calls: nobody is answered before there is something to answer with."""
+        """Open the stores, then start gRPC and HTTP, then the background tasks; if a step fails, undo the others.
+
+        Raises SettingMissing, LedgerUnavailable, EmbedderUnavailable, ValueError (an unsupported OTLP protocol).
+        """
         require_ports(settings)
         tls = certificates_of(settings)
         telemetry = telemetry or Telemetry(os.environ)
@@ -96,37 +99,37 @@ class App:
                 age=settings.connection_age,
             )
             opening.push_async_callback(server.close)
-            await _tell(server, Ready(ledger=True))  # it was opened; of searches the first look tells
+            await _tell(server, Ready(ledger=True))  # the ledger is open; the first check decides on searches
             gauges = Collectors(recalld, server, telemetry.instruments)
             http = await _http(settings, recalld, server, gauges, telemetry, tls)
             telemetry.start(gauges.sample)
             stack.push_async_callback(telemetry.close)
-            observe(telemetry.instruments)  # the background's work counts as well
+            observe(telemetry.instruments)  # so that the stages of background work are measured as well
             supervisor = Supervisor(lambda name: telemetry.instruments.count(metric_names.FAILED, name))
             for name, run in (("gauges", gauges.run), *recalld.tasks):
                 stack.push_async_callback(supervisor.start(name, run))
-            stack.push_async_callback(http.stop)  # it answers probes until the calls have ended
+            stack.push_async_callback(http.stop)  # after the drain: it answers probes until all calls have ended
             stack.push_async_callback(server.drain, GRACE)
             stack.callback(recalld.operations.stop)
             stack.callback(recalld.watch.stop)
             stack.push_async_callback(
                 supervisor.start("readiness", lambda: recalld.readiness.run(lambda ready: _tell(server, ready)))
-            )  # the first to stop, or it would say SERVING again
+            )  # stops first, or it would report SERVING again
             opening.pop_all()
             return cls(recalld, server, http, stack.pop_all())
 
     async def stop(self) -> None:
-        """Drain, then close the port, which refuses calls until then."""
+        """Drain, then close the port, which stays open and refuses calls until then."""
         await self.drain()
         await self.server.close()
 
     async def drain(self) -> None:
-        """No new calls, the running ones end, accepted writes are finished, engines let go."""
+        """Refuse new calls, end the running ones, finish accepted writes and close the stores."""
         await self.stack.aclose()
 
 
 async def _tell(server: GrpcServer, ready: Ready) -> None:
-    """Health by service (design, section 2): searches need both stores, everything else the ledger."""
+    """Set the health of each service (design, section 2): searches need `Ready.searches`, the others the ledger."""
     for name in ("", *server.services):
         await server.serving(name, ready.searches if name == SEARCH else ready.ledger)
 
@@ -151,10 +154,10 @@ async def _http(
         try:
             return await recalld.keys.begun(sure=False)
         except RecalldError:
-            return False  # not known to be: as in development mode
+            return False  # unknown: be as strict as in development mode
 
     try:
-        # No certificates of callers, also with --tls-client-ca: whoever asks for probes and figures has none.
+        # HTTP never requires client certificates, not even with --tls-client-ca: probes and scrapers have none.
         return await HttpServer.start(
             settings.host,
             settings.http_port,
@@ -162,21 +165,27 @@ async def _http(
             keyed,
             tls=tls.context() if tls else None,
         )
-    except OSError:
-        raise SettingMissing(f"HTTP port {settings.http_port} on {settings.host} can't be had.") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise SettingMissing(f"Cannot bind HTTP port {settings.http_port} on {settings.host}: {reason}.") from None
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. The caller ends the process then: the port stays open, and refuses calls."""
+    """Run until SIGTERM, SIGINT or the loss of the ledger.
+
+    Afterwards the gRPC port is still open and refuses calls: the caller must end the process. Raises SettingMissing,
+    LedgerUnavailable.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError):  # Windows has no signal handlers in its loop: Ctrl-C ends the process there
+        with suppress(NotImplementedError):  # event loops on Windows have no signal handlers: Ctrl-C ends the process
             loop.add_signal_handler(number, stopping.set)
-    # gRPC's thread takes one call at each turn: with Python's own 0.005 s a flood makes a queue before our gate.
+    # gRPC's thread accepts one call per turn. With Python's default of 5 ms, a flood would queue up before admission.
     sys.setswitchinterval(SWITCH)
     app = await App.start(settings)
-    # What is here now stays: collections that look through it stop all calls for 0.1 s every few thousand calls.
+    # The objects that exist now are permanent. If the garbage collector scanned them, it would stop all calls for 0.1 s
+    # every few thousand calls.
     gc.collect()
     gc.freeze()
     if not await app.recalld.keys.begun():
@@ -191,11 +200,11 @@ async def serve(settings: Settings) -> None:
 
 
 async def _drained(app: App) -> None:
-    """Drain for STOP seconds at most. What was acknowledged is on the disk in any case."""
+    """Drain for STOP seconds at most. Acknowledged writes are on disk in any case."""
     draining = asyncio.ensure_future(app.drain())
     _, late = await asyncio.wait([draining], timeout=STOP)
     if late:
-        log.warning("the server ends with work under way, which did not end within %g s", STOP)
+        log.warning("the server stops although its work did not end within %g s", STOP)
     else:
         draining.result()
 

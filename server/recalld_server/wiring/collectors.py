@@ -1,4 +1,4 @@
-"""Figures that nobody reports because they are states, not events: read when metrics are asked for."""
+"""Updates the gauges, whose values are states and not events."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.wiring.parts import Recalld
 
-PROJECTS = 100  # with figures of their own: each is a time series for whoever collects them
+PROJECTS = 100  # projects with gauges of their own, because each is a time series in the collector
 NONE = IndexLag(0, 0)
-PAUSE = 10.0  # seconds between looks at the ledger
-STATM = Path("/proc/self/statm")  # sizes in pages; the second is what is resident
+PAUSE = 10.0  # seconds between queries of the ledger
+STATM = Path("/proc/self/statm")  # memory sizes in pages; the second value is the resident size
 
 
 class Collectors:
-    """Brings the gauges up to date: `sample` those of this process, `run` those that the ledger has to be asked for."""
+    """Updates the gauges: `sample` those of this process, `run` those that need the ledger."""
 
     def __init__(self, recalld: Recalld, server: GrpcServer, instruments: Instruments) -> None:
         self._recalld = recalld
@@ -28,20 +28,23 @@ class Collectors:
         self._instruments = instruments
 
     async def sample(self) -> None:
-        """Read what this process knows. Asks no store: anybody may scrape as often as they like."""
+        """Update the gauges of this process. It calls no store, because /metrics may be scraped at any rate."""
         self._calls()
         self._stores()
         self._stalls()
         self._instruments.set(metric_names.MEMORY, resident())
 
     async def run(self) -> None:
-        """Until cancelled: look at the ledger. Raises LedgerUnavailable; the figures of projects are then absent."""
+        """Call `look` periodically until cancelled. Raises LedgerUnavailable."""
         while True:
             await self.look()
             await asyncio.sleep(PAUSE)
 
     async def look(self) -> None:
-        """Two statements: those projects that are furthest behind have figures, then others by their ids."""
+        """Update the index gauges: of the projects that are furthest behind, then of others by id, PROJECTS in total.
+
+        Takes two statements. Raises LedgerUnavailable after it has removed the gauges.
+        """
         try:
             projects, lags = await self._recalld.ledger.projects(), await self._recalld.ledger.lags()
         except RecalldError:
@@ -59,7 +62,7 @@ class Collectors:
             self._instruments.clear(metric)
 
     def _stalls(self) -> None:
-        """Also of the projects beyond those named, how many there are."""
+        """Update the gauges of stalled projects: up to PROJECTS by name, and the number of all."""
         self._instruments.clear(metric_names.STALLED)
         recalld = self._recalld
         stalls = {"projection": recalld.projector.stalled, "expiry": recalld.retention.stalled}
@@ -84,7 +87,7 @@ class Collectors:
 
 
 def resident() -> float:
-    """Bytes of memory this process occupies; NaN where there is no /proc."""
+    """The resident memory of this process in bytes; NaN without /proc."""
     try:
         return float(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except FileNotFoundError:

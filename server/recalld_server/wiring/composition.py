@@ -1,4 +1,4 @@
-"""The composition root: stores, then use cases, then the background. Only `wiring` names concrete adapters."""
+"""The composition root: opens the stores and wires use cases and background. Only `wiring` names concrete adapters."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ from recalld_server.wiring.stores import EMBEDDED, index_opener, open_embedder
 
 log = logging.getLogger(__name__)
 
-EXTRACTORS = frozenset({"rules"})  # what a project may choose
+EXTRACTORS = frozenset({"rules"})  # the extractors that a project may choose
 
 
 async def build(
@@ -77,19 +77,19 @@ async def build(
     model: Embedder | None = None,
     more_embedders: Mapping[str, Embedder] | None = None,
 ) -> Recalld:
-    """Open the stores and wire the use cases and the background; `instruments` measure stores and model.
+    """Open the stores and wire the use cases and the background; `instruments` measure stores and embedder.
 
-    `clock` and `model` take the place of the machine's clock and of the embedder the settings name; `more_embedders`
-    are models besides that one, by name: projects may be re-embedded with them.
+    `clock` and `model` replace the system clock and the configured embedder. `more_embedders` are additional models by
+    name, with which projects may be re-embedded.
 
-    Raises SettingMissing, DataFolderBusy, LedgerUnavailable.
+    Raises SettingMissing, DataFolderBusy, LedgerUnavailable, EmbedderUnavailable.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
         stores = await _stores(settings, clock, instruments or Instruments(), model, more_embedders or {}, opened)
         services, background = await _services(stores, settings, clock)
         everything = {**vars(stores), **vars(services), **vars(background)}
-        return Recalld(**everything, opened=opened.pop_all())  # from here on `Recalld.close` lets go of them
+        return Recalld(**everything, opened=opened.pop_all())  # from here on `Recalld.close` closes the stores
 
 
 async def _stores(
@@ -114,7 +114,7 @@ async def _stores(
     try:
         await index.check()
     except IndexUnavailable as error:
-        log.warning("index can't be used; searches are refused until it can: %s", error)
+        log.warning("the index is unavailable; searches are refused until it is available: %s", error)
     return Stores(
         engine=engine,
         ledger=instrumented(ledger, "ledger", instruments),
@@ -179,7 +179,7 @@ async def _services(stores: Stores, settings: Settings, clock: Clock) -> tuple[S
         **dict.fromkeys(BUILDS, services.reindex.run),
     }
     repairs, clearing = SqlLeases(engine, clock, "reconciling"), SqlLeases(engine, clock, "clearing")
-    if stores.alone:  # whoever had a lease is gone
+    if stores.alone:  # no other server is running, so all leases are left over from a previous process
         for leases in (operations, repairs, clearing):
             await leases.free()
     await erasure.resume()
@@ -203,9 +203,9 @@ def _levels(
         (metric_names.CACHED, "features"): lambda: ledger.cached,
         (metric_names.CACHED, "questions"): lambda: embedder.cached,
     }
-    if isinstance(index, EmbeddedIndex):  # another engine knows its own
+    if isinstance(index, EmbeddedIndex):  # other engines report their own metrics
         levels[metric_names.DEPTH, "index"] = lambda: index.queued
         levels[metric_names.VECTORS, "vectors"] = lambda: index.held
-    if isinstance(model, MiniLm):  # the others keep their queues to themselves
+    if isinstance(model, MiniLm):  # the queues of other embedders are not visible
         levels[metric_names.DEPTH, "embedder"] = lambda: model.queued
     return levels

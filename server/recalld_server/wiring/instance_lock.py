@@ -1,4 +1,4 @@
-"""The locks that keep two servers of one machine off the same files."""
+"""The locks that prevent two servers on one machine from using the same files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from recalld_server.wiring.stores import EMBEDDED, index_file
 
 
 class DataFolderBusy(SettingMissing):
-    """Another recalld holds this data folder."""
+    """Another recalld uses this data folder, ledger file or index file."""
 
 
 @contextmanager
 def acquire_instance_lock(settings: Settings) -> Iterator[None]:
-    """Keep every other server of this machine off the data folder and off ledger and index where they are files.
+    """Lock the data folder, and ledger and index if they are files, against all other servers on this machine.
 
-    Before they are opened, until after they are closed. Raises DataFolderBusy, or SettingMissing for a folder or a file
-    that can't be used.
+    Hold the lock from before the files are opened until after they are closed. Raises DataFolderBusy, or SettingMissing
+    for a folder or a file that cannot be used.
     """
     with ExitStack() as locks:
         locks.callback(_folder(settings.data_dir).release)
@@ -45,7 +45,7 @@ def _folder(path: Path) -> FileLock:
             f"Another recalld uses {path}. Stop it, or choose another folder with --data-dir."
         ) from None
     except OSError as error:
-        raise SettingMissing(f"The data folder {path} can't be used: {error.strerror}.") from None
+        raise SettingMissing(f"The data folder {path} cannot be used: {error.strerror}.") from None
     return lock
 
 
@@ -57,12 +57,12 @@ def _file(path: Path, option: str, *, make: bool) -> Iterator[None]:
         except FileTaken:
             raise DataFolderBusy(f"Another recalld uses {path}. Stop it, or choose another with {option}.") from None
         except OSError as error:
-            raise SettingMissing(f"{path} can't be used: {error.strerror}.") from None
+            raise SettingMissing(f"{path} cannot be used: {error.strerror}.") from None
         yield
 
 
 def folder_taken(folder: Path) -> bool:
-    """Whether a server of this machine has the data folder."""
+    """Whether a server on this machine uses the data folder."""
     lock = folder / "lock"
     if not lock.exists():
         return False

@@ -1,4 +1,4 @@
-"""The parts of a ledger that work without a server: keys, projects and the queue of operations."""
+"""Access to a ledger's API keys, projects and operations without a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recalld_server.wiring.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LedgerParts:
-    """Stores on one ledger, with the clock and the ids of this machine."""
+    """The stores of one ledger, with the clock and the id generator of this machine."""
 
     keys: KeyRing
     projects: Projects
@@ -31,8 +31,9 @@ class LedgerParts:
 
 @asynccontextmanager
 async def open_parts(settings: Settings) -> AsyncIterator[LedgerParts]:
-    """Open the ledger that `settings` name, whether a server runs on it or not. Raises LedgerUnavailable,
-    SettingMissing.
+    """Open the ledger that `settings` name, which a running server may use too.
+
+    Raises LedgerUnavailable, SettingMissing.
     """
     engine, clock = await open_ledger(settings), SystemClock()
     try:

@@ -1,4 +1,4 @@
-"""The ledger that settings name: where it is, what it says of itself, and how it is opened, joined and copied."""
+"""The ledger that settings name: its location and status, and functions to open, join and copy it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from recalld_server.usecases.commit_notifications import CommitNotifications
 from recalld_server.wiring.settings import Settings
 from recalld_server.wiring.stores import EMBEDDED
 
-CHECK = 10.0  # seconds that a start waits for the check of a ledger's file that was not closed
+CHECK = 10.0  # seconds that a start waits for the integrity check of a ledger file that was not closed properly
 FORM = "postgresql://user:password@host:port/database"
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive's
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # a single letter would be a drive on Windows
 
 
 def ledger_file(settings: Settings) -> Path | None:
-    """Where the ledger is a file; None where it is a server.
+    """The path of the ledger if it is a file; None if it is on a database server.
 
-    Raises SettingMissing for a bare word: more likely a misspelt engine than a file.
+    Raises SettingMissing for a single word without a suffix, because that is more likely a misspelt engine.
     """
     if settings.ledger == EMBEDDED:
         return settings.data_dir / "ledger.db"
@@ -48,10 +48,10 @@ def ledger_file(settings: Settings) -> Path | None:
 
 
 async def open_ledger(settings: Settings, *, unfinished: bool = False) -> SqliteEngine | PostgresEngine:
-    """The engine that `settings` name, with its tables up to date. Raises SettingMissing, LedgerUnavailable.
+    """Open the ledger that `settings` name and migrate its tables. Raises SettingMissing, LedgerUnavailable.
 
-    `unfinished`: also a copy that `recalld migrate` has not finished. No error tells more of a URL than its host, port
-    and database: the rest may be secret.
+    With `unfinished`, also open a copy that `recalld migrate` has not finished. Errors show only host, port and
+    database of a URL, because the rest may be secret.
     """
     path = ledger_file(settings)
     if path is None:
@@ -59,15 +59,15 @@ async def open_ledger(settings: Settings, *, unfinished: bool = False) -> Sqlite
     try:
         return await open_sqlite(path, unfinished=unfinished)
     except (LedgerUnavailable, StatementRefused) as error:
-        # The wrong folder may have been given.
-        causes = "it is damaged, or of another program, or of a newer version of this service"
-        raise LedgerUnavailable(f"{path} can't be used as the ledger and was left as it is: {causes}.") from error
+        # Name all causes: the path may simply be wrong.
+        causes = "it is damaged, belongs to another program or was written by a newer version of recalld"
+        raise LedgerUnavailable(f"{path} cannot be used as the ledger and was not changed: {causes}.") from error
 
 
 async def copy_ledger(settings: Settings, target: Settings, say: transfer.Say) -> tuple[int, int]:
-    """Copy the ledger of `settings` to that of `target`, compare both, and count rows and tables.
+    """Copy the ledger of `settings` to that of `target` and compare both. Returns the numbers of rows and of tables.
 
-    A copy that was interrupted is resumed. Raises SettingMissing, LedgerUnavailable.
+    Resumes an interrupted copy. Raises SettingMissing, LedgerUnavailable.
     """
     original = await open_ledger(settings)
     try:
@@ -81,28 +81,28 @@ async def copy_ledger(settings: Settings, target: Settings, say: transfer.Say) -
 
 
 def ledger_name(settings: Settings) -> str:
-    """Where the ledger is, without credentials: it may be shown. Raises as `ledger_file` and `ledger_server` do."""
+    """The location of the ledger without credentials, for messages. Raises SettingMissing."""
     file = ledger_file(settings)
     return str(file) if file else f"postgresql://{ledger_server(settings.ledger)}"
 
 
 def ledger_status(settings: Settings) -> LedgerStatus:
-    """What the ledger says of itself, without a migration. Blocks. Raises LedgerUnavailable, SettingMissing."""
+    """Read the status of the ledger without a migration. Blocks. Raises LedgerUnavailable, SettingMissing."""
     return status.ledger_status(ledger_file(settings) or settings.ledger)
 
 
 def ledger_taken(settings: Settings) -> bool:
-    """Whether a server of this machine has the ledger's file."""
+    """Whether a server on this machine uses the ledger file. Raises SettingMissing."""
     file = ledger_file(settings)
     return file is not None and taken(file)
 
 
 def ledger_server(url: str) -> str:
-    """Host, port and database of a ledger's URL, which may be shown. Raises SettingMissing for what is none."""
+    """Host, port and database of a ledger's URL, for messages. Raises SettingMissing for an invalid URL."""
     try:
         parts = urlsplit(url)
         place = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-    except ValueError:  # its text quotes the URL
+    except ValueError:  # the text of the error quotes the URL, which may contain a password
         raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
     if parts.scheme not in ("postgresql", "postgres"):
         raise SettingMissing(f"--ledger must be embedded, the path of a SQLite file, or {FORM}.")
@@ -112,23 +112,24 @@ def ledger_server(url: str) -> str:
 async def _postgres(url: str, unfinished: bool) -> PostgresEngine:
     place = ledger_server(url)
     if importlib.util.find_spec("psycopg") is None:
-        raise SettingMissing("A ledger in PostgreSQL needs more than is installed: pip install '.[fleet]'.")
+        raise SettingMissing("A ledger in PostgreSQL needs psycopg, which is not installed: pip install '.[fleet]'.")
     try:
         return await open_postgres(url, unfinished=unfinished)
     except ArgumentError:
         raise SettingMissing(f"--ledger is not of the form {FORM}.") from None
     except (LedgerUnavailable, StatementRefused) as error:
-        causes = "it does not answer, or refuses this user, or holds a ledger of a newer version of this service"
-        raise LedgerUnavailable(f"{place} can't be used as the ledger: {causes}. The log says more.") from error
+        causes = "it does not answer, refuses this user, or has a ledger of a newer version of recalld"
+        raise LedgerUnavailable(f"{place} cannot be used as the ledger: {causes}. See the log for details.") from error
 
 
 async def join_ledger(
     settings: Settings, engine: SqliteEngine | PostgresEngine, opened: AsyncExitStack
 ) -> tuple[CommitNotifications, Callable[[], Awaitable[object]]]:
-    """Join the servers of a ledger until `opened` closes: the notifier of commits, and what waits for the loss of it.
+    """Join the servers of a ledger until `opened` closes.
 
-    A ledger in a file has one server, by `acquire_instance_lock`. Servers share one in PostgreSQL if they share the
-    index, too. Raises SettingMissing where another server has the ledger to itself, LedgerUnavailable.
+    Returns the commit notifier and a function that waits until this server has lost the ledger. A ledger in a file has
+    a single server (see `acquire_instance_lock`). Several servers may share a ledger in PostgreSQL if they share the
+    index too. Raises SettingMissing if another server uses the ledger exclusively, LedgerUnavailable.
     """
     if not isinstance(engine, PostgresEngine):
         marker = ShutdownMarker(engine)
@@ -138,9 +139,9 @@ async def join_ledger(
         except (LedgerUnavailable, StatementRefused) as error:
             if not engine.file.health.has(StoreFault.DAMAGED):
                 raise
-            raise LedgerUnavailable(f"{engine.path} is damaged, and was left as it is: restore a backup.") from error
+            raise LedgerUnavailable(f"{engine.path} is damaged and was not changed: restore a backup.") from error
         return CommitNotifications(), asyncio.Event().wait
-    from recalld_server.adapters.sql.notifications import CommitBus  # psycopg is there, as the engine is
+    from recalld_server.adapters.sql.notifications import CommitBus  # needs psycopg, which the engine needs too
 
     bus = CommitBus(engine.address, alone=settings.index == EMBEDDED)
     committed = CommitNotifications(bus.announce)

@@ -1,4 +1,4 @@
-"""What a server consists of: its stores, its use cases and its background tasks, each wired."""
+"""The parts of a server, wired: its stores, its use cases and its background tasks."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from recalld_server.usecases.watch import Watch
 
 @dataclass(frozen=True)
 class Stores:
-    """What keeps and embeds, opened: calls of `ledger`, `index` and `embedders` are measured.
+    """The open stores and embedders. Calls of `ledger`, `index` and `embedder` are measured.
 
-    `first` is the generation of a new project. `levels` are gauges to read. `lost` returns when this server may not go
-    on, as another has taken its ledger; on a ledger of its own never.
+    `first` is the generation of a new project. `levels` are functions that read gauges, by metric and label. `lost`
+    returns when this server has lost its ledger to another server and must stop; for a ledger in a file, never.
     """
 
     engine: SqlEngine
@@ -55,12 +55,12 @@ class Stores:
     levels: Mapping[tuple[metric_names.Metric, str], Callable[[], int]]
     committed: CommitNotifications
     lost: Callable[[], Awaitable[object]]
-    alone: bool  # no other server works on the ledger or on the index
+    alone: bool  # no other server uses the ledger or the index
 
 
 @dataclass(frozen=True)
 class Services:
-    """The use cases, each an attribute named by what it is about."""
+    """The use cases."""
 
     projection: Projection
     commits: CommitCoordinator
@@ -84,7 +84,7 @@ class Services:
 
 @dataclass(frozen=True)
 class Background:
-    """What runs without a call, on every server. `reconciler` is for engines that can lose entries, else None."""
+    """The background tasks of every server. `reconciler` is None unless the index engine can lose entries."""
 
     readiness: Readiness
     reconciler: Reconciler | None
@@ -108,12 +108,12 @@ class Background:
 
 @dataclass(frozen=True)
 class Recalld(Stores, Services, Background):
-    """Everything that answers calls, wired. `close` lets go in the reverse order of `build`."""
+    """All parts of a server, made by `composition.build`. `close` closes them in reverse order."""
 
     opened: AsyncExitStack
 
     async def close(self) -> None:
-        """Finish the writes under way, then let go of the engines."""
+        """Finish the running writes, then close the stores."""
         await self.commits.drain()
         await self.erasure.close()
         await self.projection.close()

@@ -1,4 +1,4 @@
-"""The one reader of the environment."""
+"""The settings of a server, read from RECALLD_… environment variables and from options."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server runs. Each field is the variable RECALLD_<NAME> and, for most, an option of `recalld serve`.
+    """The settings of a server. Each field is the variable RECALLD_<NAME> and, for most, an option of `recalld serve`.
 
-    `ledger` is "embedded", the path of a SQLite file or postgresql://user:password@host:port/database; `index` is
-    "embedded" or weaviate://host:port?grpc_port=port, `index_key` its API key and `index_tls` whether to speak TLS with
-    it; `cache_mib` bounds the vectors kept in memory;
-    `max_calls` is how many calls run at once, `rate_limit` how many a second each key may make and `project_rate_limit`
-    all keys of a project together (0: any number), `project_streams` how many streams and waits those may have open;
-    `connection_idle` is after how many seconds without a call a gRPC connection is closed, `connection_age` after how
-    many it takes no new calls, so that callers connect again and reach servers that were added (0: never);
-    `embedder` is "minilm" or "openai", the latter with the four settings after it; `export_hours` is how long finished
-    exports are kept. `tls_cert`, `tls_key` and `tls_client_ca` are PEM files; the last makes callers show a certificate
-    of it.
+    - `ledger`: "embedded", the path of a SQLite file or postgresql://user:password@host:port/database.
+    - `index`: "embedded" or weaviate://host:port?grpc_port=port; `index_key` is its API key, `index_tls` turns on TLS.
+    - `cache_mib`: the maximum size of the vectors kept in memory, in MiB.
+    - `max_calls`: concurrent calls; `project_streams`: concurrent streams and waits of all keys of a project.
+    - `rate_limit`: calls per second of a key; `project_rate_limit`: of all keys of a project (0: unlimited).
+    - `connection_idle`: seconds without a call after which a gRPC connection is closed.
+    - `connection_age`: seconds after which a gRPC connection takes no new calls, so that callers reconnect and reach
+      added servers (0: never).
+    - `embedder`: "minilm", or "openai" with the four settings that follow it.
+    - `export_hours`: hours for which finished exports are kept.
+    - `tls_cert`, `tls_key`, `tls_client_ca`: PEM files; with the last, callers need a certificate of that authority.
     """
 
     data_dir: Path = field(default_factory=lambda: user_data_path("recalld", appauthor=False))
@@ -63,9 +64,9 @@ class Settings:
 
     @classmethod
     def read(cls, given: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-        """Given values (None = not given) before the environment before the defaults.
+        """Read the settings: `given` values (None: not given) override the environment, which overrides the defaults.
 
-        Raises ValueError naming the variable for a value of the wrong type.
+        Raises ValueError, which names the variable, for a value of the wrong type.
         """
         environ = os.environ if environ is None else environ
         values: dict[str, object] = {}
@@ -85,9 +86,9 @@ class Settings:
 
 
 def unknown(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables RECALLD_… that nothing reads, each with the name that it resembles or "".
+    """The variables RECALLD_… that nothing reads, each with the similar name of a setting, or "".
 
-    What Kubernetes sets in every container beside a service named recalld is left out.
+    Without the variables that Kubernetes sets in every container for a service named recalld.
     """
     ours = [*_KINDS, *_OF_CLIENTS]
     found: dict[str, str] = {}
@@ -101,32 +102,32 @@ def unknown(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def refuse_misspelt(environ: Mapping[str, str]) -> None:
-    """Raises ValueError for a variable that resembles one of ours: a server without its TLS is worse than none.
+    """Raise ValueError for a variable that looks like a misspelt setting, and log other unknown ones.
 
-    Others that nothing reads are told in the log.
+    Otherwise a server could start without TLS because of a typing error.
     """
     for variable, near in unknown(environ).items():
         if near:
-            raise ValueError(f"{variable} is no setting; {near} is meant, or take it away.")
-        log.warning("%s is no setting, and nothing reads it", variable)
+            raise ValueError(f"{variable} is not a setting. Did you mean {near}? Rename or unset the variable.")
+        log.warning("%s is not a setting and is ignored", variable)
 
 
 def _linked(value: object) -> str:
-    """What to say of a value that Kubernetes gives."""
+    """A hint for error messages if Kubernetes has set the value; otherwise empty."""
     if not str(value).startswith(("tcp://", "udp://", "sctp://")):
         return ""
-    return " Kubernetes sets it for a service of that name: set enableServiceLinks: false."
+    return " Kubernetes sets it for a service of that name; set enableServiceLinks: false in the pod to prevent that."
 
 
 def true_or_false(raw: object) -> bool:
-    """A switch. Raises ValueError."""
+    """Parse a boolean setting. Raises ValueError."""
     text = str(raw).strip().lower()
     if text not in _SWITCHES:
         raise ValueError
     return _SWITCHES[text]
 
 
-ALIKE = 0.8  # of 1: how much of a name is the same where one is taken for a misspelling of the other
+ALIKE = 0.8  # similarity (0 to 1) from which on a name counts as a misspelt setting
 _SWITCHES = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),

@@ -1,4 +1,4 @@
-"""The index and the embedder that settings name."""
+"""Opens the index and the embedder that the settings name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INDEX_FORM = "weaviate://HOST[:PORT][?grpc_port=PORT&replication=COPIES]"
 
 
 def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
-    """How the index of a ledger, named by its id, is opened; an engine elsewhere need not be there yet.
+    """Return a function that opens the index of a ledger, given the ledger's id. A remote engine may still be down.
 
     Raises SettingMissing.
     """
@@ -36,11 +36,13 @@ def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
     if urlsplit(settings.index).scheme != "weaviate":
         raise SettingMissing(f"--index must be {EMBEDDED} or {INDEX_FORM}, not {settings.index!r}.")
     try:
-        # An extra, and its driver takes 0.9 s to import.
+        # Imported only here, because it is an optional dependency and its import takes 0.9 s.
         from recalld_server.adapters.index.weaviate.client import Address
         from recalld_server.adapters.index.weaviate.store import WeaviateIndex
     except ModuleNotFoundError as error:
-        raise SettingMissing(f"--index {settings.index} needs {error.name}: pip install '.[fleet]'.") from None
+        raise SettingMissing(
+            f"--index {settings.index} needs {error.name}, which is not installed: pip install '.[fleet]'."
+        ) from None
     address = Address.parse(settings.index, settings.index_key, tls=settings.index_tls)
 
     async def opened(ledger: str) -> Index:
@@ -50,19 +52,21 @@ def index_opener(settings: Settings) -> Callable[[str], Awaitable[Index]]:
 
 
 def index_file(settings: Settings) -> Path:
-    """Where the embedded index is: beside no ledger but this folder's."""
+    """The path of the embedded index. It is always in the data folder, wherever the ledger is."""
     return settings.data_dir / "index.db"
 
 
 async def open_embedder(settings: Settings, instruments: Instruments) -> Embedder:
-    """The embedder the settings name. Raises SettingMissing, EmbedderUnavailable."""
+    """Start the embedder that the settings name. Raises SettingMissing, EmbedderUnavailable."""
     if settings.embedder == "minilm":
         return await asyncio.to_thread(MiniLm.start, lambda texts: instruments.observe(metric_names.BATCH, texts))
     if settings.embedder == "openai":
         lacking = [name for name in ("url", "key", "model") if not getattr(settings, f"embedder_{name}")]
         if lacking:
             variables = ", ".join(f"RECALLD_EMBEDDER_{name.upper()}" for name in lacking)
-            raise SettingMissing(f"RECALLD_EMBEDDER=openai needs {variables}; any word will do as an unused key.")
+            raise SettingMissing(
+                f"RECALLD_EMBEDDER=openai needs {variables}. If the endpoint uses no key, set any text as the key."
+            )
         from recalld_server.adapters.embedders.openai import OpenAiEmbedder  # its library takes 0.7 s to import
 
         return await OpenAiEmbedder.start(

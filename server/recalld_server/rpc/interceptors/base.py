@@ -1,4 +1,4 @@
-"""Putting something around a handler, whichever of the four shapes it has."""
+"""The base of interceptors: runs code before and after a handler of any of the four kinds (unary and stream)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _after: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("after", default
 
 @contextmanager
 def after_each_answer(work: Callable[[], None]) -> Iterator[None]:
-    """Inside, `work` runs whenever a stream has written an answer; what it raises ends the stream."""
+    """Within the context, call `work` after each message that a stream sends. An exception of it ends the stream."""
     token = _after.set((*_after.get(), work))
     try:
         yield
@@ -30,10 +30,10 @@ def after_each_answer(work: Callable[[], None]) -> Iterator[None]:
 
 
 def wrapped(handler: Handler, surrounding: Surrounding) -> Handler:
-    """The handler inside the context manager that `surrounding` gives for each call.
+    """Return the handler, run inside the context manager that `surrounding` makes for each call.
 
-    An answer of a stream leaves while the surrounding is open; it closes when the handler ends, however it ends, in the
-    task it was opened in.
+    The context is open while a stream sends its messages. It closes when the handler ends, for whatever reason, in the
+    task in which it was opened.
     """
     inner = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
 
@@ -55,10 +55,10 @@ def wrapped(handler: Handler, surrounding: Surrounding) -> Handler:
 
 
 async def run(inner: Callable[[Any, Any], Any], request: Any, context: Any) -> Any:
-    """Run a handler of any shape, and write the answers of one that yields them.
+    """Run a handler of any kind, and send the messages of one that yields them.
 
-    The library would leave a generator whose caller has gone to the garbage collector, which closes it late and outside
-    of the call's task and context; written from here, it is closed at once.
+    If the caller is gone, gRPC leaves the generator to the garbage collector, which closes it late and outside of the
+    call's task and context. Because the messages are sent from here, the generator is closed at once.
     """
     if not inspect.isasyncgenfunction(inner):
         return await inner(request, context)
@@ -71,31 +71,34 @@ async def run(inner: Callable[[Any, Any], Any], request: Any, context: Any) -> A
 
 
 async def send(context: Any, answer: Any) -> None:
-    """Write one answer of a stream; returns when what the network buffers has room for it."""
+    """Send one message of a stream; return when the network buffers have taken it.
+
+    Raises CancelledError if the caller is gone.
+    """
     try:
         await context.write(answer)
-    except grpc.aio.InternalError:  # nobody is there any more
+    except grpc.aio.InternalError:  # the caller is gone
         raise asyncio.CancelledError from None
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Surrounds every call with `around`."""
+    """An interceptor that runs every call inside the context manager `around`."""
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
         handler = await continuation(details)
         return handler and wrapped(self.prepared(handler), lambda context: self.around(details, context))
 
     def prepared(self, handler: Handler) -> Handler:
-        """The handler before it is surrounded."""
+        """Change the handler before it is wrapped; by default it stays as it is."""
         return handler
 
     def around(self, details: Details, context: Any) -> AbstractAsyncContextManager[None]:
-        """What happens before and after a call."""
+        """The context manager around one call."""
         raise NotImplementedError
 
 
 def metadata(details: Details) -> dict[str, str]:
-    """The text metadata of a call, keys in lower case. Several values of a key are joined by commas (RFC 9110, 5.3)."""
+    """The text metadata of a call by lower-case key. Several values of a key are joined by commas (RFC 9110, 5.3)."""
     found: dict[str, str] = {}
     for key, value in details.invocation_metadata or ():
         if isinstance(value, str):

@@ -1,10 +1,11 @@
-"""How the calls of one class share the server: so many at once, and projects take turns.
+"""Limits the concurrent calls of one class, with a fair queue across projects.
 
-In calm a class works on some calls at once (`crowd`) and lets others wait, `most` together. One call too many proves
-that more is asked than can be done: the project with the longest queue pays. It is *tight* from then on: as many of its
-calls run as keep the processors busy, nobody of it waits, and those that waited are refused, for they would only have
-got late answers. It is calm again CALM seconds after its last refusal. While several projects call, each runs no more
-than that at once either, so that another's call finds room; who waits is served project by project.
+Normally a class runs up to `crowd` calls at once and queues others, up to `most` running and waiting together. The next
+call proves an overload. The project with the longest queue becomes *tight*: all its waiting calls are refused, because
+their answers would only come late, and its running and waiting calls together are limited to as many as keep the
+processors busy (tight projects share `tight`). It recovers CALM seconds after its last refusal. While several projects
+call, each runs at most `tight` calls at once as well, so that a call of another project finds room. The queues of the
+projects are served in turn.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from recalld_server.domain.errors import Overloaded
 
 log = logging.getLogger(__name__)
 
-CALM = 1.0  # seconds; as long as refused callers are asked to wait
-MOST = 64  # running and waiting, in calm
+CALM = 1.0  # seconds; equal to the retry delay that refused callers get
+MOST = 64  # the default of `most`
 
 
 @dataclass(slots=True)
 class Contention:
-    """Whether several projects call: classes differ, but their calls share the processors."""
+    """Tells whether several projects call, until CALM seconds after the caller last changed.
+
+    The classes share one instance, except `control`, because their calls share the processors.
+    """
 
     latest: str = ""
     until: float = 0.0
@@ -39,7 +43,7 @@ class Contention:
 
 @dataclass(slots=True)
 class Share:
-    """The calls of one project. `refused` counts since it became tight."""
+    """The calls of one project. `refused` counts the refusals since the project became tight; 0: it is not tight."""
 
     running: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
@@ -49,7 +53,11 @@ class Share:
 
 @dataclass(slots=True)
 class ConcurrencyLimiter:
-    """Calls of one class: how many at once of a tight project (`tight`), in calm (`crowd`), and with those waiting."""
+    """Limits the calls of one class.
+
+    `tight` is the number of concurrent calls of tight projects, `crowd` that of all projects, `most` the number of
+    running and waiting calls.
+    """
 
     name: str
     tight: int
@@ -59,11 +67,11 @@ class ConcurrencyLimiter:
     running: int = 0
     waiting: int = 0
     _shares: dict[str, Share] = field(default_factory=dict)
-    _queues: OrderedDict[str, Share] = field(default_factory=OrderedDict)  # with somebody waiting, whose turn is first
+    _queues: OrderedDict[str, Share] = field(default_factory=OrderedDict)  # projects with waiting calls, next one first
     _tight: dict[str, Share] = field(default_factory=dict)
 
     async def enter(self, project: str) -> None:
-        """Return when the project's call may run; pair with `leave`. Raises Overloaded."""
+        """Return when a call of the project may run; call `leave` when it ends. Raises Overloaded."""
         now = monotonic()
         share = self._shares.setdefault(project, Share())
         self.contention.called(project, now)
@@ -80,7 +88,7 @@ class ConcurrencyLimiter:
         await self._wait(project, share)
 
     def leave(self, project: str) -> None:
-        """The call is over: its place goes to whoever waits and has the next turn."""
+        """End a call: its slot goes to the next waiting call."""
         share = self._shares[project]
         share.running -= 1
         self.running -= 1
@@ -88,13 +96,13 @@ class ConcurrencyLimiter:
         self._forget(project, share)
 
     def _limit(self, share: Share, now: float) -> int:
-        """How many calls of a project may run."""
+        """The number of calls of a project that may run at once."""
         if share.refused:
             return max(1, self.tight // len(self._tight))
         return self.tight if now < self.contention.until else self.crowd
 
     def _serve(self) -> None:
-        """Let those run who wait and have room, one project after the other."""
+        """Start waiting calls while there are free slots, one project after the other."""
         now = monotonic()
         while self.running < self.crowd:
             room = (name for name, share in self._queues.items() if share.running < self._limit(share, now))
@@ -125,7 +133,7 @@ class ConcurrencyLimiter:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.leave(project)  # it got the place and is no longer there to use it
+                self.leave(project)  # the call got a slot just before it was cancelled
             elif turn in share.waiting:
                 share.waiting.remove(turn)
                 self.waiting -= 1
@@ -135,10 +143,10 @@ class ConcurrencyLimiter:
             raise
 
     def _relieve(self, project: str, share: Share, now: float) -> None:
-        """Refuse all who wait of the project with most of them. Raises Overloaded if that is the caller's."""
+        """Refuse all waiting calls of the project that has the most. Raises Overloaded if it is the caller's."""
         pays, longest = project, share
         for name, other in self._queues.items():
-            if len(other.waiting) > len(longest.waiting) + (longest is share):  # the caller would wait as well
+            if len(other.waiting) > len(longest.waiting) + (longest is share):  # + 1 for the call that wants to wait
                 pays, longest = name, other
         log.warning("overloaded", extra={"class": self.name, "running": self.running, "project": pays})
         while longest.waiting:
@@ -155,7 +163,7 @@ class ConcurrencyLimiter:
         return Overloaded(limit=self.tight, subject=self.name)
 
     def _calm(self, caller: str, now: float) -> None:
-        """Forget of which projects too much was asked some time ago."""
+        """End the tight state of projects that had no refusal for CALM seconds."""
         for project in [project for project, share in self._tight.items() if now >= share.calm_at]:
             share = self._tight.pop(project)
             log.info("no longer overloaded", extra={"class": self.name, "refused": share.refused, "project": project})

@@ -1,4 +1,4 @@
-"""Which calls are under way, so that a server that stops waits for them and for nothing else."""
+"""Counts the running calls, so that a stopping server waits for exactly these."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, cast
 from recalld_server.rpc.interceptors.base import Details, Interceptor, after_each_answer
 from recalld_server.rpc.render.errors import ShuttingDown
 
-LASTING = ("/grpc.health.", "/grpc.reflection.")  # streams that only their caller ends
-QUEUED = 0.2  # seconds for calls that arrived and were not seen yet: the library would end them as CANCELLED
+LASTING = ("/grpc.health.", "/grpc.reflection.")  # not waited for: only the caller ends these streams
+QUEUED = 0.2  # seconds to refuse calls that are still queued in gRPC, which would end them as CANCELLED
 
 
 class InFlight(Interceptor):
-    """Counts calls until their status has left, and refuses new ones once the server stops.
+    """Counts calls until their status is sent, and refuses new calls when the server stops.
 
-    Streams end with ShuttingDown after the answer they are at, whose token or index says where to go on. One that waits
-    for something to tell must look at `stopping` itself.
+    A stream then ends with ShuttingDown after its next message, whose token or index tells the caller where to resume.
+    A stream that waits for events must check `stopping` itself.
     """
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class InFlight(Interceptor):
         self.stopping = asyncio.Event()
 
     async def drain(self) -> None:
-        """Take no more calls; return when those under way have their answers and those queued were refused."""
+        """Refuse new calls; return when the running calls have ended and the queued ones were refused."""
         self.stopping.set()
         await self._idle.wait()
         await asyncio.sleep(QUEUED)
 
     def cut(self) -> None:
-        """End the calls that are still under way with ShuttingDown."""
+        """End the calls that still run with ShuttingDown."""
         self._cut = True
         for task in self._tasks:
             task.cancel()
@@ -53,13 +53,13 @@ class InFlight(Interceptor):
 
     @contextmanager
     def _cuttable(self) -> Iterator[None]:
-        task = cast("asyncio.Task[Any]", asyncio.current_task())  # each call is one
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # each call has a task of its own
         self._tasks.add(task)
         try:
             yield
         except asyncio.CancelledError:
             if not self._cut:
-                raise  # its caller has gone
+                raise  # the caller is gone
             task.uncancel()
             raise ShuttingDown from None
         finally:
@@ -67,7 +67,7 @@ class InFlight(Interceptor):
 
     @property
     def count(self) -> int:
-        """Calls under way."""
+        """The number of running calls."""
         return self._count
 
     def _refuse_when_stopping(self) -> None:

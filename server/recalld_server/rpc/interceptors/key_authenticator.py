@@ -1,4 +1,4 @@
-"""The authenticator of a server: development mode until the first key exists, keys from then on."""
+"""The authenticator of a server: development mode until the first API key exists, API keys from then on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from recalld_server.rpc.roles import RULES
 from recalld_server.usecases.keys import PREFIX, Keys
 
 SCHEMES = ("bearer", "token")
-# Without keys a caller may do what an admin may, so this is the only thing that one can lack.
+# In development mode callers have the role ADMIN, so OPERATOR is the only role that they can lack.
 KEYLESS = (
-    "This call needs an API key of role OPERATOR, and the server has no keys yet. Make one with "
+    "This call needs an API key of role OPERATOR, and the server has no keys yet. Create one with "
     "`recalld keys create --role operator`; from then on every call needs a key."
 )
 
 
 class KeyAuthenticator:
-    """Called with method and metadata of a call; answers whose it is, or raises why it is nobody's.
+    """An `auth.Authenticator`: returns the API key of a call, given its method and metadata.
 
     Raises KeyMissing, KeyInvalid, KeyExpired, KeyRevoked, RoleInsufficient, OriginRefused, LedgerUnavailable.
     """
@@ -28,7 +28,8 @@ class KeyAuthenticator:
         self._keys = keys
 
     async def __call__(self, method: str, given: Mapping[str, str]) -> ApiKey:
-        # Who sends a key knows of one. Without, asking the ledger at every call would cost as much as a get.
+        # A caller that sends a key knows that keys exist, so be sure. Without a key, the cached answer must do: to ask
+        # the ledger at every call would cost as much as a get.
         keyed = await self._keys.begun(sure="authorization" in given)
         key = await (self._keys.authenticate(_credential(given)) if keyed else development(method, given))
         rule = RULES.get(method)
@@ -45,9 +46,9 @@ def _credential(given: Mapping[str, str]) -> str:
     if "," in header:
         raise KeyInvalid("There is more than one authorization header; send one.")
     if not (header.isascii() and header.isprintable()):
-        raise KeyInvalid("The authorization header has a character that is not printable ASCII; a key has none.")
+        raise KeyInvalid("The authorization header has a character that is not printable ASCII; API keys have none.")
     if header.startswith(PREFIX):
-        raise KeyInvalid("The authorization header lacks its scheme; send `authorization: Bearer rk_…`.")
+        raise KeyInvalid("The authorization header has no scheme; send `authorization: Bearer rk_…`.")
     scheme, _, credential = header.partition(" ")
     if scheme.lower() not in SCHEMES:
         raise KeyInvalid("The authorization header must be `Bearer rk_…` or `Token rk_…`.")

@@ -1,4 +1,4 @@
-"""What keys and projects may use: so many streams and waits at once and, if set, so many calls a second."""
+"""Quotas of API keys and projects: concurrent streams and waits and, if configured, calls per second."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from recalld_server.rpc.interceptors.rate_limiter import RateLimiter, count_down
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
-STREAMS = 64  # of one key
+STREAMS = 64  # concurrent streams and waits of one key
 PROJECT_STREAMS = 256  # of all keys of a project
-WAITS = ("/WaitOperation",)  # last as long as their caller likes, as streams do
+WAITS = ("/WaitOperation",)  # count as streams, because the caller decides how long they last
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Streams at once of a key and of a project; calls a second of a key and of a project, 0 for any number."""
+    """The most concurrent streams of a key and of a project, and the most calls per second of each (0: unlimited)."""
 
     streams: int = STREAMS
     project_streams: int = PROJECT_STREAMS
@@ -32,21 +32,22 @@ class Limits:
 
 
 class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Counts by key and by project. Raises StreamLimit, RateLimited and, where all projects together have too many
-    streams, Overloaded. Operators, who belong to no project, are counted by key alone.
+    """Enforces the limits per key and per project. Operator keys belong to no project and are counted by key alone.
+
+    Raises StreamLimit, RateLimited, and Overloaded if all projects together have too many streams.
     """
 
     def __init__(self, instruments: Instruments, limits: Limits, calls: int) -> None:
         self._instruments = instruments
         self._limits = limits
-        self._all_streams = calls * 3 // 4  # the rest of what the server takes is for calls that end
+        self._all_streams = calls * 3 // 4  # the rest of the server's calls is reserved for short calls
         self._of_keys: Counter[tuple[str, str]] = Counter()
         self._of_projects: Counter[str] = Counter()
         self._key_rates, self._project_rates = RateLimiter(limits.rate), RateLimiter(limits.project_rate)
 
     @property
     def open(self) -> int:
-        """Streams and waits under way."""
+        """The number of open streams and waits."""
         return self._of_keys.total()
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
@@ -80,7 +81,7 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if project and not self._project_rates.take(project):
             self._instruments.count(metric_names.REFUSED, "RATE_LIMITED", "call")
             raise RateLimited(
-                "The project's keys together have made too many calls in too short a time; try again later.",
+                "The API keys of the project together exceed the rate limit of the project; try again later.",
                 project_id=project,
                 subject=project,
             )
@@ -95,14 +96,14 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if self._of_projects[project] >= limits.project_streams:
             self._instruments.count(metric_names.REFUSED, "STREAM_LIMIT", "stream")
             raise StreamLimit(
-                "The project's keys together have as many streams and waits open as they may; end one first.",
+                "The API keys of the project together have the maximum of open streams and waits; end one first.",
                 limit=limits.project_streams,
                 subject=project,
             )
         if self._of_projects.total() - self._of_projects[""] >= self._all_streams:
             self._instruments.count(metric_names.REFUSED, "OVERLOADED", "stream")
             raise Overloaded(
-                "The server has as many streams and waits as it takes at once; try again later.",
+                "The server has the maximum number of open streams and waits; try again later.",
                 limit=self._all_streams,
                 subject="stream",
             )

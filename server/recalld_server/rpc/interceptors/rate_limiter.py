@@ -1,4 +1,4 @@
-"""Calls a second, of each of many."""
+"""Limits calls per second with one token bucket per caller."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-REMEMBERED = 10_000  # whose rates are known; of who called longest ago it is forgotten first
+REMEMBERED = 10_000  # buckets kept; the least recently used one is evicted
 
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Calls that may still be made, as of a moment (a token bucket that holds one second's worth)."""
+    """The tokens `left` at the time `at` (monotonic seconds). A bucket holds at most the tokens of one second."""
 
     left: float
     at: float
 
 
 class RateLimiter:
-    """Calls a second of each of many. `rate` 0: any number."""
+    """Allows `rate` calls per second to each caller; with rate 0, any number."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, who: str) -> bool:
-        """Whether one more call is within the rate."""
+        """Take a token of a caller; return False if there is none."""
         if not self._rate:
             return True
         now, most = monotonic(), max(1.0, self._rate)

@@ -1,4 +1,4 @@
-"""Times calls, counts and traces them, and tells callers where the time went."""
+"""Measures and traces every call, and reports the time of its stages to the caller."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from recalld_server.telemetry.span import observe, stages
 
 
 class Telemetry(Interceptor):
-    """Collects the stages of a call; trailing metadata `server-timing` has them (W3C Server-Timing, milliseconds).
+    """Collects the stages of a call and sends them as trailing metadata `server-timing` (W3C Server-Timing, in ms).
 
-    A trace goes on where the caller's `traceparent` says; the log has its id, also without tracing.
+    The call's span continues the trace of the caller's `traceparent`. The log has the trace id even without tracing.
     """
 
     def __init__(self, instruments: Instruments) -> None:
@@ -28,7 +28,7 @@ class Telemetry(Interceptor):
 
     @asynccontextmanager
     async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
-        observe(self._instruments)  # for this call's task, which ends with it
+        observe(self._instruments)  # never reset: it applies to the call's own task, which ends with the call
         with self._counted(details, context), stages() as collected:
             try:
                 yield

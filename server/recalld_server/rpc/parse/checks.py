@@ -1,4 +1,4 @@
-"""What each message must fulfil, beyond required fields and sane text: one named check each, and the table of them."""
+"""The checks of single message types, beyond required fields and NUL in strings. `CHECKS` maps a type to its check."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ HISTORIC = (memory_pb2.KIND_ADDED, memory_pb2.KIND_UPDATED, memory_pb2.KIND_DELE
 MAX_CATEGORIES = limits.CATEGORIES
 HINT_BYTES = 8 * 1024
 STRUCT_DEPTH = 16
-STRUCT_BYTES = 8 * limits.METADATA_BYTES  # a Struct takes at most 5.5 times its JSON: more is not worth converting
-
-LONGEST_ESCAPE = 6  # bytes of JSON that one byte of a Struct makes at most: \u0001
+STRUCT_BYTES = 8 * limits.METADATA_BYTES  # a Struct is at most 5.5 times its JSON, so a larger one is surely too large
+LONGEST_ESCAPE = 6  # one byte of a Struct becomes at most 6 bytes of JSON (\u0001)
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What is wrong, where, and the error it makes when it is the first."""
+    """The path of a field, the rule it breaks, and the error that is raised if this is the first violation."""
 
     field: str
     text: str
@@ -44,7 +43,7 @@ Check = Callable[[Any, str], Iterator[Violation]]
 
 
 def too_long(value: str, most: int, path: str) -> Iterator[Violation]:
-    """A text beyond its bound in UTF-8 bytes."""
+    """Yield a violation if the UTF-8 encoding of `value` is longer than `most` bytes."""
     if (size := len(value.encode())) > most:
         yield Violation(
             path, f"must be at most {most} bytes, not {size}", LimitExceeded, {"limit": most, "actual": size}
@@ -52,9 +51,10 @@ def too_long(value: str, most: int, path: str) -> Iterator[Violation]:
 
 
 def too_many(count: int, most: int, path: str) -> Iterator[Violation]:
-    """More of something than there may be."""
+    """Yield a violation if a list has more than `most` items."""
     if count > most:
-        yield Violation(path, f"must be at most {most}, not {count}", LimitExceeded, {"limit": most, "actual": count})
+        text = f"must have at most {most} items, not {count}"
+        yield Violation(path, text, LimitExceeded, {"limit": most, "actual": count})
 
 
 def check_scope(scope: memory_pb2.Scope, prefix: str) -> Iterator[Violation]:
@@ -87,20 +87,20 @@ def check_metadata(struct: Struct, path: str) -> Iterator[Violation]:
 
 
 def _unfit(items: Iterable[tuple[str, Value]], path: str, depth: int) -> Violation | None:
-    """The first value that JSON or the ledger can't hold as it is."""
+    """The first key or value that JSON or the ledger cannot store unchanged."""
     for key, value in items:
         at, kind = f"{path}.{key}" if key else path, value.WhichOneof("kind")
         if "\0" in key or (kind == "string_value" and "\0" in value.string_value):
-            return Violation(at.replace("\0", "\\0"), "must not hold NUL", TextInvalid)
+            return Violation(at.replace("\0", "\\0"), "must not contain a NUL character", TextInvalid)
         if kind is None:
-            return Violation(at, "must have a value")
+            return Violation(at, "must have a value (null, a number, a string, a bool, a struct or a list)")
         number = value.number_value
         if kind == "number_value" and not math.isfinite(number):
             return Violation(at, "must be a finite number")
         if kind == "number_value" and number.is_integer() and abs(number) > MAX_INTEGER:
-            return Violation(at, "must be at most 2^53 either side of zero: beyond it integers lose digits")
+            return Violation(at, "must be from -2^53 to 2^53: larger integers lose digits; use a string instead")
         if depth >= STRUCT_DEPTH and kind in ("struct_value", "list_value"):
-            return Violation(at, f"must be nested at most {STRUCT_DEPTH} deep")
+            return Violation(at, f"must be nested at most {STRUCT_DEPTH} levels deep")
         inner: Iterable[tuple[str, Value]] = ()
         if kind == "struct_value":
             inner = value.struct_value.fields.items()
@@ -116,7 +116,7 @@ def check_categories(request: Any, prefix: str) -> Iterator[Violation]:
     for number, name in enumerate(request.categories):
         at = f"{prefix}categories[{number}]"
         if not name.strip():
-            yield Violation(at, "must not be empty")
+            yield Violation(at, "must not be empty or only whitespace")
         yield from too_long(name, limits.ID_BYTES, at)
 
 
@@ -124,12 +124,12 @@ def check_request_id(request: Any, prefix: str) -> Iterator[Violation]:
     given = request.request_id
     yield from too_long(given, limits.REQUEST_ID_LENGTH, f"{prefix}request_id")
     if given and not (given.isascii() and given.isprintable()):
-        yield Violation(f"{prefix}request_id", "must be printable ASCII characters")
+        yield Violation(f"{prefix}request_id", "must contain only printable ASCII characters")
 
 
 def check_custom_category(category: memory_pb2.CustomCategory, prefix: str) -> Iterator[Violation]:
     if category.name and not category.name.strip():
-        yield Violation(f"{prefix}name", "must not be empty")
+        yield Violation(f"{prefix}name", "must not be only whitespace")
     yield from too_long(category.name, limits.ID_BYTES, f"{prefix}name")
     yield from too_long(category.description, HINT_BYTES, f"{prefix}description")
 
@@ -152,7 +152,7 @@ def check_memory(memory: memory_pb2.Memory, prefix: str) -> Iterator[Violation]:
 def check_add(request: memory_service_pb2.AddRequest, prefix: str) -> Iterator[Violation]:
     yield from check_scope_given(request, prefix)
     if request.messages and request.text:
-        yield Violation(f"{prefix}text", "must be empty when there are messages")
+        yield Violation(f"{prefix}text", "must be empty when messages is set")
     elif not request.messages and not request.text.strip():
         yield Violation(f"{prefix}messages", "must have at least one message, or text must be set")
     yield from too_many(len(request.messages), limits.MESSAGES, f"{prefix}messages")
@@ -167,29 +167,29 @@ def check_add(request: memory_service_pb2.AddRequest, prefix: str) -> Iterator[V
 def check_import_item(item: memory_service_pb2.ImportItem, prefix: str) -> Iterator[Violation]:
     kind = item.WhichOneof("item")
     if kind is None:
-        yield Violation(f"{prefix}item", "must be a text, a memory or a history")
+        yield Violation(f"{prefix}item", "must have one of text, memory, history")
     elif kind == "memory":
         yield from check_whole(item.memory, f"{prefix}memory")
     if item.vector and kind != "memory":
-        yield Violation(f"{prefix}vector", "goes only beside a memory")
+        yield Violation(f"{prefix}vector", "must be empty unless memory is set")
     vectors = [item.vector, *(revision.vector for revision in item.history.revisions)]
     if any(vectors) and not item.vector_model:
-        yield Violation(f"{prefix}vector_model", "must name the model that made the vector")
+        yield Violation(f"{prefix}vector_model", "is required with a vector: name the model that computed it")
     yield from too_many(max(map(len, vectors)), 65_536, f"{prefix}vector")
     yield from check_request_id(item, prefix)
 
 
 def check_whole(memory: memory_pb2.Memory, path: str) -> Iterator[Violation]:
-    """A memory to import: what it must have, and what of it is kept as given."""
+    """Check a memory to import: its required fields, and the values that an import stores as given."""
     if not memory.text.strip():
-        yield Violation(f"{path}.text", "must not be empty")
+        yield Violation(f"{path}.text", "must not be empty or only whitespace")
     if memory.id and not _is_uuid(memory.id):
-        yield Violation(f"{path}.id", "must be a UUID in lower case with hyphens")
+        yield Violation(f"{path}.id", "must be a UUID in lower case, with hyphens")
     if not (memory.user_id or memory.agent_id or memory.app_id or memory.run_id):
         text = "must have at least one of user_id, agent_id, app_id and run_id"
         yield Violation(path, text, ScopeMissing)
     if not 0 <= memory.revision < 2**30:
-        yield Violation(f"{path}.revision", "must not be negative or beyond 2^30")
+        yield Violation(f"{path}.revision", "must be from 0 to 2^30 - 1")
     yield from check_positions(memory.sources, f"{path}.sources")
 
 
@@ -202,18 +202,18 @@ def check_import_history(history: memory_service_pb2.ImportHistory, prefix: str)
         if revision.kind not in HISTORIC:
             yield Violation(f"{path}.kind", "must be ADDED, UPDATED, DELETED or RESTORED")
         if revision.cause and revision.kind != memory_pb2.KIND_DELETED:
-            yield Violation(f"{path}.cause", "goes only beside a deletion")
+            yield Violation(f"{path}.cause", "must be unset unless kind is DELETED")
         if revision.memory.revision <= (before.memory.revision if before else 0):
-            yield Violation(f"{path}.memory.revision", "must be above the one before, and at least 1")
+            yield Violation(f"{path}.memory.revision", "must be at least 1 and above that of the previous revision")
         if not revision.memory.id or (before and revision.memory.id != before.memory.id):
-            yield Violation(f"{path}.memory.id", "must be given, and be that of the other revisions")
+            yield Violation(f"{path}.memory.id", "is required, and must be the same in all revisions of a history")
         if before and _ids_of(revision.memory) != _ids_of(before.memory):
-            yield Violation(f"{path}.memory", "must have the scope of the other revisions")
+            yield Violation(f"{path}.memory", "must have the same scope ids in all revisions of a history")
         ended = before is not None and before.kind == memory_pb2.KIND_DELETED
         if before and ended and revision.kind != memory_pb2.KIND_RESTORED:
-            yield Violation(f"{path}.kind", "must be RESTORED after a deletion")
+            yield Violation(f"{path}.kind", "must be RESTORED when the previous revision is DELETED")
         if before and revision.kind == memory_pb2.KIND_DELETED and revision.memory.text != before.memory.text:
-            yield Violation(f"{path}.memory.text", "must be, of a deletion, what it was before")
+            yield Violation(f"{path}.memory.text", "must be the text of the previous revision when kind is DELETED")
         before = revision
 
 
@@ -222,11 +222,11 @@ def _ids_of(memory: memory_pb2.Memory) -> tuple[str, str, str, str]:
 
 
 def check_positions(sources: Iterable[memory_pb2.Message], path: str) -> Iterator[Violation]:
-    """Places in a conversation, which goes on after them: there must be room left."""
+    """Check the positions of messages in a conversation. The bound leaves room for the messages that follow."""
     seen: set[int] = set()
     for number, source in enumerate(sources):
         if source.position in seen or not 0 <= source.position < 2**30:
-            yield Violation(f"{path}[{number}].position", "must be from 0 to below 2^30, each only once")
+            yield Violation(f"{path}[{number}].position", "must be from 0 to 2^30 - 1 and unique among the sources")
         seen.add(source.position)
 
 
@@ -241,7 +241,7 @@ def check_import_text(text: memory_service_pb2.ImportText, prefix: str) -> Itera
     yield from check_scope_given(text, prefix)
     yield from too_long(text.text, limits.TEXT_BYTES, f"{prefix}text")
     if text.text and not text.text.strip():
-        yield Violation(f"{prefix}text", "must not be empty")
+        yield Violation(f"{prefix}text", "must not be only whitespace")
     if text.role and text.role not in ROLES:
         yield Violation(f"{prefix}role", f"must be one of {', '.join(ROLES)}")
     yield from too_long(text.name, limits.ID_BYTES, f"{prefix}name")
@@ -264,7 +264,7 @@ def check_page(request: Any, prefix: str) -> Iterator[Violation]:
 
 def check_as_of(request: Any, prefix: str) -> Iterator[Violation]:
     if request.HasField("as_of") and request.as_of.WhichOneof("point") is None:
-        yield Violation(f"{prefix}as_of", "must have a sequence or a time")
+        yield Violation(f"{prefix}as_of", "must have one of sequence, time")
     if request.as_of.sequence < 0:
         yield Violation(f"{prefix}as_of.sequence", "must not be negative")
 
@@ -275,14 +275,14 @@ def check_update(request: Any, prefix: str) -> Iterator[Violation]:
         yield Violation(f"{prefix}memory.id", "is required")
     for path in paths:
         if path not in (*UPDATABLE, "*") or (path == "*" and len(paths) > 1):
-            yield Violation(
-                f"{prefix}update_mask", f"paths must be of {', '.join(UPDATABLE)}, or * alone; not {path[:64]!r}"
-            )
+            text = f"may contain only {', '.join(UPDATABLE)}, or * alone; not {path[:64]!r}"
+            yield Violation(f"{prefix}update_mask", text)
     changed = set(UPDATABLE) if paths == ["*"] else set(paths or (f.name for f, _ in memory.ListFields()))
     if not changed & set(UPDATABLE):
-        yield Violation(f"{prefix}update_mask", f"must name, or memory must set, one of {', '.join(UPDATABLE)}")
+        text = f"must contain at least one of {', '.join(UPDATABLE)}, or memory must set one of them"
+        yield Violation(f"{prefix}update_mask", text)
     if "text" in changed and not memory.text.strip():
-        yield Violation(f"{prefix}memory.text", "must not be empty")
+        yield Violation(f"{prefix}memory.text", "must not be empty or only whitespace")
 
 
 def check_update_memory(request: memory_service_pb2.UpdateMemoryRequest, prefix: str) -> Iterator[Violation]:
@@ -309,7 +309,7 @@ def _distinct(ids: Iterable[str], path: str) -> Iterator[Violation]:
     seen: set[str] = set()
     for number, id in enumerate(ids):
         if id in seen:
-            yield Violation(f"{path}[{number}]", "must not name the same memory twice")
+            yield Violation(f"{path}[{number}]", "must not name a memory that an earlier item names")
         seen.add(id)
 
 
@@ -341,25 +341,28 @@ def check_events(request: memory_service_pb2.ListEventsRequest, prefix: str) -> 
     yield from check_page(request, prefix)
     yield from check_one_memory(request, prefix)
     if request.memory_id and (request.HasField("scope") or request.HasField("filter")):
-        yield Violation(f"{prefix}memory_id", "must be empty when there is a scope or a filter")
+        yield Violation(f"{prefix}memory_id", "must be empty when scope or filter is set")
     if request.after_sequence < 0:
         yield Violation(f"{prefix}after_sequence", "must not be negative")
 
 
 def check_search(request: search_service_pb2.SearchRequest, prefix: str) -> Iterator[Violation]:
     if not request.query.strip():
-        yield Violation(f"{prefix}query", "must not be empty", QueryEmpty)
+        yield Violation(f"{prefix}query", "must not be empty or only whitespace", QueryEmpty)
     yield from too_long(request.query, limits.QUERY_BYTES, f"{prefix}query")
-    if request.HasField("limit") and request.limit < 1:
-        yield Violation(f"{prefix}limit", f"must be from 1 to {limits.SEARCH_LIMIT}")
-    yield from too_many(request.limit, limits.SEARCH_LIMIT, f"{prefix}limit")
+    most, given = limits.SEARCH_LIMIT, request.limit
+    if request.HasField("limit") and given < 1:
+        yield Violation(f"{prefix}limit", f"must be from 1 to {most}")
+    if given > most:
+        counts = {"limit": most, "actual": given}
+        yield Violation(f"{prefix}limit", f"must be at most {most}, not {given}", LimitExceeded, counts)
     if not 0 <= request.threshold <= 1:  # also false for NaN
         yield Violation(f"{prefix}threshold", "must be from 0 to 1")
     if request.max_tokens < 0:
         yield Violation(f"{prefix}max_tokens", "must not be negative")
     yield from check_as_of(request, prefix)
     if request.HasField("as_of") and request.at_least_as_fresh:
-        yield Violation(f"{prefix}at_least_as_fresh", "must be empty in a search of the past")
+        yield Violation(f"{prefix}at_least_as_fresh", "must be empty when as_of is set")
 
 
 def check_delete_entity(request: entity_service_pb2.DeleteEntityRequest, prefix: str) -> Iterator[Violation]:

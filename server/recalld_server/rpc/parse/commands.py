@@ -1,4 +1,4 @@
-"""Requests as commands of the use cases. All have passed `validate.check`."""
+"""Convert requests, which must have passed `validate.check`, to the commands of the use cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from recalld_server.usecases.watch import WatchQuery
 
 
 def add_command(request: pb.AddRequest, key: RequestKey | None) -> AddCommand:
-    """An AddRequest. A text stands for one message of the user."""
+    """Convert an AddRequest. Its `text` becomes a single message of role `user`."""
     messages = [memory_protos.message_of(message) for message in request.messages]
     return AddCommand(
         scope=memory_protos.scope_of(request.scope),
@@ -47,7 +47,10 @@ def add_command(request: pb.AddRequest, key: RequestKey | None) -> AddCommand:
 
 
 def update_of(memory: memory_pb2.Memory, mask: Any, etag: str, at: str = "") -> Update:
-    """New values of the fields in the mask; without one, of the fields that are set (AIP-134)."""
+    """The new values of the fields in the mask, or of the fields that are set if the mask is empty (AIP-134).
+
+    `at` is the path of this update in the request, for errors.
+    """
     paths = list(mask.paths)
     if paths == ["*"]:
         paths = list(UPDATABLE)
@@ -65,7 +68,7 @@ def update_of(memory: memory_pb2.Memory, mask: Any, etag: str, at: str = "") -> 
 
 
 def updates(items: Iterable[Any], rpc: str, request: Any) -> Steps[tuple[list[Update], RequestKey | None]]:
-    """The updates of a request, one step each, and under which id its answer is kept."""
+    """The updates of a request (one step each) and its idempotency key, None if it has no request id."""
     made: list[Update] = []
     for number, item in enumerate(items):
         at = "" if item is request else f"updates[{number}]."
@@ -75,7 +78,7 @@ def updates(items: Iterable[Any], rpc: str, request: Any) -> Steps[tuple[list[Up
 
 
 def list_query(request: pb.ListMemoriesRequest) -> ListQuery:
-    """A ListMemoriesRequest, as if it had no page token."""
+    """Convert a ListMemoriesRequest; the caller applies its page token."""
     order, _, direction = (request.order_by or "create_time desc").partition(" ")
     return ListQuery(
         scope=memory_protos.scope_of(request.scope),
@@ -89,7 +92,7 @@ def list_query(request: pb.ListMemoriesRequest) -> ListQuery:
 
 
 def event_query(request: pb.ListEventsRequest) -> EventQuery:
-    """A ListEventsRequest, as if it had no page token."""
+    """Convert a ListEventsRequest; the caller applies its page token."""
     return EventQuery(
         after=request.after_sequence,
         memory_id=request.memory_id,
@@ -100,7 +103,7 @@ def event_query(request: pb.ListEventsRequest) -> EventQuery:
 
 
 def deletion(request: pb.DeleteMemoriesRequest, key: RequestKey | None) -> Deletion:
-    """A DeleteMemoriesRequest."""
+    """Convert a DeleteMemoriesRequest."""
     return Deletion(
         scope=memory_protos.scope_of(request.scope),
         filter=filter_given(request),
@@ -111,7 +114,7 @@ def deletion(request: pb.DeleteMemoriesRequest, key: RequestKey | None) -> Delet
 
 
 def watch_query(request: pb.WatchRequest) -> WatchQuery:
-    """A WatchRequest, as if it had no resume token."""
+    """Convert a WatchRequest; the caller applies its resume token."""
     return WatchQuery(
         scope=memory_protos.scope_of(request.scope),
         filter=filter_given(request),
@@ -121,13 +124,13 @@ def watch_query(request: pb.WatchRequest) -> WatchQuery:
 
 
 def feedback_of(request: pb.SetFeedbackRequest) -> str:
-    """The judgement as the ledger keeps it: a name of the enum, empty for none."""
+    """The feedback as the ledger stores it: the enum name without FEEDBACK_, empty if unspecified."""
     name: str = memory_pb2.Feedback.Name(request.feedback).removeprefix("FEEDBACK_")
     return "" if name == "UNSPECIFIED" else name
 
 
 def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> ForgetCommand:
-    """A ForgetMemoriesRequest."""
+    """Convert a ForgetMemoriesRequest."""
     return ForgetCommand(
         scope=memory_protos.scope_of(request.scope),
         filter=filter_given(request),
@@ -138,7 +141,7 @@ def forgetting(request: pb.ForgetMemoriesRequest, key: RequestKey | None) -> For
 
 
 def import_item(item: pb.ImportItem) -> Steps[ImportItem]:
-    """One item of an import; of a history, a step for each revision."""
+    """Convert an ImportItem; a history takes one step for each revision."""
     kind = item.WhichOneof("item")
     if kind == "text":
         return _text(item.text)
@@ -210,7 +213,7 @@ def _memory(memory: memory_pb2.Memory) -> Memory:
 
 
 def as_of(request: Any) -> AsOf | None:
-    """The moment of the past a request names, if it does."""
+    """The `as_of` of a request; None if it is unset."""
     point = request.as_of.WhichOneof("point")
     if point is None:
         return None
@@ -222,12 +225,12 @@ def as_of(request: Any) -> AsOf | None:
 
 
 def filter_given(request: Any) -> Filter | None:
-    """The filter of a request, if it has one."""
+    """The filter of a request; None if it is unset."""
     return memory_protos.filter_of(request.filter) if request.HasField("filter") else None
 
 
 def moment(message: Any, field: str) -> int | None:
-    """A Timestamp field in µs; None when unset."""
+    """A Timestamp field in µs since the epoch; None if it is unset."""
     return memory_protos.micros_of(getattr(message, field)) if message.HasField(field) else None
 
 

@@ -1,4 +1,4 @@
-"""What protobuf tells of a field, whatever its version."""
+"""Access to protobuf field descriptors that works with every supported protobuf version."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from google.protobuf.descriptor import FieldDescriptor
 
 
 def repeated(field: FieldDescriptor) -> bool:
-    """Whether it is a list or a map. `is_repeated` came with protobuf 6; the label before it warns from then on."""
+    """Whether a field is a list or a map. protobuf 6 added `is_repeated` and deprecated `label`, which now warns."""
     known = getattr(field, "is_repeated", None)
     return bool(field.label == FieldDescriptor.LABEL_REPEATED if known is None else known)

@@ -1,4 +1,4 @@
-"""Filters from protobuf to the domain. All problems are reported at once, under their field paths."""
+"""Convert filters from protobuf to the domain. All violations are reported at once, with their field paths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from recalld_server.domain.filters import (
 )
 
 Violations = list[tuple[str, str]]
-# A node has a leaf below it and a leaf at most MAX_DEPTH nodes above, so more nodes than this mean too many leaves.
+# Each node has a leaf below it, and each leaf has at most MAX_DEPTH nodes above it. So a filter with more nodes than
+# this has more than MAX_LEAVES leaves.
 _NODES = MAX_LEAVES * MAX_DEPTH
 _KINDS = "all_of, any_of, none_of, comparison"
 _VALUES = "string_value, int64_value, double_value, bool_value, timestamp_value, list_value"
@@ -32,13 +33,13 @@ _PLAIN = ("string_value", "int64_value", "double_value", "bool_value")
 
 
 def filter_of(message: pb.Filter) -> Filter:
-    """The filter of a message. Raises FilterInvalid with every violation."""
+    """Convert a filter. Raises FilterInvalid with all its violations."""
     if (size := message.ByteSize()) > MAX_BYTES:
-        text = f"must be at most {MAX_BYTES} bytes, not {size}; split it over several calls"
+        text = f"must be at most {MAX_BYTES} bytes, not {size}; split it into several calls"
         raise FilterInvalid(violations=[("filter", text)])
     reader = _Reader()
     condition = reader.filter(message, "filter", 1)
-    # A place that could not be read is violated already; what stands in for it there is not the caller's.
+    # Where the reader found a violation, it put a placeholder into `condition`: do not report that as well.
     unread = tuple(path for path, _ in reader.found)
     found = reader.found + [(path, text) for path, text in violations(condition) if not path.startswith(unread)]
     if found:
@@ -47,7 +48,7 @@ def filter_of(message: pb.Filter) -> Filter:
 
 
 class _Reader:
-    """Reads one filter. What `violations` refuses by its size is read up to one more than may be, and no further."""
+    """Reads one filter. It stops one item beyond each size limit, which is enough for `violations` to report it."""
 
     def __init__(self) -> None:
         self.found: Violations = []
@@ -59,7 +60,7 @@ class _Reader:
         if len(self.found) > MAX_LEAVES or self._nodes > _NODES or self._values > MAX_VALUES:
             return AllOf(())
         if depth > MAX_DEPTH:
-            self.found.append((path, f"must be nested at most {MAX_DEPTH} deep"))
+            self.found.append((path, f"must be nested at most {MAX_DEPTH} levels deep"))
             return AllOf(())
         kind = message.WhichOneof("kind")
         if kind == "none_of":
@@ -89,7 +90,7 @@ class _Reader:
         listed = []
         for i, item in enumerate(message.list_value.values[: MAX_LIST + 1]):
             kind = item.WhichOneof("kind")
-            plain = kind in _PLAIN  # most values are: a path for each would take the longest
+            plain = kind in _PLAIN  # no path is formatted for these: for long lists that would dominate the time
             listed.append(getattr(item, kind) if plain else self._scalar(item, f"{path}.list_value.values[{i}]"))
         self._values += len(listed)
         return tuple(listed)
@@ -97,7 +98,7 @@ class _Reader:
     def _scalar(self, message: pb.Value, path: str) -> Scalar:
         kind = message.WhichOneof("kind")
         if kind is None or kind == "list_value":
-            text = f"must have one of {_VALUES}" if kind is None else "must not be a list in a list"
+            text = f"must have one of {_VALUES}" if kind is None else "must not be a list inside a list"
             self.found.append((path, text))
             return ""
         if kind == "timestamp_value":

@@ -1,4 +1,4 @@
-"""What a request means, as a digest: by it a retry is told from another request with the same id or token."""
+"""A digest of a request's meaning, to tell a retry from a different request with the same request id or token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from recalld.v1 import memory_pb2, memory_service_pb2, project_service_pb2, search_service_pb2
 from recalld_server.rpc.parse.descriptors import repeated
 
-# What the protos document as the meaning of a field that is left out, by message.
+# The default values that the protos document, by message type.
 DEFAULTS: dict[str, dict[str, Any]] = {
     memory_service_pb2.AddRequest.DESCRIPTOR.full_name: {"infer": True},
     memory_service_pb2.ListMemoriesRequest.DESCRIPTOR.full_name: {"order_by": "create_time desc"},
@@ -24,14 +24,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     project_service_pb2.ProjectSettings.DESCRIPTOR.full_name: {"language": "english"},
 }
-# Of these an empty message says what none says. Of a memory's fields it does not: an update names them by presence.
+# For fields of these types, an empty message means the same as an unset one. That does not hold for the fields of a
+# memory, because the presence of a field in an update means that it changes.
 _EMPTY_IS_UNSET = {kind.DESCRIPTOR.full_name for kind in (memory_pb2.Scope, Struct, FieldMask)}
 
 
 def fingerprint(request: Any, without: Collection[str] = ("request_id",)) -> str:
-    """SHA-256 of a request without the fields named, hexadecimal. A default that is given is as one that is left out.
+    """The hexadecimal SHA-256 of a request, without the fields in `without`.
 
-    Takes some milliseconds for the largest request.
+    An explicit default value and an unset field give the same digest. The largest request takes some milliseconds.
     """
     digest = hashlib.sha256()
     for part in _parts(request, without):
@@ -40,7 +41,7 @@ def fingerprint(request: Any, without: Collection[str] = ("request_id",)) -> str
 
 
 def _parts(message: Any, without: Collection[str] = ()) -> Iterator[bytes]:
-    """The fields in the order of their numbers, each item led by its field and its length."""
+    """The fields in the order of their numbers; each item is preceded by its field number and its length."""
     defaults = DEFAULTS.get(message.DESCRIPTOR.full_name, {})
     for field, value in message.ListFields():
         if field.name in without or defaults.get(field.name) == value:

@@ -1,4 +1,4 @@
-"""What the messages of long-running work must fulfil; see `checks.py`."""
+"""The checks of the requests about exports, index builds and operations; see `checks.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_create_export(request: pb.CreateExportRequest, prefix: str) -> Iterato
 
 def check_get_export(request: pb.GetExportRequest, prefix: str) -> Iterator[Violation]:
     if bool(request.export_id) == request.HasField("scope"):
-        yield Violation(f"{prefix}export_id", "exactly one of export_id and scope must be set")
+        yield Violation(f"{prefix}export_id", "must be set if scope is not, and must be empty if scope is set")
 
 
 def check_read_export(request: pb.ReadExportRequest, prefix: str) -> Iterator[Violation]:
@@ -31,7 +31,7 @@ def check_operations(request: operations_pb2.ListOperationsRequest, prefix: str)
     if request.name not in ("", "operations"):
         yield Violation(f"{prefix}name", "must be empty or `operations`")
     if request.filter:
-        yield Violation(f"{prefix}filter", "must be empty: there are no filters for operations")
+        yield Violation(f"{prefix}filter", "must be empty: ListOperations does not support filters")
     yield from check_page(request, prefix)
 
 

@@ -1,4 +1,4 @@
-"""What the messages of ProjectService must fulfil; see `checks.py`."""
+"""The checks of the requests of ProjectService; see `checks.py`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = (
     "export_retention",
     "extractor",
 )
-LONG = 16 * 1024  # bytes of a description or of instructions
+LONG = 16 * 1024  # the maximum size of a description and of custom instructions, in bytes
 
 
 def check_project(project: pb.Project, prefix: str) -> Iterator[Violation]:
@@ -36,7 +36,7 @@ def check_project(project: pb.Project, prefix: str) -> Iterator[Violation]:
 
 def check_create(request: pb.CreateProjectRequest, prefix: str) -> Iterator[Violation]:
     if not PROJECT_ID.fullmatch(request.project.project_id):
-        text = "must be 1 to 64 of a-z, 0-9 and -, beginning with a letter"
+        text = "must have 1 to 64 characters of a-z, 0-9 and -, and must begin with a letter"
         yield Violation(f"{prefix}project.project_id", text)
     yield from check_request_id(request, prefix)
 
@@ -65,7 +65,8 @@ def check_update_settings(request: pb.UpdateProjectSettingsRequest, prefix: str)
 
 def check_create_key(request: pb.CreateApiKeyRequest, prefix: str) -> Iterator[Violation]:
     if request.api_key.role == pb.ROLE_OPERATOR:
-        yield Violation(f"{prefix}api_key.role", "must not be OPERATOR: such keys are made on the ledger itself")
+        text = "must not be OPERATOR: only `recalld keys create --role operator` creates operator keys"
+        yield Violation(f"{prefix}api_key.role", text)
     yield from too_long(request.api_key.display_name, limits.ID_BYTES, f"{prefix}api_key.display_name")
     yield from check_request_id(request, prefix)
 
@@ -78,13 +79,13 @@ def check_revoke(request: pb.RevokeApiKeyRequest, prefix: str) -> Iterator[Viola
 def _mask(paths: Sequence[str], allowed: Sequence[str], prefix: str) -> Iterator[Violation]:
     for path in paths:
         if path not in (*allowed, "*") or (path == "*" and len(paths) > 1):
-            text = f"paths must be of {', '.join(allowed)}, or * alone; not {path[:64]!r}"
+            text = f"may contain only {', '.join(allowed)}, or * alone; not {path[:64]!r}"
             yield Violation(f"{prefix}update_mask", text)
 
 
 def check_delete(request: pb.DeleteProjectRequest, prefix: str) -> Iterator[Violation]:
     if request.confirm_project_id != request.project_id:
-        yield Violation(f"{prefix}confirm_project_id", "must be the same as project_id")
+        yield Violation(f"{prefix}confirm_project_id", "must be equal to project_id")
     yield from check_request_id(request, prefix)
 
 

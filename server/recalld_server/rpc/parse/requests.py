@@ -1,4 +1,4 @@
-"""Requests checked and made into commands; large ones away from the event loop."""
+"""Check requests and convert them to commands, large ones in time slices that do not block the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def parsed(request: Any, command: Steps[T], *, unary: bool = False) -> T:
-    """What `command` makes of a request that has passed its checks; raises as `validate.check` does."""
+    """Check the request and return the result of `command`. Raises the errors of `validate.check`."""
     return await sliced(_parsing(request, command, unary), request.ByteSize())
 
 

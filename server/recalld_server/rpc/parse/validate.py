@@ -1,7 +1,8 @@
-"""What a request must be before anything is done for it.
+"""The validation of requests, which precedes all other work.
 
-`check` reports every violation at once. Required fields are read from the descriptors (google.api.field_behavior), text
-is looked at wherever it stands, and what else a message must fulfil is in the table of named checks in `checks.py`.
+`check` reports all violations at once. It reads required fields from the descriptors (google.api.field_behavior),
+checks every string, enum, timestamp, filter and struct of a request, and applies the checks of `checks.py`,
+`operation_checks.py` and `project_checks.py` to the message types they name.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ from recalld_server.rpc.parse.operation_checks import OPERATION_CHECKS
 from recalld_server.rpc.parse.project_checks import PROJECT_CHECKS
 
 _ALL = {**CHECKS, **OPERATION_CHECKS, **PROJECT_CHECKS}
-MAX_NESTING = 40  # of messages in a request; far above what any valid one has
-MAX_FOUND = 100  # violations looked for: the work for a hostile request stays bounded
-MAX_ITEMS = 2 * BATCH  # in one list before nobody looks at what it holds
+MAX_NESTING = 40  # levels of nested messages; no valid request comes near
+MAX_FOUND = 100  # violations after which validation stops, so that a hostile request costs bounded work
+MAX_ITEMS = 2 * BATCH  # items of a list; the items of a longer one are not checked
 _LOOKED_AT = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_ENUM)
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 
 
 def check(request: Any, *, unary: bool = False) -> None:
-    """Raise the error of the first violation, carrying all of them. `unary`: the call takes no resume token.
+    """Raise the FieldInvalid (or subclass) of the first violation; its `violations` lists all that were found.
 
-    For requests that are small whatever they hold; `parsing.parsed` is for all others.
+    With `unary`, a resume token is a violation too. Use `check` only for requests that are always small, because it
+    blocks the event loop; `requests.parsed` is for all others.
     """
     completed(checking(request, unary=unary))
 
 
 def checking(request: Any, *, unary: bool = False) -> Steps[None]:
-    """`check` in steps."""
+    """Do the same as `check` in steps."""
     found: list[Violation] = []
     for violation in _walk(request, ""):
         if violation is None:
@@ -52,7 +54,7 @@ def checking(request: Any, *, unary: bool = False) -> Steps[None]:
             if len(found) == MAX_FOUND:
                 break
     if unary and request.resume_token:
-        found.append(Violation("resume_token", "only StreamSearch can be resumed", FieldInvalid))
+        found.append(Violation("resume_token", "must be empty: only StreamSearch can be resumed", FieldInvalid))
     if found:
         first = found[0]
         described = f"{first.field}: {first.text}."
@@ -62,7 +64,7 @@ def checking(request: Any, *, unary: bool = False) -> Steps[None]:
 
 
 def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation | None]:
-    """Every violation in a message and in what it holds, outer ones first; None after each message, for a pause."""
+    """Yield the violations of a message, then of its fields, and None after each nested message: a point to pause."""
     kind = message.DESCRIPTOR.full_name
     if kind == Timestamp.DESCRIPTOR.full_name:
         yield from _time(message, path)
@@ -83,10 +85,10 @@ def _walk(message: Any, path: str, depth: int = 0) -> Iterator[Violation | None]
     if kind in _ALL:
         yield from _ALL[kind](message, prefix)
     if depth >= MAX_NESTING:
-        yield Violation(path, f"must be nested at most {MAX_NESTING} deep")
+        yield Violation(path, f"must be nested at most {MAX_NESTING} levels deep")
         return
     for field, value in message.ListFields():
-        if field.type in _LOOKED_AT:  # millions of numbers would take seconds, and there is nothing to find
+        if field.type in _LOOKED_AT:  # `_field` has no rule for numbers, and a list of millions would take seconds
             yield from _field(field, value, prefix + field.name, depth)
 
 
@@ -97,18 +99,19 @@ def _field(field: FieldDescriptor, value: Any, path: str, depth: int) -> Iterato
             yield from _walk(item, at, depth + 1)
             yield None
         elif field.type == FieldDescriptor.TYPE_STRING and "\0" in item:
-            yield Violation(at, "must not hold NUL", TextInvalid)
+            yield Violation(at, "must not contain a NUL character", TextInvalid)
         elif field.type == FieldDescriptor.TYPE_ENUM and item not in field.enum_type.values_by_number:
             names = ", ".join(value.name for value in field.enum_type.values)
             yield Violation(at, f"must be one of {names}")
 
 
 def _crowded(message: Any, prefix: str) -> Iterator[Violation]:
-    """Lists far beyond every limit of the API: to look at their items could take seconds."""
+    """Yield a violation for each list with more than MAX_ITEMS items: a check of the items could take seconds."""
     for field, value in message.ListFields():
         if field.type in _LOOKED_AT and repeated(field) and len(value) > MAX_ITEMS:
             counts = {"limit": BATCH, "actual": len(value)}
-            yield Violation(prefix + field.name, f"must be at most {BATCH}, not {len(value)}", LimitExceeded, counts)
+            text = f"must have at most {BATCH} items, not {len(value)}"
+            yield Violation(prefix + field.name, text, LimitExceeded, counts)
 
 
 @cache
@@ -118,7 +121,7 @@ def _required(descriptor: Descriptor) -> tuple[str, ...]:
         field.name
         for field in descriptor.fields
         if field_behavior_pb2.REQUIRED in field.GetOptions().Extensions[behaviour]
-        # These say more about what is missing than "is required".
+        # The checks of these two fields raise a more precise error than "is required".
         and field.name not in ("scope", "query")
     )
 
@@ -132,7 +135,7 @@ def _given(message: Any, name: str) -> bool:
 
 def _time(time: Timestamp, path: str) -> Iterator[Violation]:
     if not (FIRST_SECOND <= time.seconds <= LAST_SECOND and 0 <= time.nanos < 1_000_000_000):
-        yield Violation(path, "must lie in the years 1 to 9999, with nanos from 0 to 999999999")
+        yield Violation(path, "must be in the years 1 to 9999, with nanos from 0 to 999999999")
 
 
 def _filter(message: filter_pb2.Filter, path: str) -> Iterator[Violation]:

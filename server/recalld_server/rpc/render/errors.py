@@ -1,4 +1,4 @@
-"""The one table from domain errors to gRPC: code, reason, and the status a caller sees (AIP-193)."""
+"""Converts domain errors to gRPC statuses (AIP-193). TABLE gives the code and the reason of each error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "recalld"
 RETRY = Duration(seconds=1)
-# Details travel in trailers, base64-coded, and callers bound all of those to 8 KiB.
+# Error details are sent in trailers, base64-encoded, and gRPC clients accept at most 8 KiB of trailers.
 MESSAGE_BYTES, VALUE_BYTES, LIST_BYTES = 300, 256, 2500
 
 
@@ -82,7 +82,7 @@ TABLE: dict[type[e.RecalldError], tuple[StatusCode, str]] = {
     ShuttingDown: (StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
     e.NotYetAvailable: (StatusCode.UNIMPLEMENTED, "NOT_YET_AVAILABLE"),
 }
-# The field at fault where the error itself can't say it: every INVALID_ARGUMENT names one.
+# The field of errors that do not name one themselves: every INVALID_ARGUMENT status names a field.
 FIELDS: dict[type[e.RecalldError], str] = {
     e.PageTokenInvalid: "page_token",
     e.ResumeTokenInvalid: "resume_token",
@@ -93,12 +93,12 @@ INTERNAL = (StatusCode.INTERNAL, "INTERNAL")
 
 
 def row(error: BaseException) -> tuple[StatusCode, str]:
-    """Code and reason; the nearest class in the error's lineage decides, INTERNAL for what nobody foresaw."""
+    """The code and the reason of an error: TABLE's row for its class or nearest base class, otherwise INTERNAL."""
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
 
 
 def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
-    """The status of an error. What is INTERNAL tells only the id under which the log has the rest."""
+    """The status of an error. An INTERNAL error is logged; its status has only the correlation id of the log line."""
     code, reason = row(error)
     metadata = {"correlation_id": correlation_id} if correlation_id else {}
     if isinstance(error, e.RecalldError) and code is not StatusCode.INTERNAL:
@@ -107,7 +107,7 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
         metadata |= {key: _bounded(key, value) for key, value in error.metadata.items()}
     else:
         log.error("call failed", extra={"correlation_id": correlation_id}, exc_info=error)
-        message = "Something went wrong in the service; its log has the details under the correlation id."
+        message = "Internal error. The server's log has the details under the correlation id."
     status = status_pb2.Status(code=code.value[0], message=message)
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(error, e.RecalldError):
@@ -142,7 +142,7 @@ def _more(error: e.RecalldError, code: StatusCode, reason: str) -> list[Message]
 
 
 def _shown(violations: Sequence[tuple[str, str]]) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
-    """As many of the first violations as fit."""
+    """The first violations, as many as fit into LIST_BYTES."""
     room = LIST_BYTES
     for field, text in violations:
         violation = error_details_pb2.BadRequest.FieldViolation(
@@ -155,7 +155,7 @@ def _shown(violations: Sequence[tuple[str, str]]) -> Iterator[error_details_pb2.
 
 
 def _bounded(key: str, value: str) -> str:
-    """A value of the metadata; of many memories the first."""
+    """A metadata value, cut to its limit; a list of memory ids is cut after a whole id."""
     if key == "memory_ids":
         shown = _cut(value, LIST_BYTES)
         return shown if shown == value else shown.rpartition(",")[0]
@@ -163,5 +163,5 @@ def _bounded(key: str, value: str) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """The beginning of a text, in bytes of UTF-8."""
+    """The beginning of a text, at most `most` bytes of UTF-8."""
     return text if len(text) * 4 <= most else text.encode()[:most].decode(errors="ignore")

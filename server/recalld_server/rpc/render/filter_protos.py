@@ -1,4 +1,4 @@
-"""Filters in protobuf."""
+"""Converts filters from the domain to protobuf."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recalld_server.domain.filters import AllOf, AnyOf, Filter, Instant, NoneOf,
 
 
 def filter_pb(condition: Filter) -> pb.Filter:
-    """A filter as a message; `rpc.parse.filters.filter_of` reads it back."""
+    """Convert a filter to a message. `rpc.parse.filters.filter_of` is the inverse."""
     if isinstance(condition, AllOf):
         return pb.Filter(all_of=pb.FilterList(filters=map(filter_pb, condition.filters)))
     if isinstance(condition, AnyOf):

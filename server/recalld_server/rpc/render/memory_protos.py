@@ -1,4 +1,4 @@
-"""Between protobuf and the domain: one function for each noun and direction."""
+"""Converts between protobuf and the domain: `x_of` reads a message, `x_pb` makes one. Times are µs since the epoch."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from recalld_server.usecases.forgetting import Receipt
 from recalld_server.usecases.search.results import FoundMemory
 from recalld_server.usecases.watch import WatchMessage
 
-__all__ = ["filter_of"]  # and all below: one place to import conversions from
+__all__ = ["filter_of"]  # re-exported, so that callers import all conversions from here
 
 ENTITY_TYPES = {"user_id": "USER", "agent_id": "AGENT", "app_id": "APP", "run_id": "RUN"}
 
 
 def scope_of(scope: pb.Scope) -> Scope:
-    """A scope; an unset message is the empty one."""
+    """Convert a scope; an unset message gives the empty scope."""
     return Scope(scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
 
 
 def fill_in(scope: pb.Scope, pin: Scope) -> None:
-    """Put the ids of a pin where the request has none; one that differs stays, and is refused as out of reach."""
+    """Set the ids of a pin where the request has none. A differing id stays; the use case refuses the scope then."""
     for name, value in pin.items():
         if not getattr(scope, name):
             setattr(scope, name, value)
 
 
 def message_of(message: pb.Message) -> Message:
-    """One message of a conversation."""
+    """Convert a message of a conversation."""
     time = micros_of(message.time) if message.HasField("time") else None
     return Message(message.role, message.content, message.name, time, message.position)
 
 
 def message_pb(message: Message) -> pb.Message:
-    """One message of a conversation."""
+    """Convert a message of a conversation."""
     return pb.Message(
         role=message.role,
         content=message.content,
@@ -54,7 +54,7 @@ def message_pb(message: Message) -> pb.Message:
 
 
 def memory_pb(memory: Memory) -> pb.Memory:
-    """A memory; times of zero (a dry run's) are left out."""
+    """Convert a memory. Times that are None (create and update time in a dry run) stay unset."""
     return pb.Memory(
         id=memory.id,
         text=memory.text,
@@ -81,7 +81,7 @@ def memory_pb(memory: Memory) -> pb.Memory:
 
 
 def result_pb(result: Result, memory: pb.Memory) -> memory_service_pb2.AddResult:
-    """One memory of an add's answer, shown as `memory`."""
+    """Convert one result of an add; `memory` is the memory to show."""
     change = f"CHANGE_{result.change.value}"
     return memory_service_pb2.AddResult(
         memory_id=memory.id, change=change, memory=memory, previous_text=result.previous_text
@@ -89,13 +89,13 @@ def result_pb(result: Result, memory: pb.Memory) -> memory_service_pb2.AddResult
 
 
 def verdict_pb(verdict: Verdict) -> pb.Verdict:
-    """What became of one message."""
+    """Convert the verdict on one message."""
     reason = f"VERDICT_REASON_{verdict.reason.value}"
     return pb.Verdict(message_index=verdict.index, reason=reason, memory_ids=verdict.memory_ids, detail=verdict.detail)
 
 
 def hit_pb(found: FoundMemory, explain: bool) -> pb.Hit:
-    """One search result; why it stands where it stands only if asked."""
+    """Convert a search result, with the explanation of its score if `explain`."""
     place = found.hit
     hit = pb.Hit(memory=memory_pb(found.memory), score=place.score, relevance=place.relevance)
     if explain:
@@ -114,7 +114,7 @@ def hit_pb(found: FoundMemory, explain: bool) -> pb.Hit:
 
 
 def event_pb(event: Event) -> pb.Event:
-    """A change of one memory. Its sources are those of what it left, or of what it ended."""
+    """Convert an event. Its sources are those of the memory after the change, or before it if there is none after."""
     shown = event.after or event.before
     return pb.Event(
         sequence=event.seq,
@@ -131,7 +131,7 @@ def event_pb(event: Event) -> pb.Event:
 
 
 def sight_pb(sight: WatchMessage, token: str) -> memory_service_pb2.WatchResponse:
-    """One message of a watch."""
+    """Convert a message of a watch: an event or a checkpoint, with its resume token."""
     if sight.event is not None:
         return memory_service_pb2.WatchResponse(event=event_pb(sight.event), resume_token=token)
     checkpoint = memory_service_pb2.WatchCheckpoint(sequence=sight.position.seq, time=timestamp_pb(sight.time))
@@ -139,7 +139,7 @@ def sight_pb(sight: WatchMessage, token: str) -> memory_service_pb2.WatchRespons
 
 
 def receipt_pb(receipt: Receipt, token: str) -> memory_service_pb2.ForgetReceipt:
-    """What was forgotten. A dry run has no token, was not checked and told the index nothing."""
+    """Convert the receipt of a ForgetMemories call. For a dry run, `token` is empty and index_state is left unset."""
     return memory_service_pb2.ForgetReceipt(
         memory_count=receipt.memories,
         revision_count=receipt.revisions,
@@ -156,7 +156,7 @@ def receipt_pb(receipt: Receipt, token: str) -> memory_service_pb2.ForgetReceipt
 
 
 def entity_pb(entity: Entity) -> pb.Entity:
-    """A user, agent, app or run. `number` is the same for the same entity everywhere, below 2^53."""
+    """Convert a user, agent, app or run. `number` is a digest of type and id below 2^53, the same on every server."""
     return pb.Entity(
         type=f"ENTITY_TYPE_{ENTITY_TYPES[entity.type]}",
         id=entity.id,
@@ -168,17 +168,17 @@ def entity_pb(entity: Entity) -> pb.Entity:
 
 
 def index_state(applied: bool) -> pb.IndexState:
-    """Whether searches see a write already."""
+    """APPLIED if searches already see a write, otherwise PENDING."""
     return pb.INDEX_STATE_APPLIED if applied else pb.INDEX_STATE_PENDING
 
 
 def metadata_of(struct: Struct) -> dict[str, Any]:
-    """Metadata as JSON values; whole numbers are integers again."""
+    """Convert metadata to JSON values. A Struct has only doubles, so whole numbers become integers."""
     return {key: _value(item) for key, item in struct.fields.items()}
 
 
 def metadata_pb(metadata: Mapping[str, Any]) -> Struct | None:
-    """Metadata as a Struct; None when there is none."""
+    """Convert metadata to a Struct; None if it is empty."""
     if not metadata:
         return None
     struct = Struct()
@@ -192,18 +192,18 @@ def micros_of(time: Timestamp) -> int:
 
 
 def timestamp_pb(micros: int) -> Timestamp:
-    """A Timestamp of microseconds since the epoch."""
+    """Convert microseconds since the epoch to a Timestamp."""
     seconds, rest = divmod(micros, 1_000_000)
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
 def request_key(rpc: str, request: Any) -> RequestKey | None:
-    """Under which the answer of a write is kept; None without a request id."""
+    """The idempotency key of a write, under which its outcome is kept; None without a request id."""
     return operation_key(rpc, request) if request.request_id else None
 
 
 def operation_key(rpc: str, request: Any) -> RequestKey:
-    """What an operation was started for. Its id stands for a request id that is missing."""
+    """The idempotency key of an operation. If its request id is empty, the operation's own id replaces it."""
     return RequestKey(rpc, request.request_id, fingerprint(request))
 
 

@@ -1,4 +1,4 @@
-"""Operations in protobuf: metadata, and the answer or error each kind ends with."""
+"""Converts operations and exports to protobuf, with the metadata and the response or error of an operation."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from recalld_server.rpc.render.filter_protos import filter_pb
 
 PREFIX = "operations/"
 
-Answers = Callable[[Sequence[Operation]], Awaitable[Mapping[str, Message]]]  # of adds that have succeeded, by id
+Answers = Callable[[Sequence[Operation]], Awaitable[Mapping[str, Message]]]  # the responses of succeeded adds, by id
 Exported = Callable[[Access, str], Awaitable[Export]]
 
-TOGETHER, MESSAGES = 20, 100  # operations of a list whose answers are read at once, and messages of their adds
+TOGETHER, MESSAGES = 20, 100  # operations whose responses are read in one batch, and the messages of their adds
 
 
 class OperationRenderer:
-    """Shows operations. What an operation ended with is read where it is kept, never copied into the operation."""
+    """Converts operations. It reads a response from where the result is stored; operations hold no copy of it."""
 
     def __init__(self, added: Answers, exported: Exported) -> None:
         self._added = added
@@ -37,7 +37,7 @@ class OperationRenderer:
         self._ended: dict[tuple[str, str], asyncio.Future[operations_pb2.Operation]] = {}
 
     async def operation(self, operation: Operation) -> operations_pb2.Operation:
-        """An operation as google.longrunning has it. Who asks for one that has ended at the same time shares it."""
+        """Convert one operation. Concurrent requests for the same ended operation share the work."""
         if not operation.state.ended:
             return _shown(operation, None)
         key = (operation.access.project, operation.id)
@@ -48,7 +48,7 @@ class OperationRenderer:
         return await asyncio.shield(shared)
 
     async def several(self, operations: Sequence[Operation]) -> AsyncIterator[operations_pb2.Operation]:
-        """Operations in order, made as they are taken."""
+        """Yield the converted operations in order, lazily."""
         for some in _groups(operations):
             succeeded = [operation for operation in some if operation.state is OperationState.SUCCEEDED]
             adds = [operation for operation in succeeded if operation.kind is OperationKind.ADD]
@@ -60,7 +60,7 @@ class OperationRenderer:
                 yield _shown(operation, ended_with)
 
     async def _response(self, operation: Operation) -> Message | None:
-        """What it ended with; None if that is no longer kept."""
+        """The response of a succeeded operation other than an add; None if it is no longer kept."""
         if operation.kind is OperationKind.EXPORT:
             try:
                 return export_pb(await self._exported(operation.access, operation.subject))
@@ -75,7 +75,7 @@ class OperationRenderer:
 
 
 def _groups(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
-    """Those whose answers fit into memory together."""
+    """Split operations into groups whose responses fit into memory together."""
     group: list[Operation] = []
     for operation in operations:
         if len(group) == TOGETHER or (group and sum(one.total for one in [*group, operation]) > MESSAGES):
@@ -103,7 +103,7 @@ def _shown(operation: Operation, response: Message | None) -> operations_pb2.Ope
 
 
 def metadata_pb(operation: Operation) -> operation_pb2.OperationMetadata:
-    """What is known of any operation."""
+    """Convert the metadata that operations of all kinds have."""
     return operation_pb2.OperationMetadata(
         kind=f"OPERATION_KIND_{operation.kind.value}",
         state=f"OPERATION_STATE_{operation.state.value}",
@@ -120,7 +120,7 @@ def metadata_pb(operation: Operation) -> operation_pb2.OperationMetadata:
 
 
 def export_pb(export: Export) -> export_service_pb2.Export:
-    """An export and what it was asked for, which is forgotten of one that was withdrawn."""
+    """Convert an export and its request. A withdrawn export has no request any more: format and filter stay unset."""
     shown = export_service_pb2.Export(
         export_id=export.id,
         state=f"EXPORT_STATE_{export.state.value}",
@@ -140,12 +140,12 @@ def export_pb(export: Export) -> export_service_pb2.Export:
 
 
 def index_status_pb(result: Mapping[str, Any]) -> project_service_pb2.IndexStatus:
-    """The state of an index right after a switch, as its operation keeps it."""
+    """Convert the index status that an operation stored right after its generation switch."""
     return project_service_pb2.IndexStatus(**result)
 
 
 def _status(error: Mapping[str, Any]) -> status_pb2.Status:
-    """The status of an error as domain.operations.described keeps it."""
+    """The status of an error that `domain.operations.described` stored."""
     kind = getattr(errors, str(error.get("type")), None) if error.get("type") else None
     if not (isinstance(kind, type) and issubclass(kind, RecalldError)):
         return status_of(RuntimeError("see the log of the operation"), "")

@@ -1,4 +1,4 @@
-"""Pages: how large they are and what their tokens are bound to."""
+"""Pages of lists: their size in items and bytes, and the request that a page token is bound to."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ P = TypeVar("P", bound=ProtoMessage)
 T = TypeVar("T")
 
 DEFAULT_SIZE = 100
-_NOT_BOUND = ("page_size", "page_token", "resume_token")  # what may change from page to page
+_NOT_BOUND = ("page_size", "page_token", "resume_token")  # these fields may change from page to page
 
 
 def size(asked: int) -> int:
-    """The page size for what was asked: 0 is the default, too much is the most allowed (AIP-158)."""
+    """The page size for a requested one: 0 gives the default; larger sizes are capped at PAGE_SIZE (AIP-158)."""
     return min(asked or DEFAULT_SIZE, PAGE_SIZE)
 
 
 def binding(rpc: str, access: Access, request: Any) -> list[str]:
-    """What the tokens of a call belong to: the call, the caller and every other argument."""
-    start = request.DESCRIPTOR.oneofs_by_name.get("start")  # a resumed watch starts elsewhere by its very nature
+    """The values that a token is bound to: RPC, project, principal and the fingerprint of all other arguments."""
+    start = request.DESCRIPTOR.oneofs_by_name.get("start")  # the start of a watch; the resume token replaces it
     without = {*_NOT_BOUND, *(field.name for field in (start.fields if start else ()))}
     return [rpc, access.project, access.principal, fingerprint(request, without)]
 
 
 class Page(Generic[P]):
-    """The messages of a page, of 3 MiB together or one alone."""
+    """The messages of a page: at most 3 MiB (PAGE_BYTES), or a single larger message."""
 
     def __init__(self) -> None:
         self.messages: list[P] = []
         self._total = 0
 
     def take(self, message: P) -> bool:
-        """Add a message if it fits; whether it does."""
+        """Add a message if it fits, and return whether it was added."""
         self._total += message.ByteSize()
         if self._total > PAGE_BYTES and self.messages:
             return False
@@ -50,12 +50,12 @@ class Page(Generic[P]):
         return True
 
     def last(self, found: Sequence[T], more: bool = False) -> T | None:
-        """What the next page begins after; None: this is the last. `more`: other things follow those found."""
+        """The item after which the next page begins; None if this is the last page. `more`: items follow `found`."""
         return found[len(self.messages) - 1] if more or len(self.messages) < len(found) else None
 
 
 async def filled(found: Sequence[T], render: Callable[[T], P]) -> Page[P]:
-    """A page of what was found. Nothing is rendered that has no place in it, and a large page not on the event loop."""
+    """Render items until the page is full, in time slices that do not block the event loop."""
     page = Page[P]()
 
     def filling() -> Steps[None]:
@@ -69,7 +69,7 @@ async def filled(found: Sequence[T], render: Callable[[T], P]) -> Page[P]:
 
 
 async def bounded(memories: Sequence[Memory]) -> Sequence[memory_pb2.Memory]:
-    """All of them, but from 3 MiB on with id, revision and etag only: a write must be able to answer."""
+    """Render all memories of a write's response. Beyond 3 MiB, memories have only their id, revision and etag."""
     return await sliced(_bounded(memories))
 
 

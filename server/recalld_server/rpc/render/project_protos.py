@@ -1,4 +1,4 @@
-"""Between protobuf and the domain: projects, their settings and their keys."""
+"""Converts projects, their settings, usage, index status and API keys between protobuf and the domain."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from recalld_server.usecases.projects import IndexStatus
 
 
 def project_of(project: pb.Project) -> Project:
-    """A project to create."""
+    """Convert a project to create."""
     return Project(project.project_id, project.display_name, project.description)
 
 
 def project_pb(project: Project) -> pb.Project:
-    """A project; its id stands for a name it does not have."""
+    """Convert a project. Without a display name it shows its id."""
     return pb.Project(
         project_id=project.id,
         display_name=project.name or project.id,
@@ -34,14 +34,14 @@ def project_pb(project: Project) -> pb.Project:
 
 
 def project_values(request: pb.UpdateProjectRequest) -> dict[str, str]:
-    """New values by field of `Project`; without a mask of the fields that are set."""
+    """The new values by field of `Project`: the fields in the mask, or the fields that are set if it is empty."""
     named = {"name": request.project.display_name, "description": request.project.description}
     paths = _paths(request.update_mask.paths, NAMES, request.project)
     return {field: value for path, (field, value) in zip(NAMES, named.items(), strict=True) if path in paths}
 
 
 def settings_of(settings: pb.ProjectSettings) -> ProjectSettings:
-    """Settings; what is not set is the default."""
+    """Convert settings; an unset field means its default."""
     return ProjectSettings(
         custom_instructions=settings.custom_instructions,
         custom_categories=tuple((category.name, category.description) for category in settings.custom_categories),
@@ -55,13 +55,13 @@ def settings_of(settings: pb.ProjectSettings) -> ProjectSettings:
 
 
 def settings_values(request: pb.UpdateProjectSettingsRequest) -> dict[str, Any]:
-    """New values by field of `ProjectSettings`; without a mask of the fields that are set."""
+    """The new values by field of `ProjectSettings`: the fields in the mask, or the set fields if it is empty."""
     wanted = settings_of(request.settings)
     return {path: getattr(wanted, path) for path in _paths(request.update_mask.paths, SETTINGS, request.settings)}
 
 
 def settings_pb(settings: ProjectSettings) -> pb.ProjectSettings:
-    """Settings; defaults stay unset."""
+    """Convert settings; a field with its default stays unset."""
     return pb.ProjectSettings(
         custom_instructions=settings.custom_instructions,
         custom_categories=[
@@ -76,13 +76,13 @@ def settings_pb(settings: ProjectSettings) -> pb.ProjectSettings:
 
 
 def key_of(key: pb.ApiKey, project: str) -> ApiKey:
-    """A key to create in a project."""
+    """Convert an API key to create in `project`."""
     expire = memory_protos.micros_of(key.expire_time) if key.HasField("expire_time") else None
     return ApiKey("", project, Role(key.role), memory_protos.scope_of(key.pin), key.display_name, expire_time=expire)
 
 
 def key_pb(key: ApiKey) -> pb.ApiKey:
-    """A key; no pin stays unset."""
+    """Convert an API key; the pin stays unset if the key has none."""
     return pb.ApiKey(
         key_id=key.id,
         project_id=key.project,
@@ -96,12 +96,12 @@ def key_pb(key: ApiKey) -> pb.ApiKey:
 
 
 def scope_pb(scope: Scope) -> memory_pb2.Scope:
-    """A scope."""
+    """Convert a scope."""
     return memory_pb2.Scope(**dict(scope.items()))
 
 
 def usage_pb(usage: Usage) -> pb.Usage:
-    """What a project holds."""
+    """Convert the usage figures of a project."""
     return pb.Usage(
         memory_count=usage.memories,
         revision_count=usage.revisions,
@@ -113,7 +113,7 @@ def usage_pb(usage: Usage) -> pb.Usage:
 
 
 def index_pb(standing: IndexStatus) -> pb.IndexStatus:
-    """How an index stands."""
+    """Convert the status of an index."""
     oldest = standing.backlog.oldest_time
     return pb.IndexStatus(
         generation=standing.generation.number,
@@ -131,7 +131,7 @@ def index_pb(standing: IndexStatus) -> pb.IndexStatus:
 
 
 def _paths(given: Sequence[str], all: Sequence[str], message: Any) -> Sequence[str]:
-    """The fields of a mask; without one those that are set (AIP-134)."""
+    """The paths of a mask, or the fields that are set if it is empty (AIP-134)."""
     if list(given) == ["*"]:
         return all
     present: Mapping[str, Any] = {field.name: value for field, value in message.ListFields()}

@@ -1,4 +1,4 @@
-"""AddAsync: a command is queued, and its answer is rendered from what was committed."""
+"""AddAsync: queues an add as an operation and renders the operation's response from the stored outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recalld_server.usecases.operations import OperationQueries
 
 
 class AsyncAdds:
-    """AddAsync and the answer it ends with."""
+    """Starts the operations of AddAsync and renders their responses."""
 
     def __init__(self, add: Add, operations: OperationQueries, tokens: Tokens) -> None:
         self._add = add
@@ -29,14 +29,14 @@ class AsyncAdds:
         self._tokens = tokens
 
     async def start(self, who: Access, request: pb.AddRequest) -> Operation:
-        """Write the request down. Raises FieldInvalid for a dry run, RequestIdReused, MemoryNotFound."""
+        """Queue the request. Raises FieldInvalid for a dry run, RequestIdReused, and MemoryNotFound outside the pin."""
         key = await parsed(request, once(lambda: memory_protos.operation_key("AddAsync", request)))
         if request.dry_run:
-            text = "must not be set: there is nothing to wait for"
+            text = "must be false: AddAsync has no dry run; use Add"
             raise FieldInvalid.at("dry_run", text)
         scope = memory_protos.scope_of(request.scope)
         if not who.pin.admits(scope):
-            raise MemoryNotFound("The scope is outside the scope that this API key is limited to.")
+            raise MemoryNotFound("The scope is outside the pin of this API key.")
         payload = await sliced(once(lambda: encoded(add_command(request, None))), request.ByteSize())
         return await self._operations.start(
             who,
@@ -48,7 +48,7 @@ class AsyncAdds:
         )
 
     async def answers(self, operations: Sequence[Operation]) -> Mapping[str, pb.AddResponse]:
-        """What adds that have succeeded did, by their ids; without those whose outcome is no longer kept."""
+        """The responses of succeeded adds by operation id. Adds whose outcome is no longer kept are missing."""
         answers = {}
         for (who, rpc), some in groupby(operations, key=lambda operation: (operation.access, operation.request.rpc)):
             ids = {operation.request.request_id: operation.id for operation in some}
@@ -58,7 +58,7 @@ class AsyncAdds:
 
 
 async def add_response(added: Added, project: str, tokens: Tokens) -> pb.AddResponse:
-    """The answer of an add."""
+    """Convert the result of an add. From 3 MiB on, memories have only id, revision and etag (see `paging.bounded`)."""
     shown = await paging.bounded([result.memory for result in added.results])
     return pb.AddResponse(
         results=map(memory_protos.result_pb, added.results, shown),

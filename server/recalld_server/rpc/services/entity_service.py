@@ -1,4 +1,4 @@
-"""EntityService: check, convert, use case, convert."""
+"""EntityService: checks each request, converts it, calls the use case and converts the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ExportService: check, convert, use case, convert."""
+"""ExportService: checks each request, converts it, calls the use case and converts the result."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
         who = access()
         scope = memory_protos.scope_of(request.scope).narrowed(who.pin)
         if scope is None:
-            raise MemoryNotFound("The scope is outside the scope that this API key is limited to.")
+            raise MemoryNotFound("The scope is outside the pin of this API key.")
         command = ExportCommand(
             scope=scope,
             filter=filter_given(request),

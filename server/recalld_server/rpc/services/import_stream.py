@@ -1,4 +1,4 @@
-"""ImportMemories: a stream of items in batches, of which one is embedded while the one before is stored."""
+"""ImportMemories: splits a stream of items into batches and embeds each batch while the previous one is stored."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from recalld_server.rpc.render.errors import status_of
 from recalld_server.usecases.imports import TRANSACTION, Imported, ImportItem, Imports, memories_of
 
 BATCH_BYTES = 2 * 1024 * 1024
-BATCH_VALUES = WRITE_VALUES // 2  # of metadata and categories: the last item of a batch may have some 8,000
-HELD_BYTES = 128 * 1024 * 1024  # of all imports of a server, beyond a batch of each
-AT_ONCE = 2  # batches in memory besides the one that is being read
+BATCH_VALUES = WRITE_VALUES // 2  # metadata values and categories; the last item of a batch may add some 8,000
+HELD_BYTES = 128 * 1024 * 1024  # held by all imports of a server together, beyond one batch of each
+AT_ONCE = 2  # batches in memory, not counting the one that is being read
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Items with their places in the stream, those that were refused, and the place of the last."""
+    """Valid items and the errors of invalid ones, each with its index in the stream; `last` is the last index."""
 
     items: list[tuple[int, ImportItem]] = field(default_factory=list)
     failed: list[tuple[int, RecalldError]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Batch:
     values: int = 0
 
     async def take(self, at: int, request: pb.ImportItem) -> bool:
-        """Add an item; whether the batch is full."""
+        """Add an item and return whether the batch is full."""
         try:
             item = await parsed(request, import_item(request))
             self.items.append((at, item))
@@ -66,13 +66,13 @@ class ImportStream:
         self._running: deque[tuple[_Batch, asyncio.Future[Imported]]] = deque()
 
     async def progress(self, requests: AsyncIterator[pb.ImportItem]) -> AsyncIterator[pb.ImportProgress]:
-        """One message for each batch, in order, as soon as it is stored; one for a stream without items."""
+        """Yield one message for each batch, in order, when it is stored. A stream without items gets one message."""
         batches = self._batches(requests)
         reading: asyncio.Future[_Batch | None] | None = None
         ended = False
         try:
             while True:
-                # A stream reads on beside its own work only while all imports together hold little.
+                # Read ahead only while all imports of the server together hold less than HELD_BYTES.
                 if not reading and not ended and (not self._running or self._import.held < HELD_BYTES):
                     reading = asyncio.ensure_future(anext(batches, None))
                 if not reading and not self._running:
@@ -94,14 +94,14 @@ class ImportStream:
             left: set[asyncio.Future[Any]] = {task for _, task in self._running} | ({reading} if reading else set())
             for task in left:
                 task.cancel()
-            # Later batches fail as the one that was raised; it is enough to tell the caller once.
+            # Later batches fail for the same reason as the one whose error was raised: report it to the caller once.
             await asyncio.gather(*left, return_exceptions=True)
 
     async def _batches(self, requests: AsyncIterator[pb.ImportItem]) -> AsyncIterator[_Batch]:
         batch, at = _Batch(), -1
         async for request in requests:
             at += 1
-            if at == 0 and not any(check_request_id(request, "")):  # else that item fails and says why
+            if at == 0 and not any(check_request_id(request, "")):  # an invalid id is reported as that item's failure
                 self._request_id = request.request_id
             if await batch.take(at, request):
                 yield batch

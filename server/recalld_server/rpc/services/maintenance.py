@@ -1,4 +1,4 @@
-"""The long-running work of ProjectService: RebuildIndex, ReembedProject and DeleteProject."""
+"""The calls of ProjectService that start operations: RebuildIndex, ReembedProject and DeleteProject."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recalld_server.usecases.reindex import request_of
 
 
 class Maintenance:
-    """The two calls that build the index anew, and the one that deletes a project."""
+    """Starts index builds and project deletions."""
 
     def __init__(
         self,
@@ -36,18 +36,18 @@ class Maintenance:
         self._renderer = renderer
 
     async def rebuild(self, request: pb.RebuildIndexRequest) -> operations_pb2.Operation:
-        """RebuildIndex."""
+        """Start RebuildIndex. Raises ProjectNotFound, RequestIdReused."""
         check(request)
         return await self._start(ReindexCommand(), request)
 
     async def reembed(self, request: pb.ReembedProjectRequest) -> operations_pb2.Operation:
-        """ReembedProject."""
+        """Start ReembedProject. Raises FieldInvalid for a model that this server lacks, ProjectNotFound."""
         check(request)
         self._build.embedder(request.model)
         return await self._start(ReindexCommand(request.model), request)
 
     async def delete(self, request: pb.DeleteProjectRequest) -> operations_pb2.Operation:
-        """DeleteProject."""
+        """Start DeleteProject. Raises ProjectNotFound, RequestIdReused."""
         check(request)
         key = memory_protos.operation_key("DeleteProject", request)
         started = await self._project_deletion.start(access(), request.project_id, key)
@@ -59,7 +59,7 @@ class Maintenance:
             raise ProjectNotFound(project=project)
         kind, key = request_of(command, request.request_id)
         started = await self._operations.start(
-            Access(who.project, principal=who.principal),  # the whole project's work, whatever the key's pin
+            Access(who.project, principal=who.principal),  # without the pin: the work concerns the whole project
             kind,
             key,
             subject=who.project,

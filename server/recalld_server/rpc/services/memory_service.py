@@ -1,4 +1,4 @@
-"""MemoryService: check, convert, use case, convert."""
+"""MemoryService: checks each request, converts it, calls the use case and converts the result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from recalld_server.usecases.memories import Changed, MemoryMutations
 from recalld_server.usecases.queries import Queries
 from recalld_server.usecases.watch import Position, Watch
 
-READER_PATIENCE = 20.0  # seconds for one message of a watch to leave, once what the network buffers is full
+READER_PATIENCE = 20.0  # seconds for one message of a watch to be sent once the network buffers are full
 
 
 class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
@@ -210,7 +210,7 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.SetFeedbackResponse(memory=memory, **self._stand(who, changed))
 
     def _stand(self, who: Access, changed: Changed) -> dict[str, Any]:
-        """The two fields every write answers with."""
+        """The two fields that the response of every write has."""
         return {
             "consistency_token": self._tokens.consistency(who.project, changed.seq),
             "index_state": memory_protos.index_state(changed.applied),
@@ -218,8 +218,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
 
 
 def _only(changed: Changed, memory_id: str) -> Memory:
-    """The memory a change was about. Raises MemoryNotFound where a repeated request has nothing left to show."""
+    """The memory of a change. Raises MemoryNotFound if the request is a repeat and its answer is no longer kept."""
     if not changed.memories:
-        text = "The request was carried out before; since then the memory was forgotten or this revision of it trimmed."
+        text = "This request was already executed, but its memory has been forgotten or its revision trimmed since."
         raise MemoryNotFound(text, memory_id=memory_id)
     return changed.memories[0]

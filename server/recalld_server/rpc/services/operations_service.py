@@ -1,4 +1,4 @@
-"""google.longrunning.Operations: check, convert, use case, convert."""
+"""google.longrunning.Operations: checks each request, converts it, calls the use case and converts the result."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from recalld_server.rpc.render.operation_protos import PREFIX, OperationRenderer
 from recalld_server.rpc.roles import ENDING
 from recalld_server.usecases.operations import OperationQueries
 
-LONGEST_WAIT = 60.0  # seconds of a wait that names no time
-SPARE = 0.05  # seconds before the caller's deadline
+LONGEST_WAIT = 60.0  # seconds; the default for a request without a timeout
+SPARE = 0.05  # seconds before the caller's deadline at which a wait ends, so that the answer arrives in time
 
 
 class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
-    """The standard service for long-running work. Operations are visible to the access that started them."""
+    """The standard service for long-running work. A caller sees the operations that its own access started."""
 
     def __init__(self, operations: OperationQueries, renderer: OperationRenderer, tokens: Tokens) -> None:
         self._operations = operations
@@ -36,7 +36,7 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
         after = tuple(self._tokens.open_page(request.page_token, bound)) if request.page_token else None
         found, more = await self._operations.page(who, after, paging.size(request.page_size))
         page = paging.Page[pb.Operation]()
-        async for operation in self._renderer.several(found):  # made no further than they are shown
+        async for operation in self._renderer.several(found):  # renders lazily: no more than fit on the page
             if not page.take(operation):
                 break
         last = page.last(found, more)
@@ -78,5 +78,5 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
 def _id(name: str) -> str:
     id = name.removeprefix(PREFIX)
     if id == name or not id:
-        raise OperationNotFound("Operations are named operations/{id}.", operation=name[:100])
+        raise OperationNotFound("The name of an operation has the form operations/{id}.", operation=name[:100])
     return id

@@ -1,4 +1,4 @@
-"""ProjectService: check, convert, use case, convert."""
+"""ProjectService: checks each request, converts it, calls the use case and converts the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recalld_server.usecases.projects import Administration
 
 
 class ProjectService(project_service_pb2_grpc.ProjectServiceServicer):
-    """See project_service.proto. Who may call what stands in roles.py."""
+    """See project_service.proto. roles.py says which roles may make which call."""
 
     def __init__(self, projects: Administration, keys: Keys, tokens: Tokens, maintenance: Maintenance) -> None:
         self._projects = projects

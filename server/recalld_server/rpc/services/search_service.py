@@ -1,4 +1,4 @@
-"""SearchService: check, convert, use case, convert."""
+"""SearchService: checks each request, converts it, calls the use case and converts the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from recalld_server.usecases.search.live import Search
 from recalld_server.usecases.search.results import FRESH_WITHIN, LOADED, FoundMemory, Ranked, SearchQuery
 
 DEFAULT_LIMIT = 10
-MARGIN = 0.05  # seconds kept of the caller's deadline to answer INDEX_BEHIND in time
+MARGIN = 0.05  # seconds before the caller's deadline at which INDEX_BEHIND is answered, so that it arrives in time
 _MODES = {pb.SEARCH_MODE_KEYWORD: Mode.KEYWORD, pb.SEARCH_MODE_VECTOR: Mode.VECTOR}
 
 
@@ -107,7 +107,7 @@ def _where(request: pb.SearchRequest) -> tuple[Scope, Filter | None]:
 
 
 async def _rendered(hits: AsyncIterator[FoundMemory], explain: bool) -> AsyncIterator[tuple[FoundMemory, Any]]:
-    """Results with their messages, made as many at a time as are read at a time."""
+    """Yield each result with its Hit message, rendered in groups of LOADED, which is how many are read at once."""
     waiting: list[FoundMemory] = []
     async for found in hits:
         waiting.append(found)
@@ -128,14 +128,14 @@ def _rendering(found: Sequence[FoundMemory], explain: bool) -> Steps[list[tuple[
 
 
 class _Budget:
-    """Tokens of text that may still be given out: one for four bytes, the usual estimate for English."""
+    """The token budget of a response (0: unlimited). A token is estimated as 4 bytes, the usual figure for English."""
 
     def __init__(self, tokens: int, spent: int = 0) -> None:
         self._tokens = tokens
         self.spent = spent
 
     def spend(self, text: str) -> bool:
-        """Whether the text still fits."""
+        """Charge a text to the budget; return False, and charge nothing, if it no longer fits."""
         cost = -(-len(text.encode()) // 4)
         if self._tokens and self.spent + cost > self._tokens:
             return False
@@ -144,7 +144,7 @@ class _Budget:
 
 
 class _PrefixDigest:
-    """What stands in the first hits, as a digest."""
+    """A digest of the memory ids in the first places of a ranking."""
 
     def __init__(self, ranked: Ranked) -> None:
         self._hits = ranked.hits
@@ -152,7 +152,7 @@ class _PrefixDigest:
         self._digest = hashlib.blake2b(digest_size=8)
 
     def upto(self, at: int) -> str:
-        """Of the first `at` hits, which never become fewer from call to call."""
+        """The digest of the first `at` hits. `at` must not decrease from call to call."""
         for hit in self._hits[self._at : at]:
             self._digest.update(hit.id.encode() + b"\0")
         self._at = at
@@ -160,10 +160,10 @@ class _PrefixDigest:
 
 
 def _resumed(ranked: Ranked, token: Sequence[Any] | None) -> tuple[int, bool, int]:
-    """Where to go on, whether the project changed since the token was given, and the tokens spent by then.
+    """The place to resume at, whether the project changed since the token was issued, and the tokens spent so far.
 
-    A change moves every score a little. Only below the very same hits is it certain that none is lost; else the stream
-    starts again, and callers drop what they have.
+    Every change of a project shifts all scores slightly. A stream resumes only if the hits before the place are still
+    the same, because only then no hit is lost. Otherwise it starts again, and callers drop the hits they have.
     """
     if token is None:
         return 0, False, 0
