@@ -19,6 +19,7 @@ from recalld_server.domain.errors import IndexUnavailable, LeaseLost
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import Index, Nominations
+from recalld_server.usecases import index_audit
 from recalld_server.usecases.index_audit import IndexAudit
 from recalld_server.usecases.projection import Projection
 from recalld_server.wiring.parts import Recalld
@@ -107,6 +108,23 @@ async def test_every_difference_is_mended_at_the_start(world: World) -> None:
     await world.reconciler.look()
     assert await world.wrong() == 0
     assert sound not in world.index.put
+
+
+async def test_more_differences_than_are_listed_at_once_are_mended_over_several_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that was cut shows other entries the next time: those of both lists are not all that is wrong."""
+    kept = await world.keep(*(f"text {number}" for number in range(11)))
+    for module in (reconciler, index_audit):
+        monkeypatch.setattr(module, "LISTED", 2)
+    await world.recalld.index.apply("default", await world.recalld.ledger.generation("default"), [], kept[1:], 11)
+    assert await world.wrong() == 10
+    looks = 0
+    while await world.wrong():
+        looks += 1
+        await world.reconciler.look()
+    assert looks > 1
+    assert set(world.index.put) == set(kept[1:])
 
 
 async def test_nobody_looks_without_an_outage(world: World) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from recalld.v1 import error_reason_pb2
 from recalld_server.domain import errors
-from recalld_server.rpc.render.errors import FIELDS, TABLE, row, status_of
+from recalld_server.rpc.render.errors import FIELDS, TABLE, failed_operation, row, status_of
 
 SOURCE = Path(__file__).parents[2] / "proto" / "recalld" / "v1" / "error_reason.proto"
 EXPLAINED = re.compile(r"// ([A-Z_]+)[:,][^\n]*\n(?:  //[^\n]*\n)+  ERROR_REASON_(\w+) =")
@@ -126,3 +126,13 @@ def test_of_many_memories_the_first_are_named_whole() -> None:
     named = info[error_details_pb2.ErrorInfo].metadata["memory_ids"].split(",")  # type: ignore[attr-defined]
     assert named == ids[: len(named)]
     assert len(named) > 200
+
+
+def test_an_operation_that_failed_names_itself_and_is_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads it may do so often; the worker has logged why it failed."""
+    status = failed_operation("some-id")
+    assert (status.code, "some-id" in status.message) == (code_pb2.INTERNAL, True)
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.reason == "INTERNAL"
+    assert not caplog.records

@@ -22,7 +22,7 @@ from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
 from recalld_server.ports.leases import Leases
 from recalld_server.ports.ledger import Ledger
-from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.index_audit import LISTED, IndexAudit
 from recalld_server.usecases.projection import BATCH, Projection
 
 log = logging.getLogger(__name__)
@@ -164,6 +164,8 @@ class Reconciler:
             todo = sorted(wrong)
             for at in range(0, len(todo), BATCH):
                 await self._projection.apply(project, generation, todo[at : at + BATCH])
+            if len(found) == LISTED:  # the list was cut: the next one may hold other entries
+                wrong = None
         return False
 
     async def _lost(self, project: str, generation: Generation) -> bool:

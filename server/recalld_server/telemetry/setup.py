@@ -33,6 +33,14 @@ def wanted(environ: Mapping[str, str], signal: str) -> bool:
     return bool(environ.get(ENDPOINT) or environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
 
 
+def _interval(environ: Mapping[str, str]) -> float:
+    given = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")
+    try:
+        return float(given) / 1000 if given else SECONDS
+    except ValueError:
+        raise ValueError(f"OTEL_METRIC_EXPORT_INTERVAL is {given!r}; it must be a number of milliseconds.") from None
+
+
 class Telemetry:
     """The instruments of a server and their OTLP exporters.
 
@@ -44,7 +52,7 @@ class Telemetry:
         self._spans: Any = None  # the exporter of traces
         self._sender: Any = None
         self._sending: asyncio.Task[None] | None = None
-        self._interval = float(environ.get("OTEL_METRIC_EXPORT_INTERVAL", SECONDS * 1000)) / 1000
+        self._interval = _interval(environ)
         self._metrics = wanted(environ, "METRICS")
         traces = wanted(environ, "TRACES")
         if traces or self._metrics:

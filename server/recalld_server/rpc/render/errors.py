@@ -117,6 +117,15 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     return status
 
 
+def failed_operation(operation: str) -> status_pb2.Status:
+    """The status of an operation that failed with an INTERNAL error, which the worker logged under its id."""
+    code, reason = row(RuntimeError())
+    message = f"Internal error. The server's log has the details under the operation {operation}."
+    status = status_pb2.Status(code=code.value[0], message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    return status
+
+
 def _field(error: e.RecalldError) -> str:
     return next((name for kind, name in FIELDS.items() if isinstance(error, kind)), "")
 

@@ -17,7 +17,7 @@ from recalld_server.domain.exports import Export
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
 from recalld_server.rpc.render import memory_protos
-from recalld_server.rpc.render.errors import status_of
+from recalld_server.rpc.render.errors import failed_operation, status_of
 from recalld_server.rpc.render.filter_protos import filter_pb
 
 PREFIX = "operations/"
@@ -90,7 +90,7 @@ def _shown(operation: Operation, response: Message | None) -> operations_pb2.Ope
     shown = operations_pb2.Operation(name=PREFIX + operation.id, done=operation.state.ended)
     metadata = metadata_pb(operation)
     if operation.state is OperationState.FAILED:
-        shown.error.CopyFrom(_status(operation.error))
+        shown.error.CopyFrom(_status(operation))
     elif operation.state is OperationState.CANCELLED:
         shown.error.CopyFrom(status_pb2.Status(code=code_pb2.CANCELLED, message="The operation was cancelled."))
     elif operation.state is OperationState.SUCCEEDED and response is None:
@@ -144,11 +144,12 @@ def index_status_pb(result: Mapping[str, Any]) -> project_service_pb2.IndexStatu
     return project_service_pb2.IndexStatus(**result)
 
 
-def _status(error: Mapping[str, Any]) -> status_pb2.Status:
-    """The status of an error that `domain.operations.described` stored."""
+def _status(operation: Operation) -> status_pb2.Status:
+    """The status of the error that `domain.operations.described` stored."""
+    error = operation.error
     kind = getattr(errors, str(error.get("type")), None) if error.get("type") else None
     if not (isinstance(kind, type) and issubclass(kind, RecalldError)):
-        return status_of(RuntimeError("see the log of the operation"), "")
+        return failed_operation(operation.id)
     found = RecalldError.__new__(kind)
     RecalldError.__init__(found, error["message"], violations=[(f, t) for f, t in error["violations"]])
     found.metadata = dict(error["metadata"])
