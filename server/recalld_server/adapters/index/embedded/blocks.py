@@ -1,8 +1,8 @@
 """In-memory cache of vectors and terms: the rows of a scope in blocks, with a limit in bytes.
 
-A *strip* holds the first rows of one scope, in order; later rows are read from the file. Blocks are immutable except for
-`until`, which marks deleted rows. New rows arrive as small blocks that are merged like the digits of a binary counter,
-so each row is copied only a few times and a strip has few blocks.
+A *strip* holds the first rows of one scope, in order; later rows are read from the file. Blocks are immutable except
+for `until`, which marks deleted rows. New rows arrive as small blocks that are merged like the digits of a binary
+counter, so each row is copied only a few times and a strip has few blocks.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ Key = tuple[int, str, str]  # space, name of the narrowest scope field, its id
 class Block:
     """n rows of one scope, ordered by row number.
 
-    `until` (n,): the expiry time in µs (NEVER, or DEAD for deleted rows). `owners` (n, 4): hashes of the scope ids in the
-    order of SCOPE_FIELDS. They come from Python's hash, which is seeded per process, so nobody can construct collisions.
-    `vectors` (n, d) is column-major: the product with a query vector then takes half as long from main memory.
+    `until` (n,): the expiry time in µs (NEVER without one, DEAD for deleted rows). `owners` (n, 4): hashes of the scope
+    ids in the order of SCOPE_FIELDS, from Python's 64-bit hash, which is seeded per process, so that nobody outside can
+    construct collisions. `vectors` (n, d) is column-major: the product with a query vector then takes half as long when
+    the vectors come from main memory.
     """
 
     rows: Int64Array
@@ -124,8 +125,8 @@ class Strip:
 class Blocks:
     """The strips of many scopes. Above the limit, the least recently used strips lose blocks from their ends.
 
-    Thread-safe. A reader's snapshot may be older than a deletion. So a reader notes `version` before its transaction, and
-    `extend` leaves out rows that were discarded after that.
+    Thread-safe. A reader's snapshot may be older than a deletion. So a reader notes `version` before its transaction,
+    and `extend` leaves out rows that were discarded after that.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -1,4 +1,4 @@
-"""Reads the rows of a scope as blocks: first the cached blocks, then the rest from the file, which is cached if it fits."""
+"""Reads the rows of a scope as blocks: first the cached blocks, then the rest from the file (cached if it fits)."""
 
 from __future__ import annotations
 

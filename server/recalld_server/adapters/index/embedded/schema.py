@@ -91,13 +91,13 @@ facets = Table(
 def prepare(path: Path) -> None:
     """Make sure that there is an intact file of this schema at `path`, and mark it as in use.
 
-    Creates a missing file and replaces an unusable one by an empty file. Raises IndexUnavailable, and keeps the file, if
-    it cannot be opened at all (permissions, failing disk).
+    Creates a missing file and replaces an unusable one by an empty file. If the file cannot be opened at all
+    (permissions, failing disk), keeps it and raises IndexUnavailable, because it may be intact.
     """
     engine = create_engine(f"sqlite:///{path}", module=sqlite)
     try:
         if path.exists() and not _sound(engine):
-            log.warning("index is unusable; an empty one replaces it and will be rebuilt", extra={"store": path.stem})
+            log.warning("index is unusable and starts empty; it will be rebuilt", extra={"store": path.stem})
             engine.dispose()
             for suffix in ("", "-wal", "-shm", "-journal"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
