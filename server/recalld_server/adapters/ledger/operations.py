@@ -164,10 +164,9 @@ def _swept(connection: Connection, table: Table, over: ColumnElement[bool]) -> i
 
 
 def created(connection: Connection, access: Access, new: NewOperation, now: int) -> tuple[Operation, bool]:
-    """Create an operation inside a transaction, or return the existing one with False.
+    """Create an operation inside a transaction, or return the same request's or the same running work's, with False.
 
-    An existing one is an operation with the same request id, or the running build or deletion that the new one would
-    repeat. Raises RequestIdReused, WriteConflict (another build is running) and Overloaded.
+    Raises RequestIdReused, WriteConflict (another build is running), Overloaded.
     """
     request = new.request
     fingerprint = request.fingerprint if request else ""
@@ -270,10 +269,7 @@ def _next(
 
 
 def _ranges(after: str | None, besides: Collection[str]) -> Iterator[list[ColumnElement[bool]]]:
-    """Conditions on the project that together cover all projects except `besides`.
-
-    They go in a circle: the projects above `after` come first, then those from the beginning, then `after` itself.
-    """
+    """Conditions on the project in turn: projects above `after`, then those below, then `after`; never `besides`."""
     points = sorted({*besides, *([] if after is None else [after])})
     gaps = list(zip([None, *points], [*points, None], strict=True))
     first = 0 if after is None else points.index(after) + 1
@@ -291,10 +287,7 @@ def building(connection: Connection, project: str) -> str:
 
 
 def cancelled(connection: Connection, access: Access, id: str, now: int) -> Operation:
-    """Cancel an operation inside a transaction. A running one is asked to stop; a queued one ends at once.
-
-    Has no effect on an ended operation or on the deletion of a project. Raises OperationNotFound.
-    """
+    """Cancel an operation inside a transaction: a queued one ends at once, a running one is asked to stop."""
     found = _one(connection, access, id)
     if found.state.ended or found.kind is OperationKind.DELETE_PROJECT:  # the project is gone already
         return found
@@ -308,10 +301,7 @@ def cancelled(connection: Connection, access: Access, id: str, now: int) -> Oper
 
 
 def fenced(connection: Connection, held: Operation, now: int, **values: Any) -> bool:
-    """Update an operation for the worker that holds it. Returns whether a cancellation is requested.
-
-    Raises LeaseLost if the operation has ended or another worker has claimed it.
-    """
+    """Update an operation for its worker. True if it shall stop. Raises LeaseLost if it ended or was claimed again."""
     mine = and_(_named(held.access.project, held.id), _C.fence == held.fence, _UNENDED)
     statement = update(t.operations).where(mine).values(update_time=now, **values).returning(_C.cancel_requested)
     asked: bool | None = connection.execute(statement).scalar_one_or_none()
@@ -328,10 +318,9 @@ def ended(
     result: Mapping[str, Any],
     error: Mapping[str, Any],
 ) -> None:
-    """End an operation inside a transaction and clean up after it. Raises LeaseLost.
+    """End an operation inside a transaction and delete its payload. Raises LeaseLost.
 
-    Deletes the payload and clears the scope. Without success, an export becomes FAILED and the next generation of a
-    build is dropped.
+    Without success, its export becomes FAILED, or the next generation of its build is dropped.
     """
     values: dict[str, Any] = {"result": dump(dict(result)), "error": dump(dict(error))}
     if held.kind is OperationKind.ADD and state is OperationState.SUCCEEDED:
@@ -346,10 +335,7 @@ def ended(
 
 
 def stop(connection: Connection, project: str, id: str, error: RecalldError, now: int) -> None:
-    """Fail an operation inside a transaction, whichever worker holds it; no effect if it has ended.
-
-    The higher fencing number makes the worker's next write raise LeaseLost.
-    """
+    """Fail an operation inside a transaction, if it has not ended. Its worker's next write raises LeaseLost."""
     values = {"state": OperationState.FAILED.value, "error": dump(described(error)), **_BLANK}
     statement = update(t.operations).where(_named(project, id), _UNENDED)
     connection.execute(statement.values(**values, fence=_C.fence + 1, end_time=now, update_time=now))
@@ -357,10 +343,7 @@ def stop(connection: Connection, project: str, id: str, error: RecalldError, now
 
 
 def drop_next(connection: Connection, project: str) -> None:
-    """Forget the next generation: from now on commits add pending changes for the current one only.
-
-    Features that were already built stay until the next build drops them.
-    """
+    """Drop the next generation and its pending changes. The next build deletes the features that were built."""
     mine = t.projects.c.project == project
     connection.execute(update(t.projects).where(mine).values(next_generation=""))
     current = select(t.projects.c.generation_number).where(mine).scalar_subquery()

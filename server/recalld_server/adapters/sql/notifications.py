@@ -139,6 +139,6 @@ TAKEN_ALONE = (
     "other server, or start both with the same --index weaviate://HOST, which servers can share."
 )
 TAKEN = (
-    "A server with an embedded index uses this ledger and must be its only server: stop that server, or start it with "
-    "the --index of this one."
+    "A server with an embedded index uses this ledger, and it must be the only server of its ledger: stop that server, "
+    "or start it with the --index of this one."
 )

@@ -301,7 +301,7 @@ class WeaviateIndex:
         """
         name = schema.collection(generation, self._ledger)
         if self._seen != self._client.outage_count:
-            # After an outage Weaviate may be empty. If it may create schemas automatically, it would create a wrong one.
+            # After an outage Weaviate may be empty, and its automatic schema creation would create a wrong collection.
             self._made.clear()
             self._seen = self._client.outage_count
         for again in (False, True):
