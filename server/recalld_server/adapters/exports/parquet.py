@@ -49,7 +49,7 @@ _TIMES = {
 
 
 class Parquet:
-    """See ports.exports.Encoder. The footer describes the whole file, so a new attempt writes the file anew."""
+    """See ports.exports.Encoder. The footer describes the whole file, so a new attempt rewrites the file."""
 
     resumable = False
 

@@ -1,4 +1,8 @@
-"""Implements ports.ledger.Ledger with SQLAlchemy Core. Each method is one transaction in one thread, unless noted."""
+"""Implements ports.ledger.Ledger with SQLAlchemy Core.
+
+Each method is one transaction, except `trim`, `begin_forgetting` and `forget`, which read first and then write, and
+`pend_after`, which writes in parts.
+"""
 
 from __future__ import annotations
 

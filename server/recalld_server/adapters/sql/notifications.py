@@ -104,7 +104,7 @@ class CommitBus:
                     if self._voice is None or notice.pid != self._voice.info.backend_pid:
                         heard(notice.payload)
             except psycopg.Error as error:
-                log.warning("line to the ledger lost", extra={"error": type(error).__name__})
+                log.warning("connection for lock and notifications lost", extra={"error": type(error).__name__})
             await line.close()
             self._line = line = await self._reopened()
             missed()
@@ -114,7 +114,7 @@ class CommitBus:
             try:
                 return await self._open()
             except psycopg.Error as error:
-                log.debug("no line to the ledger", extra={"error": type(error).__name__})
+                log.debug("connection for lock and notifications not restored", extra={"error": type(error).__name__})
                 await asyncio.sleep(AGAIN)
             except LedgerTaken:
                 log.error("another server has taken this ledger while it could not be reached; stopping")

@@ -223,7 +223,7 @@ class PostgresEngine:
                 connection.execute(f"VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) {', '.join(names)}".encode())
         except psycopg.Error as error:
             log.warning(
-                "tables not vacuumed; autovacuum will", extra={"store": "ledger", "error": type(error).__name__}
+                "tables not vacuumed; autovacuum will do it", extra={"store": "ledger", "error": type(error).__name__}
             )
 
     async def close(self) -> None:
@@ -254,7 +254,7 @@ class PostgresEngine:
                     raise ReadCancelled from None
                 if not retry or committing or not _passing(error):
                     raise self._translated(error) from None
-                log.info("sql repeated", extra={"store": "ledger", "error": type(error.orig).__name__})
+                log.info("sql retried", extra={"store": "ledger", "error": type(error.orig).__name__})
             time.sleep(AGAIN)
         raise AssertionError("the second try answers or raises")
 

@@ -49,7 +49,7 @@ class Statistics:
                 known, grown = connection.exec_driver_sql(LOOK).one()
                 if grown and not known:
                     connection.exec_driver_sql("ANALYZE " + connection.exec_driver_sql(TABLES).scalar_one())
-                    log.info("statistics made", extra={"store": "ledger"})
+                    log.info("planner statistics collected", extra={"store": "ledger"})
                 self._made = known or grown
         except DBAPIError as error:  # harmless: autovacuum collects them later
-            log.info("statistics not made", extra={"store": "ledger", "error": type(error.orig).__name__})
+            log.info("planner statistics not collected", extra={"store": "ledger", "error": type(error.orig).__name__})

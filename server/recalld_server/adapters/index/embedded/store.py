@@ -113,7 +113,8 @@ class EmbeddedIndex:
     async def ping(self) -> None:
         self._engine.file.health.require(StoreFault.DAMAGED)
         await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first(), "")
-        if self._engine.file.health.has(StoreFault.UNWRITABLE):  # searches go on meanwhile, of what it has
+        # A write fault does not fail the ping, because searches still work. The ping only retries a write.
+        if self._engine.file.health.has(StoreFault.UNWRITABLE):
             with suppress(IndexUnavailable):
                 await self._engine.ping(lambda c: set_in_use(c, True))
 

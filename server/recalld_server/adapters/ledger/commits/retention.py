@@ -1,4 +1,7 @@
-"""Statements of the janitor: expired memories, old outcomes, and history beyond the retention of a project."""
+"""Statements of the janitor: expired memories, old outcomes, and history beyond the retention of a project.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Statements about pending changes: the revisions that the index of a project has not confirmed yet."""
+"""Statements about pending changes: the revisions that the index of a project has not confirmed yet.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Statements for ranking: candidates, their neighbours in the conversation, and the features of both."""
+"""Statements for ranking: candidates, their neighbours in the conversation, and the features of both.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 
@@ -208,6 +211,7 @@ _SPEAKERS = select(t.speakers.c.name).where(
 
 
 def speakers(connection: Connection, access: Access, scope: Scope) -> frozenset[str]:
+    """The names of speakers with live memories under every id of the scope and the pin; empty without any id."""
     narrowed = scope.narrowed(access.pin)
     if not narrowed:
         return frozenset()

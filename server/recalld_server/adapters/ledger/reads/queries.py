@@ -1,4 +1,7 @@
-"""Statements that read outcomes, memories, pages, events and positions."""
+"""Statements that read outcomes, memories, pages, events and positions.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def _read(connection: Connection) -> LedgerStatus:
     version = schema_version(connection)
     if version is None:
         if set(inspect(connection).get_table_names()) & set(t.metadata.tables):
-            raise LedgerUnavailable("its tables are another program's")
+            raise LedgerUnavailable("its tables belong to another program")
         return LedgerStatus()
     if version > HEAD:  # versions have four digits, so text order is numeric order
         raise LedgerUnavailable(f"its version {version} is newer than this program's, {HEAD}")

@@ -338,7 +338,8 @@ export_chunks = Table(
 )
 
 # Leases, one row per kind of work. `taken` is the number of the last lease and its fencing number, `done` the number of
-# the last completed one, `note` its watermark, `free_from` the time at which the current lease ends.
+# the last completed one, `note` its watermark, `free_from` the time at which the current lease ends. One more row holds
+# the counters of `erasure.file_erasures`.
 turns = Table(
     "turns",
     metadata,
