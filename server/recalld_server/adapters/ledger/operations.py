@@ -164,7 +164,7 @@ def _swept(connection: Connection, table: Table, over: ColumnElement[bool]) -> i
 
 
 def created(connection: Connection, access: Access, new: NewOperation, now: int) -> tuple[Operation, bool]:
-    """Create an operation inside a transaction, or return the same request's or the same running work's, with False.
+    """Create an operation inside a transaction. Returns the existing one and False if it repeats a request or work.
 
     Raises RequestIdReused, WriteConflict (another build is running), Overloaded.
     """
