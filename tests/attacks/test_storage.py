@@ -273,18 +273,18 @@ def used(placed: testing.LocalServer, caller: Caller) -> Path:
     for number in range(100):
         assert caller.adds(number)
     placed.restart()
-    assert lines(placed, "was not closed in order") == 0
+    assert lines(placed, "was not closed cleanly") == 0
     return folder_of(placed) / "ledger.db"
 
 
 def test_a_ledger_that_was_not_closed_is_checked(used: Path, placed: testing.LocalServer) -> None:
     placed.kill()
     placed.start()
-    assert lines(placed, "ledger.db was not closed in order: checking it") == 1
+    assert lines(placed, "ledger.db was not closed cleanly: checking it") == 1
     assert lines(placed, "ledger.db checked") == 1
     becomes(placed, ledger=True)
     placed.restart()
-    assert lines(placed, "was not closed in order") == 1  # this time it was
+    assert lines(placed, "was not closed cleanly") == 1  # this time it was closed cleanly
     with calling(placed) as caller:
         assert len(caller.texts()) == 100
 

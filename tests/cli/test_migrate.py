@@ -64,7 +64,7 @@ def moves(recalld: Callable[..., Any], seed: tuple[Path, dict[str, Any]], to: st
         server.client().add("Something new", user_id="ann", infer=False)
     late = recalld("migrate", "--to", to, "--data-dir", seed[0])
     assert late.returncode == 2
-    assert "is no longer what was copied" in late.stderr
+    assert "has changed since it was copied" in late.stderr
 
 
 def test_to_a_file(recalld: Callable[..., Any], seed: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ async def test_who_is_alone_shares_with_nobody(engine: PostgresEngine, first: bo
             async with placed(engine, alone=second):
                 pass
         else:
-            with pytest.raises(LedgerTaken, match="the only one"):
+            with pytest.raises(LedgerTaken, match="only server"):
                 async with placed(engine, alone=second):
                     pass
     async with placed(engine, alone=second):  # the place is free again

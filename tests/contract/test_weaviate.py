@@ -243,7 +243,7 @@ async def test_a_mark_that_is_no_number_is_none(index: Index, client: Client, ca
 
     await client.call(poison, 10)
     assert await index.mark("project", FIRST) == 0
-    assert "no number" in caplog.text
+    assert "not a number" in caplog.text
 
 
 async def test_two_servers_make_one_collection(index: Index, weaviate: Node) -> None:

@@ -215,7 +215,7 @@ def garbage(folder: Path) -> None:
     [
         (newer, "ledger", "its version 9999 is newer than this program's"),
         (unfinished, "ledger", "a copy that is not finished"),
-        (another_programs, "ledger", "its tables are another program's"),
+        (another_programs, "ledger", "its tables belong to another program"),
         (garbage, "ledger", "not a database"),
         (of_another_model, "embedder", "the ledger names the model other; configured: minilm-l6-v2-int8"),
     ],

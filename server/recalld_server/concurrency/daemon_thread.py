@@ -1,4 +1,4 @@
-"""Work in a thread that the end of the program does not wait for."""
+"""Runs work in a daemon thread, which does not delay the exit of the process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ T = TypeVar("T")
 
 
 async def detached(work: Callable[[], T]) -> T:
-    """What `work` gives or raises. When the caller is cancelled the thread goes on, and ends with the program at last.
+    """Run `work` in a daemon thread and return its result. Raises the error of `work`.
 
-    The threads of `asyncio.to_thread` do hold up the end of a program.
+    If the caller is cancelled, the thread continues, at most until the process exits. The threads of
+    `asyncio.to_thread`, in contrast, delay the exit.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -33,7 +34,7 @@ async def detached(work: Callable[[], T]) -> T:
             result = work()
         except BaseException as error:  # noqa: BLE001 - goes to the caller
             failure = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the event loop is closed, so no caller waits
             loop.call_soon_threadsafe(answer, result, failure)
 
     threading.Thread(target=run, name="telemetry", daemon=True).start()

@@ -1,4 +1,4 @@
-"""A queue whose lines take turns: who puts much into one line delays that line, and no other."""
+"""A queue of named lines that take turns (round robin): a long line delays itself, but no other line."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Items in lines, each of which has a name. Items of one line keep their order; none stands in it twice.
+    """Items in named lines. The items of a line are distinct and keep their order.
 
-    Every step takes the same time, however many items wait. For one thread at a time: its owner holds a lock.
+    `put`, `remove`, `served` and `take` without `allowed` run in constant time. Not thread-safe: the owner must lock.
     """
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()  # by their turns; none is empty
+        self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()  # in the order of turns; no line is empty
         self._items = 0
 
     def __len__(self) -> int:
-        """How many items wait in all lines."""
+        """The number of items in all lines."""
         return self._items
 
     def __iter__(self) -> Iterator[T]:
@@ -28,20 +28,20 @@ class FairQueue(Generic[T]):
             yield from items
 
     def of(self, line: str) -> Iterator[T]:
-        """The items of one line, in the order of their turns."""
+        """The items of one line, in order."""
         return iter(self._lines.get(line, ()))
 
     def put(self, line: str, item: T) -> None:
-        """Add an item to the end of a line. A line that had none has its turn after those that wait."""
+        """Append an item to a line. A new line gets its turn after all lines that wait."""
         self._lines.setdefault(line, OrderedDict())[item] = None
         self._items += 1
 
     def first(self) -> T | None:
-        """The item whose turn it is."""
+        """The item whose turn it is; None if the queue is empty."""
         return next(iter(self), None)
 
     def take(self, allowed: Callable[[str], bool] = lambda _: True) -> tuple[str, T] | None:
-        """Remove the item of an allowed line whose turn it is, with the line's name; None if no item waits there."""
+        """Remove the next item of the first allowed line. Returns (line, item); None if no allowed line has items."""
         line = next(filter(allowed, self._lines), None)
         if line is None:
             return None
@@ -50,13 +50,13 @@ class FairQueue(Generic[T]):
         return line, item
 
     def served(self, line: str, item: T) -> None:
-        """The item has had its turn: it goes behind those of its line, and the line behind the others."""
+        """Record that an item had its turn: it moves to the end of its line, and the line moves behind all others."""
         if item in self._lines.get(line, ()):
             self._lines[line].move_to_end(item)
             self._lines.move_to_end(line)
 
     def remove(self, line: str, item: T) -> None:
-        """The item waits no more; without effect if it does not wait. Its line has had a turn."""
+        """Remove an item, if it is there. This counts as a turn of its line, which moves behind all others."""
         items = self._lines.get(line)
         if items is None or item not in items:
             return

@@ -1,8 +1,8 @@
-"""Computations that grow with a request, kept away from the event loop.
+"""Runs computations whose duration grows with the request outside the event loop.
 
-One thread computes all of them in turn, a slice of time each. One, because Python runs one thread at a time: more of
-them would only make everybody else wait longer for the interpreter. Slices, so that a large request delays another
-large one by a few milliseconds and not until it has ended.
+A single thread runs all of them in turn, one time slice each. More threads would not help: Python runs one thread at a
+time, and others would wait longer for the interpreter lock. With time slices, a large request delays another one by a
+few milliseconds instead of its whole duration.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from recalld_server.domain.steps import Steps, advanced
 T = TypeVar("T")
 
 LARGE = 4_000  # characters or bytes; reading this much text takes some 4 ms
-INLINE = 0.002  # seconds of processor time on the event loop: most requests need no more, and no change of threads
-SLICE = 0.005  # seconds of processor time
-REST = 0.001  # seconds after each slice: threads that wait for the interpreter at every row of a query get on in it
+INLINE = 0.002  # seconds of CPU time on the event loop: enough for most requests, which then need no thread switch
+SLICE = 0.005  # seconds of CPU time per slice
+REST = 0.001  # seconds of sleep after each slice, for threads that need the interpreter lock for every row of a query
 
-# Seconds after which Python lets another thread on: in `serve` from the start, else from the first such computation.
+# The switch interval of the interpreter, in seconds. `serve` sets it at its start, other processes with the first
+# computation in the thread.
 SWITCH = 0.001
 
 _THREAD = ThreadPoolExecutor(1, "recalld-slices", sys.setswitchinterval, (SWITCH,))
 
 
 async def sliced(steps: Steps[T], size: int = 0) -> T:
-    """Compute. Starts on the event loop, and goes on in the thread unless it ends within INLINE.
+    """Run the steps and return their result. Starts on the event loop and moves to the thread after INLINE seconds.
 
-    `size` is how much there is to read, in characters or bytes: beyond LARGE nothing is done on the event loop.
-    A caller that is cancelled leaves at once; the computation ends with its slice. Raises what the steps raise.
+    `size` is the size of the input in characters or bytes; above LARGE the computation starts in the thread. A
+    cancelled caller returns at once, and the computation ends with its current slice. Raises the error of the steps.
     """
     ended = advanced(steps, INLINE) if size <= LARGE else None
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Data of exports that nobody can read any more: it is deleted in small parts, as an export may have gigabytes."""
+"""Deletes the data of exports that nobody can read any more, in small parts: an export may have gigabytes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from sqlalchemy import Connection, and_, delete, or_, select, tuple_
 from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.domain.exports import ExportState
 
-CLEARED = 8  # chunks, of 1 MiB each, in one transaction: SQLite overwrites what it deletes
+CLEARED = 8  # chunks of 1 MiB per transaction, because SQLite overwrites what it deletes (secure_delete)
 _E, _K = t.exports.c, t.export_chunks.c
 _UNREADABLE = (ExportState.WITHDRAWN.value, ExportState.FAILED.value)
 
 
 def clear(connection: Connection, project: str | None = None) -> int:
-    """Delete some chunks of exports that were withdrawn, failed or are gone, of one project or of all; how many."""
+    """Delete at most CLEARED chunks of withdrawn, failed or deleted exports. Returns how many; 0 if none are left.
+
+    `project` limits this to one project.
+    """
     own = and_(_E.project == _K.project, _E.id == _K.export_id)
     found = (
         select(_K.project, _K.export_id, _K.number)
@@ -27,7 +30,7 @@ def clear(connection: Connection, project: str | None = None) -> int:
 
 
 def withdrawn(connection: Connection, project: str) -> bool:
-    """Whether chunks of withdrawn exports are left."""
+    """Whether any chunk of a withdrawn export is left in the project."""
     gone = select(_E.id).where(_E.project == project, _E.state == ExportState.WITHDRAWN.value)
     left = select(_K.number).where(_K.project == project, _K.export_id.in_(gone)).limit(1)
     return connection.execute(left).first() is not None

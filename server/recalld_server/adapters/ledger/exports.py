@@ -1,4 +1,4 @@
-"""Exports in the ledger: ports.exports.Exports."""
+"""Implements ports.exports.Exports with SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ class SqlExports:
                 commit(connection, access, Change(request=request), now)
             try:
                 operation = cancelled(connection, access, export.operation, now)
-            except OperationNotFound:  # hidden, or started under another pin: then nobody is left to stop it
+            except OperationNotFound:  # deleted by a caller, or started under another pin: nothing to cancel
                 operation = None
             connection.execute(delete(t.exports).where(_E.project == access.project, _E.id == id))
-            if operation and operation.state is OperationState.SUCCEEDED:  # its answer was the export
+            if operation and operation.state is OperationState.SUCCEEDED:  # its result was the export
                 named = and_(t.operations.c.project == access.project, t.operations.c.id == operation.id)
                 connection.execute(update(t.operations).where(named).values(hidden=True))
 
@@ -194,7 +194,7 @@ class SqlExports:
 
 
 def _retention(connection: Connection, project: str) -> int:
-    """How long the project wants its exports kept, µs; 0: it does not say."""
+    """The project's setting `export_retention` in µs; 0 if it is not set."""
     settings = connection.execute(select(t.projects.c.settings).where(t.projects.c.project == project)).scalar_one()
     return int(json.loads(settings).get("export_retention") or 0)
 
@@ -239,7 +239,7 @@ def _rows(
 def _selected(project: str, s: Selection) -> list[ColumnElement[bool]]:
     if not s.with_history:
         return [live_at(s.seq), unexpired(s.now), *satisfying(s.filter)]
-    selected = [begun(s.seq), t.revisions.c.text != ""]  # forgotten ones have none
+    selected = [begun(s.seq), t.revisions.c.text != ""]  # a forgotten revision has an empty text
     if s.filter is not None:
         any_of = t.revisions.alias("any_of")
         matched = select(func.count()).where(

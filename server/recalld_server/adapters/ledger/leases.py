@@ -1,4 +1,4 @@
-"""Turns in the ledger: ports.leases.Turns."""
+"""Leases in the ledger: implements ports.leases.Leases on the table `turns`."""
 
 from __future__ import annotations
 

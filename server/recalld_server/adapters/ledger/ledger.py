@@ -1,4 +1,8 @@
-"""The ledger over SQLAlchemy Core: ports.ledger.Ledger, each method one transaction and one thread hop."""
+"""Implements ports.ledger.Ledger with SQLAlchemy Core.
+
+Each method is one transaction, except `trim`, `begin_forgetting` and `forget`, which read first and then write, and
+`pend_after`, which writes in parts.
+"""
 
 from __future__ import annotations
 
@@ -60,20 +64,20 @@ class SqlLedger:
         self._states = SearchStateCache(engine)
 
     async def identity(self) -> tuple[str, bytes]:
-        """The ledger's id and the secret its tokens are signed with."""
+        """The id of the ledger and the secret that signs its tokens."""
         row = await self._engine.read(lambda c: c.execute(select(t.ledger.c.id, t.ledger.c.secret)).one())
         return row.id, row.secret
 
     async def sound(self) -> bool | None:
-        """Whether the engine finds its files intact; None where they are not its own to check."""
+        """Whether the engine's files are intact; None if another program owns them."""
         return await self._engine.sound()
 
     async def ping(self) -> None:
-        """Raises LedgerUnavailable where it can't take changes."""
+        """Raise LedgerUnavailable if the ledger is known not to accept changes."""
         await self._engine.ping(lambda c: c.execute(update(t.ledger).values(id=t.ledger.c.id)))
 
     async def ensure_project(self, project: str, generation: Generation) -> None:
-        """Create a project unless it exists."""
+        """Create the project unless it exists."""
         now = self._clock.now()
         row = {
             "project": project,
@@ -258,12 +262,12 @@ class SqlLedger:
 
     @property
     def queued(self) -> int:
-        """Changes that wait for the writer."""
+        """Number of changes that wait for the writer."""
         return self._engine.queued
 
     @property
     def cached(self) -> int:
-        """Memories whose features are held."""
+        """Number of memories whose features are cached."""
         return len(self._cache)
 
     async def expired(
@@ -282,7 +286,7 @@ class SqlLedger:
 
     async def trim(self, project: str, before: int, limit: int) -> bool:
         if not await self._engine.read(lambda c: retention.due(c, project, before), project):
-            return False  # the writer has nothing to do in most projects, most of the time
+            return False  # usually nothing is due: a read keeps this project out of the writer's queue
         return await self._engine.write(lambda c: retention.trim(c, project, before, limit), line=project)
 
     async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> ErasureScope:
@@ -309,7 +313,7 @@ class SqlLedger:
         place = done.place
         if place is None:
             return done
-        # Found by a reader: what a filter goes through must not hold up writers.
+        # Found in a read transaction: a filter may scan many rows, which must not block writers.
         found = await self._engine.read(
             lambda c: forgetting.found(c, access, scope, filter, place, limit), access.project
         )

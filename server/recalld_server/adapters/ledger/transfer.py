@@ -1,7 +1,8 @@
-"""A ledger copied into another engine, table by table in the order of the primary keys, and compared afterwards.
+"""Copies a ledger to another engine, table by table in the order of the primary keys, and compares both afterwards.
 
-The copy has the original's identity, so keys, tokens and request ids stay good. Until it is finished it is marked, and
-no server opens it. A copy that was broken off goes on behind the last row of each table.
+The copy keeps the identity of the original, so API keys, page tokens and request ids stay valid. It is marked as
+unfinished until the comparison succeeds, and servers refuse to open an unfinished copy. An interrupted copy resumes
+after the last row of each table.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import SettingMissing
 
-BATCH = 500  # rows in one transaction: of the largest, chunks of exports, 500 MiB would be too many
-HEAVY = {t.export_chunks.name: 16}
-Say = Callable[[str, int, int], None]  # a stage, how much of it is done, and of how much
+BATCH = 500  # rows per transaction
+HEAVY = {t.export_chunks.name: 16}  # rows of 1 MiB each, so fewer per transaction
+Say = Callable[[str, int, int], None]  # progress: stage, done, total
 TABLES = tuple(table for table in t.metadata.sorted_tables if table is not t.ledger)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a table holds: its rows, and the SHA-256 over all of them in order, hexadecimal."""
+    """The number of rows of a table and the hexadecimal SHA-256 over all rows in key order."""
 
     rows: int
     digest: str
 
 
 async def begin(source: SqlEngine, target: SqlEngine) -> bool:
-    """Make `target` a copy of `source` that is not finished. False when it is a finished one already.
+    """Mark `target` as an unfinished copy of `source`. Returns False if it is a finished copy already.
 
-    Raises SettingMissing when it holds another ledger.
+    Raises SettingMissing if `target` holds another ledger.
     """
     original = await source.read(lambda c: c.execute(select(t.ledger)).one())
 
@@ -45,7 +46,7 @@ async def begin(source: SqlEngine, target: SqlEngine) -> bool:
             return bool(there.unfinished)
         for table in TABLES:
             if connection.execute(select(literal(1)).select_from(table).limit(1)).first():
-                raise SettingMissing("The ledger to copy to holds something else; name an empty one.")
+                raise SettingMissing("The target ledger holds something else; name an empty one.")
         connection.execute(update(t.ledger).values({**original._mapping, "unfinished": True}))
         return True
 
@@ -53,17 +54,17 @@ async def begin(source: SqlEngine, target: SqlEngine) -> bool:
 
 
 async def finish(target: SqlEngine) -> None:
-    """Let servers open the copy."""
+    """Mark the copy as finished, so that servers open it."""
     await target.write(lambda c: c.execute(update(t.ledger).values(unfinished=False)))
 
 
 async def count(engine: SqlEngine, table: Table) -> int:
-    """The rows of a table."""
+    """The number of rows of a table."""
     return await engine.read(lambda c: c.execute(select(func.count()).select_from(table)).scalar_one())
 
 
 async def copied(source: SqlEngine, target: SqlEngine, table: Table) -> AsyncIterator[int]:
-    """Copy what is missing at the end of a table; how many rows each transaction brought."""
+    """Copy the rows after the last one that `target` has. Yields the number of rows of each transaction."""
     newest = select(*_key(table)).order_by(*(column.desc() for column in _key(table))).limit(1)
     last = await target.read(lambda c: c.execute(newest).first())
     async for rows in _batches(source, table, last):
@@ -73,7 +74,7 @@ async def copied(source: SqlEngine, target: SqlEngine, table: Table) -> AsyncIte
 
 
 async def contents(engine: SqlEngine, table: Table) -> Contents:
-    """Read a table through."""
+    """Read the whole table and return its row count and digest."""
     digest, number = hashlib.sha256(), 0
     async for rows in _batches(engine, table, None):
         number += len(rows)
@@ -105,7 +106,10 @@ def _plain(value: Any) -> Any:
 
 
 async def copy(source: SqlEngine, target: SqlEngine, say: Say) -> int:
-    """Copy a ledger, or resume that, and compare both. Returns their rows. Raises SettingMissing where they differ."""
+    """Copy a ledger, or resume a copy, and compare both. Returns the number of rows.
+
+    `say` receives the progress. Raises SettingMissing if the two differ, or if `target` holds another ledger.
+    """
     unfinished = await begin(source, target)
     for table in TABLES if unfinished else ():
         done, total = await count(target, table), await count(source, table)
@@ -116,9 +120,9 @@ async def copy(source: SqlEngine, target: SqlEngine, say: Say) -> int:
     for number, table in enumerate(TABLES, 1):
         found = await contents(target, table)
         if found != await contents(source, table):
-            state = "has changed meanwhile" if unfinished else "is no longer what was copied"
+            state = "changed during the copy" if unfinished else "has changed since it was copied"
             raise SettingMissing(
-                f"The two differ in the table {table.name}: one of them {state}. Copy again, to an empty ledger."
+                f"The two ledgers differ in the table {table.name}: one of them {state}. Copy again to an empty ledger."
             )
         rows += found.rows
         say("compare tables", number, len(TABLES))

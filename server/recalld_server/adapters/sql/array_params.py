@@ -1,11 +1,12 @@
-"""Conditions on a list that is a single parameter, however long it is.
+"""SQL conditions that pass a list of any length as one bound parameter.
 
-`IN` with a parameter for each value is another statement for each length: it is written anew each time, which takes
-longer than many of them run, and PostgreSQL plans it anew. Drivers also bound how many parameters there may be, and
-SQLite looks each name up among all of them. Here the text is always the same, and the cost is linear.
+`IN` with one parameter per value gives a different statement text for every length. SQLAlchemy must compile each text,
+which often takes longer than running it, and PostgreSQL must plan it. Drivers limit the number of parameters, and
+SQLite looks up each parameter name among all the others. With one parameter the text never changes and the cost is
+linear.
 
-A list is the name of the parameter that will hold it, or the values themselves. Its values are texts or numbers,
-whichever the column holds; none is NULL.
+A list argument is either the name of the bound parameter or the values themselves. The values have the type of the
+column (text or numbers) and are never NULL.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def in_list(column: ColumnElement[Any], values: str | Collection[Any]) -> ColumnElement[bool]:
-    """The column is one of the values; its index finds them."""
+    """The column equals one of the values. Use it where an index on the column finds the rows."""
     return _Listed(column, _parameter(values, _Array(_item(column))))
 
 
 def among(column: ColumnElement[Any], values: str | Collection[Any]) -> ColumnElement[bool]:
-    """As `listed`, for a column that is looked at in every row: each time it costs the same, however many there are."""
+    """Like `in_list`, but for a column that is checked in every row: the check costs the same for any list length."""
     return _Among(column, _parameter(values, _Array(_item(column))))
 
 
 def in_pairs(
     text: ColumnElement[Any], other: ColumnElement[Any], pairs: str | Collection[tuple[str, str] | tuple[str, int]]
 ) -> ColumnElement[bool]:
-    """The columns, of a text and of a text or an integer, are together one of the pairs."""
+    """The two columns together equal one of the pairs. `text` is a text column, `other` a text or an integer column."""
     return _Paired(text, other, _parameter(pairs, _Json()))
 
 
@@ -60,7 +61,7 @@ def _item(column: ColumnElement[Any]) -> type[TypeEngine[Any]]:
 
 
 class _Json(TypeDecorator[Sequence[Any]]):
-    """A list as JSON."""
+    """Binds a list as JSON text."""
 
     impl = Text
     cache_ok = True
@@ -70,7 +71,7 @@ class _Json(TypeDecorator[Sequence[Any]]):
 
 
 class _Array(_Json):
-    """An array in PostgreSQL, JSON in SQLite, which has no arrays."""
+    """Binds a list as an array on PostgreSQL and as JSON on SQLite, which has no arrays."""
 
     cache_ok = True
 
@@ -90,7 +91,7 @@ class _Condition(FunctionElement[bool]):
     type = Boolean()
 
     def self_group(self, against: Any = None) -> _Condition:
-        """As it stands: compared with 1, as other booleans are on SQLite, no index would be used."""
+        """Return self, so that SQLAlchemy does not append "= 1" on SQLite, which would prevent the use of an index."""
         return self
 
 
@@ -109,7 +110,7 @@ class _Paired(_Condition):
     inherit_cache = True
 
 
-# What is put together below are columns of ours and the names of parameters.
+# The f-strings below contain only our own column names and parameter names, so S608 does not apply.
 
 
 @compiles(_Listed, "sqlite")
@@ -127,7 +128,7 @@ def _listed_postgresql(element: _Listed, compiler: SQLCompiler, **options: Any) 
 
 @compiles(_Among, "postgresql")
 def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
-    """A subquery is hashed once; an array is searched from its beginning for each row where the plan is generic."""
+    """PostgreSQL hashes the subquery once. With a generic plan it would scan an array from its start for every row."""
     column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} IN (SELECT unnest({values}))"
 

@@ -1,8 +1,8 @@
-"""The line a server keeps open to a PostgreSQL ledger: its place there, and word of commits from server to server.
+"""The instance lock of a server on a PostgreSQL ledger, and commit notifications between servers.
 
-Word goes by LISTEN and NOTIFY. It is a hint that saves waiting: it may be lost with a connection, and everybody who
-follows a project looks for himself as well. NOTIFY has a connection of its own, after the commit, as a transaction that
-notifies holds up the commits of all others; what is said within `PAUSE` goes in one.
+Notifications use LISTEN and NOTIFY. They only shorten the wait: they may be lost with a connection, and every follower
+of a project polls as well. NOTIFY runs on its own connection after the commit, because a transaction that notifies
+delays the commits of all others. Notifications within `PAUSE` seconds are sent together.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "recalld_commits"
 PAUSE = 0.02  # seconds between two notifications
-AGAIN = 0.5  # seconds between tries to get the line back
-# Advisory locks are pairs of numbers that all users of a database share: what for, and which schema's ledger.
+AGAIN = 0.5  # seconds between two attempts to reconnect
+# All users of a database share its advisory locks. The key is a pair of numbers: the purpose (ours: 1919247201) and the
+# hash of the schema that holds the ledger.
 PLACE = "SELECT {lock}(1919247201, hashtext(current_schema()))"
 NOTIFY = "SELECT pg_notify(%s, project) FROM unnest(%s::text[]) AS project"
 
@@ -30,15 +31,15 @@ Line = psycopg.AsyncConnection[Any]
 
 
 class LedgerTaken(SettingMissing):
-    """Another server uses this ledger in a way that leaves no room for this one."""
+    """Another server holds the ledger in a mode that excludes this server."""
 
 
 class CommitBus:
-    """Holds this server's place at the ledger and carries word of commits.
+    """Holds the instance lock of this server and carries commit notifications.
 
-    `alone`: the place is for one server, as one must have whose index is its own file: an index hears of no change that
-    another server made. Other servers share the ledger with each other, and with none that is alone.
-    `address` is what psycopg.connect takes.
+    With `alone` the lock is exclusive. A server with an embedded index needs that, because its index does not learn of
+    changes that another server commits. All other servers share the lock.
+    `address` holds the arguments of psycopg.connect.
     """
 
     def __init__(self, address: Mapping[str, Any], *, alone: bool) -> None:
@@ -46,14 +47,15 @@ class CommitBus:
         self._alone = alone
         self._said: set[str] = set()
         self._rung = asyncio.Event()
-        self._line: Line | None = None  # on which this server holds its place and listens
-        self._voice: Line | None = None  # on which it notifies
+        self._line: Line | None = None  # holds the advisory lock and listens
+        self._voice: Line | None = None  # sends notifications
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, heard: Callable[[str], None], missed: Callable[[], None]) -> None:
-        """Take the place and listen. `heard` gets a project; `missed`: any of them may have changed.
+        """Acquire the lock and listen. Raises LedgerTaken, LedgerUnavailable.
 
-        Raises LedgerTaken, LedgerUnavailable.
+        `heard` is called with each project that another server changed. `missed` is called after a reconnect, when any
+        project may have changed.
         """
         try:
             self._line = await self._open()
@@ -68,11 +70,11 @@ class CommitBus:
         self._rung.set()
 
     async def lost(self) -> None:
-        """Returns when another server has taken the place meanwhile: this one must stop."""
+        """Return when another server acquired the lock while the connection was lost: this server must stop."""
         await asyncio.wait(self._tasks[:1])
 
     async def close(self) -> None:
-        """Give up the place."""
+        """Stop listening and release the lock."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -102,7 +104,7 @@ class CommitBus:
                     if self._voice is None or notice.pid != self._voice.info.backend_pid:
                         heard(notice.payload)
             except psycopg.Error as error:
-                log.warning("line to the ledger lost", extra={"error": type(error).__name__})
+                log.warning("connection for lock and notifications lost", extra={"error": type(error).__name__})
             await line.close()
             self._line = line = await self._reopened()
             missed()
@@ -112,7 +114,7 @@ class CommitBus:
             try:
                 return await self._open()
             except psycopg.Error as error:
-                log.debug("no line to the ledger", extra={"error": type(error).__name__})
+                log.debug("connection for lock and notifications not restored", extra={"error": type(error).__name__})
                 await asyncio.sleep(AGAIN)
             except LedgerTaken:
                 log.error("another server has taken this ledger while it could not be reached; stopping")
@@ -127,16 +129,16 @@ class CommitBus:
                 if self._voice is None or self._voice.closed:
                     self._voice = await psycopg.AsyncConnection.connect(**self._address, autocommit=True)
                 await self._voice.execute(NOTIFY, (CHANNEL, sorted(said)))
-            except psycopg.Error as error:  # the others look for themselves within a second
+            except psycopg.Error as error:  # the other servers poll within a second
                 log.debug("commits not announced", extra={"error": type(error).__name__})
             await asyncio.sleep(PAUSE)
 
 
 TAKEN_ALONE = (
-    "Another server uses this ledger. A server whose index is embedded must be the only one: stop the other, or give "
-    "both the same --index, which servers can share."
+    "Another server uses this ledger. A server with an embedded index must be the only server of its ledger: stop the "
+    "other server, or start both with the same --index weaviate://HOST, which servers can share."
 )
 TAKEN = (
-    "A server whose index is embedded uses this ledger, and it must be the only one: stop it, or give it the --index "
-    "of this one."
+    "A server with an embedded index uses this ledger, and it must be the only server of its ledger: stop that server, "
+    "or start it with the --index of this one."
 )

@@ -1,4 +1,4 @@
-"""One look into a database that must stay as it is."""
+"""Reads a database without any change to it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CONNECT_SECONDS = 3
 
 
 def open_read_only(place: Path | str, work: Callable[[Connection], T]) -> T:
-    """What `work` reads in a SQLite file (a path) or a PostgreSQL database (a URL), which nothing is written to.
+    """Run `work` on a read-only connection to a SQLite file (a path) or a PostgreSQL database (a URL).
 
-    Blocks. Raises LedgerUnavailable with the driver's words, which hold no password, and SettingMissing for a URL that
-    is none or whose driver is not installed.
+    Blocks. Raises LedgerUnavailable with the driver's message, in which a password is masked, and SettingMissing for an
+    invalid URL or a missing driver.
     """
     options: dict[str, Any]
     try:
@@ -36,7 +36,7 @@ def open_read_only(place: Path | str, work: Callable[[Connection], T]) -> T:
             options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True, **options)
     except ModuleNotFoundError:
-        raise SettingMissing("its driver is not installed: pip install '.[fleet]'") from None
+        raise SettingMissing("The PostgreSQL driver is not installed: pip install '.[fleet]'.") from None
     except (ArgumentError, ValueError):
         raise SettingMissing("--ledger is not of the form postgresql://user:password@host:port/database.") from None
     try:

@@ -1,4 +1,4 @@
-"""Whether the server before this one closed its SQLite file in order; one that did not leaves a file to be checked."""
+"""Detects an unclean shutdown of the previous server on a SQLite file, after which the file must be checked."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ OPEN, CLOSED = 1, 0  # `user_version` in the header of the file
 
 
 class ShutdownMarker:
-    """Marks the file as open from `begin` to `end`. A mark that is found tells of a crash, or of a copy made then."""
+    """Marks the file as open from `begin` to `end`.
+
+    A file that is found marked comes from a crash, or is a copy of a file that was in use.
+    """
 
     def __init__(self, engine: SqliteEngine) -> None:
         self._engine = engine
         self._checking: asyncio.Task[None] | None = None
 
     async def begin(self, seconds: float) -> None:
-        """Check the file if it was not closed, and mark it.
+        """Mark the file as open. If it was not closed cleanly, check it first.
 
-        Waits for the check for so many seconds. What takes longer goes on, and `ping` of the engine fails until it has
-        ended: the server is not ready, and answers whoever asks it nevertheless. Raises the engine's error when the
-        file is found damaged in time.
+        Waits at most `seconds` for the check; a longer check continues in the background. Until it has passed, the
+        engine's `ping` fails, so the server reports that it is not ready, but it answers requests. Raises the engine's
+        error if the check finds damage within that time.
         """
         if await self._engine.read(lambda c: c.exec_driver_sql("PRAGMA user_version").scalar_one()) == OPEN:
             self._engine.file.unchecked = True
@@ -38,13 +41,13 @@ class ShutdownMarker:
         await self._mark(OPEN)
 
     async def end(self) -> None:
-        """Mark the file as closed, unless it is not known to be sound."""
+        """Mark the file as closed, unless it was not checked or has a fault."""
         if self._checking:
             self._checking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._checking
         if not self._engine.file.unchecked and not self._engine.file.health.has(*StoreFault):
-            with suppress(RecalldError):  # it is checked at the next start, then
+            with suppress(RecalldError):  # the mark stays, so the next start checks the file
                 await self._mark(CLOSED)
 
     async def _mark(self, mark: int) -> None:
@@ -52,7 +55,7 @@ class ShutdownMarker:
 
     async def _check(self) -> None:
         file, begun = self._engine.file, time.monotonic()
-        log.warning("%s was not closed in order: checking it", file.path)
+        log.warning("%s was not closed cleanly: checking it", file.path)
         try:
             if not await self._engine.sound():
                 file.health.found(StoreFault.DAMAGED, "found by PRAGMA quick_check")

@@ -1,4 +1,4 @@
-"""The terms of a block, by term: an inverted index of about a thousand rows."""
+"""The inverted index of the rows of one block."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from recalld_server.domain.vectors import BoolArray, Int64Array, UInt32Array
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """Occurrences of terms in n rows. `terms` (m,) ascending, with repeats; `places` (m,) the row of each, from 0;
-    `lengths` (n,) how many terms each row has."""
+    """The occurrences of terms in n rows.
+
+    `terms` (m,): the terms of all rows, ascending, with repeats. `places` (m,): the row of each term, from 0.
+    `lengths` (n,): the number of terms of each row.
+    """
 
     terms: UInt32Array
     places: Int64Array
@@ -22,17 +25,17 @@ class Postings:
 
     @classmethod
     def of(cls, rows: Sequence[UInt32Array]) -> Postings:
-        """The words of rows, each given by its terms with repeats."""
+        """Build the postings of rows, each given as its terms with repeats."""
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return cls._sorted(np.concatenate([NO_TERMS, *rows]), np.repeat(np.arange(len(rows)), lengths), lengths)
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.terms.nbytes + self.places.nbytes + self.lengths.nbytes
 
     def counts(self, asked: UInt32Array) -> tuple[Int64Array, Int64Array]:
-        """The rows with any of the q distinct terms asked for, (h,), and how often each term stands there: (h, q)."""
+        """The h rows with any of the q distinct terms `asked`: their positions (h,) and term counts (h, q)."""
         n, q = len(self.lengths), len(asked)
         first, end = (np.searchsorted(self.terms, asked, side).tolist() for side in ("left", "right"))
         found = [(self.places[a:b], column) for column, (a, b) in enumerate(zip(first, end, strict=True)) if b > a]
@@ -43,7 +46,7 @@ class Postings:
         return rows, cells.reshape(n, q)[rows]
 
     def joined(self, later: Postings) -> Postings:
-        """These rows followed by others."""
+        """The postings of these rows followed by the rows of `later`."""
         return self._sorted(
             np.concatenate((self.terms, later.terms)),
             np.concatenate((self.places, later.places + len(self.lengths))),
@@ -51,7 +54,7 @@ class Postings:
         )
 
     def only(self, kept: BoolArray) -> Postings:
-        """The rows that are True in (n,)."""
+        """The postings of the rows for which the mask `kept` (n,) is True."""
         number = np.cumsum(kept) - 1
         stays = kept[self.places]
         return Postings(self.terms[stays], number[self.places[stays]], self.lengths[kept])

@@ -1,4 +1,4 @@
-"""Where a search looks, in the terms of the embedded index: rows of a space inside a scope."""
+"""The rows that a search of the embedded index covers: those of a space inside a scope."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from recalld_server.adapters.index.embedded.blocks import Block, Key
 from recalld_server.domain.memory import SCOPE_FIELDS, Scope
 from recalld_server.domain.vectors import BoolArray, Int64Array
 
-NARROWEST = ("run_id", "user_id", "agent_id", "app_id")  # the id with the fewest memories is asked first
+NARROWEST = ("run_id", "user_id", "agent_id", "app_id")  # in the order of preference: typically fewest memories first
 
 
 @dataclass(frozen=True, slots=True)
 class ScanRange:
-    """The rows of a scope that are usable at `now`, µs.
+    """The rows of a scope that have not expired at `now`, µs.
 
-    `admitted`: ascending numbers of those a filter leaves, which are then all that is meant; None without a filter.
+    `admitted` limits them to the rows that match the filter: their row numbers, ascending; None without a filter.
     """
 
     space: int
@@ -27,12 +27,12 @@ class ScanRange:
 
     @property
     def key(self) -> Key:
-        """The space and the id that leaves the least to search, as (field, id); two empty strings without one."""
+        """The space, field and value of the narrowest scope id; empty strings if the scope has no id."""
         ids = ((name, value) for name in NARROWEST if (value := getattr(self.scope, name)))
         return (self.space, *next(ids, ("", "")))
 
     def meant(self, block: Block) -> BoolArray:
-        """Which of the n rows of a block are inside, (n,)."""
+        """A mask (n,) of the block's n rows that belong to this range."""
         fits = block.until > self.now
         for column, name in enumerate(SCOPE_FIELDS):
             if value := getattr(self.scope, name):
@@ -44,9 +44,9 @@ class ScanRange:
 
 
 def keyed(key: Key) -> tuple[str, tuple[str | int, ...]]:
-    """The condition that a row belongs to a key, as SQL and its arguments."""
+    """The SQL condition that a row belongs to a key, and its arguments."""
     space, field, value = key
     if not field:
         return "space = ?", (space,)
-    # A partial index is used only where its own condition is repeated.
+    # SQLite uses the partial index only if the statement repeats its condition.
     return f"space = ? AND {field} = ? AND {field} <> ''", (space, value)

@@ -1,8 +1,8 @@
-"""The connection to Weaviate's gRPC port, and its state, seen at once.
+"""Monitors the connection to Weaviate's gRPC port.
 
-The driver repeats a refused call for a minute and tells nobody meanwhile. A channel beside the driver's shows within
-milliseconds that the engine is gone, so that callers are refused instead of kept waiting, and every break is counted:
-an engine that was killed may come back without some vectors it had confirmed. Searches go by this channel too.
+The driver retries a refused call for a minute without telling its caller. A second channel detects within milliseconds
+that Weaviate is down, so that calls fail at once. It also counts outages, because after a kill Weaviate may have lost
+vectors that it had confirmed. Searches use this channel too.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import grpc
 
 OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),  # also how long one attempt may take
+    ("grpc.min_reconnect_backoff_ms", 1000),  # also the time limit of one attempt
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # or the channel would close for want of calls, which is no break
-    ("grpc.max_receive_message_length", 100 * 2**20),  # as the driver's: 10,000 objects with what filters read of them
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # never close an idle channel: that would count as an outage
+    ("grpc.max_receive_message_length", 100 * 2**20),  # like the driver: fits 10,000 objects with their filter fields
 ]
 
 
 class ConnectionMonitor:
-    """Watches one address. Made inside the event loop that uses it; the first question opens it."""
+    """Monitors one address. Must be created inside the event loop that uses it; the first `up` opens the channel."""
 
     def __init__(self, target: str, *, tls: bool) -> None:
         self.target = target
@@ -35,11 +35,11 @@ class ConnectionMonitor:
 
     @property
     def away(self) -> bool:
-        """Whether the last attempt failed, or the connection broke since."""
+        """Whether the last attempt to connect failed or the connection is lost."""
         return self._known.is_set() and not self._up
 
     async def up(self) -> grpc.aio.Channel | None:
-        """The channel, if there is a connection. Waits only for the outcome of the very first attempt."""
+        """The channel if it is connected, else None. Waits only for the result of the first attempt to connect."""
         if self._channel is None:
             self._channel = self._opened()
             self._watching = asyncio.create_task(self._watch(self._channel))

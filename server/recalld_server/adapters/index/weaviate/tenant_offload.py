@@ -1,7 +1,7 @@
-"""Tenants that nobody uses are deactivated: active ones cost the engine memory and open files, some 0.7 MB each.
+"""Deactivates idle tenants: an active tenant costs Weaviate open files and some 0.7 MB of memory.
 
-The engine activates them again by itself on the next use, which took 10 ms. Each server goes by its own use and rests
-a tenant once after it, so servers that share an engine don't keep resting what another one needs.
+Weaviate activates a tenant automatically on its next use, which took 10 ms. Each server only counts its own uses and
+deactivates a tenant once after its last use, so servers do not keep deactivating a tenant that another one uses.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from recalld_server.domain.errors import IndexUnavailable
 
 log = logging.getLogger(__name__)
 
-IDLE = 600.0  # seconds without use
-PAUSE = 30.0  # seconds between looks
-WITHIN = 30.0  # seconds for a request: every node has to agree
-BATCH = 100  # tenants in a request
+IDLE = 600.0  # seconds without use after which a tenant is deactivated
+PAUSE = 30.0  # seconds between two rounds
+WITHIN = 30.0  # time limit of a request in seconds: every node must agree
+BATCH = 100  # tenants per request
 
 
 class TenantOffload:
-    """Knows when this server used which tenant. Made inside the event loop that uses it; the first use starts it."""
+    """Records when this server used which tenant, and deactivates idle ones in the background.
+
+    Must be created inside the event loop that uses it. The first call of `used` starts the background task.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._used: dict[tuple[str, str], float] = {}  # (collection, tenant), the one used last at the end
+        self._used: dict[tuple[str, str], float] = {}  # (collection, tenant): time of the last use; oldest first
         self._resting: asyncio.Task[None] | None = None
 
     def used(self, collection: str, tenant: str) -> None:
-        """It is in use now."""
+        """Record a use of a tenant."""
         self._used.pop((collection, tenant), None)
         self._used[collection, tenant] = time.monotonic()
         if self._resting is None:
             self._resting = asyncio.create_task(self._run())
 
     async def rest(self, seconds: float = IDLE) -> int:
-        """Deactivate what was not used for so long. Returns how many. Raises IndexUnavailable."""
+        """Deactivate tenants that were not used for `seconds`. Returns how many. Raises IndexUnavailable."""
         before = time.monotonic() - seconds
         idle: dict[str, list[str]] = {}
         for (collection, tenant), when in self._used.items():
@@ -63,7 +66,7 @@ class TenantOffload:
     async def _rest(self, collection: str, tenants: list[str], before: float) -> int:
         async def work(driver: WeaviateAsyncClient) -> int:
             kept = driver.collections.use(collection).tenants
-            there = await kept.get_by_names(tenants)  # one that is not fails the others
+            there = await kept.get_by_names(tenants)  # a missing tenant would make the whole deactivation fail
             idle = [
                 name
                 for name, tenant in there.items()
@@ -77,7 +80,7 @@ class TenantOffload:
         with suppress(Absent):
             rested = await self._client.call(work, WITHIN)
         for tenant in tenants:
-            if self._used[collection, tenant] <= before:  # or it was used meanwhile, and is active again
+            if self._used[collection, tenant] <= before:  # otherwise it was used meanwhile and is active again
                 del self._used[collection, tenant]
         return rested
 
@@ -86,6 +89,6 @@ class TenantOffload:
             await asyncio.sleep(PAUSE)
             try:
                 if rested := await self.rest():
-                    log.info("idle projects rest in the index", extra={"projects": rested})
+                    log.info("idle tenants deactivated in the index", extra={"projects": rested})
             except IndexUnavailable:
-                log.debug("idle projects can't rest now")
+                log.debug("idle tenants could not be deactivated")

@@ -1,7 +1,7 @@
-"""The one write path: a change becomes revisions, all of it or none.
+"""The only write path: turns a change into revisions, atomically.
 
-The first statement takes the project's row, so writers of a project follow one another, sequence numbers have no gaps
-and nothing deadlocks. Everything else happens under that lock.
+The first statement locks the project's row. So the writers of a project run one after another, sequence numbers have
+no gaps and deadlocks are impossible. Everything else happens under that lock.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _ANSWER = _OUTCOME.on_conflict_do_update(
         and_(
             t.outcomes.c.partial.is_(True),
             t.outcomes.c.fingerprint == _OUTCOME.excluded.fingerprint,
-            t.outcomes.c.attempt == _OUTCOME.excluded.attempt - 1,  # else another server went on from it meanwhile
+            t.outcomes.c.attempt == _OUTCOME.excluded.attempt - 1,  # otherwise another server continued it meanwhile
         ),
         t.outcomes.c.time <= _OUTCOME.excluded.time - OUTCOMES_KEPT,
     ),
@@ -76,14 +76,14 @@ _ANSWER = _OUTCOME.on_conflict_do_update(
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """Where in the project's order a change stands."""
+    """The first sequence number, the commit time (µs) and the generations of a change."""
 
     first_seq: int
     time: int
-    generations: Sequence[Generation]  # the current one, and the one being built beside it
+    generations: Sequence[Generation]  # the current one, then the next one if it is being built
 
     def of(self, given: int | None) -> int:
-        """The time that a memory brings, else this one, µs."""
+        """`given` if it is set, else the commit time, µs."""
         return self.time if given is None else given
 
 
@@ -99,7 +99,7 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
     if change.request:
         store_outcome(connection, access, change, head, time)
     current = guarded(connection, access, change, now)
-    # Messages no memory came from would be out of reach of everybody, forgetting included.
+    # Only adds with memories store their messages: forgetting could not find any others.
     adds = {each.memory.add_id for each in featured}
     said = [_reserve(connection, access.project, c, c.add_id in adds) for c in change.conversations]
     bases = {c.add_id: c.messages[0].position for c in said if c.messages and not c.restored}
@@ -114,9 +114,10 @@ def commit(connection: Connection, access: Access, change: Change, now: int) -> 
 
 
 def advance(connection: Connection, project: str, n: int, now: int) -> tuple[int, int, Sequence[Generation]]:
-    """Take the project's row and its next `n` sequence numbers: the last of them, their time, and the generations.
+    """Lock the project's row and allocate `n` sequence numbers.
 
-    These are the current one and, while one is being built beside it, that one, which is told of every change too.
+    Returns the last number, the commit time (µs) and the generations: the current one, then the next one if one is
+    being built, which must get every change too. Raises ProjectNotFound.
     """
     row = connection.execute(_ADVANCE, {"p": project, "n": n, "now": now}).one_or_none()
     if row is None:
@@ -128,7 +129,7 @@ def advance(connection: Connection, project: str, n: int, now: int) -> tuple[int
 def pend(
     connection: Connection, project: str, generations: Sequence[Generation], changed: Sequence[tuple[int, str]]
 ) -> None:
-    """Note (sequence number, memory id) of each change for the index, in each generation."""
+    """Add a pending change for each (sequence number, memory id) in each generation."""
     rows = [
         {"project": project, "generation": generation.number, "seq": seq, "memory_id": id}
         for generation in generations
@@ -138,7 +139,7 @@ def pend(
 
 
 def store_outcome(connection: Connection, access: Access, change: Change, head: int, time: int) -> None:
-    """Keep the answer of `change.request`. Raises OutcomeTaken if there is one that this does not go on from."""
+    """Store the outcome of `change.request`. Raises OutcomeTaken if one exists that this change does not continue."""
     request = change.request
     assert request is not None  # noqa: S101 - for the type checker
     row = {
@@ -164,9 +165,9 @@ def _owner(access: Access, request: RequestKey) -> dict[str, str]:
 
 
 def _reserve(connection: Connection, project: str, conversation: Conversation, kept: bool) -> Conversation:
-    """The conversation with every message at its position, stored if `kept`.
+    """Assign positions to the messages of a conversation, and store them if `kept`.
 
-    One that ends with its add starts at 0 and needs no row.
+    A conversation without a key belongs to a single add: its positions start at 0 and it needs no row.
     """
     messages, n = conversation.messages, len(conversation.messages)
     if conversation.restored:
@@ -239,7 +240,10 @@ def _write(
 
 
 def _write_histories(connection: Connection, access: Access, change: Change, moment: _Moment) -> None:
-    """Revisions after those of the puts and deletes. Each ends where the next begins; a deletion lives at no time."""
+    """Write histories; their sequence numbers follow those of the puts and deletes.
+
+    Each revision ends where the next one begins. A DELETED revision is live at no time.
+    """
     project = access.project
     seq = moment.first_seq + len(change.puts) + len(change.deletes)
     rows, puts = [], []

@@ -1,4 +1,4 @@
-"""What must hold before a change is written; checked under the lock on the project's row."""
+"""Checks that must pass before a change is written. They run under the lock of the project's row."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ _REPEATED = select(t.revisions.c.memory_id).where(t.revisions.c.project == bindp
 
 
 def guarded(connection: Connection, access: Access, change: Change, now: int) -> Mapping[str, Memory]:
-    """The live memories this change replaces, once every guard holds."""
+    """Check all preconditions, and return the live memories that the change replaces or deletes, by id.
+
+    Raises MemoryNotFound (outside the pin), RevisionConflict, DuplicateText.
+    """
     begun = [history[0].memory for history in change.histories]
     if any(not access.pin.admits(memory.scope) for memory in (*(put.memory for put in change.puts), *begun)):
         raise MemoryNotFound
     named = Counter(each.id for each in (*(put.memory for put in change.puts), *begun))
     named.update(gone.memory_id for gone in change.deletes)
     if twice := [id for id, times in named.items() if times > 1]:
-        raise RevisionConflict(twice)  # the first of the two leaves no revision that the second could expect
+        raise RevisionConflict(twice)  # after the first of the two, the expected revision of the second is out of date
     expected = {put.memory.id: put.expected for put in change.puts if put.expected}
     expected |= {gone.memory_id: gone.expected for gone in change.deletes}
     current: dict[str, Memory] = {}
@@ -44,14 +47,14 @@ def guarded(connection: Connection, access: Access, change: Change, now: int) ->
     if moved:
         raise RevisionConflict(moved)
     _refuse_taken(connection, access, [put.memory for put in change.puts if not put.expected])
-    _refuse_taken(connection, access, [replace(memory, revision=-1) for memory in begun])  # goes on from none
+    _refuse_taken(connection, access, [replace(memory, revision=-1) for memory in begun])  # -1: the id must be unused
     _refuse_misquotes(connection, access, change)
     _refuse_repeats(connection, access, [put.memory for put in change.puts if put.unique], now)
     return current
 
 
 def _refuse_taken(connection: Connection, access: Access, memories: Sequence[Memory]) -> None:
-    """A memory that was there before goes on where it ended, in its scope: ids come from importers too."""
+    """An id that was used before may only continue at its newest revision and in its scope: importers choose ids."""
     if not memories:
         return
     begun = {memory.id: (memory.revision, memory.scope.key()) for memory in memories}
@@ -61,7 +64,10 @@ def _refuse_taken(connection: Connection, access: Access, memories: Sequence[Mem
 
 
 def _refuse_misquotes(connection: Connection, access: Access, change: Change) -> None:
-    """Restored messages must agree with those stored under their add, else a memory could claim what others said."""
+    """Restored messages must equal the messages stored under their add id.
+
+    Otherwise a memory could claim a source that its speaker never said.
+    """
     given: dict[tuple[str, int], set[Message]] = {}
     for restored in change.conversations:
         for message in restored.messages if restored.restored else ():

@@ -1,4 +1,7 @@
-"""Statements of the janitor: what has expired, and what is older than the history a project keeps."""
+"""Statements of the janitor: expired memories, old outcomes, and history beyond the retention of a project.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def purge_outcomes(connection: Connection, before: int, limit: int) -> int:
 
 
 _SETTING = "history_retention"
-# One look at the settings of all projects, which are short, rather than one look for each.
+# One statement over the settings of all projects, which are short, instead of one statement per project.
 _LIMITED = select(t.projects.c.project, t.projects.c.settings).where(Position(t.projects.c.settings, _SETTING) > 0)
 
 
@@ -65,7 +68,7 @@ def retention(connection: Connection, project: str) -> int | None:
 
 
 def due(connection: Connection, project: str, before: int) -> bool:
-    """Whether `trim` would do anything."""
+    """Whether `trim` has anything to do."""
     oldest, upto = _limits(connection, project, before)
     return upto > oldest or connection.execute(_ended(project, upto, 1)).first() is not None
 
@@ -82,9 +85,9 @@ def trim(connection: Connection, project: str, before: int, limit: int) -> bool:
 
 
 def _limits(connection: Connection, project: str, before: int) -> tuple[int, int]:
-    """The oldest sequence number that is kept, and the one to keep from now on."""
+    """The oldest sequence number kept so far, and the oldest one to keep from now on."""
     positions, _ = stand(connection, Access(project))
-    # An index that was not told of a deletion could not learn of it any more.
+    # Changes that the index has not applied yet stay: it could not learn of a trimmed deletion any more.
     seq = min(sequence_at(connection, Access(project), before), positions.applied)
     return positions.oldest, max(seq, positions.oldest)
 

@@ -1,6 +1,6 @@
-"""How many live memories each speaker said, by the users, agents, apps and runs that these carry.
+"""Counts the live memories of each speaker, per user, agent, app and run.
 
-Every commit counts them, so that nobody reads memories to learn who speaks in a scope and which entities there are.
+Every commit updates the counts, so that queries for the speakers of a scope or for entities need not read memories.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from recalld_server.adapters.ledger.schema import tables as t
 
-Key = tuple[str, str, str]  # the type and id of an entity, and the speaker's name, which may be empty
+Key = tuple[str, str, str]  # type and id of an entity, and the name of the speaker, which may be empty
 _KEY = ("type", "id", "name")
 
 _COUNT = insert(t.speakers)
@@ -33,7 +33,10 @@ _DROP = delete(t.speakers).where(
 
 
 def count(connection: Connection, project: str, more: Mapping[Key, int], seen: Mapping[Key, int]) -> None:
-    """Add `more` (less if negative) to the counts; `seen`: when memories that are written now were stored, in µs."""
+    """Add `more` (may be negative) to the counts. Rows whose count falls to 0 are deleted.
+
+    `seen` holds the latest update time (µs) of the memories that are being written.
+    """
     rows: list[dict[str, Any]] = [
         dict(zip(_KEY, key, strict=True), project=project, live=more[key], last_seen=seen.get(key, 0))
         for key in sorted(more)

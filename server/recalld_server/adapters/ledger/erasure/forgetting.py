@@ -1,7 +1,7 @@
-"""Statements that erase: the content of every revision, and whatever was derived from it or led to it.
+"""Statements of ForgetMemories: they erase the content of every revision, its sources, and all derived data.
 
-The rows stay, so that sequence numbers have no gaps, without anything that was said or about whom. A forgotten revision
-has an empty text, which no other has, and is live at no time.
+The rows stay, so that sequence numbers have no gaps, but they no longer say what was said or about whom. A forgotten
+revision is the only kind with an empty text, and it is live at no time.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _BLANK: dict[str, Any] = {
     "immutable": False,
     "feedback": "",
     "feedback_reason": "",
-    "request_id": "",  # the caller's own word
+    "request_id": "",  # callers choose it, so it may carry content
 }
 _ERASE = (
     update(t.revisions)
@@ -78,13 +78,13 @@ _SOURCES = (
 )
 _FORGOTTEN: ColumnElement[str] = literal_column(
     f"'{Kind.FORGOTTEN.value}'", Text
-)  # in the text, as in the index's condition
+)  # a literal, because the partial index is used only if the statement repeats its condition
 
 
 def begin(
     connection: Connection, access: Access, exports: Sequence[str], request: RequestKey | None, now: int
 ) -> Forgotten:
-    """Withdraw exports, and keep under the request that forgetting has begun. Nothing is erased."""
+    """Withdraw the exports, and store a partial outcome that records the start. Erases nothing."""
     head, time, _ = writing.advance(connection, access.project, 0, now)
     withdrawn = withdrawals.withdraw(connection, access.project, exports, now)
     done = Forgotten(head, ErasureCursor(head), exports=withdrawn, attempt=0)
@@ -102,7 +102,7 @@ def forget(
     found: tuple[Sequence[str], ErasureCursor | None],
     now: int,
 ) -> Forgotten:
-    """Erase those of the found memories that match by now; see ports.ledger.Ledger.forget."""
+    """Erase those of the found memories that still match; see ports.ledger.Ledger.forget."""
     head, time, generations = writing.advance(connection, access.project, 0, now)
     ids = sorted(last_revisions.still(connection, access, scope, filter, found[0]))
     rows = _rows(connection, access.project, ids)
@@ -146,7 +146,10 @@ def _keep(
 def found(
     connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: ErasureCursor, limit: int
 ) -> tuple[Sequence[str], ErasureCursor | None]:
-    """The next memories to erase, with at most `limit` revisions unless it is a single one, and the place after."""
+    """The ids of the next memories to erase, and the cursor after them; None at the end.
+
+    Together they have at most `limit` revisions, unless a single memory has more.
+    """
     page, after = last_revisions.page(connection, access, scope, filter, place, limit)
     ids = [id for id, _ in page]
     r = t.revisions.c
@@ -174,7 +177,7 @@ def _erase(
     connection: Connection, access: Access, rows: Sequence[Row[Any]], ids: Sequence[str], first_seq: int, time: int
 ) -> None:
     secret = connection.execute(select(t.ledger.c.secret)).scalar_one()
-    last = {row.memory_id: row for row in rows}  # the newest, as they are in order
+    last = {row.memory_id: row for row in rows}  # the rows are ordered, so the newest revision wins
     hidden = {id: masked(secret, scope_of(last[id])) for id in ids}
     named = [
         {"p": access.project, "id": id, **{f"new_{name}": getattr(hidden[id], name) for name in SCOPE_FIELDS}}
@@ -202,9 +205,9 @@ def _drop_derived(connection: Connection, project: str, ids: Sequence[str]) -> N
 def _drop_messages(
     connection: Connection, project: str, rows: Sequence[Row[Any]]
 ) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
-    """Messages of the adds these came from go unless a live memory was taken from them; so do ended conversations.
+    """Delete the messages of the memories' adds, except sources of live memories, and conversations without memories.
 
-    Returns which of the messages they were taken from stay, and which messages went.
+    Returns two sets of (add id, position): the memories' own source messages that stay, and the deleted messages.
     """
     adds = sorted({row.add_id for row in rows if row.add_id})
     conversations = sorted({row.conversation for row in rows})
@@ -229,7 +232,7 @@ def _drop_messages(
 
 
 def _needed(connection: Connection, project: str, adds: Sequence[str]) -> set[tuple[str, int]]:
-    """Messages that live memories were taken from."""
+    """The messages of these adds that are sources of live memories, as (add id, position)."""
     live = select(t.revisions.c.add_id, t.revisions.c.source_positions).where(
         t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), in_list(t.revisions.c.add_id, "ids")
     )
@@ -246,7 +249,7 @@ def _drop_speakers(connection: Connection, project: str, rows: Sequence[Row[Any]
 
 
 def remains(connection: Connection, project: str, after: int, limit: int) -> Remains:
-    """What is still there of the next memories that were forgotten after a sequence number, by looking."""
+    """Count what the tables still hold of the next memories that were forgotten after a sequence number."""
     r = t.revisions.c
     forgotten = (
         select(r.memory_id, r.seq_from)
@@ -277,13 +280,13 @@ def remains(connection: Connection, project: str, after: int, limit: int) -> Rem
 
 
 def said(connection: Connection, project: str, messages: Collection[tuple[str, int]]) -> int:
-    """How many of these messages are there."""
+    """How many of these messages still exist."""
     m = t.messages.c
     found = select(func.count()).where(m.project == project, in_pairs(m.add_id, m.position, "at"))
     return connection.execute(found, {"at": [list(at) for at in messages]}).scalar_one()
 
 
 def answers(connection: Connection, project: str, since: int) -> bool:
-    """Whether answers of the project are kept for retries that were given after a time."""
+    """Whether the project has outcomes stored after `since`, µs."""
     o = t.outcomes.c
     return connection.execute(select(o.rpc).where(o.project == project, o.time > since).limit(1)).first() is not None

@@ -1,6 +1,6 @@
-"""The memories that a scope and a filter match at their last revision with content, be they live or deleted.
+"""Finds memories, live or deleted, whose last revision with content matches a scope and a filter.
 
-Statements are paged by the order of an index, so that all pages together cost one pass over what the scope holds.
+Pages follow the order of an index, so all pages together cost one pass over the memories of the scope.
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ from recalld_server.domain.forgetting import ErasureCursor, ErasureScope
 from recalld_server.domain.memory import Access, Kind, Scope
 
 _R = t.revisions.alias("last")
-_ENDED = t.revisions.alias("ended")  # the DELETED revision after it, which has no facets of its own
+_ENDED = t.revisions.alias("ended")  # the DELETED revision after `last`; it has no facets
 _LATER = t.revisions.alias("later")
 _EVERY = t.revisions.alias("every")
-_DELETED: ColumnElement[str] = literal_column(
-    f"'{Kind.DELETED.value}'", Text
-)  # in the text, as in the index's condition
+_DELETED: ColumnElement[str] = literal_column(f"'{Kind.DELETED.value}'", Text)
 _STAGES = 4
 
 
 def page(
     connection: Connection, access: Access, scope: Scope, filter: Filter | None, place: ErasureCursor, limit: int
 ) -> tuple[list[tuple[str, ErasureCursor]], ErasureCursor | None]:
-    """At most `limit` ids from a place on, each with the place after it, and where to go on from; None at the end.
+    """At most `limit` ids from a cursor on, each with the cursor after it; and the next page's cursor or None.
 
-    First the live ones, then the deleted ones, then both of what was committed after `place.since`: a change made
-    meanwhile may have moved a memory to where the first two had been already.
+    Stages: live memories, deleted memories, then again both, limited to commits after `place.since`, because a
+    concurrent change may have moved a memory to a part that was read already.
     """
     while place.stage < _STAGES:
         statement, key = _stage(access, scope, filter, place)
@@ -47,7 +45,7 @@ def page(
 
 
 def still(connection: Connection, access: Access, scope: Scope, filter: Filter | None, ids: Sequence[str]) -> set[str]:
-    """Those of `ids` that match."""
+    """Those of `ids` that match now."""
     named = (
         half.where(in_list(column, "ids"))
         for half, column in (
@@ -59,7 +57,7 @@ def still(connection: Connection, access: Access, scope: Scope, filter: Filter |
 
 
 def extent(connection: Connection, access: Access, scope: Scope, filter: Filter | None) -> ErasureScope:
-    """How many match, and how many revisions these have."""
+    """How many memories match, and how many revisions they have together."""
     found = union_all(_live(access, scope, filter), _deleted(access, scope, filter)).subquery()
     own = (
         select(func.count())
@@ -72,7 +70,10 @@ def extent(connection: Connection, access: Access, scope: Scope, filter: Filter 
 
 
 def any_before(connection: Connection, access: Access, scope: Scope, filter: Filter | None, seq: int) -> bool:
-    """Whether one that matches was there at a sequence number, as far as is known: older history may be trimmed."""
+    """Whether a matching memory existed at a sequence number.
+
+    A memory whose first revisions were trimmed counts as older, because its begin is unknown.
+    """
     for half, revision in ((_live(access, scope, filter), _R), (_deleted(access, scope, filter), _ENDED)):
         mine = (_EVERY.c.project == access.project, _EVERY.c.memory_id == revision.c.memory_id)
         seen = select(_EVERY.c.revision).where(*mine, _EVERY.c.seq_from <= seq).exists()

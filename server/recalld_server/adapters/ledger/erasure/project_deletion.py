@@ -1,4 +1,4 @@
-"""Removed projects in the ledger: ports.removals.Removals."""
+"""Deletion of projects in the ledger: implements ports.removals.ProjectDeletions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
 
 _D = t.deleted_projects.c
-_AT_ONCE = (t.keys, t.operations, t.projects)  # who works for the project loses its lease, and writes no more
-_HELD: list[Table] = [  # whatever else a project has rows in
+_AT_ONCE = (t.keys, t.operations, t.projects)  # without its operation a worker loses its lease and can write no more
+_HELD: list[Table] = [  # the tables that are cleared afterwards
     table
     for table in t.metadata.sorted_tables
     if "project" in table.c and table not in (t.keys, t.projects, t.deleted_projects)
 ]
-_PART = {t.export_chunks: export_chunks.CLEARED}  # of the others a row is small
+_PART = {t.export_chunks: export_chunks.CLEARED}  # rows per transaction where they are large
 
 
 class SqlProjectDeletion:
-    """See ports.removals.Removals."""
+    """See ports.removals.ProjectDeletions."""
 
     def __init__(self, engine: SqlEngine, clock: Clock) -> None:
         self._engine = engine
@@ -89,7 +89,7 @@ class SqlProjectDeletion:
 
 
 def _clear_answers(connection: Connection, project: str) -> int:
-    """What operators were answered about the project."""
+    """Delete the outcomes of operators' requests about the project, which are stored under no project."""
     o = t.outcomes.c
     rows = connection.execute(select(o.principal, o.rpc, o.request_id, o.answer).where(o.project == "")).all()
     named = [

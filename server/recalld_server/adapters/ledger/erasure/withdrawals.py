@@ -1,7 +1,7 @@
-"""Exports that may hold what is forgotten are withdrawn: nobody reads them any more.
+"""Withdraws exports that may hold forgotten memories, so that nobody can read them any more.
 
-What an export holds is told by what was asked for, as its chunks can't be searched: one whose filter left the memory
-out goes too.
+The chunks of an export cannot be searched. So its scope and sequence number decide, and an export is withdrawn even if
+its own filter excluded the memory.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
 
 _E = t.exports.c
-# What is looked at here; `command` may have megabytes.
+# The columns that are needed here, without `command`, which may have megabytes.
 _KNOWN = [_E[name] for name in ("id", "state", "memories", "seq", "expire_time", "operation", *SCOPE_FIELDS)]
 _FILLED = (ExportState.PENDING.value, ExportState.READY.value)
 
 
 def holding(connection: Connection, access: Access, scope: Scope, filter: Filter | None) -> list[str]:
-    """Exports that may hold, or name, a memory that matches."""
+    """The ids of exports that may hold, or whose command may name, a memory that matches."""
     return [
         row.id for row in _standing(connection, access.project) if _may_hold(connection, access, scope, filter, row)
     ]
 
 
 def withdraw(connection: Connection, project: str, ids: Sequence[str], now: int) -> int:
-    """Nobody reads these from now on, and nobody goes on writing them. Returns how many could have held something.
+    """Withdraw exports: from now on nobody can read or write them. Returns how many of them may have held memories.
 
-    What was asked for names the forgotten, too, by their ids and by words in the filter, so it goes; it also goes from
-    those that hold nothing.
+    The command and the scope are erased too, even for empty exports, because ids and filter values in them may name
+    forgotten memories.
     """
     blank = {"command": b"", **dict.fromkeys(SCOPE_FIELDS, "")}
     named = select(*_KNOWN).where(_E.project == project, in_list(_E.id, "ids"))
@@ -51,16 +51,16 @@ def withdraw(connection: Connection, project: str, ids: Sequence[str], now: int)
         withdrawn += 1
         until = {} if row.expire_time else {"expire_time": now + KEPT}
         connection.execute(this.values(state=ExportState.WITHDRAWN.value, **blank, **until))
-        # A worker that still writes it loses its lease, and with it every way to write more.
+        # A worker that still writes this export loses its lease, so it cannot write any more.
         stop(connection, project, row.operation, ExportWithdrawn(export_id=row.id), now)
     return withdrawn
 
 
 def withdraw_holding(connection: Connection, project: str, rows: Sequence[Row[Any]], now: int) -> int:
-    """Withdraw what holds memories of which all revisions are given: exports that were begun since `holding` looked."""
+    """Withdraw exports that may hold the memories whose revisions are `rows`, and that began after `holding` ran."""
     begun: dict[str, tuple[Scope, int]] = {}
-    for row in reversed(rows):  # the first revision of each comes last
-        known_since = row.seq_from if row.revision == 1 else 0  # trimmed: nobody knows any more
+    for row in reversed(rows):  # the first revision of each memory comes last and wins
+        known_since = row.seq_from if row.revision == 1 else 0  # 0: trimmed, so its begin is unknown
         begun[row.memory_id] = (scope_of(row), known_since)
     meant = [
         export.id
@@ -74,7 +74,7 @@ def withdraw_holding(connection: Connection, project: str, rows: Sequence[Row[An
 
 
 def _standing(connection: Connection, project: str) -> Sequence[Row[Any]]:
-    """Those that hold something, or still say what was asked for."""
+    """The exports that may hold memories, or whose command or scope is not erased yet."""
     named = or_(_E.command != b"", *(_E[name] != "" for name in SCOPE_FIELDS))
     statement = select(*_KNOWN).where(_E.project == project, _E.state != ExportState.WITHDRAWN.value)
     return connection.execute(statement.where(or_(_E.state.in_(_FILLED), named))).all()
@@ -84,7 +84,7 @@ def _may_hold(connection: Connection, access: Access, scope: Scope, filter: Filt
     both = scope.narrowed(scope_of(export))
     if both is None:
         return False
-    # One that holds nothing may be from before the memory and names it all the same.
+    # An empty export may be older than the memory and still name it in its command.
     upto = 2**62 if _empty(export) else export.seq
     return last_revisions.any_before(connection, access, both, filter, upto)
 

@@ -1,4 +1,7 @@
-"""What an index is to be told, and what it has been told."""
+"""Statements about pending changes: the revisions that the index of a project has not confirmed yet.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ _ENTRIES = (
         in_list(t.revisions.c.memory_id, "ids"),
     )
 )
-_STANDING = (  # the generation in use, and the live ones of the memories if there are any
+_STANDING = (  # the generation in use, and the live revisions of the memories, if any
     select(t.projects.c.generation_number, t.revisions.c.memory_id, t.revisions.c.revision)
     .select_from(
         t.projects.outerjoin(
@@ -57,18 +60,18 @@ _CLEAR = delete(t.pending).where(
     t.pending.c.seq <= bindparam("seq"),
     in_list(t.pending.c.memory_id, "ids"),
 )
-# Changes committed at or before a time that no projector holds.
+# Changes that were committed at or before `before` and that no projector has claimed.
 _LATE = and_(
     t.revisions.c.project == t.pending.c.project,
     t.revisions.c.seq_from == t.pending.c.seq,
     t.revisions.c.commit_time <= bindparam("before"),
     t.pending.c.free_from <= bindparam("now"),
 )
-# The projects that have anything pending, one after the other: along the index, past all the rows of each.
+# The projects with pending changes. The recursion jumps from project to project in the index (a skip scan).
 _FIRST = select(func.min(t.pending.c.project).label("project")).cte("waiting", recursive=True)
 _NEXT = select(func.min(t.pending.c.project)).where(t.pending.c.project > _FIRST.c.project)
 _WAITING = _FIRST.union_all(select(_NEXT.scalar_subquery()).where(_FIRST.c.project.is_not(None)))
-# The first one as a value: asked whether there is any, PostgreSQL joins all that is pending with all revisions.
+# A scalar subquery with LIMIT 1: for EXISTS, PostgreSQL would join all pending rows with all revisions.
 _FIRST_LATE = (
     select(t.pending.c.seq)
     .where(t.pending.c.project == _WAITING.c.project, _LATE)
@@ -89,8 +92,8 @@ _OLDEST = (
     .where(_LATE, t.pending.c.project == bindparam("p"), t.pending.c.generation == bindparam("g"))
     .order_by(t.pending.c.seq)
     .limit(bindparam("n"))
-    .with_for_update(of=t.pending, skip_locked=True)  # what another is claiming is not waited for
-    .cte("oldest")  # read once: as a subquery it may be run again, and then skips what it locked itself
+    .with_for_update(of=t.pending, skip_locked=True)  # do not wait for rows that another server is claiming
+    .cte("oldest")  # evaluated once: a subquery may run again, and would then skip the rows it locked itself
 )
 _CLAIM = (
     update(t.pending)
@@ -138,7 +141,7 @@ def entries(
     connection: Connection, project: str, generation: Generation, ids: Sequence[str]
 ) -> tuple[Mapping[str, IndexEntry], Positions]:
     where, current = stand(connection, Access(project))
-    if current != generation:  # of one that is being built nothing is sure before it is complete
+    if current != generation:  # a generation that is being built has no reliable position
         where = replace(where, applied=0)
     rows = connection.execute(_ENTRIES, {"p": project, "g": generation.number, "ids": list(ids)}).all()
     if current == generation and (lacking := [row[0] for row in rows if row[_WIDTH] is None]):
@@ -146,7 +149,7 @@ def entries(
     found = {
         row[0]: IndexEntry(memory_of(row), features_of(row[_WIDTH], row[_WIDTH + 1]), row[_WIDTH + 2])
         for row in rows
-        if row[_WIDTH] is not None  # of a generation that is being built they are made later
+        if row[_WIDTH] is not None  # a generation that is being built gets its missing features later
     }
     return found, where
 
@@ -159,7 +162,7 @@ def add_features(
     features: Sequence[Features],
 ) -> None:
     ids = [memory.id for memory in memories]
-    # What was forgotten while its text was embedded must not come back as a vector.
+    # A memory may have been forgotten while its text was embedded: it must not get a vector now.
     live = select(t.revisions.c.memory_id, t.revisions.c.text_revision).where(
         t.revisions.c.project == bindparam("p"),
         t.revisions.c.seq_to.is_(None),
@@ -226,7 +229,7 @@ _BEFORE = case((_FIRST_SEQ == 0, 0), else_=_FIRST_SEQ - 1)
 _LAGS = (
     select(
         t.pending.c.project,
-        # Nothing pending in the generation in use: it has everything.
+        # NULL if nothing is pending in the generation in use: the lag is 0.
         func.coalesce(t.projects.c.head - _BEFORE, 0),
         func.count().filter(t.pending.c.seq > 0),
     )
@@ -240,6 +243,6 @@ def lags(connection: Connection) -> dict[str, IndexLag]:
 
 
 def backlog(connection: Connection, project: str) -> int:
-    """How many changes no index has confirmed yet."""
+    """The number of pending changes of a project, in all generations."""
     statement = select(func.count()).select_from(t.pending).where(t.pending.c.project == project, t.pending.c.seq > 0)
     return connection.execute(statement).scalar_one()

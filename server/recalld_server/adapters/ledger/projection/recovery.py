@@ -1,8 +1,9 @@
-"""Changes that are made pending again, for an index that has lost them.
+"""Makes changes pending again for an index that has lost them.
 
-A project may have millions, so they come in transactions of few sequence numbers each. Until the last one a row with
-the sequence number 0 stands among the project's pending ones: nothing counts as applied meanwhile, or a server that
-applied the first part would take the index for whole. That row is a lease: `free_from` says when it ends.
+A project may have millions of changes, so this takes many transactions of SPAN sequence numbers each. Until the last
+one, the project has a pending row with sequence number 0. While it exists nothing counts as applied; otherwise a server
+that has applied the first part would take the index for complete. The row is also the lease of the recovery:
+`free_from` is the time at which it ends.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from recalld_server.domain.memory import Access
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.clock import Clock
 
-SPAN = 1000  # sequence numbers in one transaction
-LEASE = 30_000_000  # µs after which another server begins anew, from one that died between two transactions
+SPAN = 1000  # sequence numbers per transaction
+LEASE = 30_000_000  # µs; after that another server takes over from one that died between two transactions
 _P, _R = t.pending.c, t.revisions.c
 
 _LEASE = and_(_P.project == bindparam("p"), _P.generation == bindparam("g"), _P.seq == 0)
@@ -30,14 +31,14 @@ _FREE_FROM = select(_P.free_from).where(_LEASE)
 _ROW = insert(t.pending).values(
     project=bindparam("p"), generation=bindparam("g"), seq=0, memory_id="", free_from=bindparam("until")
 )
-_TAKE = _ROW.on_conflict_do_update(  # another server may have been quicker
+_TAKE = _ROW.on_conflict_do_update(  # take over an expired lease; no row is returned if another server holds it
     index_elements=["project", "generation", "seq"],
     set_={"free_from": _ROW.excluded.free_from},
     where=_P.free_from <= bindparam("now"),
 ).returning(_P.free_from)
 _RENEW = update(t.pending).where(_LEASE, _P.free_from == bindparam("held")).values(free_from=bindparam("until"))
 _END = delete(t.pending).where(_LEASE, _P.free_from == bindparam("held"))
-# The latest change of each memory says all: an index needs no other. A deletion's revision ends where it begins.
+# An index needs only the latest change of each memory: the live revision, or the deletion, which ends where it begins.
 _CHANGED = select(_R.project, bindparam("g", type_=Integer), _R.seq_from, _R.memory_id).where(
     _R.project == bindparam("p"),
     _R.seq_from > bindparam("after"),
@@ -50,9 +51,9 @@ _PEND = _PEND.on_conflict_do_nothing()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How far a recovery is: rows added so far, the sequence number it goes on after, the lease it holds.
+    """Progress of a recovery: the sequence number after which it continues, the rows added so far, and its lease.
 
-    `lost`: another server holds the lease.
+    `ended`: all changes are pending. `lost`: another server holds the lease.
     """
 
     after: int
@@ -72,14 +73,14 @@ async def pend_after(engine: SqlEngine, clock: Clock, project: str, generation: 
 
 
 def _pend(connection: Connection, project: str, generation: Generation, done: Part, now: int) -> Part:
-    """Make what changed in the next SPAN sequence numbers pending again."""
+    """Make the changes of the next SPAN sequence numbers pending again, and renew the lease."""
     names = {"p": project, "g": generation.number}
     after, head = done.after, stand(connection, Access(project))[0].head
     held, until = done.held, now + LEASE
     if not held:
         found = connection.execute(_FREE_FROM, names).scalar()
         if found is not None:
-            after = 0  # nobody knows where the other began
+            after = 0  # it is unknown where the interrupted recovery began, so start from the beginning
         if found is not None or after + SPAN < head:
             taken = connection.execute(_TAKE, {**names, "until": until, "now": now}).scalar()
             if taken is None:
@@ -99,6 +100,6 @@ def _pend(connection: Connection, project: str, generation: Generation, done: Pa
 
 
 def interrupted(connection: Connection, project: str, generation: Generation, now: int) -> bool:
-    """Whether a recovery broke off, so that another one is needed."""
+    """Whether a recovery was interrupted (its lease has expired), so that another one is needed."""
     found = connection.execute(_FREE_FROM, {"p": project, "g": generation.number}).scalar()
     return found is not None and found <= now

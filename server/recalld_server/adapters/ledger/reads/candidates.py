@@ -1,4 +1,7 @@
-"""What ranking reads: candidates, their neighbours in the conversation, and the features of both."""
+"""Statements for ranking: candidates, their neighbours in the conversation, and the features of both.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +46,19 @@ from recalld_server.domain.revision import Features, Generation
 
 
 def _columns(source: FromClause, filter: Filter | None = None) -> list[ColumnElement[Any]]:
-    """What _assembled reads of a row; whether it fits a filter, where there is one, comes last."""
+    """The columns that `_assembled` reads. With a filter, the last column says whether the row matches it."""
     c = source.c
     date = func.coalesce(c.event_time, c.said_time, c.create_time)
     columns = [c.memory_id, c.text_revision, c.conversation, c.position, c.ordinal, c.speaker, date]
     return columns if filter is None else [*columns, and_(*satisfying(filter, source))]
 
 
-# Built once: making the columns of an alias takes longer than running the statement.
+# Built once: SQLAlchemy takes longer to create the columns of an alias than the statement takes to run.
 _CANDIDATE, _NEAR = t.revisions.alias("candidate"), t.revisions.alias("near")
 
 
 def _beside(candidates: str, place: ColumnElement[bool]) -> Select[Any]:
-    """What stands at a place that each of the candidates bound as `candidates` gives, itself among them."""
+    """The rows that satisfy `place` relative to a candidate bound as `candidates`, including the candidate itself."""
     same = and_(
         _NEAR.c.project == _CANDIDATE.c.project,
         _NEAR.c.conversation == _CANDIDATE.c.conversation,
@@ -76,7 +79,7 @@ def _beside(candidates: str, place: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-# Two halves: bounds that are another for each candidate take SQLite half as long again.
+# Two statements: one with a window per candidate would take SQLite half as long again.
 _SURROUNDED = _beside(
     "around",
     and_(
@@ -108,7 +111,7 @@ def pool(
     named = set(ids)
     rows: Sequence[Row[Any]] = ()
     if narrowed is not None and ids:
-        # Without any that stand alone not their half: asked for none of a list, PostgreSQL goes through some index.
+        # Leave out the second statement if its list is empty: PostgreSQL would still scan an index for it.
         parts = [_SURROUNDED, _ALONE] if len(ids) > SURROUNDED else [_SURROUNDED]
         statement = _POOLS[len(parts)] if filter is None else _filtered(parts, filter)
         limits = {
@@ -118,7 +121,7 @@ def pool(
             "window": window,
             **who(replace(access, pin=narrowed)),
         }
-        # A row near two candidates comes twice; telling them apart by id costs a tenth of DISTINCT over all columns.
+        # A row near two candidates is returned twice. A dict by id costs a tenth of DISTINCT over all columns.
         rows = list({row[0]: row for row in connection.execute(statement, limits).all()}.values())
     found = _assembled(connection, cache, access.project, generation, rows, named)
     if not named or np.count_nonzero(found.candidate) < len(named):
@@ -149,9 +152,10 @@ _GENERATION = select(t.projects.c.generation).where(t.projects.c.project == bind
 
 
 def _refuse_moved(connection: Connection, access: Access, generation: Generation) -> None:
-    """After a switch entries and features of the generation before go: a query must begin again with the new one.
+    """Raise GenerationMoved if the project uses another generation by now: the search must start again.
 
-    Where all it named were found, nothing of the old one has gone yet.
+    After a switch, entries and features of the old generation are deleted. A caller that found all its candidates need
+    not check.
     """
     if connection.execute(_GENERATION, {"p": access.project}).scalar() != generation.name:
         raise GenerationMoved
@@ -180,7 +184,7 @@ def _assembled(
     found = cache.get(connection, project, generation, [(row[0], row[1]) for row in rows])
     if len(found.present) < len(rows):
         rows = [rows[place] for place in found.present.tolist()]
-    # Whole columns at a time: a loop over the rows for each of them would cost more than the statement.
+    # Transpose once: a loop over the rows for each column would cost more than the statement.
     columns = list(zip(*rows, strict=True)) if rows else [()] * 7
     ids, _, conversations, positions, ordinals, speakers, dates, *eligible = columns
     return Pool(
@@ -207,10 +211,11 @@ _SPEAKERS = select(t.speakers.c.name).where(
 
 
 def speakers(connection: Connection, access: Access, scope: Scope) -> frozenset[str]:
+    """The names of speakers with live memories under every id of the scope and the pin; empty without any id."""
     narrowed = scope.narrowed(access.pin)
     if not narrowed:
         return frozenset()
-    of = [  # of each id by itself: mostly there is one
+    of = [  # one statement per id; most scopes have one id
         set(connection.execute(_SPEAKERS, {"p": access.project, "type": type, "id": id}).scalars())
         for type, id in narrowed.items()
     ]

@@ -17,7 +17,7 @@ _R, _S = t.revisions.c, t.speakers.c
 def entities(
     connection: Connection, access: Access, types: Sequence[str], after: tuple[str, str] | None, limit: int
 ) -> list[Entity]:
-    """At most `limit`, by (type, id): one type after the other, each along an index from where the page begins."""
+    """At most `limit` entities by (type, id). Reads one type after the other along an index from the page's start."""
     found: list[Entity] = []
     page = _pinned if access.pin else _counted
     for type in sorted(types):
@@ -40,7 +40,7 @@ def count_entities(connection: Connection, access: Access, types: Sequence[str])
 
 
 def _counted(access: Access, type: str, after: str, limit: int) -> Executable:
-    """By the counts of speakers; the oldest memory of each entity is the first in an index."""
+    """A page from the speaker counts. The create time of an entity's oldest memory comes from an index."""
     page = (
         select(_S.id.label("id"), func.sum(_S.live).label("count"), func.max(_S.last_seen).label("last"))
         .where(_S.project == access.project, _S.type == type, _S.id > after)
@@ -56,7 +56,7 @@ def _counted(access: Access, type: str, after: str, limit: int) -> Executable:
 
 
 def _pinned(access: Access, type: str, after: str, limit: int) -> Executable:
-    """By the memories inside the pin, for what others say of the same entity is not the caller's."""
+    """A page from the memories inside the pin: the speaker counts include memories that the caller must not see."""
     id = _id(type)
     return (
         select(id, func.count(), func.min(_R.create_time), func.max(_R.update_time))
@@ -72,5 +72,5 @@ def _carrying(access: Access, type: str) -> list[ColumnElement[bool]]:
 
 
 def _id(type: str) -> ColumnElement[str]:
-    """The id, not as its index has it: planners go by the index of the pin then, which is the smaller part."""
+    """The id column as an expression, so that planners use the index of the pin, which leaves fewer rows."""
     return _R[type].concat(EMPTY_TEXT)

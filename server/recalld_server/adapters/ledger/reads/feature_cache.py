@@ -1,4 +1,4 @@
-"""Features as searches read them, kept in memory as far as a bound allows."""
+"""Bounded in-memory cache of features for searches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recalld_server.domain.vectors import FloatMatrix, FloatVector, Int64Array, 
 Key = tuple[str, str, int, int]  # project, memory id, text revision, generation
 Row = tuple[UInt32Array, FloatVector]
 CACHED = 20_000  # rows; about 1.9 kB each with 384 dimensions
-SHARE = 16  # of the rows goes at once when there is no room
+SHARE = 16  # a full cache evicts at least 1/16 of its rows at once
 MISSING = -1
 NEVER = np.iinfo(np.int64).max
 
@@ -32,7 +32,10 @@ _LOAD = select(t.features.c.memory_id, t.features.c.text_revision, t.features.c.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Features of the keys that have any: `present` (n,) their places among the keys, `terms` n, `vectors` (n, d)."""
+    """Features of those keys that have any.
+
+    `present` (n,) holds their positions in the list of keys; `terms` has n entries, `vectors` has the shape (n, d).
+    """
 
     present: Int64Array
     terms: tuple[UInt32Array, ...]
@@ -40,9 +43,9 @@ class Found:
 
 
 class FeatureCache:
-    """The most recently used features. They never change under their key, so nothing goes stale.
+    """LRU cache of features. Features never change under their key, so entries cannot be stale. Thread-safe.
 
-    The vectors of a dimension are rows of one matrix: gathering some hundred is one copy.
+    The vectors of one dimension are rows of one matrix, so one copy operation gathers hundreds of them.
     """
 
     def __init__(self, capacity: int = CACHED) -> None:
@@ -51,7 +54,7 @@ class FeatureCache:
         self._lock = threading.Lock()
 
     def get(self, connection: Connection, project: str, generation: Generation, at: Sequence[tuple[str, int]]) -> Found:
-        """Features of (memory id, text revision) pairs; one query for what is not cached."""
+        """Features of (memory id, text revision) pairs. Reads all that are not cached with one query."""
         keys = [(project, id, revision, generation.number) for id, revision in at]
         with self._lock:
             shelf = self._shelves.get(generation.dimension)
@@ -71,20 +74,20 @@ class FeatureCache:
                 shelf.put(loaded)
         if there.all():
             return Found(np.arange(len(keys)), tuple(terms), vectors)
-        present = np.flatnonzero(there)  # the others are not made yet
+        present = np.flatnonzero(there)  # the other texts have no features yet
         return Found(present, tuple([terms[place] for place in present.tolist()]), vectors[present])
 
     def __len__(self) -> int:
         return sum(map(len, self._shelves.values()))
 
     def clear(self) -> None:
-        """Keep nothing of what was read so far."""
+        """Drop all entries."""
         with self._lock:
             self._shelves.clear()
 
 
 class _Shelf:
-    """ConcurrencyLimit for the features of one dimension. Memory is taken as slots are first filled."""
+    """Slots for the features of one dimension. The system allocates their memory as they are first filled."""
 
     def __init__(self, capacity: int, dimension: int) -> None:
         self.terms: list[UInt32Array] = [NO_TERMS] * capacity
@@ -93,21 +96,21 @@ class _Shelf:
         self._slots: dict[Key, int] = {}
         self._keys: list[Key | None] = [None] * capacity
         self._free = list(range(capacity))[::-1]
-        self._used = np.full(capacity, NEVER)  # when, by the count of calls
+        self._used = np.full(capacity, NEVER)  # last use of each slot, as a number of `_calls`; NEVER: empty
         self._calls = 0
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def find(self, keys: Sequence[Key]) -> Int64Array:
-        """The slot of each key, (n,), or MISSING."""
+        """The slot of each key, (n,); MISSING for keys that are not cached. Marks the slots as used."""
         self._calls += 1
         slots = np.array([self._slots.get(key, MISSING) for key in keys], np.int64)
         self._used[slots[slots != MISSING]] = self._calls
         return slots
 
     def put(self, rows: Mapping[Key, Row]) -> None:
-        """Keep rows, or the last of them that fit, in place of those not used for longest."""
+        """Add rows, or the last ones that fit, and evict the least recently used ones for them."""
         new = [key for key in rows if key not in self._slots][-self._capacity :]
         if len(new) > len(self._free):
             self._evict(max(len(new), self._capacity // SHARE))
@@ -117,7 +120,7 @@ class _Shelf:
             self.terms[slot], self.vectors[slot] = rows[key]
 
     def _evict(self, wanted: int) -> None:
-        """Make so many slots free."""
+        """Free slots until `wanted` are free."""
         for slot in np.argsort(self._used)[: wanted - len(self._free)].tolist():
             key = self._keys[slot]
             if key is not None:
@@ -127,9 +130,9 @@ class _Shelf:
 
 
 def _load(connection: Connection, keys: Sequence[Key]) -> Iterable[tuple[Key, Row]]:
-    """The features of keys of one generation, and maybe of other revisions of the same memories."""
+    """Load the features of keys of one generation. May also yield other text revisions of the same memories."""
     project, _, _, generation = keys[0]
-    # Two lists cost less than one of pairs, and nearly all revisions are 1.
+    # Two lists are cheaper than a list of pairs, and they match few extra rows: nearly all text revisions are 1.
     asked = {"ids": [key[1] for key in keys], "revisions": list({key[2] for key in keys})}
     rows = connection.execute(_LOAD, {"p": project, "g": generation, **asked}).all()
     if not rows:

@@ -1,4 +1,7 @@
-"""Statements that read memories, pages, events and entities."""
+"""Statements that read outcomes, memories, pages, events and positions.
+
+Functions without a docstring implement the method of ports.ledger.Ledger with the same name.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,7 @@ def revisions(
     statement = select(*memory_columns()).where(
         inside(access),
         in_pairs(t.revisions.c.memory_id, t.revisions.c.revision, named),
-        t.revisions.c.text != "",  # forgotten since
+        t.revisions.c.text != "",  # leaves out forgotten revisions
     )
     found: Sequence[Row[Any]] = connection.execute(statement).all()
     rows = in_order(found, named, lambda row: (row.memory_id, row.revision))
@@ -127,7 +130,7 @@ def latest(connection: Connection, access: Access, ids: Sequence[str]) -> Mappin
     return {memory.id: (memory, bool(row[-1])) for memory, row in zip(found, rows, strict=True)}
 
 
-# Not ordered by the engine: one that sees an index in that order reads the whole project along it.
+# Sorted below and not by the engine: a planner with an index in that order would scan the whole project along it.
 _REPEATS = select(*memory_columns(), t.revisions.c.text_key).where(pinned(), repeating())
 
 
@@ -137,7 +140,7 @@ def repeats(
     asked = {**who(access), "texts": list(texts), "now": now}
     rows = in_order(connection.execute(_REPEATS, asked).all(), [key for _, key in texts], lambda row: row[-1])
     found = zip(with_sources(connection, access.project, rows), (row[-1] for row in rows), strict=True)
-    oldest_last = sorted(found, key=lambda at: -(at[0].create_time or 0))  # the oldest stays
+    oldest_last = sorted(found, key=lambda at: -(at[0].create_time or 0))  # so that the dict keeps the oldest
     return {(memory.scope.key(), key): memory for memory, key in oldest_last}
 
 
@@ -159,7 +162,8 @@ def page(connection: Connection, access: Access, query: ListQuery) -> Page:
     ]
     column: ColumnElement[int] = t.revisions.c[query.order]
     if query.order == "update_time" and (query.scope or access.pin):
-        column = column + literal_column("0")  # sorted: along the index of times planners would read the whole project
+        # The sum forces a sort: along the index of update times a planner would read the whole project.
+        column = column + literal_column("0")
     after = []
     if query.after is not None:
         at = tuple_(column, t.revisions.c.memory_id)
@@ -171,7 +175,7 @@ def page(connection: Connection, access: Access, query: ListQuery) -> Page:
     select_parts = [select(*memory_columns()).where(*conditions, part, *after).order_by(*order) for part in parts]
     if len(select_parts) == 1:
         statement: Select[Any] = select_parts[0].limit(limit).offset(skip or None)
-    else:  # each part in order by itself, as far as it may be needed
+    else:  # sort and limit each part by itself, then merge them
         found = union_all(*(select(part.limit(limit + skip).subquery()) for part in select_parts)).subquery()
         again = [c.desc() if query.descending else c for c in (found.c[query.order], found.c.memory_id)]
         statement = select(*memory_columns(found)).order_by(*again).limit(limit).offset(skip or None)
@@ -194,12 +198,12 @@ def count(connection: Connection, access: Access, scope: Scope, filter: Filter |
 def _count(
     connection: Connection, conditions: Sequence[ColumnElement[bool]], parts: Sequence[ColumnElement[bool]]
 ) -> int:
-    # By the ids, that planners count along what lives. No id is empty.
+    # The condition on the id holds for every row. It makes planners count along the index of the part.
     counted = select(func.count()).select_from(t.revisions).where(*conditions, t.revisions.c.memory_id > EMPTY_TEXT)
     return sum(connection.execute(counted.where(part)).scalar_one() for part in parts)
 
 
-_FIRST = (-(2**62), "")  # the place before all memories
+_FIRST = (-(2**62), "")  # sorts before all memories
 
 
 def matching(
@@ -211,9 +215,9 @@ def matching(
     after: tuple[int, str] | None,
     limit: int,
 ) -> list[Match]:
-    """Along the live memories from where the page begins; of each its own revisions tell how it was."""
+    """Scan the live memories from the start of the page, and join each with its revision as of `as_of`."""
     now, then, born = t.revisions.alias("now"), t.revisions.alias("then"), t.revisions.alias("born")
-    # Deleted and put back since then is another life: somebody wanted it again.
+    # A memory that was deleted and then added or restored after `as_of` does not match: somebody wanted it again.
     reborn = (
         select(born.c.memory_id)
         .where(born.c.project == access.project, born.c.memory_id == now.c.memory_id, born.c.seq_from > as_of)
@@ -247,14 +251,15 @@ def events(connection: Connection, access: Access, query: EventQuery) -> tuple[l
         before.c.memory_id == t.revisions.c.memory_id,
         before.c.revision == t.revisions.c.revision - 1,
     )
-    # Revisions of one memory are in the same order; the sum keeps a planner from going through all the others.
+    # Revisions of one memory have the same order as their sequence numbers. The sum keeps the planner from the index of
+    # sequence numbers, along which it would scan all other memories.
     seq = t.revisions.c.seq_from + literal_column("0") if query.memory_id else t.revisions.c.seq_from
     conditions = [_concerning(connection, access, query.scope), seq > query.after]
     if query.memory_id:
         conditions.append(t.revisions.c.memory_id == query.memory_id)
     if query.filter is not None:
-        # A DELETED revision repeats what it ended but has no facets of its own, so only `before` can speak for it.
-        # What was forgotten has nothing left to match; that it was is told to all who might have matched it.
+        # A DELETED revision repeats the content of the previous one but has no facets, so `before` must match instead.
+        # A forgotten memory has no content to match, so every caller whose scope admits it gets its FORGOTTEN event.
         gone = t.revisions.c.kind == Kind.FORGOTTEN.value
         kept = and_(t.revisions.c.kind != Kind.DELETED.value, t.revisions.c.text != "", *satisfying(query.filter))
         was = and_(before.c.text != "", before.c.kind != Kind.DELETED.value, *satisfying(query.filter, before))
@@ -272,7 +277,7 @@ def events(connection: Connection, access: Access, query: EventQuery) -> tuple[l
     def made(rows: Sequence[Row[Any]]) -> list[Event]:
         after = with_sources(connection, access.project, rows)
         earlier = [row[width + len(extra) :] for row in rows]
-        was_live = [bool(row[1]) and row[-1] != Kind.DELETED.value for row in earlier]  # row[1]: the text
+        was_live = [bool(row[1]) and row[-1] != Kind.DELETED.value for row in earlier]  # row[1] is the text
         found = iter(
             with_sources(connection, access.project, [r for r, live in zip(earlier, was_live, strict=True) if live])
         )
@@ -285,7 +290,7 @@ def events(connection: Connection, access: Access, query: EventQuery) -> tuple[l
 
 
 def _concerning(connection: Connection, access: Access, scope: Scope) -> ColumnElement[bool]:
-    """Rows inside access and scope, and those that tell of memories forgotten there: their ids are masked."""
+    """Rows inside access and scope, and FORGOTTEN rows whose masked ids show that their memory was inside."""
     if not (access.pin or scope):
         return inside(access)
     secret = connection.execute(select(t.ledger.c.secret)).scalar_one()
@@ -310,12 +315,12 @@ _STAND = select(
 
 
 def stand(connection: Connection, access: Access) -> tuple[Positions, Generation]:
-    """Where the project stands and the index version it uses."""
+    """The project's positions and its generation in use. Raises ProjectNotFound."""
     row = connection.execute(_STAND, {"p": access.project}).one_or_none()
     if row is None:
         raise ProjectNotFound(project_id=access.project)
     head, waiting, oldest, generation = row
-    applied = head if waiting is None else max(0, waiting - 1)  # 0: see `recovery`
+    applied = head if waiting is None else max(0, waiting - 1)  # `waiting` is 0 during a recovery: see `recovery`
     return Positions(head=head, applied=applied, oldest=oldest), Generation.parse(generation)
 
 
@@ -336,11 +341,12 @@ _FROM = (
 
 
 def sequence_at(connection: Connection, access: Access, time: int) -> int:
-    """By halving what is left: times rise with the sequence numbers, whose index serves each look."""
+    """Binary search over sequence numbers: commit times rise with them, and their index serves each step."""
     low, high = 0, connection.execute(_HEAD, {"p": access.project}).scalar() or 0
     while low < high:
         middle = (low + high + 1) // 2
-        row = connection.execute(_FROM, {"p": access.project, "seq": middle}).first()  # the history before may be gone
+        # The first row at or after `middle`: retention may have dropped the row at `middle`.
+        row = connection.execute(_FROM, {"p": access.project, "seq": middle}).first()
         if row and row.commit_time <= time:
             low = row.seq_from
         else:

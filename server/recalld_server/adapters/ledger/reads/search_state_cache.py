@@ -1,4 +1,4 @@
-"""What searches begin from, kept for as long as nobody writes to the ledger."""
+"""Cache of search states: the generation, speakers and positions that a search starts with."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import SearchState
 
-KEPT = 4096  # states; each is some hundred bytes, and more for every speaker of its scope
+KEPT = 4096  # states; each takes a few hundred bytes, plus the names of the scope's speakers
 Key = tuple[str, Scope, Scope]  # project, pin, scope
 
 
 class SearchStateCache:
-    """The state of any scope, read anew after every commit, whatever was written and by whom: it never lags behind.
+    """Caches the search state of each scope until the next commit to the ledger, by any process: it is never stale.
 
-    Where the engine can't tell of commits, as PostgreSQL, it is read each time.
-    Reading one takes a twentieth of a search, nearly all of it for the way to a reader and back.
+    If the engine cannot detect commits (PostgreSQL), every call reads the state. A read takes a twentieth of a search,
+    nearly all of it for the switch to a reader thread and back.
     """
 
     def __init__(self, engine: SqlEngine) -> None:
@@ -26,7 +26,7 @@ class SearchStateCache:
         self._kept: dict[Key, SearchState] = {}
 
     def clear(self) -> None:
-        """Keep nothing of what was read so far: the names of speakers may have been forgotten."""
+        """Drop all states: they may hold names of speakers that were forgotten."""
         self._version, self._kept = None, {}
 
     async def get(self, access: Access, scope: Scope) -> SearchState:
@@ -43,7 +43,7 @@ class SearchStateCache:
             return SearchState(generation, candidates.speakers(connection, access, scope), positions)
 
         found = await self._engine.read(read, access.project)
-        if version is not None and version == self._version:  # else somebody has seen a write since
+        if version is not None and version == self._version:  # otherwise a commit happened during the read
             if len(self._kept) >= KEPT:
                 self._kept = {}
             self._kept[key] = found

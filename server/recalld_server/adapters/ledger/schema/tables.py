@@ -1,6 +1,7 @@
 """The ledger's tables. Times are µs since the epoch, UTC; absent ids are empty strings; JSON is compact text.
 
-Primary keys begin with the project, so a project's rows lie together and nothing is found across projects by accident.
+Primary keys of project data begin with the project: a project's rows are stored together, and no lookup by key can find
+a row of another project.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# One row: who this ledger is. `keys_created` is set with the first key and never unset (design, section 10);
-# `unfinished` is set while the ledger is being copied from another.
+# One row: the identity of this ledger. `keys_created` is set with the first API key and never reset (design, section
+# 10). `unfinished` is set while this ledger is being copied from another one.
 ledger = Table(
     "ledger",
     metadata,
@@ -45,9 +46,9 @@ projects = Table(
     Column("create_time", BigInteger, nullable=False),
     Column("display_name", Text, nullable=False, server_default=text("''")),
     Column("description", Text, nullable=False, server_default=text("''")),
-    Column("update_time", BigInteger, nullable=False, server_default=text("0")),  # 0: as it was created
-    Column("generation_number", Integer, nullable=False, server_default=text("1")),  # as in `generation`: for joins
-    Column("next_generation", Text, nullable=False, server_default=text("''")),  # empty: none is being built
+    Column("update_time", BigInteger, nullable=False, server_default=text("0")),  # 0: never changed
+    Column("generation_number", Integer, nullable=False, server_default=text("1")),  # of `generation`, for joins
+    Column("next_generation", Text, nullable=False, server_default=text("''")),  # empty unless one is being built
 )
 
 LIVE = "seq_to IS NULL"
@@ -58,7 +59,7 @@ revisions = Table(
     Column("project", Text, primary_key=True),
     Column("memory_id", Text, primary_key=True),
     Column("revision", Integer, primary_key=True),
-    Column("text_revision", Integer, nullable=False),  # the revision whose features these are
+    Column("text_revision", Integer, nullable=False),  # the revision that brought this text; its features apply
     Column("seq_from", BigInteger, nullable=False),
     Column("seq_to", BigInteger),  # NULL: live. A DELETED revision has seq_to = seq_from, so it is live at no time.
     Column("kind", Text, nullable=False),
@@ -91,12 +92,15 @@ revisions = Table(
     Column("immutable", Boolean, nullable=False),
     Column("feedback", Text, nullable=False),
     Column("feedback_reason", Text, nullable=False),
-    Column("given_categories", Text),  # NULL: from before it was kept which ones a caller gave
+    Column("given_categories", Text),  # NULL: stored before this column existed
 )
 
 
 def _partial(name: str, where: str, *columns: str, unique: bool = False) -> Index:
-    """An index of the revisions for which `where` holds. A statement uses it only if it says the same in its text."""
+    """A partial index of the revisions that satisfy `where`.
+
+    The planner uses it only for statements that repeat `where` literally.
+    """
     condition = text(where)
     return Index(
         name, *(revisions.c[c] for c in columns), unique=unique, sqlite_where=condition, postgresql_where=condition
@@ -120,7 +124,7 @@ for _name in ("user", "agent", "app", "run"):
     _partial(f"revisions_{_name}", f"{LIVE} AND {_given}", "project", f"{_name}_id", "create_time", "memory_id")
     _partial(f"revisions_ended_{_name}", f"{ENDED} AND {_given}", "project", f"{_name}_id", "memory_id")
 
-# Metadata and categories, one row an element: what filters ask about.
+# Metadata and categories for filters, one row per element; see adapters.sql.filters.Facet.
 facets = Table(
     "facets",
     metadata,
@@ -155,8 +159,8 @@ conversations = Table(
     Column("next_position", Integer, nullable=False),
 )
 
-# How many live memories of each user, agent, app and run each speaker said, those without a speaker's name included:
-# together they are all that an entity has. `last_seen`: when one of them was last stored or changed.
+# The number of live memories of each user, agent, app and run, per speaker. Memories without a speaker count under the
+# empty name, so the sum over all names is the total of the entity. `last_seen`: the latest store or change of one.
 speakers = Table(
     "speakers",
     metadata,
@@ -168,7 +172,7 @@ speakers = Table(
     Column("last_seen", BigInteger, nullable=False, server_default=text("0")),
 )
 
-# Derived from texts: uint32 term hashes and a float16 vector, for one generation.
+# Derived from texts, for one generation: uint32 term hashes and a float16 vector.
 features = Table(
     "features",
     metadata,
@@ -187,7 +191,7 @@ pending = Table(
     Column("generation", Integer, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
     Column("memory_id", Text, nullable=False),
-    Column("free_from", BigInteger, nullable=False, server_default=text("0")),  # a projector has claimed it until then
+    Column("free_from", BigInteger, nullable=False, server_default=text("0")),  # end of a projector's claim, µs
 )
 Index("pending_memory", pending.c.project, pending.c.generation, pending.c.memory_id)
 
@@ -203,7 +207,7 @@ outcomes = Table(
     Column("seq", BigInteger, nullable=False),
     Column("partial", Boolean, nullable=False),
     Column("time", BigInteger, nullable=False),
-    Column("attempt", Integer, nullable=False, server_default=text("0")),  # grows with each part of a partial answer
+    Column("attempt", Integer, nullable=False, server_default=text("0")),  # number of the part of a partial outcome
 )
 Index("outcomes_time", outcomes.c.time)
 
@@ -211,7 +215,7 @@ keys = Table(
     "keys",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("project", Text, nullable=False),  # empty for an operator key
+    Column("project", Text, nullable=False),  # empty for operator keys
     Column("role", Text, nullable=False),
     Column("secret_sha256", LargeBinary, nullable=False),
     Column("user_id", Text, nullable=False),
@@ -226,7 +230,8 @@ keys = Table(
 Index("keys_project", keys.c.project, keys.c.create_time, keys.c.id)
 
 
-# Ids that are never given again. `generations` are index versions to clear away, as JSON, until that is done.
+# Ids of deleted projects, which cannot be used again. `generations` (JSON) names the generations whose index entries
+# are still to be cleared.
 deleted_projects = Table(
     "deleted_projects",
     metadata,
@@ -238,7 +243,8 @@ deleted_projects = Table(
 
 _SCOPE = ("user_id", "agent_id", "app_id", "run_id")
 
-# Long-running work. `fence` grows with every claim; `free_from` is when a lease ends or a retry may begin.
+# Queued and running operations. `fence` is the fencing number and grows with every claim. `free_from` is the time at
+# which the lease ends or a retry may start.
 operations = Table(
     "operations",
     metadata,
@@ -253,7 +259,7 @@ operations = Table(
     Column("state", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("rpc", Text, nullable=False),
-    Column("request_id", Text),  # NULL: none was given, and NULLs are distinct
+    Column("request_id", Text),  # NULL without a request id: NULLs are distinct in the unique index
     Column("fingerprint", Text, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("start_time", BigInteger),
@@ -269,8 +275,8 @@ operations = Table(
     Column("checkpoint", Text, nullable=False),
     Column("result", Text, nullable=False),
     Column("error", Text, nullable=False),
-    Column("size", BigInteger, nullable=False, server_default=text("0")),  # of its payload when it was created, bytes
-    # What an add will store lies in this scope; empty for other kinds.
+    Column("size", BigInteger, nullable=False, server_default=text("0")),  # bytes of its payload at creation
+    # The scope in which an add will store its memories; empty for other kinds.
     *(Column(f"scope_{name}", Text, nullable=False, server_default=text("''")) for name in _SCOPE),
 )
 Index(
@@ -291,7 +297,7 @@ Index(
 )
 Index("operations_ended", _O.end_time, sqlite_where=ENDED_WORK, postgresql_where=ENDED_WORK)
 
-# What work that has not ended was asked for, as its job reads it: only the one who does the work reads it.
+# The encoded commands of operations that have not ended. Only the worker that claims an operation reads its payload.
 operation_payloads = Table(
     "operation_payloads",
     metadata,
@@ -310,7 +316,7 @@ exports = Table(
     Column("app_id", Text, nullable=False),
     Column("run_id", Text, nullable=False),
     Column("operation", Text, nullable=False),
-    Column("command", LargeBinary, nullable=False),  # empty once it is withdrawn
+    Column("command", LargeBinary, nullable=False),  # the encoded request; empty once the export is withdrawn
     Column("state", Text, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("memories", BigInteger, nullable=False),
@@ -320,7 +326,7 @@ exports = Table(
     Column("expire_time", BigInteger),  # NULL: not finished
 )
 
-# All of an export's chunks but its last have the same length, so an offset names its chunk.
+# All chunks of an export except the last have the same length, so an offset determines its chunk.
 export_chunks = Table(
     "export_chunks",
     metadata,
@@ -331,7 +337,9 @@ export_chunks = Table(
     Column("sha256", Text, nullable=False),
 )
 
-# Work that servers do one at a time. `taken` grows with every turn and is its fence; `free_from` is when a lease ends.
+# Leases, one row per kind of work. `taken` is the number of the last lease and its fencing number, `done` the number of
+# the last completed one, `note` its watermark, `free_from` the time at which the current lease ends. One more row holds
+# the counters of `erasure.file_erasures`.
 turns = Table(
     "turns",
     metadata,

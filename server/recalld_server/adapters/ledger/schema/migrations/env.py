@@ -1,4 +1,4 @@
-"""Runs migrations on the connection, and in the transaction, that the caller opened."""
+"""Alembic environment: runs migrations on the caller's connection, inside the caller's transaction."""
 
 from __future__ import annotations
 
