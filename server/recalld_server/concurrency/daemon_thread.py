@@ -37,5 +37,5 @@ async def detached(work: Callable[[], T]) -> T:
         with suppress(RuntimeError):  # the event loop is closed, so no caller waits
             loop.call_soon_threadsafe(answer, result, failure)
 
-    threading.Thread(target=run, name="telemetry", daemon=True).start()
+    threading.Thread(target=run, name="detached", daemon=True).start()
     return await future
