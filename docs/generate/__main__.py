@@ -31,18 +31,19 @@ def main() -> int:
     """Return the exit code: 1 when `--check` finds a stale page, else 0."""
     parser = argparse.ArgumentParser(description="Write the generated parts of the documentation.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is stale")
-    check = parser.parse_args().check
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the pages; default: this checkout's")
+    given = parser.parse_args()
     stale = []
     for name, generate in PAGES.items():
-        path = DOCS / name
+        path = given.docs / name
         page = path.read_text()
         fresh = replaced(page, generate())
         if fresh != page:
             stale.append(name)
-            if not check:
+            if not given.check:
                 path.write_text(fresh)
-    sys.stderr.writelines(f"{'stale' if check else 'written'}: docs/{name}\n" for name in stale)
-    return 1 if check and stale else 0
+    sys.stderr.writelines(f"{'stale' if given.check else 'written'}: {name}\n" for name in stale)
+    return 1 if given.check and stale else 0
 
 
 def replaced(page: str, part: str) -> str:

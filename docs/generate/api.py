@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 
-from comments import PROTOS, cell, comments, paragraphs
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import (
     Descriptor,
@@ -16,6 +15,8 @@ from google.protobuf.descriptor import (
     MethodDescriptor,
     ServiceDescriptor,
 )
+
+from comments import PROTOS, cell, comments, paragraphs
 
 PACKAGE = "recalld.v1"
 ELSEWHERE = {"ErrorReason": "Every reason, with its code and what to do, is in [errors.md](errors.md)."}

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
-from comments import cell
 from typer.models import OptionInfo
 
+from comments import cell
 from recalld_server.cli import memories, migrate, serve
 from recalld_server.wiring import settings
 from recalld_server.wiring.settings import PREFIX, Settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from comments import cell, comments, paragraphs
-
 from recalld.v1 import error_reason_pb2
 from recalld_server.rpc.render.errors import TABLE
 
