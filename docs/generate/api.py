@@ -24,8 +24,8 @@ _SCALARS = {
     getattr(FieldDescriptor, name): name.removeprefix("TYPE_").lower()
     for name in ("TYPE_STRING", "TYPE_BYTES", "TYPE_BOOL", "TYPE_INT32", "TYPE_INT64", "TYPE_DOUBLE", "TYPE_FLOAT")
 }
-# Such as "INVALID_ARGUMENT (QUERY_EMPTY): the query is empty."
-_ERROR = re.compile(r"^([A-Z_]+) \(([A-Z_]+)\): ")
+# Such as "INVALID_ARGUMENT (QUERY_EMPTY): the query is empty.", also with several reasons.
+_ERROR = re.compile(r"^([A-Z_]+) \(([A-Z_]+(?:, [A-Z_]+)*)\): ")
 
 
 def generate() -> str:
@@ -78,7 +78,8 @@ def _error(lines: list[str]) -> str:
     text = " ".join(lines)
     found = _ERROR.match(text)
     assert found is not None  # noqa: S101 - for the type checker
-    return f"| {found[1]} | [{found[2]}](errors.md#{found[2].lower()}) | {cell(text[found.end() :])} |"
+    reasons = ", ".join(f"[{reason}](errors.md#{reason.lower()})" for reason in found[2].split(", "))
+    return f"| {found[1]} | {reasons} | {cell(text[found.end() :])} |"
 
 
 def _types(file: FileDescriptor, said: dict[str, list[str]]) -> Iterator[str]:
