@@ -147,10 +147,11 @@ def _repeated(field: FieldDescriptor) -> bool:
 
 
 def _link(described: Descriptor | EnumDescriptor) -> str:
-    if described.full_name.startswith(f"{PACKAGE}."):
-        name = described.full_name.removeprefix(f"{PACKAGE}.")
-        return f"[{name}](#{name.lower().replace('.', '')})"
-    return described.full_name
+    full: str = described.full_name
+    if not full.startswith(f"{PACKAGE}."):
+        return full
+    name = full.removeprefix(f"{PACKAGE}.")
+    return f"[{name}](#{name.lower().replace('.', '')})"
 
 
 def _rpc_anchor(method: MethodDescriptor) -> str:

@@ -17,7 +17,7 @@ RUN = ("sh", "python")
 SHOWN = ("", "text", "json", "proto", "toml", "mermaid")  # only to be read
 # The first words of a line that is not run, and why. Whatever it says to recalld is checked by its --help instead.
 NOT_RUN = {
-    "pip install": "tests/packaging installs the wheel, and .ci/run the checkout with its tests, in a fresh environment",
+    "pip install": "tests/packaging installs the wheel, and .ci/run the checkout, in a fresh environment",
     "recalld bench": "takes minutes or needs data that is not part of the project; tests/bench runs it in small",
     "docker ": "needs a container engine; files and services are compared with the compose files",
 }
