@@ -233,4 +233,4 @@ def test_a_flood_without_a_key_makes_nobody_wait_in_a_class(shared: KeyedServer)
         beside = measured(shared, "get", FLOOD - 3)  # raises if a single call is refused
         output, _ = attacker.communicate(timeout=60)
     assert set(json.loads(output)) == {"UNAUTHENTICATED"}
-    assert beside
+    assert len(beside) > FLOOD  # calls: more than one a second were answered all along

@@ -13,7 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.attacks import http2
-from tests.attacks.conftest import KeyedServer
+from tests.attacks.conftest import KeyedServer, keyed_server
 
 from recalld.v1 import (
     export_service_pb2,
@@ -117,9 +117,8 @@ def pb_export(exports: Any, metadata: Any) -> Any:
 @pytest.fixture(scope="module")
 def asked() -> Iterator[KeyedServer]:
     """A server with keys for all tests that only ask."""
-    from tests.attacks.conftest import keyed as fresh
-
-    yield from fresh.__wrapped__()
+    with keyed_server() as server:
+        yield server
 
 
 @pytest.mark.parametrize("order", [("reader", "writer"), ("writer", "reader"), ("reader", "reader")])

@@ -11,7 +11,7 @@ from tests.congruence.small_world import HashEmbedder, OwnClock, opened
 
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.usecases.imports import ImportedMemory
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.parts import Recalld
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
@@ -29,7 +29,7 @@ def engines(request: pytest.FixtureRequest) -> Sequence[str]:
 
 async def found(recalld: Recalld) -> set[str]:
     ranked = await recalld.search.rank(HERE, SearchQuery("keeps a hat", ANN, limit=50))
-    return {place.id for place in ranked.places}
+    return {place.id for place in ranked.hits}
 
 
 async def test_ids_of_ours_are_kept_and_found(tmp_path: Path, engines: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.filters import Comparison, Filter, NoneOf, Operator
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.usecases.memories import Update
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.parts import Recalld
 
 pytestmark = pytest.mark.needs_weaviate
@@ -84,7 +84,7 @@ async def test_searches_agree(engines: list[Recalld]) -> None:
         for limit in (10, 10_000):
             query = SearchQuery(question, scope if number % 5 else Scope(), condition, limit=limit)
             answers = [
-                [left[n][place.id] for place in (await recalld.search.rank(HERE, query)).places]
+                [left[n][place.id] for place in (await recalld.search.rank(HERE, query)).hits]
                 for n, recalld in enumerate(engines)
             ]
             if limit == 10:

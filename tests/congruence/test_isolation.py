@@ -28,7 +28,7 @@ from recalld_server.ports.index import Index
 from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.index_audit import IndexAudit
 from recalld_server.usecases.projection import Projection
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.parts import Recalld
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
@@ -288,7 +288,7 @@ async def test_a_project_whose_tenant_vanished_is_behind_until_it_is_made_anew(w
 
     async def found(project: str) -> set[str]:
         ranked = await recalld.search.rank(Access(project, principal="key"), SearchQuery("Likes", ANN, limit=5))
-        return {place.id for place in ranked.places}
+        return {place.id for place in ranked.hits}
 
     assert await found(SICK) == kept[SICK]
     name = schema.collection(await recalld.ledger.generation(SICK), index._ledger)

@@ -24,7 +24,7 @@ from recalld_server.domain.memory import Access, Memory
 from recalld_server.domain.revision import EventQuery, ListQuery
 from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.memories import Deletion, Update
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.parts import Recalld
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
@@ -78,7 +78,7 @@ async def lived(
             page = await recalld.queries.list(access, ListQuery(filter=condition, order=order, count=True))
             answers.append(([(memory.id, memory.revision) for memory in page.memories], page.total))
         found = await recalld.search.rank(access, SearchQuery("a hat", filter=condition, limit=10_000))
-        answers.append({place.id for place in found.places})
+        answers.append({place.id for place in found.hits})
     events = await recalld.ledger.events(access, EventQuery())
     return [*answers, [(event.seq, event.kind, event.memory_id) for event in events]]
 

@@ -202,7 +202,7 @@ async def test_a_turn_of_a_server_that_looked_later_mends_nothing_for_the_others
 
 
 async def test_a_server_that_lost_its_turn_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "BEAT", 0.01)
+    monkeypatch.setattr(reconciler, "RENEWAL", 0.01)
     await world.keep("one")
     begun, ended = asyncio.Event(), asyncio.Event()
 

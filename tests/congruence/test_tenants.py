@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import profiles
 from tests.congruence.small_world import HashEmbedder, OwnClock, opened
 from tests.weaviate_node import Node
 
@@ -20,7 +21,7 @@ from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import ListQuery, RequestKey
 from recalld_server.usecases.imports import ImportedMemory
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.parts import Recalld
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
@@ -71,7 +72,7 @@ async def asked(recalld: Recalld, project: str, other: str) -> None:
         ranked = await recalld.search.rank(access, query)
         assert {hit.memory.text async for hit in recalld.search.hits(access, ranked, query)} == own, mode
     stranger = SearchQuery("hat", ANN, Comparison("metadata.of", Operator.EQ, other), limit=1000)
-    assert (await recalld.search.rank(access, stranger)).places == []
+    assert (await recalld.search.rank(access, stranger)).hits == []
     rows = [json.loads(line) for line in (await exported(recalld, access)).splitlines()]
     assert sorted(row["memory"] for row in rows) == sorted(own)
 
@@ -87,8 +88,8 @@ async def exported(recalld: Recalld, access: Access) -> bytes:
 
 
 @pytest.mark.timeout(1200)
-async def test_no_project_shows_anothers(recalld: Recalld, request: pytest.FixtureRequest) -> None:
-    count: int = request.config.getoption("--tenants")
+async def test_no_project_shows_anothers(recalld: Recalld) -> None:
+    count = profiles.chosen().tenants
     projects = [f"tenant{number:04}" for number in range(count)]
     turns = asyncio.Semaphore(AT_ONCE)
 

@@ -17,7 +17,7 @@ from recalld_server.domain.ranking import Mode
 from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.queries import AsOf
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.composition import build
 from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
@@ -50,7 +50,7 @@ class World:
 
     async def _ranked(self, query: SearchQuery) -> Mapping[str, float]:
         ranked = await self.recalld.search.rank(HERE, query)
-        return {hit.memory.text: hit.place.relevance async for hit in self.recalld.search.hits(HERE, ranked, query)}
+        return {hit.memory.text: hit.hit.relevance async for hit in self.recalld.search.hits(HERE, ranked, query)}
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 from tests.congruence.small_world import DAY, OwnClock, opened
 from tests.congruence.year_model import Kept, Model, Snapshot
+from tests.profiles import examples
 from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema
@@ -316,7 +317,7 @@ class Year(RuleBasedStateMachine):
 
 TestYear = Year.TestCase
 TestYear.settings = settings(
-    max_examples=16, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(8), stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -339,4 +340,4 @@ def years_elsewhere(weaviate: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 class TestYearOnWeaviate(YearOnWeaviate.TestCase):  # type: ignore[name-defined,misc]
     """Fewer of them: each change is a call."""
 
-    settings = settings(TestYear.settings, max_examples=3)
+    settings = settings(TestYear.settings, max_examples=examples(2))

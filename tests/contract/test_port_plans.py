@@ -22,6 +22,7 @@ from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.commands import ExportCommand, Format, encoded
 from recalld_server.domain.exports import Chunk, Selection
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.keys import ApiKey, Role
@@ -84,7 +85,8 @@ class Ports:
     async def held(self, kind: OperationKind = OperationKind.EXPORT, project: str = "big") -> Operation:
         """Work that was just begun."""
         self.number += 1
-        new = NewOperation(f"o{self.number}", kind, f"e{self.number}", b"data", request=asked(f"q{self.number}"))
+        command = encoded(ExportCommand(Scope(), None, Format.JSONL))
+        new = NewOperation(f"o{self.number}", kind, f"e{self.number}", command, request=asked(f"q{self.number}"))
         access = Access(project, principal="key")
         if kind is OperationKind.EXPORT:
             begun = await self.exports.start(access, new, Scope())
@@ -206,7 +208,7 @@ CALLS: Mapping[str, tuple[Callable[[Ports], Awaitable[Any]], Sequence[str]]] = {
     ),
     "operations": (
         worked,
-        [f"operations.{name}" for name in ("beat", "advance", "cancel", "get", "release", "hide")],
+        [f"operations.{name}" for name in ("renew", "advance", "cancel", "get", "release", "hide")],
     ),
     "operations.page": (lambda x: x.operations.page(BIG, (START, "o"), 10), ["operations.page"]),
     "operations.waiting": (lambda x: x.operations.waiting("big", USER), ["operations.waiting"]),

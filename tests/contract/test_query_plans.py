@@ -43,7 +43,6 @@ ALLOWED: Mapping[str, str] = {
     "backlog": "as `lags`",
     "behind": "of each project that has anything pending it stops at the first change that is late",
     "answers": "stops at the first answer of the last day; older ones are dropped",
-    "unfeatured": "for tests and repairs: of all live memories those without features",
 }
 
 Call = Callable[[SqlLedger], Awaitable[Any]]
@@ -172,7 +171,6 @@ CALLS: Mapping[str, Call] = {
     "trim": lambda x: x.trim("big", 1_600_000_000_000_000 + ROWS + 50, 10),
     "entries": lambda x: x.entries("big", GENERATION, IDS),
     "settle": lambda x: x.settle("big", GENERATION, dict.fromkeys(IDS, 1), 2 * ROWS),
-    "unfeatured": lambda x: x.unfeatured("big", GENERATION, 10),
     "live": lambda x: x.live("big", "m", 100),
     "extent": several(
         *(lambda x, s=scope: x.extent(BIG, s, TENTH) for scope in (USER, Scope("nobody")))  # type: ignore[misc]

@@ -20,7 +20,7 @@ from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.page_tokens import Tokens
-from recalld_server.usecases import search as searching
+from recalld_server.usecases.search import live as searching
 from recalld_server.wiring import composition, stores
 from recalld_server.wiring.app import App
 from recalld_server.wiring.settings import Settings

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.usecases import search as searching
+from recalld_server.usecases.search import past as searching
 from recalld_server.wiring.app import App
 from recalld_server.wiring.settings import Settings
 

@@ -116,6 +116,7 @@ async def test_a_threshold_takes_the_place_of_no_hit(
     api: Any, crowd: Crowd, mode: str, threshold: float, limit: int
 ) -> None:
     above = {hit.memory.id for hit in crowd.whole[mode] if hit.relevance >= threshold}
+    assert above
     found = await hits(api, asked(crowd.user, mode=mode, limit=limit, threshold=threshold))
     assert {hit.memory.id for hit in found} <= above
     assert len(found) == min(limit, len(above))

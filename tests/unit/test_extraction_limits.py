@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.profiles import examples
 
 from recalld_server.domain.extraction.facts import MAX_FACT_CHARACTERS, ExtractRequest, VerdictReason
 from recalld_server.domain.extraction.pipeline import extract
@@ -32,7 +33,7 @@ _MESSAGES = st.lists(
 _SCOPES = st.sampled_from([Scope(user_id="u"), Scope(agent_id="a")])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(_MESSAGES, _SCOPES, st.text(max_size=20), st.text(max_size=20))
 def test_any_conversation(messages: list[Message], scope: Scope, includes: str, excludes: str) -> None:
     request = ExtractRequest(tuple(messages), scope, includes=includes, excludes=excludes)

@@ -61,6 +61,7 @@ async def test_it_gives_what_there_is_and_keeps_to_its_bound(engine: SqlEngine, 
     for _ in range(60):
         await got(engine, cache, random.integers(0, ROWS + 5, random.integers(0, 30)).tolist())
         assert len(cache) <= min(capacity, ROWS)
+    assert len(cache) == min(capacity, ROWS)
 
 
 async def test_what_was_used_last_stays(engine: SqlEngine) -> None:

@@ -303,9 +303,9 @@ def test_values_in_all() -> None:
 def test_the_largest_metadata_and_the_largest_value_meet_in_no_time(operator: str, value: Value) -> None:
     """In time that grows with both and not with their product, which would be minutes."""
     numbers = Memory(id="m", text="", scope=Scope(), metadata={"k": [*range(4_000), *["Ä"] * 4_000]})
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert not matches(compare("metadata.k", operator, value), numbers)
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_violations_are_bounded_for_a_wide_filter() -> None:

@@ -26,7 +26,7 @@ from recalld_server.domain.revision import Generation, IndexEntry, RequestKey
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.index import Index
 from recalld_server.usecases.projection import Projection
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.composition import build
 from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
@@ -82,7 +82,7 @@ async def remember(recalld: Recalld, *texts: str) -> list[str]:
 
 async def found(recalld: Recalld, text: str) -> list[str]:
     ranked = await recalld.search.rank(HERE, SearchQuery(text, scope=USER, limit=5))
-    return [place.id for place in ranked.places]
+    return [place.id for place in ranked.hits]
 
 
 async def start(recalld: Recalld, kind: OperationKind, model: str = "") -> Operation:
@@ -133,7 +133,7 @@ async def test_searches_and_writes_go_on(recalld: Recalld, kind: OperationKind) 
     assert engine in {"embedded", "weaviate"}
     report = await recalld.index_audit.examine("default")
     assert (report.wrong, report.pending, report.live) == (0, 0, len(ids))
-    assert await recalld.ledger.unfeatured("default", generation, 10) == []
+    assert set(await recalld.ledger.features(HERE, list(ids.values()), generation)) == set(ids.values())
     for text in (texts[0], texts[299], "Writer 0 says 0", "Writer 3 says 0"):
         assert ids[text] in await found(recalld, text)
 
@@ -147,7 +147,7 @@ async def test_a_project_of_an_older_analyser_is_served_until_it_is_rebuilt(reca
 
     async def by_words(text: str) -> list[str]:
         ranked = await recalld.search.rank(HERE, SearchQuery(text, scope=USER, mode=Mode.KEYWORD))
-        return [place.id for place in ranked.places]
+        return [place.id for place in ranked.hits]
 
     for before, text in zip(ids, ("josé", "🍕", "yaşıyorum"), strict=True):
         assert await by_words(text) == ([] if text == "🍕" else [before])
@@ -167,7 +167,7 @@ async def test_the_past_stays_searchable_and_restorable(recalld: Recalld) -> Non
     from recalld_server.usecases.queries import AsOf
 
     past = SearchQuery("harbour in Lisbon", scope=USER, limit=5, as_of=AsOf(seq=before))
-    assert [place.id for place in (await recalld.search.rank(HERE, past)).places] == [id]
+    assert [place.id for place in (await recalld.search.rank(HERE, past)).hits] == [id]
     await recalld.memories.restore(HERE, id, None, None)
     assert await found(recalld, "The harbour is in Lisbon") == [id]
 

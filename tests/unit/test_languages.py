@@ -14,7 +14,8 @@ from recalld_server.domain.errors import WriteConflict
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.operations import OperationKind, OperationState
 from recalld_server.domain.revision import RequestKey
-from recalld_server.usecases.search import Mode, SearchQuery
+from recalld_server.usecases.search.live import Mode
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.composition import build
 from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
@@ -36,7 +37,7 @@ async def recalld(tmp_path: Path) -> AsyncIterator[Recalld]:
 
 async def found(recalld: Recalld, words: str) -> list[str]:
     query = SearchQuery(words, scope=USER, limit=5, mode=Mode.KEYWORD)
-    return [place.id for place in (await recalld.search.rank(HERE, query)).places]
+    return [place.id for place in (await recalld.search.rank(HERE, query)).hits]
 
 
 async def change(recalld: Recalld, language: str) -> None:

@@ -65,7 +65,7 @@ def test_mail_is_not_said_by_who_answers_or_forwards_it(content: str, own: list[
     found = told(content)
     assert [fact.text for fact in found.facts] == own
     assert found.verdicts == (VerdictReason.STORED if own else QUOTED,)
-    assert found.details[0].startswith("Kept out: ")
+    assert found.details[0].startswith("Not extracted: ")
 
 
 def test_a_mail_of_the_senders_own_is_their_own() -> None:
@@ -241,7 +241,7 @@ def test_a_fenced_block_is_not_read_for_marks() -> None:
 def test_what_was_kept_out_is_named() -> None:
     parts = passages("I ski.\n> a\n> b\n\nTranslate: c\n\n--- Forwarded message ---\nd")
     assert kept_out(parts) == (
-        "Kept out: what is quoted from somebody else, what is given to be worked on or only supposed, "
+        "Not extracted: text quoted from somebody else, text given to be processed or only supposed, "
         "a forwarded message."
     )
     assert kept_out(passages("I ski.")) == ""

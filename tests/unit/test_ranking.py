@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.profiles import examples
 
 from recalld_server.domain import ranking
 from recalld_server.domain.query import Question
@@ -235,7 +236,7 @@ questions = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(100))
 @given(questions, pools())
 def test_the_formula(asked: Question, rows: Pool) -> None:
     weights = Weights()

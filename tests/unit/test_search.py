@@ -15,7 +15,7 @@ from recalld_server.domain.errors import EmbedderUnavailable, IndexUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.ranking import Mode
 from recalld_server.domain.vectors import FloatMatrix
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
 from recalld_server.wiring.composition import build
 from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings

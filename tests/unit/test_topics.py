@@ -77,6 +77,6 @@ def test_parts_of_topics_are_topics() -> None:
 @pytest.mark.parametrize("unit", ["1 ", "1", "a@", "+1", "1 a ", "-1.111", "ab12", "calle ", "a.", "hiv ", "(12", "é́"])
 def test_time_is_linear_in_the_text(unit: str) -> None:
     topics = "health, money, personal data, politics, religion, food, location"
-    started = time.perf_counter()
-    assert named(topics, unit * (64_000 // len(unit))) in (True, False)
-    assert time.perf_counter() - started < 5, "several times the slowest seen on a busy machine"
+    started = time.thread_time()
+    named(topics, unit * (64_000 // len(unit)))
+    assert time.thread_time() - started < 5, "several times the slowest seen"

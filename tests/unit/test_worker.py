@@ -197,13 +197,13 @@ async def test_slow_work_of_one_project_leaves_others_a_place(operations: SqlOpe
 async def test_new_work_disturbs_nobody_and_a_cancellation_only_its_own(
     operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A beat is a write: it comes every BEAT seconds, and at once for who may have to stop."""
-    beats: list[str] = []
+    """A renewal is a write: it comes every RENEWAL seconds, and at once for who may have to stop."""
+    renewals: list[str] = []
     renew = operations.renew
     go = asyncio.Event()
 
     async def counted(held: Operation, seconds: float) -> bool:
-        beats.append(held.id)
+        renewals.append(held.id)
         return await renew(held, seconds)
 
     async def job(held: Operation) -> Mapping[str, Any]:
@@ -211,8 +211,8 @@ async def test_new_work_disturbs_nobody_and_a_cancellation_only_its_own(
             await go.wait()
         return {}
 
-    monkeypatch.setattr(operations, "beat", counted)
-    monkeypatch.setattr(module, "BEAT", 60.0)
+    monkeypatch.setattr(operations, "renew", counted)
+    monkeypatch.setattr(module, "RENEWAL", 60.0)
     async with working(operations, job) as signal:
         for id in "12":
             await operations.create(HERE, NewOperation(id, OperationKind.EXPORT, f"subject {id}"))
@@ -223,11 +223,11 @@ async def test_new_work_disturbs_nobody_and_a_cancellation_only_its_own(
             await begun(operations, OperationKind.ADD, f"add {number}")
             signal.add()
         await reached(operations, OperationState.SUCCEEDED, id="add 19")
-        assert beats == []
+        assert renewals == []
         await operations.cancel(HERE, "2")
         signal.recheck("default", "subject 2")
         await reached(operations, OperationState.CANCELLED, id="2")
-        assert beats == ["2"]
+        assert renewals == ["2"]
         go.set()
 
 
@@ -272,7 +272,7 @@ async def test_builds_go_one_at_a_time_and_nothing_else_waits_for_them(operation
 async def test_a_stale_worker_is_stopped_and_its_end_refused(
     operations: SqlOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BEAT", 0.05)
+    monkeypatch.setattr(module, "RENEWAL", 0.05)
     started, stopped = asyncio.Event(), asyncio.Event()
     held_by_stale: list[Operation] = []
 

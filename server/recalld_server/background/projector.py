@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from recalld_server.background.project_tasks import ProjectTasks
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.projection import ProjectionQueue
 from recalld_server.usecases.projection import BATCH, Projection
 
 PAUSE = 1.0  # seconds between looks at what is pending
@@ -18,7 +18,7 @@ LEASE = 30.0  # seconds for a batch, after which another server may take it from
 class Projector:
     """Runs until cancelled. Servers that share a ledger share the work by leases on what is pending."""
 
-    def __init__(self, projection: Projection, ledger: Ledger, index: Index, clock: Clock) -> None:
+    def __init__(self, projection: Projection, ledger: ProjectionQueue, index: Index, clock: Clock) -> None:
         self._projection = projection
         self._ledger = ledger
         self._index = index

@@ -11,7 +11,7 @@ from recalld_server.background.projector import Projector
 from recalld_server.domain.errors import ProjectNotFound, RecalldError, SettingMissing
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.project_state import ProjectState
 from recalld_server.usecases.features import FeatureMaker
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Readiness:
     """Asks the stores. `last` is what the last look found."""
 
     def __init__(
-        self, ledger: Ledger, index: Index, features: FeatureMaker, projector: Projector, clock: Clock
+        self, ledger: ProjectState, index: Index, features: FeatureMaker, projector: Projector, clock: Clock
     ) -> None:
         self._ledger = ledger
         self._index = index

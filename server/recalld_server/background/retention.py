@@ -16,7 +16,7 @@ from recalld_server.domain.memory import Access, Cause
 from recalld_server.domain.revision import Change, Delete, Expired
 from recalld_server.ports.clock import Clock
 from recalld_server.ports.leases import Leases
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.retention import RetentionQueue
 from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.memories import TRANSACTION
 
@@ -33,7 +33,7 @@ SHARE = 20  # batches of one project, or of answers, in one round: then it is th
 class Retention:
     """Works through what is due in all projects again and again, as nobody: its changes have no principal."""
 
-    def __init__(self, ledger: Ledger, commits: CommitCoordinator, leases: Leases, clock: Clock) -> None:
+    def __init__(self, ledger: RetentionQueue, commits: CommitCoordinator, leases: Leases, clock: Clock) -> None:
         self._ledger = ledger
         self._commits = commits
         self._leases = leases

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Agent, App, Run, User
+from recalld_server.cli.memories import Agent, App, Authority, Run, User
 from recalld_server.cli.serve import DataDir, Ledger
 from recalld_server.cli.terminal import echo
 
@@ -27,9 +27,6 @@ Project = Annotated[str, typer.Option("--project", "-p", help="Project the keys 
 Server = Annotated[
     str | None,
     typer.Option("--target", help="Ask this server, with the key in RECALLD_API_KEY, instead of the ledger."),
-]
-Authority = Annotated[
-    Path | None, typer.Option("--tls-ca", help="PEM file of the authority that signed the server's certificate.")
 ]
 
 

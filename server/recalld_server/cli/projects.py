@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recalld_server.cli.keys import Authority, asked, done
-from recalld_server.cli.memories import Target
+from recalld_server.cli.keys import asked, done
+from recalld_server.cli.memories import Authority, Target
 from recalld_server.cli.reindex import rebuild_index, reembed
 from recalld_server.cli.terminal import echo
 

@@ -1,6 +1,6 @@
-"""What may be asked to be done later: commands, and how the queue of operations keeps them.
+"""Commands: the payloads of operations, and their encoding in the queue.
 
-A command is kept as JSON, so work that waits outlives any change of the protocols that ask for it.
+A command is stored as JSON and not as a protobuf message, so queued work survives changes of the API.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recalld_server.domain.revision import RequestKey
 
 
 class Format(str, Enum):
-    """How the rows of an export are written."""
+    """The file format of an export."""
 
     JSONL = "JSONL"
     PARQUET = "PARQUET"
@@ -25,7 +25,7 @@ class Format(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class AddCommand:
-    """What a caller wants remembered. `timestamp` is when messages without a time of their own were said, in µs."""
+    """An add. `timestamp` is the time of messages without a time, in µs."""
 
     scope: Scope
     messages: Sequence[Message]
@@ -40,13 +40,13 @@ class AddCommand:
     timestamp: int | None = None
     immutable: bool = False
     dry_run: bool = False
-    add_id: str = ""  # made up when empty
-    request: RequestKey | None = None  # that of the call; an operation has its own
+    add_id: str = ""  # a new id if empty
+    request: RequestKey | None = None  # of the call; a queued add uses the request of its operation
 
 
 @dataclass(frozen=True, slots=True)
 class ExportCommand:
-    """What to export, and how. `scope` is narrowed by the pin already."""
+    """An export. `scope` is already narrowed by the pin."""
 
     scope: Scope
     filter: Filter | None
@@ -57,7 +57,7 @@ class ExportCommand:
 
 @dataclass(frozen=True, slots=True)
 class ReindexCommand:
-    """An index to build anew; by another embedding model where one is named."""
+    """A reindex: a re-embedding with `model` if it is set, otherwise a rebuild."""
 
     model: str = ""
 
@@ -65,7 +65,7 @@ class ReindexCommand:
 Command = AddCommand | ExportCommand | ReindexCommand
 
 
-# The fields of an add that JSON can hold as they are.
+# The fields of an add that are stored unchanged in JSON.
 _PLAIN = (
     "metadata",
     "infer",
@@ -82,7 +82,7 @@ _PLAIN = (
 
 
 def encoded(command: Command) -> bytes:
-    """The command as JSON in UTF-8. Fields that have their default are left out."""
+    """Encode a command as JSON in UTF-8, without fields that have their default value."""
     if isinstance(command, AddCommand):
         document = _add(command)
     elif isinstance(command, ExportCommand):
@@ -93,7 +93,7 @@ def encoded(command: Command) -> bytes:
 
 
 def add_command(data: bytes) -> AddCommand:
-    """The command of an add that `encoded` gave. Its request and add id are the operation's, and not part of it."""
+    """Decode an add. Its request and add id are not part of the encoding; they come from the operation."""
     kept = json.loads(data)
     messages = [Message(role, content, name, time) for role, content, name, time in kept.pop("messages")]
     categories = tuple(kept.pop("categories", ()))
@@ -103,7 +103,7 @@ def add_command(data: bytes) -> AddCommand:
 
 
 def export_command(data: bytes) -> ExportCommand:
-    """The command of an export that `encoded` gave."""
+    """Decode an export."""
     kept = json.loads(data)
     condition = kept.pop("filter", None)
     return ExportCommand(
@@ -115,7 +115,7 @@ def export_command(data: bytes) -> ExportCommand:
 
 
 def reindex_command(data: bytes) -> ReindexCommand:
-    """The command of a rebuild or a re-embedding that `encoded` gave."""
+    """Decode a rebuild or a re-embedding."""
     return ReindexCommand(**json.loads(data))
 
 
@@ -137,7 +137,7 @@ def _export(command: ExportCommand) -> dict[str, Any]:
 
 
 def filter_written(condition: Filter) -> dict[str, Any]:
-    """A filter as what JSON can hold: {"all": […]}, {"any": […]}, {"not": …} or {"field", "operator", "value"}."""
+    """Convert a filter to JSON values: {"all": […]}, {"any": […]}, {"not": …} or {"field", "operator", "value"}."""
     if isinstance(condition, AllOf):
         return {"all": [filter_written(inner) for inner in condition.filters]}
     if isinstance(condition, AnyOf):
@@ -150,7 +150,7 @@ def filter_written(condition: Filter) -> dict[str, Any]:
 
 
 def filter_read(document: Mapping[str, Any]) -> Filter:
-    """The filter that `filter_written` gave."""
+    """Convert the JSON values of `filter_written` to a filter."""
     if "all" in document:
         return AllOf(tuple(map(filter_read, document["all"])))
     if "any" in document:

@@ -1,7 +1,7 @@
-"""Opaque tokens: pages, stream positions and states to read from.
+"""Opaque tokens for pages, stream positions and consistency.
 
-A token is a JSON payload and a MAC over it, its purpose, this ledger and what it is bound to. It authorises nothing: it
-only proves that the service gave it for the same call, arguments and caller.
+A token is a JSON payload with a MAC over the payload, the purpose, the ledger and the binding. It grants no access: it
+only proves that the service issued it for the same call, arguments and caller.
 """
 
 from __future__ import annotations
@@ -28,35 +28,38 @@ MAX_TOKEN = 4096  # characters
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Seals and opens the tokens of one ledger with its secret."""
+    """Issues and verifies the tokens of one ledger with its secret."""
 
     ledger: str
     secret: bytes
 
     def page(self, binding: Sequence[str], payload: Any) -> str:
-        """A page token bound to call, caller and arguments."""
+        """Issue a page token bound to call, caller and arguments."""
         return self._seal("page", binding, payload)
 
     def open_page(self, token: str, binding: Sequence[str]) -> Any:
-        """The payload; raises PageTokenInvalid."""
+        """Return the payload of a page token. Raises PageTokenInvalid."""
         return self._open("page", token, binding, PageTokenInvalid)
 
     def resume(self, binding: Sequence[str], payload: Any) -> str:
-        """A stream position bound to call, caller and arguments."""
+        """Issue a resume token, a stream position bound to call, caller and arguments."""
         return self._seal("resume", binding, payload)
 
     def open_resume(self, token: str, binding: Sequence[str]) -> Any:
-        """The payload; raises ResumeTokenInvalid."""
+        """Return the payload of a resume token. Raises ResumeTokenInvalid."""
         return self._open("resume", token, binding, ResumeTokenInvalid)
 
     def consistency(self, project: str, seq: int) -> str:
-        """A state of a project. Bound to the project alone, so that whoever was told of a write can wait for it."""
+        """Issue a consistency token for a sequence number of a project.
+
+        It is bound only to the project, so that a client can pass it to other clients, which then read that write.
+        """
         return self._seal("consistency", [], [self.ledger, project, seq])
 
     def open_consistency(self, token: str, project: str) -> int:
-        """The sequence number.
+        """Return the sequence number of a consistency token.
 
-        Raises ConsistencyTokenInvalid, or ConsistencyTokenForeign for one of another ledger or project.
+        Raises ConsistencyTokenInvalid, and ConsistencyTokenForeign if it belongs to another ledger or project.
         """
         payload = self._payload(token, ConsistencyTokenInvalid)
         if isinstance(payload, list) and len(payload) == 3 and payload[:2] != [self.ledger, project]:

@@ -1,4 +1,4 @@
-"""What a question asks: its terms, whom it asks about and when."""
+"""The analysis of a search text: its terms, the speakers it asks about and the dates it names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recalld_server.domain.memory import fold
 from recalld_server.domain.vectors import Int64Array, UInt32Array
 
 USER: Final = "user"
-"""The speaker of messages without a name; questions say "I" for them."""
+"""The speaker of messages without a name; in a question, "I" refers to this speaker."""
 
 _UNSPACED: Final = re.compile(f"[{UNSPACED}]")
 _FIRST_PERSON: Final = re.compile(r"\b(?:i|me|my|mine|we|us|our)\b", re.IGNORECASE)
@@ -41,16 +41,17 @@ _LEADS: Final = re.compile(
     r"\b(?:in|of|since|until|till|by|during|from|last|this|next|early|late|mid|before|after|around|between|every)\s+$",
     re.IGNORECASE,
 )
-_LEAD_LENGTH: Final = 16  # characters; looking at all that stands before each month would be quadratic
+_LEAD_LENGTH: Final = 16  # characters before a month that are searched; searching all of them takes quadratic time
 _SENTENCE_START: Final = re.compile(r"(?:^|[.!?:])[\s\"'(\[]*$")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A question, analysed.
+    """An analysed question.
 
-    `terms`: (q,) distinct and ascending, without the names asked about. `embed_text`: the question without these names.
-    `asked`: speakers it asks about. `years`, `months` (1 to 12) and `days` of the month it names, each perhaps empty.
+    `terms`: (q,), distinct and ascending, without the names of the speakers in `asked`. `embed_text`: the question
+    without these names. `asked`: the speakers it asks about. `years`, `months` (1 to 12) and `days` (of the month): the
+    dates it names; each may be empty.
     """
 
     terms: UInt32Array
@@ -61,9 +62,10 @@ class Question:
     days: frozenset[int] = frozenset()
 
     def agreement(self, dates: Int64Array, year_only: float, other_day: float) -> NDArray[np.float64]:
-        """How far each date (µs UTC) is the one the question names, 0 to 1; 0 when it names no month and no year.
+        """Return how well each date (µs, UTC) agrees with the dates of the question, 0 to 1: (n,).
 
-        `year_only`: what a year without a month is worth; `other_day`: the right month, but not the day that is named.
+        All are 0 if the question names neither a month nor a year. `year_only` is the agreement if the year is right
+        and no month is named, `other_day` if the month is right and the day is not.
         """
         if not self.months and not self.years:
             return np.zeros(len(dates))
@@ -83,10 +85,10 @@ class Question:
 
 
 def ask(text: str, speakers: Collection[str], analyser: Analyser) -> Question:
-    """Analyse a question about a scope in which `speakers` have spoken.
+    """Analyse a question about a scope with these `speakers`.
 
-    Whoever is asked about counts as speaker, not as a word: their name stands in most of what others say to them. A
-    question that says nothing but names keeps them, so that it still finds something.
+    The name of a speaker is removed from the terms, because it occurs in most messages addressed to that speaker. A
+    question that contains only names keeps them as terms, so that it still finds something.
     """
     plain = unicodedata.normalize("NFKC", text)
     asked, rest = _without_names(plain, speakers, analyser)
@@ -101,7 +103,7 @@ def ask(text: str, speakers: Collection[str], analyser: Analyser) -> Question:
 
 
 def _without_names(plain: str, speakers: Collection[str], analyser: Analyser) -> tuple[frozenset[str], str]:
-    """The speakers whose names occur, and the text without these and their 's. Longer names go first."""
+    """Return the speakers whose names occur, and the text without these names and their 's; longer names first."""
     folded = " ".join(fold(plain).split())
     asked = set()
     rest = plain
@@ -118,7 +120,7 @@ def _without_names(plain: str, speakers: Collection[str], analyser: Analyser) ->
 
 @lru_cache(1024)
 def _name_pattern(name: str, stop_word: bool) -> re.Pattern[str]:
-    """Finds a name as a whole word in any case; one that is a stop word, such as Will, only if capitalised."""
+    """Return a pattern for a name as a whole word in any case; for stop words such as Will only capitalised."""
     written = name[:1].upper() + name[1:] if stop_word else name
     words = r"\s+".join(re.escape(word) for word in written.split())
     start = "" if _UNSPACED.match(name[0]) else r"(?<!\w)"
@@ -127,7 +129,7 @@ def _name_pattern(name: str, stop_word: bool) -> re.Pattern[str]:
 
 
 def _dates(text: str) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
-    """Years, months and days of the month that a text names."""
+    """Return the years, months and days of the month that a text names."""
     years = {int(year) for year in _YEAR.findall(text)}
     months, days = set(), set()
     for iso in _ISO.finditer(text):
@@ -142,8 +144,11 @@ def _dates(text: str) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
 
 
 def _is_month(found: re.Match[str], text: str) -> bool:
-    """Names of months that are also words or people (may, march, April, Jan) need a number beside them, a word that
-    leads to a time before them, or a capital inside a sentence."""
+    """Return whether a found month name means a month.
+
+    Month names that are also words or names of persons (may, march, April, Jan) must have a number next to them, a
+    preposition or similar word before them, or a capital letter that does not begin a sentence.
+    """
     name = found["name"]
     if name.lower() in _CERTAIN or found["before"] or found["after"] or found["year"]:
         return True

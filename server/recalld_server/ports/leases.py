@@ -1,6 +1,6 @@
-"""The port of leases: background work that servers which share a ledger do one at a time.
+"""The port of leases, for background work that only one of the servers of a ledger may do at a time.
 
-Every method is one transaction and may raise LedgerUnavailable. Leases are numbered; the number is the fencing token.
+Every method is one transaction and may raise LedgerUnavailable. Each lease has a number, which is the fencing number.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """The number of the last lease, that of the last one whose work was done, and the watermark which that one left.
+    """The number of the last lease, the number of the last completed one, and the watermark that it stored.
 
-    A fault that was seen when `taken` was read was seen before every lease with a higher number began.
+    An event observed before `taken` was read happened before every lease with a higher number began.
     """
 
     taken: int = 0
@@ -25,21 +25,21 @@ class Leases(Protocol):
     """The leases of one kind of work."""
 
     async def state(self) -> LeaseState:
-        """All 0 before the first lease."""
+        """Return the state; all fields are 0 before the first lease."""
         ...
 
     async def acquire(self, seconds: float) -> int | None:
-        """A new lease of `seconds` by this server's clock; its number. None while another server holds one."""
+        """Acquire a lease for `seconds` by the clock of this server; return its number, None if another is running."""
         ...
 
     async def renew(self, number: int, seconds: float) -> None:
-        """Hold the lease for `seconds` from now on. Raises LeaseLost if a later one was acquired."""
+        """Extend the lease to `seconds` from now. Raises LeaseLost if a later lease was acquired."""
         ...
 
     async def release(self, number: int, watermark: int | None) -> None:
-        """Give the lease up. A watermark says that the work was done, None that it was not. Raises LeaseLost."""
+        """Release the lease. A watermark marks the work as completed, None as not completed. Raises LeaseLost."""
         ...
 
     async def free(self) -> None:
-        """End any lease. Only a process that has the ledger to itself may do this, at its start."""
+        """End a running lease. Only for a process with exclusive use of the ledger, at its start."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import grpc
@@ -118,7 +118,7 @@ async def start(
     running = InFlight()
     instruments = instruments or Instruments()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
-    quota = Quota(instruments, replace(limits, all_streams=min(limits.all_streams, calls * 3 // 4)))
+    quota = Quota(instruments, limits, calls)
     interceptors = chain(admission, running, quota, authenticator, instruments)
     options = [*OPTIONS, *_lives(idle, age)]
     server = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=LIBRARY_CALLS)

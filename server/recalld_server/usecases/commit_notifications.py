@@ -1,4 +1,4 @@
-"""Word of commits, so that who follows the ledger need not wait for the next look."""
+"""Commit notifications: they wake readers of the ledger before their next poll."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 
 class CommitNotifications:
-    """Wakes those who follow a project here, and has other servers told. A hint only: waiters look by themselves too.
+    """Wakes the waiters of a project on this server and announces its commits to other servers.
 
-    Take `next` before reading and wait for it afterwards; then no commit falls between the two.
+    Notifications are hints and may be lost, so waiters also poll. Call `next` before reading the ledger and wait for
+    the returned event afterwards, so that no commit is missed in between.
     """
 
     def __init__(self, announce: Callable[[str], None] = lambda project: None) -> None:
@@ -17,20 +18,20 @@ class CommitNotifications:
         self._waited: dict[str, asyncio.Event] = {}
 
     def next(self, project: str) -> asyncio.Event:
-        """Set by the next word of the project."""
+        """Return the event that the next notification of the project sets."""
         return self._waited.setdefault(project, asyncio.Event())
 
     def notify(self, project: str) -> None:
-        """Something was committed here."""
+        """Wake the waiters after a commit on this server and announce it to the other servers."""
         self.wake(project)
         self._announce(project)
 
     def wake(self, project: str) -> None:
-        """Something was committed, here or elsewhere."""
+        """Wake the waiters of the project after a commit on this or another server."""
         if event := self._waited.pop(project, None):
             event.set()
 
     def wake_all(self) -> None:
-        """Anything may have been committed, or waiting is over."""
+        """Wake the waiters of all projects: notifications may have been lost, or the server stops."""
         for project in list(self._waited):
             self.wake(project)

@@ -1,4 +1,4 @@
-"""What every write shares: one commit with its apply, and answers that stay the same when the call is repeated."""
+"""The common path of all writes: commit, apply to the index, and idempotency by request id."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ from recalld_server.usecases.projection import Projection
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LIMIT = 5.0  # seconds for the commit, and again for its apply
-DECISIONS = 3  # times a change is decided anew after a conflict
+LIMIT = 5.0  # seconds for the commit, and separately for its apply
+DECISIONS = 3  # attempts to decide a change, repeated after a conflict
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write left: the stored answer, the head after it, whether the index has it, memories by (id, revision)."""
+    """The result of a write.
+
+    `answer` is the answer as stored, `seq` the sequence number after the write, `applied` whether the index has it, and
+    `memories` the memories of the answer by (id, revision).
+    """
 
     answer: Mapping[str, Any]
     seq: int
@@ -44,7 +48,7 @@ class Written:
 
 
 class CommitCoordinator:
-    """Commits changes and keeps the promise of request ids."""
+    """Commits changes, applies them to the index and makes calls with a request id idempotent."""
 
     def __init__(self, ledger: Ledger, projection: Projection, committed: CommitNotifications | None = None) -> None:
         self._ledger = ledger
@@ -54,32 +58,33 @@ class CommitCoordinator:
         self._commits: set[object] = set()
         self._quiet = asyncio.Event()
         self._open = asyncio.Event()
-        self._holders = 0  # in `held`; while there are any it is not open
+        self._holders = 0  # callers inside `held`; `_open` is set only while there are none
         self._quiet.set()
         self._open.set()
         self._flights: dict[tuple[str, str, str, str], tuple[str, asyncio.Future[Written]]] = {}
 
     async def write(self, access: Access, change: Change) -> Written:
-        """Commit and apply, out of reach of cancellation: a caller that leaves does not leave half a write behind."""
+        """Commit and apply a change. It completes even if the caller is cancelled, so no write is left half done."""
         return await self.shielded(self._write(access, change))
 
     async def shielded(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work that goes on to its end when the caller leaves, and that `drain` waits for."""
+        """Run `work` to its end even if the caller is cancelled; `drain` waits for it."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
     async def recall(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Written]:
-        """The stored answers of requests that were finished, by request id, of those that have one."""
+        """Return the kept answers of completed requests by request id; ids without one are omitted."""
         found = await self._ledger.outcomes(access, rpc, request_ids)
         return await self._rendered(access, {id: outcome for id, outcome in found.items() if not outcome.partial})
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """No commit of this server begins inside, and none is under way: for what must not wait for a quiet moment.
+        """Block new commits on this server and wait for running ones.
 
-        Commits wait for as long; keep it well below LIMIT.
+        Used by the generation switch, which would otherwise starve under constant writes. Blocked commits wait, so keep
+        the body well below LIMIT.
         """
         self._holders += 1
         self._open.clear()
@@ -93,8 +98,11 @@ class CommitCoordinator:
 
     @asynccontextmanager
     async def committing(self) -> AsyncIterator[None]:
-        """Around every transaction that takes sequence numbers and its apply: `held` waits for it, or it for `held`."""
-        while self._holders:  # another may have come while this one was woken
+        """Mark a transaction that takes sequence numbers, with its apply, as running.
+
+        `held` waits until it has ended. While another caller is in `held`, entering waits.
+        """
+        while self._holders:  # a new holder may have entered before this task was resumed
             await self._open.wait()
         commit = object()
         self._commits.add(commit)
@@ -107,12 +115,12 @@ class CommitCoordinator:
                 self._quiet.set()
 
     async def drain(self) -> None:
-        """Wait for the writes under way."""
+        """Wait for the running writes."""
         while self._running:
             await asyncio.wait(self._running)
 
     async def decided(self, access: Access, decide: Callable[[], Awaitable[Change]]) -> Written:
-        """Write what `decide` decides; decide again when others were quicker. Raises WriteConflict in the end."""
+        """Write the change that `decide` returns; on a conflict decide again. Raises WriteConflict after 3 attempts."""
         for _ in range(DECISIONS):
             try:
                 return await self.write(access, await decide())
@@ -123,10 +131,11 @@ class CommitCoordinator:
     async def once(
         self, access: Access, request: RequestKey | None, work: Callable[[Outcome | None], Awaitable[Written]]
     ) -> Written:
-        """Do `work` unless this request was answered before: then the answer is given again.
+        """Run `work`, or return the kept answer if this request was already answered.
 
-        `work` gets the stored outcome of an earlier call that did part of it. A retry that comes while the first call
-        is under way at this server joins it. Raises RequestIdReused when the id came with another request.
+        `work` receives the partial outcome that an interrupted earlier call stored, or None. A retry that arrives while
+        the first call is running on this server waits for its result. Raises RequestIdReused if the request id was used
+        for a different request.
         """
         if request is None:
             return await work(None)
@@ -159,10 +168,11 @@ class CommitCoordinator:
                 return (await self._rendered(access, {request.request_id: outcome}))[request.request_id]
             try:
                 return await work(outcome)
-            except OutcomeTaken:  # the same request at another server committed first: its answer is ours
+            except OutcomeTaken:  # another server committed the same request first: return its answer
                 continue
             except RecalldError:
-                # It may also have committed before this one decided: what is gone or has moved is then its doing.
+                # Another server may have committed the same request before this one was decided, and so caused the
+                # error. A new outcome shows that: look again and return its answer.
                 if await self._ledger.outcome(access, request.rpc, request.request_id) == outcome:
                     raise
 
@@ -195,24 +205,24 @@ class CommitCoordinator:
                     commit = await self._ledger.commit(access, change)
         except TimeoutError:
             raise LedgerUnavailable(
-                f"The ledger did not confirm in {LIMIT:.0f} s, and may have stored the write or not. Repeat the call"
-                " with the same request id; if that does not help, write less at a time."
+                f"The ledger did not confirm the write within {LIMIT:.0f} s; it may or may not be stored. Repeat the"
+                " call with the same request id. If it fails again, write less in one call."
             ) from None
         self.committed.notify(access.project)
         memories = {(memory.id, memory.revision): memory for memory in commit.memories}
         return Written(change.answer, commit.seq, await self.apply(access, commit), memories)
 
     async def apply(self, access: Access, commit: Commit) -> bool:
-        """Tell the index of a commit; False when that must wait.
+        """Apply a commit to the index. Returns False if the change stays pending.
 
-        Raises nothing: the change is durable, so its caller gets the answer whatever the index makes of it.
+        Never raises: the change is durable, so the caller gets its answer even if the index fails.
         """
         if not commit.touched:
             return True
         try:
             async with asyncio.timeout(LIMIT):
                 return await self._projection.apply(access.project, commit.generation, commit.touched)
-        except Exception as error:  # whatever it is, the change stays pending and the projector comes to it
+        except Exception as error:  # after any error the change stays pending and the projector applies it
             foreseen = isinstance(error, (RecalldError, TimeoutError))
             extra = {"project": access.project, "seq": commit.seq, "error": type(error).__name__}
             log.warning("change is pending for the index", extra=extra, exc_info=not foreseen)
@@ -220,5 +230,5 @@ class CommitCoordinator:
 
 
 def stored_answer(memories: Sequence[tuple[str, int]], **more: Any) -> dict[str, Any]:
-    """An answer as the ledger keeps it: (id, revision) of each memory it shows, and what else it says."""
+    """Return an answer in its stored form: (id, revision) of each memory, and the other values as given."""
     return {"memories": [list(named) for named in memories], **more}

@@ -1,4 +1,4 @@
-"""Forgetting: what matches is erased for good, and a receipt says of each place what was found there afterwards."""
+"""ForgetMemories: erases all matching memories and returns a receipt of the remains in every storage place."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from recalld_server.domain.forgetting import KEPT, ErasureCursor, ErasureState, 
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Change, Commit, Outcome, RequestKey
 from recalld_server.ports.clock import Clock
+from recalld_server.ports.erasure import ErasureLog
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 from recalld_server.usecases.commits import CommitCoordinator, Written, stored_answer
 from recalld_server.usecases.erasure import Erasure
 
-TRANSACTION = 200  # revisions erased in one: other writers wait meanwhile
-PAGE = 1000  # memories looked for at once afterwards
-WAIT = 1.0  # seconds for files to be cleared: small ones are by then
+TRANSACTION = 200  # revisions erased in one transaction; other writers wait for it
+PAGE = 1000  # memories per query when looking for remains
+WAIT = 1.0  # seconds to wait for the files to be cleared, which is enough for small ones
 
 BACKUPS = ErasureTarget(
     "backups",
     ErasureState.NOT_COVERED,
-    "Copies of the data folder, snapshots of its file system, and what a disk keeps of blocks written over.",
+    "Copies of the data folder, file system snapshots, and old contents of overwritten disk blocks.",
 )
-INDEX_AWAY = ErasureTarget("index", ErasureState.PENDING, "It could not be reached; it is told as soon as it can be.")
+INDEX_AWAY = ErasureTarget(
+    "index", ErasureState.PENDING, "The index could not be reached; the entries are deleted as soon as it can be."
+)
 INDEX_FILES = ErasureTarget(
     "index_file",
     ErasureState.NOT_COVERED,
-    "The index's engine keeps what was deleted in its files until it merges them, which it does when it sees fit.",
+    "The index engine keeps deleted entries in its files until it merges them; recalld cannot trigger that.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetCommand:
-    """What to forget: a scope, a filter, or both."""
+    """Which memories to forget: those that match the scope, the filter, or both if both are given."""
 
     scope: Scope = Scope()
     filter: Filter | None = None
@@ -49,7 +51,10 @@ class ForgetCommand:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was erased and what was found afterwards. `sequence` is 0 and legs are none for a dry run; times in µs."""
+    """Counts of erased data, and the remains found at `sequence` and `check_time` (µs).
+
+    A dry run has sequence 0, check_time 0 and no legs.
+    """
 
     memories: int
     revisions: int
@@ -61,14 +66,14 @@ class Receipt:
 
 
 class Holder(Protocol):
-    """Keeps copies of memories outside of the ledger's revisions and the index, as exports do."""
+    """A component that keeps copies of memories outside of the ledger's revisions and the index, such as exports."""
 
     async def clear(self, project: str) -> None:
-        """Erase the data of copies that were withdrawn."""
+        """Erase the data of withdrawn copies."""
         ...
 
     async def leg(self, project: str) -> ErasureTarget:
-        """Look, and say what is left."""
+        """Check for remains and return them as a leg of the receipt."""
         ...
 
 
@@ -77,7 +82,7 @@ class Forgetting:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ErasureLog,
         index: Index,
         commits: CommitCoordinator,
         erasure: Erasure,
@@ -92,13 +97,13 @@ class Forgetting:
         self._operations = operations
         self._clock = clock
         self._holders = holders
-        self._erasing = asyncio.Semaphore(1)  # other writers wait for one transaction, not for one of each call
+        self._erasing = asyncio.Semaphore(1)  # other writers wait for one erasing transaction, not for one per call
 
     async def forget(self, access: Access, forgetting: ForgetCommand) -> Receipt:
-        """Erase what matches, until nothing does, and look. The same request id resumes a call that broke off.
+        """Erase until nothing matches, then check for remains and return the receipt.
 
-        Of a call that was answered it looks again. Raises CountMismatch before anything is erased, RequestIdReused,
-        LedgerUnavailable.
+        Repeating an interrupted call with the same request id resumes it; repeating an answered call checks again.
+        Raises CountMismatch (before anything is erased), RequestIdReused, LedgerUnavailable.
         """
         if forgetting.dry_run:
             extent = await self._ledger.extent(access, forgetting.scope, forgetting.filter)
@@ -136,7 +141,7 @@ class Forgetting:
         counts = (done.count, done.revisions, done.exports)
         receipt = Receipt(*counts, sequence, self._clock.now(), legs, applied)
         answer = stored_answer([], receipt=asdict(receipt), after=done.after, kept=sorted(done.kept))
-        if request:  # the receipt takes the place of how far it was
+        if request:  # the receipt replaces the stored progress
             await self._commits.write(access, Change(request=request, answer=answer, attempt=done.attempt + 1))
         return Written(answer, receipt.sequence, applied)
 
@@ -148,8 +153,8 @@ class Forgetting:
                 raise CountMismatch(expected=expected, actual=found)
 
     async def _again(self, access: Access, scope: Scope, answer: Mapping[str, Any], receipt: Receipt) -> Receipt:
-        """A receipt given before, with what is there now."""
-        if "after" not in answer:  # kept by an earlier version
+        """Return a kept receipt with the remains found now."""
+        if "after" not in answer:  # stored by an earlier version
             return receipt
         sequence, legs = await self._looked(access, scope, answer["after"], _messages(answer))
         left = {leg.name for leg in legs if leg.state is ErasureState.PENDING}
@@ -159,7 +164,7 @@ class Forgetting:
     async def _looked(
         self, access: Access, scope: Scope, after: int, kept: Collection[tuple[str, int]]
     ) -> tuple[int, list[ErasureTarget]]:
-        """What is left of all that was forgotten after a sequence number, and at which one that was looked for."""
+        """Look for remains of everything forgotten after `after`; return the sequence number of the check and legs."""
         project, wanted = access.project, scope.narrowed(access.pin)
         cleared = await self._erasure.cleared(WAIT)
         queued = await self._operations.waiting(project, wanted) if wanted else 0
@@ -176,12 +181,12 @@ class Forgetting:
             except IndexUnavailable:
                 reached = False
         legs = [
-            _leg("ledger", rows, "Rows were left; forget again."),
+            _leg("ledger", rows, "Rows are left; call ForgetMemories again."),
             _leg("messages", messages, _MESSAGES.format(messages, " or more" if messages == KEPT else "")),
             *self._ledger.file_legs(cleared.ledger),
-            _leg("index", entries, "It is told of the rest within seconds.") if reached else INDEX_AWAY,
+            _leg("index", entries, "The remaining entries are deleted within seconds.") if reached else INDEX_AWAY,
             _leg("index_file", not cleared.index, _CLEARING) if self._index.clears else INDEX_FILES,
-            _leg("index_queue", pending, "The index is told as soon as it can be reached."),
+            _leg("index_queue", pending, "The pending changes are applied as soon as the index can be reached."),
             _leg("requests", await self._ledger.answers(project), _REQUESTS),
             _leg("queued_adds", queued, _QUEUED.format(queued)),
             *[await holder.leg(project) for holder in self._holders],
@@ -191,12 +196,12 @@ class Forgetting:
 
 
 _CLEARING = (
-    "Its rows are overwritten. Copies that the file or its log may hold in unused places are overwritten in the "
-    "background, within minutes; repeat the call to look again."
+    "The rows are overwritten. Copies in unused pages of the file or its log are overwritten in the background, within "
+    "minutes; repeat the call to check again."
 )
-_REQUESTS = "Ids of requests and hashes of them, for retries; gone within 24 hours."
-_QUEUED = "{} AddAsync of this scope wait, and store when their turn comes; forget again once they have ended."
-_MESSAGES = "{}{} messages stay that memories not forgotten were taken from, too; they go with the last of those."
+_REQUESTS = "Request ids and hashes of requests, kept for retries; they are deleted within 24 hours."
+_QUEUED = "{} queued AddAsync operations of this scope will still store memories; forget again after they have ended."
+_MESSAGES = "{}{} messages are kept because other memories were extracted from them; they are erased with the last one."
 
 
 def _leg(name: str, left: float, clears: str) -> ErasureTarget:
@@ -204,7 +209,7 @@ def _leg(name: str, left: float, clears: str) -> ErasureTarget:
 
 
 def _begun(outcome: Outcome) -> Forgotten:
-    """Where a call that broke off was. What it had erased matches no more, so the search begins anew."""
+    """Return the progress of an interrupted call. Its erased memories match no longer, so the search starts over."""
     answer, after = outcome.answer, int(outcome.answer["after"])
     counts = {name: answer.get(name, 0) for name in ("count", "revisions", "exports")}
     return Forgotten(after, ErasureCursor(after), kept=_messages(answer), attempt=outcome.attempt, **counts)

@@ -1,4 +1,4 @@
-"""Memories that are imported with their history."""
+"""Import of memories with their history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recalld_server.domain.vectors import FloatVector
 
 @dataclass(frozen=True, slots=True)
 class ImportedRevision:
-    """A memory as it was at one revision; of a deletion, as it was before."""
+    """One revision of an imported memory; a deletion carries the memory as it was before."""
 
     memory: Memory
     kind: Kind
@@ -23,19 +23,19 @@ class ImportedRevision:
 
 @dataclass(frozen=True, slots=True)
 class ImportedHistory:
-    """All revisions of one memory, oldest first, with its id and growing numbers. `model` made their vectors."""
+    """All revisions of one memory, oldest first, with one id and increasing numbers. `model` made their vectors."""
 
     revisions: Sequence[ImportedRevision]
     model: str = ""
 
     @property
     def memory(self) -> Memory:
-        """What it came to."""
+        """The memory at its newest revision."""
         return self.revisions[-1].memory
 
     @property
     def live(self) -> bool:
-        """Whether it was not deleted in the end."""
+        """Whether the newest revision is not a deletion."""
         return self.revisions[-1].kind is not Kind.DELETED
 
 
@@ -44,9 +44,10 @@ def pasts(
     placed: Callable[[Memory], Memory],
     given: Callable[[Memory, FloatVector | None], Features | None],
 ) -> Steps[list[HistoricRevision]]:
-    """The revisions as they are stored, a step each.
+    """Return the revisions in their stored form, one step per revision.
 
-    `placed` puts a memory into its conversation; `given` makes features of the vector that came with it, or of none.
+    `placed` puts a memory into its conversation. `given` makes features from an imported vector, or returns None if the
+    text must be embedded.
     """
     found: list[HistoricRevision] = []
     for revision in item.revisions:
@@ -63,5 +64,5 @@ def pasts(
 
 
 def wanting(past: HistoricRevision) -> bool:
-    """Whether its text has no features yet."""
+    """Whether the revision has a new text that has no features yet."""
     return past.features is None and past.memory.text_revision == past.memory.revision

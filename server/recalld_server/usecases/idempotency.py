@@ -1,4 +1,4 @@
-"""Safe repeats of calls that change no memory: the answer is stored with the change, under the caller's request id."""
+"""Idempotency of calls that change no memory: the answer is stored with the change, under the caller's request id."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from recalld_server.domain.revision import Outcome, RequestKey
 
 
 class Outcomes(Protocol):
-    """What keeps answers under request ids."""
+    """A store of answers by request id."""
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
-        """As Ledger.outcome."""
+        """See Ledger.outcome."""
         ...
 
 
@@ -24,9 +24,9 @@ async def repeatable(
     request: RequestKey | None,
     work: Callable[[], Awaitable[Mapping[str, Any]]],
 ) -> Mapping[str, Any]:
-    """The answer of `work`, which stores it with its change, or the one stored for the same request before.
+    """Return the answer stored for this request, or run `work`, which stores its answer with its change.
 
-    Raises RequestIdReused when the id came with another request.
+    Raises RequestIdReused if the request id was used for a different request.
     """
     while True:
         stored = await outcomes.outcome(access, request.rpc, request.request_id) if request else None
@@ -36,5 +36,5 @@ async def repeatable(
             return stored.answer
         try:
             return await work()
-        except OutcomeTaken:  # the same request was quicker elsewhere: its answer is ours
+        except OutcomeTaken:  # another call with the same request id committed first: return its answer
             continue

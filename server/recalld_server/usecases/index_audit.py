@@ -1,4 +1,4 @@
-"""Compares the index with the ledger."""
+"""Audit of the index: compares it with the ledger."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.index import Index, IndexQuery
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.projection import ProjectionQueue
 
 PAGE = 1_000  # memories or entries compared at a time
-PROBED = 500  # memories looked for in one search
-SAMPLE = 5_000  # memories of a project that are looked for
-LISTED = 10_000  # memories whose entries are wrong that are named; the others are counted
+PROBED = 500  # memories searched for in one query
+SAMPLE = 5_000  # memories of a project that the vector search must find
+LISTED = 10_000  # ids of wrong entries that are listed; further ones are only counted
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Counts of one project. Pending memories may differ; all that stands after them should be 0.
+    """The counts of one project; `missing`, `stale`, `orphaned` and `unfound` are 0 in a sound index.
 
-    `unfound` of the `probed` memories have a vector and an entry, which no search by vector finds.
+    Differences that a pending change explains are not counted. `unfound` counts those of the `probed` memories that
+    have a vector and an entry but are not returned by a vector search.
     """
 
     live: int
@@ -39,31 +40,31 @@ class Report:
 
     @property
     def wrong(self) -> int:
-        """Differences that nothing pending accounts for."""
+        """The number of differences that no pending change explains."""
         return self.missing + self.stale + self.orphaned + self.unfound
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What a report counts, and the ids of up to LISTED memories whose entries are wrong."""
+    """A report and the ids of up to 10,000 memories whose entries are wrong."""
 
     report: Report
     wrong: Sequence[str]
 
 
 class IndexAudit:
-    """Reads both sides in full, a page at a time: neither their order nor their size matters."""
+    """Compares all memories and all entries of a project, one page at a time; the order of either does not matter."""
 
-    def __init__(self, ledger: Ledger, index: Index) -> None:
+    def __init__(self, ledger: ProjectionQueue, index: Index) -> None:
         self._ledger = ledger
         self._index = index
 
     async def examine(self, project: str) -> Report:
-        """Compare ids and revisions, and look for a sample of the memories. Exact where nobody writes meanwhile."""
+        """Compare ids and revisions, and search for a sample of the memories. Exact only without concurrent writes."""
         return (await self.differences(project)).report
 
     async def differences(self, project: str) -> Differences:
-        """As `examine`, with the memories whose entries are not as they should be."""
+        """Return the report of `examine` and the memories whose entries are wrong."""
         generation = await self._ledger.generation(project)
         wrong: list[str] = []
         sample = _Sample(SAMPLE)
@@ -81,7 +82,7 @@ class IndexAudit:
                 stale += id in there
                 wrong.append(id)
         entries = orphaned = 0
-        async for some in _paged(self._index.entries(project, generation), PAGE):
+        async for some in paged(self._index.entries(project, generation), PAGE):
             entries += len(some)
             known = await self._ledger.live_among(project, [id for id, _ in some])
             strangers = [id for id, _ in some if id not in known]
@@ -93,14 +94,14 @@ class IndexAudit:
         return Differences(counts, [*wrong, *unfound][:LISTED])
 
     async def _unaccounted(self, project: str, generation: Generation, ids: Sequence[str]) -> list[str]:
-        """Those of `ids` for which nothing is pending."""
+        """Return those of `ids` that have no pending change."""
         if not ids:
             return []
         pending = await self._ledger.pending_among(project, generation, ids)
         return [id for id in ids if id not in pending]
 
     async def _unfound(self, project: str, generation: Generation, ids: Sequence[str]) -> list[str]:
-        """Memories that are not even among the nearest to anything when nothing else is asked for."""
+        """Return the memories that a vector search does not return although its filter admits only them."""
         anywhere = np.zeros(generation.dimension, np.float32)
         anywhere[0] = 1
         unfound: list[str] = []
@@ -116,7 +117,7 @@ class IndexAudit:
 
 
 class _Sample:
-    """Up to `size` of all that is offered, each with the same chance (reservoir sampling, Vitter 1985)."""
+    """A uniform sample of up to `size` of the offered ids (reservoir sampling, algorithm R of Vitter 1985)."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -132,7 +133,8 @@ class _Sample:
                 self.kept[place] = id
 
 
-async def _paged(entries: AsyncIterator[tuple[str, int]], size: int) -> AsyncIterator[list[tuple[str, int]]]:
+async def paged(entries: AsyncIterator[tuple[str, int]], size: int) -> AsyncIterator[list[tuple[str, int]]]:
+    """Entries in lists of `size`, the last of which may be shorter."""
     page: list[tuple[str, int]] = []
     async for entry in entries:
         page.append(entry)

@@ -1,4 +1,4 @@
-"""Changing and ending memories that are there."""
+"""Update, delete and restore existing memories."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from recalld_server.telemetry.span import span
 from recalld_server.usecases.commits import CommitCoordinator, Written, stored_answer
 from recalld_server.usecases.features import FeatureMaker
 
-TRANSACTION = 250  # memories deleted in one: other writers wait meanwhile
-SAMPLE = 10  # memories a dry run shows
-NAMED = 3  # ids in the text of an error; its metadata has more
+TRANSACTION = 250  # memories deleted in one transaction; other writers wait for it
+SAMPLE = 10  # memories a dry run returns
+NAMED = 3  # ids listed in an error text; the error metadata lists more
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """New values for the fields of one memory: any of text, metadata, categories, expire_time, immutable.
+    """New values for fields of one memory: any of text, metadata, categories, expire_time, immutable.
 
-    `at` leads the field paths of its errors.
+    `at` is the prefix of the field paths in errors.
     """
 
     memory_id: str
@@ -51,18 +51,18 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What is live now of the memories a change was about, in the order asked for."""
+    """The result of a change: the changed memories that are live, in request order, and how many were changed."""
 
     memories: Sequence[Memory]
     count: int
     seq: int
     applied: bool
-    until: int | None = None  # when a deletion can't be undone any more, µs
+    until: int | None = None  # the time until which a deletion can be undone, µs
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Which memories to delete: a scope, a filter, or both."""
+    """Which memories to delete: those that match the scope, the filter, or both if both are given."""
 
     scope: Scope = Scope()
     filter: Filter | None = None
@@ -84,10 +84,10 @@ class MemoryMutations:
         self._clock = clock
 
     async def update(self, access: Access, updates: Sequence[Update], request: RequestKey | None) -> Changed:
-        """Change memories, all or none.
+        """Change memories in one transaction.
 
-        Raises MemoryNotFound naming each unknown or expired id, MemoryImmutable, EtagMismatch, WriteConflict,
-        EmbedderUnavailable, RequestIdReused, LedgerUnavailable.
+        Raises MemoryNotFound (it names each unknown or expired id), MemoryImmutable, EtagMismatch, FieldInvalid,
+        WriteConflict, EmbedderUnavailable, RequestIdReused, LedgerUnavailable.
         """
 
         async def decide() -> Change:
@@ -95,7 +95,7 @@ class MemoryMutations:
                 refuse_past(update.values.get("expire_time"), self._clock.now(), f"{update.at}memory.expire_time")
             current = await self._current(access, [update.memory_id for update in updates])
             _check_etags([(current[u.memory_id], u.etag) for u in updates])
-            # An update that ends the immutability is the way to change an immutable memory after all.
+            # An immutable memory can be changed only by an update that also sets `immutable` to False.
             if frozen := [
                 u.memory_id for u in updates if current[u.memory_id].immutable and u.values.get("immutable", True)
             ]:
@@ -113,9 +113,9 @@ class MemoryMutations:
     async def _derived(
         self, access: Access, current: Mapping[str, Memory], wanted: Sequence[Memory], chosen: Set[str]
     ) -> Sequence[Memory]:
-        """What was derived from a text goes with it; see `Derivation.renewed`.
+        """Derive categories and event times again for changed texts; see `Derivation.renewed`.
 
-        The categories of those `chosen` come with the update: they stay, also if there are none.
+        Memories in `chosen` keep the categories that the update gives, even if it gives none.
         """
         size = sum(len(memory.text) for memory in wanted if memory.text != current[memory.id].text)
         if not size:
@@ -138,7 +138,7 @@ class MemoryMutations:
     async def judge(
         self, access: Access, memory_id: str, feedback: str, reason: str, request: RequestKey | None
     ) -> Changed:
-        """Set or (feedback "") remove what a caller thinks of a memory; an immutable one's too.
+        """Set the feedback on a memory, or remove it if `feedback` is "". Works on immutable memories, too.
 
         Raises MemoryNotFound, WriteConflict, RequestIdReused, LedgerUnavailable.
         """
@@ -153,7 +153,10 @@ class MemoryMutations:
         return await self._written(access, request, lambda _: self._commits.decided(access, decide))
 
     async def delete(self, access: Access, ids: Sequence[str], request: RequestKey | None, etag: str = "") -> Changed:
-        """End memories, all or none. Raises as `update` does, but immutable memories may go."""
+        """Delete memories in one transaction; immutable ones can be deleted, too.
+
+        Raises MemoryNotFound, EtagMismatch, WriteConflict, RequestIdReused, LedgerUnavailable.
+        """
 
         async def decide() -> Change:
             current = await self._current(access, ids)
@@ -164,9 +167,10 @@ class MemoryMutations:
         return await self._written(access, request, lambda _: self._commits.decided(access, decide))
 
     async def delete_matching(self, access: Access, deletion: Deletion) -> Changed:
-        """End what matches now, in transactions of 250. The same request id resumes what was broken off.
+        """Delete all memories that match now, in transactions of 250.
 
-        A dry run counts and shows a sample. Raises CountMismatch before anything is deleted.
+        Repeating an interrupted call with the same request id resumes it. A dry run returns the count and a sample.
+        Raises CountMismatch (before anything is deleted), RequestIdReused, WriteConflict, LedgerUnavailable.
         """
         if deletion.dry_run:
             query = ListQuery(scope=deletion.scope, filter=deletion.filter, limit=SAMPLE, count=True)
@@ -176,7 +180,7 @@ class MemoryMutations:
         return await self._written(access, deletion.request, lambda outcome: work(access, deletion, outcome))
 
     async def _delete_matching(self, access: Access, deletion: Deletion, begun: Outcome | None) -> Written:
-        """Which ones is settled by a sequence number at the start: it stays the same however often this is resumed."""
+        """Delete the memories that matched at the sequence number of the first attempt, which resumed calls keep."""
         after: tuple[int, str] | None = None
         attempt, done = 0, 0
         if begun:
@@ -213,7 +217,7 @@ class MemoryMutations:
         return replace(written, applied=applied)
 
     async def delete_entity(self, access: Access, scope: Scope, request: RequestKey | None) -> Changed:
-        """End what carries an id. Raises EntityNotFound if nothing ever did."""
+        """Delete all memories of an entity. Raises EntityNotFound if no memory ever had its id."""
         changed = await self.delete_matching(access, Deletion(scope=scope, request=request))
         if not changed.count and not await self._ledger.known(access, scope):
             type, id = scope.items()[0]
@@ -223,9 +227,10 @@ class MemoryMutations:
     async def restore(
         self, access: Access, memory_id: str, revision: int | None, request: RequestKey | None
     ) -> Changed:
-        """Bring a deleted or expired memory, or an earlier revision of a live one, back as a new revision.
+        """Restore a deleted or expired memory, or an earlier revision of a live one, as a new revision.
 
-        Raises MemoryNotFound, MemoryNotDeleted, RevisionNotFound, MemoryImmutable.
+        Raises MemoryNotFound, MemoryNotDeleted, RevisionNotFound, HistoryTrimmed, MemoryImmutable, WriteConflict,
+        RequestIdReused, LedgerUnavailable.
         """
 
         async def decide() -> Change:
@@ -261,7 +266,7 @@ class MemoryMutations:
     async def _current(self, access: Access, ids: Sequence[str]) -> Mapping[str, Memory]:
         with span("ledger"):
             found = await self._ledger.memories(access, ids)
-        now = self._clock.now()  # not whether the janitor was here already
+        now = self._clock.now()  # a memory counts as expired even if the background expiry has not deleted it yet
         if missing := [id for id in ids if id not in found or not found[id].live_at(now)]:
             raise MemoryNotFound(_absent(missing, [id for id in missing if id in found]), **_named(missing))
         return found
@@ -269,7 +274,7 @@ class MemoryMutations:
     async def _puts(
         self, access: Access, current: Mapping[str, Memory], wanted: Sequence[Memory], kind: Kind
     ) -> list[Put]:
-        """Only a new text needs new features."""
+        """Return the puts; only memories with a new text are embedded."""
         said = [memory for memory in wanted if memory.text != current[memory.id].text]
         generation = await self._ledger.generation(access.project) if said else None
         made = await self._features.of(generation, said, project=access.project) if generation else []
@@ -285,12 +290,12 @@ class MemoryMutations:
 
 
 def _place(stored: Sequence[Any] | None) -> tuple[int, str] | None:
-    """How far a deletion came, from its stored answer."""
+    """Return the cursor of a deletion, (create time in µs, memory id), from its stored answer."""
     return (int(stored[0]), str(stored[1])) if stored else None
 
 
 def _changed(memory: Memory, values: Mapping[str, Any]) -> Memory:
-    """The memory with new values. Categories that come with them were given."""
+    """Return the memory with the new values. Categories among them become its given categories."""
     changed = replace(memory, **values, update_time=None)
     return replace(changed, given_categories=changed.categories) if "categories" in values else changed
 
@@ -302,16 +307,16 @@ def _check_etags(pairs: Sequence[tuple[Memory, str]]) -> None:
 
 
 def _absent(missing: Sequence[str], expired: Sequence[str]) -> str:
-    """The text of an error about memories that are not there."""
-    text = f"There is no such memory here: {_listed(missing)}."
-    return f"{text} Expired, and back with RestoreMemory: {_listed(expired)}." if expired else text
+    """Return the error text for memories that were not found, some of which have expired."""
+    text = f"Memory not found: {_listed(missing)}."
+    return f"{text} Of these, expired and restorable with RestoreMemory: {_listed(expired)}." if expired else text
 
 
 def _listed(ids: Sequence[str]) -> str:
-    """The first few."""
+    """Return the first ids and the number of further ones."""
     return ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
 
 
 def _named(ids: Sequence[str]) -> dict[str, Any]:
-    """Memories as the metadata of an error."""
+    """Return the error metadata that names memories."""
     return {"memory_id": ids[0]} if len(ids) == 1 else {"memory_ids": ",".join(ids), "count": len(ids)}

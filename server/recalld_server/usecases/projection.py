@@ -1,4 +1,4 @@
-"""The projection of the ledger into the index: applied by the writer of a change, waited for by those who search."""
+"""The projection of the ledger into the index: writers apply their changes, and searches wait for them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from recalld_server.usecases.features import FeatureMaker
 log = logging.getLogger(__name__)
 
 BATCH = 500  # memories in one apply
-ATTEMPTS = 5  # rounds for memories that other writers move meanwhile
-CLOSE = 2.0  # seconds for what is being applied when the server stops
-STEP = 0.01  # seconds between looks of those who wait for the index, the first time, and twice as many each time
-LONGEST_STEP = 0.32
+ATTEMPTS = 5  # rounds of an apply whose memories other writers keep changing
+CLOSE = 2.0  # seconds that running applies get when the server stops
+STEP = 0.01  # seconds before the first poll of a search that waits for the index; doubled after each poll
+LONGEST_STEP = 0.32  # seconds
 
 
 class Projection:
-    """Applies changes to the index and knows which projects are whole in it.
+    """Applies changes to the index and knows which projects have caught up.
 
-    The writer of a change applies it at once; what it leaves behind is applied by background.projector.
+    The writer of a change applies it at once; background.projector applies the changes that stayed pending. A project
+    has caught up when every change from before the start of this server is in the index.
     """
 
     def __init__(
@@ -46,16 +47,19 @@ class Projection:
         self._features = features
         self._caught_up: set[str] = set()
         self._committed = committed or CommitNotifications()
-        self._settled = CommitNotifications()  # what was applied here
+        self._settled = CommitNotifications()  # of applies on this server
         self._reading: dict[str, asyncio.Future[Positions]] = {}
         self._applying: set[asyncio.Task[bool]] = set()
 
     async def apply(self, project: str, generation: Generation, ids: Sequence[str]) -> bool:
-        """Put what the ledger says of `ids` into the index and clear what was pending for them.
+        """Write the current state of the memories `ids` to the index and settle their pending changes.
 
-        The ledger is read again after the index was written: an older state may have overtaken a newer one on the way.
-        So it goes on when its caller stops waiting, since the engine may still do what it was told.
-        False when other writers kept moving them; they stay pending. Raises IndexUnavailable.
+        Two applies of one memory can reach the index in the wrong order, so the ledger is read again after the index
+        was written. For this reason an apply also continues after its caller is cancelled: the engine may still execute
+        the write.
+
+        Returns False if other writers kept changing the memories; these stay pending. Raises IndexUnavailable,
+        IndexLost, EntryInvalid, EmbedderUnavailable, LedgerUnavailable.
         """
         task = asyncio.create_task(self._apply(project, generation, ids))
         self._applying.add(task)
@@ -63,7 +67,7 @@ class Projection:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Give what is being applied a moment to end; the ledger knows what remains."""
+        """Wait up to 2 s for running applies, then cancel them; the ledger keeps their changes pending."""
         if self._applying:
             _, late = await asyncio.wait(self._applying, timeout=CLOSE)
             for task in late:
@@ -89,7 +93,7 @@ class Projection:
                 with span("ledger"):
                     todo = list(await self._ledger.settle(project, generation, applied, stand.head))
                 self._settled.wake(project)
-            except GenerationMoved:  # what was put there now may have come after the old entries were dropped
+            except GenerationMoved:  # these entries may have been written after the old generation was dropped
                 await self._index.drop(project, generation)
                 return True
         return not todo
@@ -97,11 +101,14 @@ class Projection:
     async def _entries(
         self, project: str, generation: Generation, ids: Sequence[str]
     ) -> tuple[Mapping[str, IndexEntry], Positions]:
-        """What the ledger says of `ids`. Memories without features are embedded again: else they would stay pending."""
+        """Return the entries of the memories `ids`; embed those without features, which would stay pending forever."""
         try:
             return await self._ledger.entries(project, generation, ids)
         except FeaturesMissing as missing:
-            log.error("memories without features", extra={"project": project, "memories": len(missing.memory_ids)})
+            log.error(
+                "memories had no features and are embedded",
+                extra={"project": project, "memories": len(missing.memory_ids)},
+            )
             found = await self._ledger.memories(Access(project), missing.memory_ids)
         memories = list(found.values())
         features = await self._features.of(generation, memories, project=project, priority=Priority.BACKGROUND)
@@ -109,27 +116,27 @@ class Projection:
         return await self._ledger.entries(project, generation, ids)
 
     def caught_up(self, project: str) -> bool:
-        """Whether everything from before this start is in the index."""
+        """Whether every change from before the start of this server is in the index."""
         return project in self._caught_up
 
     @property
     def whole(self) -> frozenset[str]:
-        """The projects of which everything from before this start is in the index."""
+        """The projects that have caught up."""
         return frozenset(self._caught_up)
 
     def forget(self, projects: Iterable[str]) -> None:
-        """Forget projects that were deleted."""
+        """Remove deleted projects from the projects that have caught up."""
         self._caught_up.difference_update(projects)
 
     def require(self, project: str) -> None:
-        """Raise IndexBehind until everything from before this start is in the index."""
+        """Raise IndexBehind until the project has caught up."""
         if project not in self._caught_up:
             raise IndexBehind("The index is being rebuilt from the ledger; try again shortly.")
 
     async def found_absent(self, project: str) -> None:
-        """A search found no place of the project in the index although changes were applied to it.
+        """Handle a search that found nothing stored for the project in the index, although changes were applied.
 
-        Raises IndexLost if anything should be there; the projector then makes it anew.
+        Raises IndexLost if the project has live memories; the projector then rebuilds its index.
         """
         if await self._ledger.live(project, "", 1):
             self._lost(project)
@@ -138,26 +145,27 @@ class Projection:
     def _lost(self, project: str) -> None:
         if project in self._caught_up:
             self._caught_up.remove(project)
-            log.error("index of the project is lost and made anew", extra={"project": project})
+            log.error("index of the project was lost and is being rebuilt", extra={"project": project})
 
     async def catch_up(self, project: str) -> None:
-        """Apply whatever the index may have lost or never had."""
+        """Apply every change that the index may have lost or never received."""
         generation = await self._ledger.generation(project)
         mark = await self._index.mark(project, generation)
         if mark > (await self._ledger.positions(Access(project))).head:
-            # The ledger was put back from a backup: what the index knows beyond it never happened.
+            # The ledger was restored from a backup, so the index has entries of revisions that no longer exist.
             log.warning("index is ahead of the ledger", extra={"project": project, "mark": mark})
             await self._index.drop(project, generation)
             mark = 0
         await self._follow(project, generation, mark)
 
     async def _follow(self, project: str, generation: Generation, mark: int) -> None:
-        """Apply everything after `mark`. Busy memories are left to the next call, and the project is not whole yet.
+        """Apply every change after `mark`, then count the project as caught up.
 
-        What is committed meanwhile is its writer's: under load there is always something pending.
+        Stops early, without that, if other writers keep changing some memories; the next call continues. Changes
+        committed during the call are left to their writers: under load some change is always pending.
         """
         added = await self._ledger.pend_after(project, generation, mark)
-        if added is None:  # another server is making changes pending, or one died at it
+        if added is None:  # another server is running `pend_after`, or stopped in the middle of it
             return
         head = (await self._ledger.positions(Access(project))).head
         while (await self._ledger.positions(Access(project))).applied < head:
@@ -170,7 +178,7 @@ class Projection:
             log.info("index caught up", extra={"project": project, "changes": added})
 
     async def redo(self, project: str, after: int) -> None:
-        """Apply everything changed after a sequence number, as it stands now."""
+        """Apply the current state of all memories changed after the sequence number `after`."""
         generation = await self._ledger.generation(project)
         head = (await self._ledger.positions(Access(project))).head
         while after < head:
@@ -181,18 +189,19 @@ class Projection:
             after = events[-1].seq
 
     async def rebuild(self, project: str) -> None:
-        """Drop the project's entries and make them anew from the ledger."""
+        """Drop the entries of the project and rebuild them from the ledger."""
         self._caught_up.discard(project)
         generation = await self._ledger.generation(project)
         await self._index.drop(project, generation)
-        # From the beginning, whatever mark a writer has set meanwhile: what it stands on was dropped.
+        # Start at 0 even if a writer has set a newer mark meanwhile: the entries before that mark were dropped.
         await self._follow(project, generation, 0)
 
     async def wait(self, access: Access, seq: int, seconds: float) -> None:
-        """Return when the index is whole and has everything up to `seq`. Raises IndexBehind after `seconds`.
+        """Wait until the project has caught up and the index has every change up to `seq`.
 
-        What is applied here is told at once. What another server applies shows when the ledger is read, which is soon
-        after a commit, then less and less often; all who wait for a project share what is read.
+        Applies on this server notify the waiters. Applies on other servers are found by polling the ledger, first
+        shortly after a commit, then with exponential back-off; all waiters of a project share one read. Raises
+        IndexBehind after `seconds`.
         """
         loop, project, step = asyncio.get_running_loop(), access.project, STEP
         deadline = loop.time() + seconds
@@ -208,7 +217,7 @@ class Projection:
                 step = STEP if told else min(2 * step, LONGEST_STEP)
 
     async def _applied(self, project: str) -> int:
-        """The applied sequence number, in one read for all who ask meanwhile."""
+        """Return the applied sequence number; concurrent calls share one read."""
         reading = self._reading.get(project)
         if reading is None:
             reading = self._reading[project] = asyncio.ensure_future(self._ledger.positions(Access(project)))
@@ -217,7 +226,7 @@ class Projection:
 
 
 async def _any(*events: asyncio.Event, seconds: float) -> bool:
-    """Whether one of them is set within so many seconds."""
+    """Wait up to `seconds` until one of the events is set; return whether one is."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Rebuilding and re-embedding, of one project or of all, written down on the ledger for its servers to do."""
+"""Reindex requests: queue the rebuild or the re-embedding of one or all projects in the ledger, and wait for it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.projects import Projects
 
-PAGE = 1000  # projects
-LOOK = 0.5  # seconds between looks at what is under way
-WATCHED = 16  # the oldest, at a time: servers begin with them
+PAGE = 1000  # projects in one query
+LOOK = 0.5  # seconds between polls of the operations
+WATCHED = 16  # operations polled at a time, the oldest first: servers begin with these
 
 
 RPCS = {OperationKind.REBUILD_INDEX: "RebuildIndex", OperationKind.REEMBED_PROJECT: "ReembedProject"}
 
 
 def request_of(command: ReindexCommand, request_id: str = "") -> tuple[OperationKind, RequestKey]:
-    """What kind of operation a command is, and the key by which the same command is known, whoever asks for it."""
+    """Return the operation kind of a command, and a request key that is the same for every caller of this command."""
     kind = OperationKind.REEMBED_PROJECT if command.model else OperationKind.REBUILD_INDEX
     return kind, RequestKey(RPCS[kind], request_id, hashlib.sha256(encoded(command)).hexdigest())
 
 
 class ReindexRequests:
-    """For who keeps the ledger, and so needs no key: whether a server runs or will be started later."""
+    """Queues reindex operations directly in the ledger, without an API key. A running or later server does the work."""
 
     def __init__(self, projects: Projects, operations: Operations, clock: Clock, ids: Ids) -> None:
         self._projects = projects
@@ -38,9 +38,9 @@ class ReindexRequests:
         self._ids = ids
 
     async def start(self, command: ReindexCommand, project: str | None) -> Mapping[str, Operation | WriteConflict]:
-        """The operation of each project; where another build is under way, that conflict. None: of all projects.
+        """Queue the command for a project, or for all projects if None.
 
-        Raises ProjectNotFound.
+        Returns by project the operation, or the WriteConflict if another build is running. Raises ProjectNotFound.
         """
         kind, request = request_of(command)
         begun: dict[str, Operation | WriteConflict] = {}
@@ -53,9 +53,9 @@ class ReindexRequests:
         return begun
 
     async def ended(self, begun: Sequence[Operation]) -> AsyncIterator[tuple[str, Operation | None]]:
-        """Each by its project, about when it ends; None if it is gone, perhaps with its project.
+        """Yield (project, operation) as the operations end; None instead of an operation that no longer exists.
 
-        Waits as long as that takes: for a server too, if none runs, and for a ledger that can't be reached.
+        Waits without a time limit, even if no server is running or the ledger cannot be reached.
         """
         left = list(begun)
         while left:
@@ -68,7 +68,7 @@ class ReindexRequests:
                 await self._clock.sleep(LOOK)
 
     async def _found(self, operation: Operation) -> Operation | None:
-        """As it stands, or as it was begun while the ledger can't be reached; None if it is gone."""
+        """Return the current operation, the given one if the ledger cannot be reached, None if it does not exist."""
         try:
             return await self._operations.get(operation.access, operation.id)
         except LedgerUnavailable:

@@ -1,4 +1,4 @@
-"""Tells the worker of this server what callers did to its queue. Other servers see it when they look."""
+"""Signals to the worker of this server that the queue of operations has changed. Other servers find out by polling."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class _Held:
 
 
 class WorkSignal:
-    """Between the use cases that change the queue of operations and the worker that serves it, in one process."""
+    """Connects the use cases that change the queue of operations with the worker of the same process."""
 
     def __init__(self) -> None:
         self.added = asyncio.Event()  # the worker clears it
         self._held: set[_Held] = set()
 
     def add(self) -> None:
-        """There is new work."""
+        """Signal new operations."""
         self.added.set()
 
     def recheck(self, project: str, subject: str = "") -> None:
-        """Work on a subject, or all work of a project, may have to stop."""
+        """Tell running work on a subject, or all work of a project, to check whether it has to stop."""
         for held in self._held:
             if held.project == project and subject in ("", held.subject):
                 held.recheck.set()
 
     @contextmanager
     def holding(self, project: str, subject: str) -> Iterator[asyncio.Event]:
-        """While work is under way: an event that is set when it may have to stop. Whoever waits for it clears it."""
+        """Register running work; the event is set when it must check whether to stop. The waiter clears the event."""
         held = _Held(project, subject)
         self._held.add(held)
         try:

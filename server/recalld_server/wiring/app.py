@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
@@ -90,7 +89,6 @@ class App:
                 calls=settings.max_calls,
                 limits=Limits(
                     project_streams=settings.project_streams,
-                    all_streams=settings.max_calls * 3 // 4,
                     rate=settings.rate_limit,
                     project_rate=settings.project_rate_limit,
                 ),
@@ -105,7 +103,7 @@ class App:
             stack.push_async_callback(telemetry.close)
             observe(telemetry.instruments)  # the background's work counts as well
             supervisor = Supervisor(lambda name: telemetry.instruments.count(metric_names.FAILED, name))
-            for name, run in _background(recalld, gauges):
+            for name, run in (("gauges", gauges.run), *recalld.tasks):
                 stack.push_async_callback(supervisor.start(name, run))
             stack.push_async_callback(http.stop)  # it answers probes until the calls have ended
             stack.push_async_callback(server.drain, GRACE)
@@ -125,17 +123,6 @@ class App:
     async def drain(self) -> None:
         """No new calls, the running ones end, accepted writes are finished, engines let go."""
         await self.stack.aclose()
-
-
-def _background(recalld: Recalld, gauges: Collectors) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-    """The tasks of the background, in the order they start. What is under way at the worker is given back first."""
-    return [
-        ("gauges", gauges.run),
-        *([("reconciler", recalld.reconciler.run)] if recalld.reconciler else []),
-        ("janitor", recalld.retention.run),
-        ("projector", recalld.projector.run),
-        ("worker", recalld.worker.run),
-    ]
 
 
 async def _tell(server: GrpcServer, ready: Ready) -> None:

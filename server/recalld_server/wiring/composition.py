@@ -56,7 +56,7 @@ from recalld_server.usecases.operations import OperationQueries
 from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.queries import Queries
-from recalld_server.usecases.search import Search
+from recalld_server.usecases.search.live import Search
 from recalld_server.usecases.watch import Watch
 from recalld_server.usecases.work_signal import WorkSignal
 from recalld_server.wiring.instance_lock import acquire_instance_lock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ from recalld_server.usecases.operations import OperationQueries
 from recalld_server.usecases.projection import Projection
 from recalld_server.usecases.projects import Administration
 from recalld_server.usecases.queries import Queries
-from recalld_server.usecases.search import Search
+from recalld_server.usecases.search.live import Search
 from recalld_server.usecases.watch import Watch
 
 
@@ -91,6 +91,19 @@ class Background:
     retention: Retention
     projector: Projector
     worker: Worker
+
+    @property
+    def tasks(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+        """The tasks by name, in the order in which the supervisor starts them; it stops them in reverse.
+
+        So the worker is the first to stop: it gives back the operations that are under way.
+        """
+        return [
+            *([("reconciler", self.reconciler.run)] if self.reconciler else []),
+            ("retention", self.retention.run),
+            ("projector", self.projector.run),
+            ("worker", self.worker.run),
+        ]
 
 
 @dataclass(frozen=True)

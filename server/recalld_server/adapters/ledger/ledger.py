@@ -372,9 +372,6 @@ class SqlLedger:
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
         return await self._engine.write(lambda c: pending.settle(c, project, generation, applied, seq), line=project)
 
-    async def unfeatured(self, project: str, generation: Generation, limit: int) -> Sequence[Memory]:
-        return await self._engine.read(lambda c: pending.unfeatured(c, project, generation, limit), project)
-
     async def live(self, project: str, after: str, limit: int) -> Sequence[tuple[str, int]]:
         return await self._engine.read(lambda c: pending.live(c, project, after, limit), project)
 

@@ -1,7 +1,7 @@
-"""Short answers: "Yes, please! Especially in Tokyo." means what the question before it asked.
+"""Resolution of short answers: "Yes, please! Especially in Tokyo." becomes a statement by means of its question.
 
-The answer adopts the question's object ("Interested in vegetarian restaurants in Tokyo"), its predicate ("Do you like
-jazz?" – "No." → "Doesn't like jazz") or its open place ("Where do you live?" – "Paris" → "Lives in Paris").
+The answer takes over the object of the question ("Interested in vegetarian restaurants in Tokyo") or its predicate ("Do
+you like jazz?" – "No." → "Doesn't like jazz"), or fills its gap ("Where do you live?" – "Paris" → "Lives in Paris").
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recalld_server.domain.extraction.word_lists import word_set
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What an answer adopts, and how many of its first sentences that uses up."""
+    """The statement made from a question and its answer, and how many sentences of the answer it uses."""
 
     text: str
     used: int
@@ -58,7 +58,7 @@ _ANSWER_WORDS = 12
 
 
 def last_question(sentences: Sequence[Sentence]) -> Sentence | None:
-    """The last sentence that asks something, or None."""
+    """Return the last question among the sentences, or None."""
     for sentence in reversed(sentences):
         words = [bare(token) for token in sentence.tokens]
         if sentence.text.rstrip("\"'”’)* ").endswith(("?", "？")) or is_question(words):
@@ -67,9 +67,10 @@ def last_question(sentences: Sequence[Sentence]) -> Sentence | None:
 
 
 def adopt(question: Sentence, answer: Sequence[Sentence]) -> Adoption | None:
-    """What `answer` says by answering `question`; None when it says that by itself, or not at all.
+    """Return the statement that `answer` makes as an answer to `question`.
 
-    `answer` has at least one sentence. Only its first two are looked at.
+    Returns None if the answer is complete without the question, or does not answer it. `answer` has at least one
+    sentence; only its first two are read.
     """
     asked = _asked(question)
     words = [bare(token) for token in answer[0].tokens]
@@ -88,7 +89,7 @@ def adopt(question: Sentence, answer: Sequence[Sentence]) -> Adoption | None:
 
 
 def _asked(question: Sentence) -> list[str]:
-    """The tokens of a question from its first asking word on, in their own case, the first one folded."""
+    """Return the tokens of a question from its first interrogative word on; only that word is folded."""
     tokens = question.tokens
     words = [bare(token) for token in tokens]
     for place in range(len(tokens)):
@@ -99,7 +100,7 @@ def _asked(question: Sentence) -> list[str]:
 
 
 def _refinement(answer: Sequence[Sentence], words: Sequence[str]) -> tuple[tuple[str, ...], int]:
-    """The tokens that narrow a yes down ("in Tokyo"), and how many sentences the answer takes with them."""
+    """Return the tokens that refine a yes ("in Tokyo"), and the number of sentences the answer takes with them."""
     place = 0
     while place < len(words) and (words[place] in YES | NO or not words[place]):
         place += 1
@@ -127,7 +128,7 @@ def _confirmed(asked: Sequence[str], refinement: Sequence[str]) -> str:
         if assisting:
             wanted = wanted[assisting.end() :]
         elif match["act"] or wanted.casefold().startswith("me "):
-            return ""  # leave to do something, which tells nothing about who gives it
+            return ""  # a permission, which says nothing about the person who gives it
         gift = _GIFTS.match(wanted.casefold())
         wanted = wanted[gift.end() :] if gift else _QUANTIFIERS.sub("", wanted, count=1)
         if not wanted.strip() or points_back([bare(token) for token in wanted.split()]):
@@ -143,7 +144,7 @@ def _denied(asked: Sequence[str]) -> str:
 
 
 def _predicated(asked: Sequence[str], denied: bool, refinement: Sequence[str] = ()) -> str:
-    """ "do you like jazz" → "Likes jazz" or "Doesn't like jazz"; "" for questions that are not about the one asked."""
+    """Turn "do you like jazz" into "Likes jazz" or "Doesn't like jazz"; "" for questions not about the listener."""
     words = [bare(token) for token in asked]
     if len(words) < 3 or words[1] != "you":
         return ""
@@ -169,7 +170,7 @@ def _predicated(asked: Sequence[str], denied: bool, refinement: Sequence[str] = 
 
 
 def _filled(asked: Sequence[str], answer: Sentence, words: Sequence[str]) -> Adoption | None:
-    """An open question with a bare answer in its place: "What's your name?" – "Alex"."""
+    """Fill the gap of an open question with a bare answer: "What's your name?" – "Alex" → "Name is Alex"."""
     whole = len(words) > _ANSWER_WORDS or any(is_subject(word) or is_finite(word) for word in words)
     if whole or answer.block or act(words, asked=False) is not None:
         return None
@@ -195,7 +196,7 @@ def _filled(asked: Sequence[str], answer: Sentence, words: Sequence[str]) -> Ado
 
 
 def _refined(text: str, refinement: Sequence[str]) -> str:
-    """`text` narrowed: "in Tokyo" takes the place of "in Japan" at its end, anything else is added."""
+    """Refine `text`: "in Tokyo" replaces "in Japan" at its end, any other refinement is appended."""
     narrower = trimmed(" ".join(refinement))
     if not narrower:
         return text

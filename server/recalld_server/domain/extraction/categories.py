@@ -1,6 +1,6 @@
-"""Categories of a statement, by a small lexicon of English stems.
+"""Categories of a statement, found with a small lexicon of English stems.
 
-The names are those the Mem0 Platform documents, and its guide's `food_preferences` and `likes`.
+The names are those in the documentation of the Mem0 Platform, plus `food_preferences` and `likes` from its guide.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ like love enjoy prefer preference favorite favourite hate dislike avoid crave ad
 intolerant interested fan fond craving want try can't stand
 """
 
-# One line for each category, in the order they are reported. Two words joined by "_" must follow one another.
+# One entry per category, in the order of results. Two words joined by "_" match only as neighbours.
 _LEXICON: Final[dict[str, str]] = {
     "personal_details": """
         birthday age aged years_old born address phone_number email nationality hometown gender zodiac
@@ -114,7 +114,7 @@ _LEXICON: Final[dict[str, str]] = {
         bullet_points format rather short_answers detailed_answers
     """,
 }
-# What stop words make: patterns of whole phrases.
+# Patterns for phrases that consist mostly of stop words, which the lexicon cannot contain.
 _PHRASES: Final = {
     "personal_details": re.compile(
         r"\b(?:lives?|lived|living|moved|moving) (?:in|at|near|with|to|alone|on)\b|\b(?:is|am|i'm) from\b|\bis \d{1,3}$"
@@ -125,14 +125,14 @@ _PHRASES: Final = {
     "entertainment": re.compile(r"\bbooks\b|\b(?:a|the|this|that|new|good|favorite|favourite) book\b"),
     "technology": re.compile(r"\bc\+\+|\bc#"),
 }
-# "like" without liking.
+# "like" in comparisons, which is no preference.
 _COMPARING: Final = re.compile(
     r"\b(?:would|'d|feel|feels|felt|look|looks|looked|sound|sounds|seem|seems|just|more) like\b"
 )
 
 
 def categorise(text: str) -> tuple[str, ...]:
-    """The categories of a statement, most specific first where that matters; ("misc",) when none fits.
+    """Return the categories of a statement in the order of the lexicon; ("misc",) if none matches.
 
     `food_preferences` needs a food and a preference, or a diet. English only: texts in other languages are "misc".
     """
@@ -148,7 +148,7 @@ def categorise(text: str) -> tuple[str, ...]:
 
 
 class CustomCategories:
-    """Categories that a caller defines, found by the words of their names and descriptions."""
+    """Categories defined by a caller, matched by the words of their names and descriptions."""
 
     def __init__(self, analyser: Analyser) -> None:
         self._analyser = analyser
@@ -159,23 +159,20 @@ class CustomCategories:
         return bool(self._names)
 
     def define(self, name: str, description: str) -> None:
-        """Add one. They are told in the order they were first defined in."""
+        """Add a category. Results are in the order of the first definitions."""
         self._names.setdefault(name, len(self._names))
         for token in set(self._analyser.tokens(f"{name} {description}".replace("_", " "))):
             self._named.setdefault(token, []).append(name)
 
     def of(self, tokens: Collection[str], builtin: Collection[str]) -> tuple[str, ...]:
-        """Those that fit a text of these tokens: by a word they share with it or with one of its built-in categories.
-
-        () when none fits.
-        """
+        """Return the categories that share a word with the tokens of a text or with its built-in categories."""
         spelled = self._analyser.tokens(" ".join(builtin).replace("_", " ").replace(MISC, ""))
         fitting = {name for token in (*tokens, *spelled) for name in self._named.get(token, ())}
         return tuple(sorted(fitting, key=self._names.__getitem__))
 
 
 def analyser_for(language: str) -> Analyser:
-    """The analyser of a language, English's for one Snowball does not know. Shared, for it caches stems."""
+    """Return the shared analyser of a language, which caches stems; that of English if Snowball lacks the language."""
     return _analyser(language if language in snowballstemmer.algorithms() else "english")
 
 
@@ -190,7 +187,7 @@ def _english() -> Analyser:
 
 @lru_cache(maxsize=1)
 def _index() -> dict[str, tuple[str, ...]]:
-    """Stem, or two stems with a blank, to the categories that list it."""
+    """Return the categories by stem, or by two stems joined with a blank."""
     index: dict[str, tuple[str, ...]] = {}
     for category, words in _LEXICON.items():
         for term in _stems(words):

@@ -1,7 +1,7 @@
-"""Clauses of a sentence: coordination is split where both halves stand alone, and nowhere else.
+"""Clauses of a sentence: splits a coordination only if both parts can be understood alone.
 
-"I'm a vegetarian and I'm allergic to nuts" gives two clauses. "I tried chicken and I loved it" stays one with two
-parts, for its second half points back to the first. Lists ("pizza, pasta and sushi") are never cut.
+"I'm a vegetarian and I'm allergic to nuts" yields two clauses. "I tried chicken and I loved it" stays one clause with
+two parts, because the second part refers to the first. Lists ("pizza, pasta and sushi") are never split.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BACKWARD = word_set(
     that that's this these those such both neither latter former
     """
 )
-# After these, "this" and "that" point at a time and not at an earlier clause.
+# Before these words, "this" and "that" name a time and do not refer to an earlier clause.
 _TIMES = word_set(
     """
     week month year morning afternoon evening weekend summer winter spring autumn fall semester time season
@@ -40,21 +40,21 @@ _PREDICATES = word_set("allergic intolerant interested originally based married 
 _AFTER_NOUN_LIKE = word_set("as at for in with on from to the a an my every hard part full abroad there remotely")
 _BEFORE_SUBJECTS = _SUBORDINATORS | word_set("that so and but or where think know hope believe guess say said feel")
 _OTHERS = word_set("they he she it we you who which")
-_REACH = 6  # how many words after "my" may pass before its verb: "my older sister from Rome lives"
+_REACH = 6  # words after "my" in which its verb is searched: "my older sister from Rome lives"
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A clause that stands alone: its parts, each with the word that joins it to the one before ("" for the first)."""
+    """A clause that can be understood alone, as parts of (joining word, tokens); the first part has no joining word."""
 
     parts: tuple[tuple[str, Tokens], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Where the next clause begins, the word that joins it, and the subject it shares with the one before.
+    """The start of the next clause, the word that joins it, and the subject it shares with the clause before.
 
-    `continues` makes it a part of that one though it could stand alone: "I usually get up early and go running".
+    `continues` makes it a part of that clause although it could stand alone: "I usually get up early and go running".
     """
 
     begin: int
@@ -64,17 +64,18 @@ class _Cut:
 
 
 def clauses(tokens: Sequence[str]) -> list[Clause]:
-    """The clauses of one sentence, in order. All its words but the joining ones are in exactly one of them."""
+    """Return the clauses of one sentence in order. Each word except the joining ones is in exactly one clause."""
     words = [bare(token) for token in tokens]
     found: list[list[tuple[str, Tokens]]] = []
     cut = _Cut(0)
-    # A modal or "to" governs a second verb as well ("I want to cook and eat"), and so does another subject.
+    # A modal or "to" also governs a second verb ("I want to cook and eat"), and so does another subject: then the
+    # second verb does not get an "I" of its own.
     governed = bool(words) and words[0].endswith(("'ll", "'d"))
     for place in range(1, len(tokens)):
         governed = governed or words[place] in MODALS or words[place].partition("'")[0] in _OTHERS
         following = _cut(tokens, words, cut.begin, place, governed) if place > cut.begin else None
         if following:
-            # "Since I'm a vegetarian, what …": the question is cut off, and the reason for it with it.
+            # "Since I'm a vegetarian, what …": the statement loses its "since" when the question is split off.
             reason = words[cut.begin] in _REASONS and is_subject(words[cut.begin + 1])
             _append(found, cut, tokens[cut.begin + reason : place])
             cut = following
@@ -84,7 +85,7 @@ def clauses(tokens: Sequence[str]) -> list[Clause]:
 
 
 def _append(found: list[list[tuple[str, Tokens]]], cut: _Cut, tokens: Sequence[str]) -> None:
-    """Adds a clause, as a part of the last one when it points back to it."""
+    """Add a clause, or a part of the last clause if it refers to that one."""
     words = [bare(token) for token in tokens]
     if found and (cut.continues or points_back(words)):
         found[-1].append((cut.joint, (*cut.subject, *tokens)))
@@ -93,7 +94,7 @@ def _append(found: list[list[tuple[str, Tokens]]], cut: _Cut, tokens: Sequence[s
 
 
 def points_back(words: Sequence[str]) -> bool:
-    """True when a clause names something only an earlier one tells: "I loved it", "he lives there"."""
+    """Return whether a clause refers to something in an earlier one: "I loved it", "he lives there"."""
     for place, word in enumerate(words):
         if word in _BACKWARD:
             following = words[place + 1] if place + 1 < len(words) else ""
@@ -104,7 +105,7 @@ def points_back(words: Sequence[str]) -> bool:
 
 
 def _cut(tokens: Sequence[str], words: Sequence[str], start: int, place: int, governed: bool) -> _Cut | None:
-    """The cut before the token at `place`, or None. Looks at a bounded number of tokens on both sides."""
+    """Return the cut before the token at `place`, or None. Reads a bounded number of tokens on both sides."""
     conjunction = words[place] in _CONJUNCTIONS or tokens[place] in DASHES
     begin = place + 1 if conjunction else place
     if begin >= len(tokens) or not (conjunction or tokens[place - 1].endswith((",", ";"))):
@@ -132,7 +133,7 @@ def _cut(tokens: Sequence[str], words: Sequence[str], start: int, place: int, go
 
 
 def _is_second_verb(head: Sequence[str], tail: Sequence[str]) -> bool:
-    """True when `tail` begins with a present verb whose subject is the "I" of `head`."""
+    """Return whether `tail` begins with a present-tense verb whose subject is the "I" of `head`."""
     if len(head) < 2 or (head[0] == "i" and is_past(head[1])):
         return False
     if tail[0] in ("don't", "dont"):
@@ -151,7 +152,7 @@ def _has_verb(head: Sequence[str]) -> bool:
 
 
 def _opens(tokens: Sequence[str], words: Sequence[str], begin: int) -> bool:
-    """True when a clause with a subject of its own begins: "I …", "we …", "my sister lives …"."""
+    """Return whether a clause with its own subject begins at `begin`: "I …", "we …", "my sister lives …"."""
     if begin + 1 >= len(words):
         return False
     if is_subject(words[begin]) or words[begin] in ("we", "we're", "we've", "we'll"):
@@ -167,7 +168,7 @@ def _opens(tokens: Sequence[str], words: Sequence[str], begin: int) -> bool:
 
 
 def _paired(tokens: Sequence[str], words: Sequence[str], start: int, place: int) -> bool:
-    """True for the "and" of a double subject, "my wife and I"."""
+    """Return whether the "and" at `place` joins two subjects, as in "my wife and I"."""
     for first in range(place - 1, max(start, place - 4) - 1, -1):
         if is_finite(words[first]) or words[first] == "name's":
             return False

@@ -1,4 +1,4 @@
-"""What is derived from a text that is kept as it stands: its categories, and when it happened."""
+"""Derivation of categories and event times from the texts of memories."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from recalld_server.domain.steps import Steps
 
 
 class Derivation:
-    """Derives from the texts of one project.
+    """Derives the categories and event times of the texts of one project.
 
-    `custom` are (name, description) pairs, which replace the built-in categories if there are any.
+    `custom` are (name, description) pairs of custom categories; if there are any, they replace the built-in ones.
     """
 
     def __init__(self, custom: Sequence[tuple[str, str]], language: str) -> None:
@@ -23,26 +23,26 @@ class Derivation:
         self._custom = CustomCategories(self._analyser)
 
     def prepare(self) -> Steps[None]:
-        """Analyse once what every text is compared with."""
+        """Analyse the custom categories. Must run before the other methods."""
         for name, description in self._defined:
             yield
             self._custom.define(name, description)
 
     def categories(self, text: str) -> tuple[str, ...]:
-        """The categories of a text, as an add chooses them."""
+        """Return the categories of a text, by the same rules as an add."""
         return self.project_categories(text, categorise(text))
 
     def project_categories(self, text: str, builtin: tuple[str, ...]) -> tuple[str, ...]:
-        """The categories of a text among the custom ones; the built-in ones, which it has, where none are defined."""
+        """Return the custom categories of a text, or its built-in categories `builtin` if none are defined."""
         if not self._custom:
             return builtin
         return self._custom.of(frozenset(self._analyser.tokens(text)), builtin)
 
     def renewed(self, before: Memory, after: Memory) -> Memory:
-        """`after`, which has another text than `before`, with everything derived from that text.
+        """Return `after`, whose text differs from that of `before`, with newly derived categories and event time.
 
-        Categories that a caller gave stay. Of a memory from before that was kept, those count as given that its text
-        does not lead to.
+        Categories given by a caller stay. For memories stored by a version that did not record them, the categories
+        that cannot be derived from the old text count as given.
         """
         given = after.given_categories
         if given is None:

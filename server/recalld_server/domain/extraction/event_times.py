@@ -1,6 +1,6 @@
-"""When what a statement tells happened: dates written out, and relative ones when it is known when it was said.
+"""Event times of statements, from absolute dates and, if the time of the message is known, from relative dates.
 
-A date is midnight UTC of its day; a month with its year is the first of that month. A year alone is no date.
+A date is midnight UTC of its day; a month with a year is the first day of that month. A year alone is not a date.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ _NEAR = re.compile(rf"\b(?:{'|'.join(_DAYS)})\b")
 _AROUND = re.compile(rf"\b(?P<side>last|next) (?P<unit>week|month|year|{'|'.join(_WEEKDAYS)})\b")
 _AGO = re.compile(rf"\b{_COUNT} (?P<unit>day|week|month|year)s? ago\b")
 _AHEAD = re.compile(rf"\bin {_COUNT} (?P<unit>day|week|month|year)s?\b(?! or)")
-# Dates stand near the start of a statement; what is longer is a document, whose dates are not when it happened.
+# Characters searched. A statement has its date near the start; a longer text is a document, with dates of other events.
 _LOOKED_AT = 1_000
 
 
 def event_time(text: str, said: int | None) -> int | None:
-    """Microseconds UTC of the first date of the most exact kind in `text`, or None.
+    """Return the first date of the most exact kind in `text`, in µs UTC, or None.
 
-    `said` is when it was said (microseconds UTC). Relative dates and days without a year need it; such a day is taken
-    for the one nearest to it. Impossible dates (31 June, year 0) count for nothing.
+    `said` is the time of the message in µs UTC. Relative dates and days without a year need it; a day without a year is
+    the one nearest to it. Impossible dates (31 June, year 0) are ignored.
     """
     folded = " ".join(text[:_LOOKED_AT].casefold().split())
     for found in _absolute(folded):
@@ -116,7 +116,7 @@ def _relative(text: str, said: date) -> Iterator[date]:
 
 
 def _moved(start: date, count: int, unit: str) -> Iterator[date]:
-    """`start` moved by `count` units, to the end of a shorter month; nothing beyond the calendar."""
+    """Yield `start` moved by `count` units, clipped to the end of a shorter month; nothing outside of the calendar."""
     if unit in ("day", "week"):
         days = count * (7 if unit == "week" else 1)
         if date.min.toordinal() <= start.toordinal() + days <= date.max.toordinal():
@@ -136,7 +136,7 @@ def _date(year: int, month: int, day: int) -> date | None:
 
 
 def _day(said: int | None) -> date | None:
-    """The day of a time; None for times outside the calendar."""
+    """Return the day of a time; None if it is outside of the calendar."""
     if said is None:
         return None
     try:

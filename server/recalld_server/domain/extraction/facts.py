@@ -1,4 +1,4 @@
-"""What an extractor is asked and what it answers: statements worth remembering, and what became of each message."""
+"""The request and the result of an extractor: facts, and a verdict for each message."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from enum import Enum
 from recalld_server.domain.extraction.redaction import Span
 from recalld_server.domain.memory import Message, Scope
 
-# A memory holds at most 16 KiB of text and a code point takes at most four bytes in UTF-8.
+# A memory text has at most 16 KiB, and a code point takes at most four bytes in UTF-8.
 MAX_FACT_CHARACTERS = 4_000
 
 
 class VerdictReason(str, Enum):
-    """What became of one message: STORED when it gave facts, else why it gave none."""
+    """The verdict on one message: STORED if it yielded facts, otherwise the reason why not."""
 
     STORED = "STORED"
     REPEATED = "REPEATED"
@@ -32,11 +32,11 @@ class VerdictReason(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ExtractRequest:
-    """One conversation to read.
+    """One conversation to extract facts from.
 
-    `includes` and `excludes` are free text naming topics. `custom_categories` are (name, description) pairs that
-    replace the built-in list when there are any. `custom_instructions` are for language models; rules cannot follow
-    them. `language` names a Snowball stemmer.
+    `includes` and `excludes` name topics in free text. `custom_categories` are (name, description) pairs; if there are
+    any, they replace the built-in list. `custom_instructions` are for language models; the rules ignore them.
+    `language` is the name of a Snowball stemmer.
     """
 
     messages: tuple[Message, ...]
@@ -50,11 +50,11 @@ class ExtractRequest:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One short statement, understandable on its own; never empty.
+    """One short statement that can be understood alone; never empty.
 
-    `sources` are indices into the request's messages: first the message the fact belongs to, then the others it was
-    read from. `speaker` is who said it, as the message or a label in it tells; `named` says that this is a name.
-    `event_time` is when it happened (microseconds UTC), if the text tells.
+    `sources` are indices of messages of the request: first the message that the fact belongs to, then the other ones it
+    was extracted from. `speaker` is the author, from the message or a label in it; `named` is True if that is a name
+    and not a role. `event_time` is in µs UTC, None if the text has no date.
     """
 
     text: str
@@ -67,10 +67,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """Facts in the order they were said, and one verdict for each message of the request.
+    """The facts in message order, and one verdict for each message of the request.
 
-    `excluded` are the parts of its messages that must not be stored: `includes` and `excludes` rule them out.
-    `details` says in words, by the place of a message, what of it was kept out and why.
+    `excluded` are the parts of the messages that `includes` and `excludes` forbid to store. `details` explains, by
+    message index, which parts of a message yielded no facts and why.
     """
 
     facts: tuple[Fact, ...]

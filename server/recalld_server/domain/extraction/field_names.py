@@ -1,11 +1,11 @@
-"""Words before a colon that name a field, a kind of remark or a day, and nobody who speaks."""
+"""Words before a colon that name a field, a kind of remark or a day, and so are not the name of a speaker."""
 
 from __future__ import annotations
 
 from recalld_server.domain.extraction.word_lists import word_set
 
 FIELD_NAMES = word_set(
-    # Remarks of the writer.
+    # Kinds of remarks.
     """
     note notes nb n.b ps p.s pps todo to-do reminder reminders update updates edit edited correction clarification
     disclaimer warning warnings caution important urgent attention info fyi tldr tl;dr tip tips hint fact facts fun

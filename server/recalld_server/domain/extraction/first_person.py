@@ -1,4 +1,4 @@
-"""Words by which people speak of themselves and to each other, in the languages that chats are most often in."""
+"""First-person and second-person words in the most frequent languages of chats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUBJECTS = word_set(
     ja я мы ben biz 我 我们 我們 私 僕 俺 나는 저는
     """
 )
-"""The first person as what a sentence is about."""
+"""First-person pronouns as the subject of a sentence, and their contractions."""
 
 _SPEAKING = (
     SUBJECTS
@@ -32,7 +32,7 @@ _UNSPACED = re.compile("[我你您私僕俺咱]|나는|저는|내가|제가")
 
 
 def speaks(text: str) -> bool:
-    """True for text in which somebody speaks of themselves or to somebody; its first 400 characters are looked at."""
+    """Return whether the first 400 characters of a text have a first-person or second-person word."""
     head = text[:400]
     if _UNSPACED.search(head):
         return True

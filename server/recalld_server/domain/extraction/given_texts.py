@@ -1,4 +1,5 @@
-"""Texts given to be worked on ("Translate: …", "Summarise this:" and a text below) and suppositions ("Pretend I …")."""
+"""Detection of texts to process ("Translate: …", "Summarise this:" with a text below) and of suppositions ("Pretend I
+…"). They are not statements of the sender."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from recalld_server.domain.extraction.passages import Line, Origin
 from recalld_server.domain.extraction.sentences import bare
 from recalld_server.domain.extraction.word_lists import phrase_set, word_set
 
-# A task begins with one of these or with the verb of its work.
+# A task begins with one of these words or with a verb of _WORK or _WORK_ON.
 _LEADS = word_set(
     """
     please pls can could would will help kindly now next then also ok okay hi hey hello and task assignment here bitte
@@ -42,7 +43,7 @@ _WORK = word_set(
     перефразируй çevir tercüme özetle przetłumacz streść popraw översätt sammanfatta oversett oversæt
     """
 )
-# Verbs of work only with one of _OBJECTS: "Fix the grammar of this text", but not "Fix: I moved the lamp".
+# Task verbs that need one of _OBJECTS: "Fix the grammar of this text" is a task, "Fix: I moved the lamp" is not.
 _WORK_ON = word_set(
     """
     check correct fix improve edit review polish shorten expand convert explain analyze analyse classify extract
@@ -69,7 +70,7 @@ _POINTING = word_set(
     """
 )
 _ABOVE = word_set("above oben ci-dessus dessus arriba anterior sopra acima hierboven выше")
-# "How do you say in French: …": a question with the text it is about.
+# "How do you say in French: …": a question followed by the text that it is about.
 _ASKED = frozenset({("how", "say"), ("what", "mean"), ("is", "correct"), ("is", "grammatical"), ("was", "heißt")}) | {
     ("wie", "sagt"), ("cómo", "dice"), ("comment", "dit"), ("come", "dice"), ("como", "diz"),
 }  # fmt: skip
@@ -100,16 +101,17 @@ _BEFORE = " \t-–—*•_\"'“„«"
 _CHUNK = re.compile(r"[^.!?:：。！？…]*(?:[.!?。！？…:：]+|$)")
 _ASKING = re.compile("[?？؟]")
 _CLOSING = {'"': '"', "“": "”", "„": "“", "«": "»", "「": "」", "『": "』", "‘": "’"}
-_HEAD_WORDS = 30  # words of a sentence that are looked at
-_SALUTATION = 60  # characters of a line, at most
-_QUOTED_LINES = 200  # over which the end of a quotation is looked for
+_HEAD_WORDS = 30  # words of a sentence that are read
+_SALUTATION = 60  # characters of the longest salutation line
+_QUOTED_LINES = 200  # lines in which the end of a quotation is searched
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """Where in a line the sentence that gives a text begins, and where what it gives begins, if not above it.
+    """A sentence that introduces a given text: its start in the line, and the start of the given text.
 
-    A supposition gives itself; `whole` says that it ends with its sentence, else it ends with a question.
+    With `above`, the given text is above the sentence. A supposition is itself the given text: with `whole` it ends
+    with its sentence, otherwise with the next question.
     """
 
     begin: int
@@ -120,9 +122,9 @@ class _Start:
 
 
 def marked(lines: Sequence[Line]) -> list[Line]:
-    """Lines with what was given to be worked on marked, and cut out of its line where only a part is."""
+    """Mark the lines of given texts as GIVEN, and split lines of which only a part is given."""
     found: list[Line] = []
-    above = 0  # how many lines of `found` stand above a sentence that gives them
+    above = 0  # number of lines of `found` that are above a sentence that gives them
     left = deque(lines)
     while left:
         line = left.popleft()
@@ -139,7 +141,7 @@ def marked(lines: Sequence[Line]) -> list[Line]:
 
 
 def _start(text: str, following: Sequence[Line]) -> _Start | None:
-    """Where the first given text of a line begins; None when it has none."""
+    """Return the start of the first given text of a line; None if it has none."""
     for match in _CHUNK.finditer(text):
         begin, end = match.span()
         if not _may_begin(match[0]):
@@ -162,13 +164,13 @@ def _start(text: str, following: Sequence[Line]) -> _Start | None:
 
 
 def _may_begin(text: str) -> bool:
-    """True when it is worth looking at more than the first word of a sentence."""
+    """Return whether the first word of a sentence can begin a task or a supposition; a cheap first test."""
     first = text.lstrip(_BEFORE).split(None, 1)
     return bool(first) and (bare(first[0]) in _STARTS or not first[0].isascii())
 
 
 def _supposition(words: Sequence[str], text: str) -> bool | None:
-    """None for no supposition; True for one about the listener, which is one sentence long."""
+    """Return None if the words are no supposition, True for one about the listener (one sentence), otherwise False."""
     if _SUPPOSING_UNSPACED.match(text.lstrip()):
         return False
     if words[0] == "let's" and len(words) > 2:
@@ -183,7 +185,7 @@ def _supposition(words: Sequence[str], text: str) -> bool | None:
 
 
 def _begins(words: Sequence[str]) -> bool:
-    """True when a sentence may tell somebody to work on a text."""
+    """Return whether a sentence begins like a task."""
     head = " ".join(words[:5]) + " "
     return words[0] in _TASK_STARTS or head.startswith(_WISH_OPENINGS)
 
@@ -199,7 +201,7 @@ def _is_task(words: Sequence[str]) -> bool:
 
 
 def _given(rest: Line, start: _Start, left: deque[Line]) -> Iterator[Line]:
-    """The lines of a given text that begins with `rest`; what follows it is left in `left`."""
+    """Yield the lines of a given text that begins with `rest`; the lines after it stay in `left`."""
     if start.whole or start.above:
         if any(map(str.isalnum, rest.text)):
             left.appendleft(rest)
@@ -226,7 +228,7 @@ def _given(rest: Line, start: _Start, left: deque[Line]) -> Iterator[Line]:
 
 
 def _lines(first: Line, left: deque[Line], to_end: bool) -> Iterator[Line]:
-    """A given text of whole lines: a paragraph, or all that is left."""
+    """Yield a given text of whole lines: a paragraph, or all remaining lines."""
     yield replace(first, origin=Origin.GIVEN)
     while left and (to_end or (left[0].readable and not left[0].blank)):
         line = left.popleft()
@@ -234,7 +236,7 @@ def _lines(first: Line, left: deque[Line], to_end: bool) -> Iterator[Line]:
 
 
 def _until(mark: re.Pattern[str], first: Line, left: deque[Line]) -> Iterator[Line]:
-    """A given text to its first mark, or to the end of its paragraph."""
+    """Yield a given text up to its first `mark`, or to the end of its paragraph."""
     line = first
     while not (match := mark.search(line.text)):
         yield replace(line, origin=Origin.GIVEN)
@@ -245,7 +247,7 @@ def _until(mark: re.Pattern[str], first: Line, left: deque[Line]) -> Iterator[Li
 
 
 def _quotation(first: Line, left: deque[Line]) -> Generator[Line, None, bool]:
-    """A given text in quotation marks; False, and nothing taken, when it is in none."""
+    """Yield a given text in quotation marks and return True; yield nothing and return False if it has none."""
     text = first.text.lstrip()
     closing = _CLOSING.get(text[0])
     if closing is None:
@@ -265,7 +267,7 @@ def _quotation(first: Line, left: deque[Line]) -> Generator[Line, None, bool]:
 
 
 def _cut(line: Line, end: int, left: deque[Line]) -> Iterator[Line]:
-    """The given part of a line; the rest of it is read on."""
+    """Yield the given part of a line and put the rest of the line back into `left`."""
     yield replace(line.part(0, end), origin=Origin.GIVEN)
     if any(map(str.isalnum, line.text[end:])):
         left.appendleft(line.part(end))

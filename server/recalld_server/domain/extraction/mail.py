@@ -1,4 +1,4 @@
-"""Mail inside a message: what is quoted to be answered, and what is forwarded."""
+"""Detection of mails inside a message: quoted mails that it answers, and forwarded mails."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from recalld_server.domain.extraction.sentences import bare
 from recalld_server.domain.extraction.word_lists import phrase_set, word_set
 
 _QUOTED = re.compile(r"\s{0,3}[>＞]")
-_LONGEST = 300  # characters of a line that may introduce or head a mail
-_WRAPS = 3  # lines over which a program may wrap "On …, … wrote:"
+_LONGEST = 300  # characters of the longest line that can introduce a mail or be a header
+_WRAPS = 3  # lines over which mail programs wrap "On …, … wrote:"
 
-# "On Mon, 4 May, Sam <s@x.com> wrote:" opens with one of these or has a date or an address; "Sam wrote:" is short.
+# "On Mon, 4 May, Sam <s@x.com> wrote:" begins with one of these words, or has a date or an address; "Sam wrote:" has at
+# most _SHORT words.
 _OPENINGS = word_set("on am le il el em op w dnia den på в")
 _SHORT = 8  # words
 _WRITING = re.compile(
@@ -58,7 +59,7 @@ _HEADERS = word_set(
     отправлено дата кому тема reply-to 发送时间 日期 收件人 主题 主旨 日付 宛先 件名 送信日時
     """
 )
-# Headers that only mails have; "From: Rome", "To: Paris", "Date: 12 May" is a journey.
+# Headers that only mails have. "From: Rome", "To: Paris", "Date: 12 May" may as well describe a journey.
 _MAIL_ALONE = word_set(
     """
     sent subject gesendet betreff envoyé objet enviado enviada asunto inviato oggetto assunto verzonden onderwerp
@@ -69,7 +70,7 @@ _ON_ONE_LINE = re.compile(rf"\s(?:{'|'.join(sorted(_MAIL_ALONE))})\s?[:：]", re
 
 
 def marked(lines: Sequence[Line], name: str) -> list[Line]:
-    """Lines with the quoted and forwarded ones marked. `name` is the sender's; a mail from there stays their own."""
+    """Mark quoted and forwarded lines. `name` is that of the sender; a forwarded mail of the sender stays their own."""
     found: list[Line] = []
     attributions = _attributions(lines)
     place, rest = 0, Origin.OWN
@@ -90,7 +91,7 @@ def marked(lines: Sequence[Line], name: str) -> list[Line]:
         elif rest is Origin.OWN:
             origin, size = _opened(lines, place)
         if origin is Origin.FORWARDED and rest is Origin.OWN and _is_from(lines[place].text, name):
-            origin = Origin.QUOTED  # its head alone: the mail is the sender's own
+            origin = Origin.QUOTED  # only the headers, because the sender wrote the mail
         elif origin is Origin.FORWARDED or (origin is Origin.QUOTED and _goes_on(lines, place, size)):
             rest = origin
         taken = lines[place : place + size]
@@ -100,7 +101,7 @@ def marked(lines: Sequence[Line], name: str) -> list[Line]:
 
 
 def _opened(lines: Sequence[Line], place: int) -> tuple[Origin, int]:
-    """Of what origin the lines from `place` on are, and how many lines say so."""
+    """Return the origin of the lines from `place` on, and the number of lines that introduce it."""
     text = lines[place].text
     if _QUOTED.match(text):
         return Origin.QUOTED, 1
@@ -115,12 +116,12 @@ def _opened(lines: Sequence[Line], place: int) -> tuple[Origin, int]:
 
 
 def _rule_text(text: str) -> str:
-    """The words of a line drawn with dashes, "---- Original Message ----"."""
+    """Return the words of a separator line such as "---- Original Message ----"."""
     return " ".join(text[:_LONGEST].replace("’", "'").strip(" \t-_—=*:：").casefold().split())
 
 
 def _head(lines: Sequence[Line], place: int) -> int:
-    """How many lines from `place` on are the head of a mail, "From: …", "Sent: …"; 0 for none."""
+    """Return how many lines from `place` on are the headers of a mail, "From: …", "Sent: …"."""
     if _field(lines[place].text) not in _FROM:
         return 0
     size, known = 1, "@" in lines[place].text or bool(_ON_ONE_LINE.search(lines[place].text[:_LONGEST]))
@@ -130,7 +131,7 @@ def _head(lines: Sequence[Line], place: int) -> int:
 
 
 def _field(text: str) -> str:
-    """The name of a mail's header line, in lower case; "" for another line."""
+    """Return the name of a header line in lower case; "" for any other line."""
     head, colon, _ = text[:60].replace("：", ":").partition(":")
     return head.strip(" \t*").replace(" ", "").casefold() if colon else ""
 
@@ -140,7 +141,7 @@ def _is_from(text: str, name: str) -> bool:
 
 
 def _attributions(lines: Sequence[Line]) -> dict[int, int]:
-    """Where somebody is said to have written what follows, and over how many lines."""
+    """Return the attributions ("Sam wrote:"): the number of their lines by the index of the first line."""
     found = {}
     for place, line in enumerate(lines):
         end = line.text.rstrip("*_ \t")
@@ -153,13 +154,13 @@ def _attributions(lines: Sequence[Line]) -> dict[int, int]:
 
 
 def _last_two(lines: Sequence[Line], place: int, end: str) -> str:
-    """The end of a line and of the one before it, where the word for writing stands if there is one."""
+    """Return the end of a line and of the line before it; an attribution has its verb there."""
     before = lines[place - 1].text[-_LONGEST:].strip() if place else ""
     return f"{before} {end[-_LONGEST:].strip()}"
 
 
 def _attributes(lines: Sequence[Line]) -> bool:
-    """True when lines together say that somebody wrote something: "On Mon, Sam", "wrote:"."""
+    """Return whether the lines together are an attribution: "On Mon, Sam", "wrote:"."""
     if any(line.blank or len(line.text) > _LONGEST or _QUOTED.match(line.text) for line in lines):
         return False
     text = " ".join(line.text.strip() for line in lines)
@@ -173,7 +174,7 @@ def _attributes(lines: Sequence[Line]) -> bool:
 
 
 def _goes_on(lines: Sequence[Line], place: int, size: int) -> bool:
-    """True when all that follows an attribution is quoted, since its lines have no mark of their own."""
+    """Return whether the lines after an attribution belong to the quoted mail although they have no ">" marks."""
     if _QUOTED.match(lines[place].text):
         return False
     following = next((line.text for line in lines[place + size : place + size + 3] if not line.blank), "")

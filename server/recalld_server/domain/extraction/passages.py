@@ -1,4 +1,4 @@
-"""Passages: runs of lines of one message that come from one author."""
+"""Passages: runs of lines of a message that have the same author."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from recalld_server.domain.extraction.sentences import Sentence, sentences
 
 
 class Origin(str, Enum):
-    """Whose words a passage is."""
+    """The author of a passage."""
 
-    OWN = "OWN"  # of who sent the message
-    QUOTED = "QUOTED"  # of somebody else, whose message is answered
-    FORWARDED = "FORWARDED"  # of somebody else, whose message is passed on
-    LABELLED = "LABELLED"  # of the speaker whom a label names
-    GIVEN = "GIVEN"  # of nobody: text to be worked on, or a supposition
+    OWN = "OWN"  # the sender of the message
+    QUOTED = "QUOTED"  # the author of a text that the message quotes
+    FORWARDED = "FORWARDED"  # the author of a message that the sender forwards
+    LABELLED = "LABELLED"  # the speaker named by a label
+    GIVEN = "GIVEN"  # unknown: a text to process, or a supposition
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, or a part of one. `begin` is where it stands in the message.
+    """A line or a part of a line. `begin` is its offset in the message, in code points.
 
-    `fenced` says that it is part of a fenced block; `speaker` goes with LABELLED.
+    `fenced` is True inside a fenced block. `speaker` is set for LABELLED lines.
     """
 
     text: str
@@ -34,11 +34,11 @@ class Line:
 
     @property
     def readable(self) -> bool:
-        """True for prose that nobody else is known to have written."""
+        """Whether the line is prose of the sender, as far as is known."""
         return self.origin is Origin.OWN and not self.fenced
 
     def part(self, begin: int, end: int | None = None) -> Line:
-        """The line from one character to another."""
+        """Return the part of the line from `begin` to `end`."""
         return replace(self, text=self.text[begin:end], begin=self.begin + begin)
 
     @property
@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Text of one origin, and where it begins in its message."""
+    """A text of one origin, and its offset in the message, in code points."""
 
     text: str
     origin: Origin
@@ -56,15 +56,15 @@ class Passage:
     begin: int = 0
 
     def sentences(self) -> Iterator[Sentence]:
-        """Its sentences, with their places in the message."""
+        """Yield its sentences, with their offsets in the message."""
         for sentence in sentences(self.text):
             yield replace(sentence, begin=self.begin + sentence.begin, end=self.begin + sentence.end)
 
 
 def joined(lines: Iterable[Line], content: str) -> Iterator[Passage]:
-    """The passages of `content` that its lines form, in order; blank ones are left out.
+    """Yield the passages of `content` from its lines, in order and without blank ones.
 
-    A label, which no line holds, divides two passages of one speaker.
+    A label is not part of any line, so it separates two passages of the same speaker.
     """
     run: list[Line] = []
     for line in lines:

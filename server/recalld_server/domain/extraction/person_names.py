@@ -1,4 +1,4 @@
-"""Names people give themselves: "I'm Alex", and not "I'm Italian"."""
+"""Names in self-introductions: "I'm Alex", but not "I'm Italian"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recalld_server.domain.extraction.word_lists import word_set
 _PARTICLES = word_set("de da di del della van von der den bin al el la le ibn ter")
 _TITLES = word_set("dr mr mrs ms prof professor sir captain")
 _FOLLOWERS = word_set("a an the from and your")
-# Written with a capital after "I'm" without being names.
+# Words that may be capitalised after "I'm" but are not names.
 _NOT_NAMES = word_set(
     """
     american african british english scottish irish welsh french german italian spanish portuguese dutch belgian swiss
@@ -32,9 +32,9 @@ _LONGEST = 4
 
 
 def introduced(complement: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The name "I'm …" gives and what it says further: ("Alex", ("a", "nurse")) for "Alex, a nurse".
+    """Return the name after "I'm" and the rest of the statement: ("Alex", ("a", "nurse")) for "Alex, a nurse".
 
-    ("", ()) when it gives no name. Without capitals a name can't be told from a property, so none is read.
+    Returns ("", ()) if there is no name. Names must be capitalised, because otherwise they look like adjectives.
     """
     size = 0
     for token in complement[:_LONGEST]:
@@ -69,7 +69,7 @@ def _capital(token: str, first: bool) -> bool:
 
 
 def titled(tokens: Sequence[str]) -> str:
-    """A name as names are written: "alex smith" → "Alex Smith"; one with capitals of its own, or longer, stays."""
+    """Capitalise a name: "alex smith" → "Alex Smith". Names with capitals or more than four words stay unchanged."""
     text = trimmed(" ".join(tokens))
     if text != text.lower() or len(text.split()) > _LONGEST:
         return text

@@ -1,4 +1,4 @@
-"""Facts from messages by rules: whose messages count, sentence by sentence, with a verdict for every message."""
+"""Rule-based extraction: facts from the sentences of messages, and a verdict for every message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recalld_server.domain.limits import FACTS, SOURCE_BYTES, SOURCES
 from recalld_server.domain.memory import Message, text_key
 from recalld_server.domain.steps import Steps, completed
 
-# What a message without facts is said to be when its sentences differ: the first of these that occurs.
+# The verdict on a message without facts whose sentences have different verdicts: the first of these that occurs.
 _PRECEDENCE = (
     VerdictReason.EXCLUDED,
     VerdictReason.QUOTED,
@@ -40,21 +40,21 @@ _KEPT_OUT = {
 
 
 def extract(request: ExtractRequest) -> Extraction:
-    """The facts of a conversation, computed at once; see `extracting`."""
+    """Extract the facts of a conversation without a pause; see `extracting`."""
     return completed(extracting(request))
 
 
 def extracting(request: ExtractRequest) -> Steps[Extraction]:
-    """The facts of a conversation. Deterministic, and time is linear in the length of the request.
+    """Extract the facts of a conversation. Deterministic; the time is linear in the length of the request.
 
-    Raises LimitExceeded, and nothing else on any text, for a conversation with more than FACTS facts.
+    Raises LimitExceeded if the conversation has more than FACTS facts. No text raises any other error.
     """
     roles = remembered_roles(request)
     collection = _Collection(request)
     yield from collection.prepare()
     verdicts = []
     for place, message in enumerate(request.messages):
-        collection.settle(place - 1)  # the one before may still be answered
+        collection.settle(place - 1)  # this message may still answer a question of the previous one
         if message.role not in roles:
             yield from collection.leave(place, message)
             verdicts.append(VerdictReason.ROLE_NOT_REMEMBERED)
@@ -67,10 +67,10 @@ def extracting(request: ExtractRequest) -> Steps[Extraction]:
 
 
 def remembered_roles(request: ExtractRequest) -> frozenset[str]:
-    """The roles whose messages give facts.
+    """Return the roles whose messages yield facts.
 
-    The user's, except that with an agent id alone it is the assistant's; and when there the assistant says nothing,
-    what is said to it is meant for it to keep.
+    This is "user". For a scope with only an agent_id it is "assistant" if a message of the assistant is not empty;
+    otherwise the user's messages are taken as statements for the agent to remember.
     """
     scope = request.scope
     alone = scope.agent_id and not (scope.user_id or scope.app_id or scope.run_id)
@@ -81,9 +81,9 @@ def remembered_roles(request: ExtractRequest) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """Sentences, each with the index of its message, and what is read from them together.
+    """Sentences, each with the index of its message, and the readings of them together.
 
-    `told` says that they are about what was excluded before them: they answer or continue it.
+    `told` is True if they answer or continue an excluded sentence, and so are about an excluded topic.
     """
 
     sentences: Sequence[tuple[int, Sentence]]
@@ -92,12 +92,12 @@ class _Said:
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """The messages, the one that says it first."""
+        """The indices of their messages, beginning with the message the fact belongs to."""
         return tuple(dict.fromkeys(place for place, _ in self.sentences))
 
     @property
     def spans(self) -> set[Span]:
-        """Where the sentences stand."""
+        """The spans of the sentences."""
         return {Span(place, sentence.begin, sentence.end) for place, sentence in self.sentences}
 
 
@@ -107,14 +107,14 @@ class _Collection:
 
     request: ExtractRequest
     facts: list[Fact] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)  # of each fact, by the identity of its text
-    details: dict[int, str] = field(default_factory=dict)  # what was kept out of each message
+    places: dict[str, int] = field(default_factory=dict)  # index of each fact by its text key
+    details: dict[int, str] = field(default_factory=dict)  # parts without facts, by message
     analyser: Analyser = field(init=False)
     selection: Selection = field(init=False)
-    excluded: list[Span] = field(default_factory=list)  # of the messages that are settled
-    ruled_out: set[Span] = field(default_factory=set)
-    outside: set[Span] = field(default_factory=set)  # of what is included, unless a fact was read from them
-    kept: set[Span] = field(default_factory=set)  # a fact was read from them
+    excluded: list[Span] = field(default_factory=list)  # the final result for settled messages
+    ruled_out: set[Span] = field(default_factory=set)  # spans that match `excludes`
+    outside: set[Span] = field(default_factory=set)  # spans that do not match `includes`; kept if they yielded a fact
+    kept: set[Span] = field(default_factory=set)  # spans that yielded a fact
     derivation: Derivation = field(init=False)
     sizes: list[int] = field(init=False)  # bytes of each message
 
@@ -125,12 +125,12 @@ class _Collection:
         self.sizes = [len(message.content.encode()) for message in self.request.messages]
 
     def prepare(self) -> Steps[None]:
-        """Analyse once what every fact is compared with."""
+        """Analyse the topics and the custom categories."""
         yield from self.selection.prepare()
         yield from self.derivation.prepare()
 
     def settle(self, end: int) -> None:
-        """Decides about the parts of the messages before `end`: no later one reads facts from them."""
+        """Decide which parts of the messages before `end` are excluded; later messages no longer read them."""
         parts = self.ruled_out | (self.outside - self.kept)
         for place in sorted({span.message for span in parts if span.message < end}):
             content = self.request.messages[place].content
@@ -139,7 +139,7 @@ class _Collection:
             spans -= {span for span in spans if span.message < end}
 
     def take(self, place: int, message: Message) -> Steps[VerdictReason]:
-        """Adds the facts of one message and says what became of it."""
+        """Add the facts of one message and return its verdict."""
         outcomes = set[VerdictReason]()
         parts = passages(message.content, message.name, message.role)
         yield
@@ -165,9 +165,9 @@ class _Collection:
         named: bool,
         outcomes: set[VerdictReason],
     ) -> Steps[bool]:
-        """Adds the facts of a passage and what became of it. `question` is what it may answer.
+        """Add the facts of a passage, and its verdicts to `outcomes`. `question` is the question it may answer.
 
-        `named` says that what stands before it names what is excluded; the answer, that its own end does.
+        `named` tells whether the sentence before it names an excluded topic; returns the same for its last sentence.
         """
         said = list(part.sentences())
         adoption = adopt(question, said) if question and said else None
@@ -186,7 +186,7 @@ class _Collection:
         return named
 
     def leave(self, place: int, message: Message) -> Steps[None]:
-        """Looks for what is excluded in a message that gives no facts."""
+        """Find the excluded parts of a message that yields no facts."""
         if not self.selection:
             return
         named = yield from self._is_named(self._question_before(place, message))
@@ -195,14 +195,15 @@ class _Collection:
             named = yield from self._read(_Said([(place, sentence)], told=told), message, set())
 
     def _is_named(self, question: Sentence | None) -> Steps[bool]:
-        """Whether a question is about what is excluded, and so its answer."""
+        """Return whether a question names an excluded topic; then its answer is excluded, too."""
         if question is None or not self.selection:
             return False
         return (yield from self.selection.excludes(whole(question)))
 
     def _read(self, said: _Said, message: Message, outcomes: set[VerdictReason]) -> Steps[bool]:
-        """Adds the facts of sentences to the others and their verdicts to `outcomes`. True when the sentences name what
-        is excluded.
+        """Add the facts of sentences, and their verdicts to `outcomes`.
+
+        Returns whether the sentences name an excluded topic.
         """
         found = ((piece, reason) for text, reason in said.readings for piece in _pieces(text))
         if not self.selection:
@@ -219,7 +220,8 @@ class _Collection:
             yield
             judged.append((text, reason, bool(text) and not said.told and self._keeps(text)))
         if named and all(keeps for text, _, keeps in judged if text):
-            judged = [(text, reason, False) for text, reason, _ in judged]  # it shows in the whole sentence alone
+            # The excluded topic can be seen only in the whole sentence, so no single fact is safe to keep.
+            judged = [(text, reason, False) for text, reason, _ in judged]
         for text, reason, keeps in judged:
             yield
             if not text:
@@ -242,7 +244,7 @@ class _Collection:
         return self.selection.keeps(text, self.analyser.tokens(text), categories)
 
     def _question_before(self, place: int, message: Message) -> Sentence | None:
-        """The question this message may answer: the last one of the message before it, if somebody else's."""
+        """Return the question this message may answer: the last one in the previous message of another speaker."""
         before = self.request.messages[place - 1] if place else None
         if before is None or before.speaker == message.speaker or before.role not in ("user", "assistant"):
             return None
@@ -257,7 +259,7 @@ class _Collection:
             self.facts[known] = replace(fact, sources=self._fitting(fact.sources, sources))
             return VerdictReason.STORED if fact.sources[0] == sources[0] else VerdictReason.REPEATED
         if len(self.facts) == FACTS:
-            text = f"must give at most {FACTS} facts; split the conversation into several adds"
+            text = f"must yield at most {FACTS} facts; split the conversation into several adds"
             raise LimitExceeded.at("messages", text, limit=FACTS)
         self.places[key] = len(self.facts)
         when = event_time(text, message.time)
@@ -266,14 +268,14 @@ class _Collection:
         return VerdictReason.STORED
 
     def _fitting(self, sources: Sequence[int], more: Sequence[int]) -> tuple[int, ...]:
-        """The sources of a fact that is said again: the first messages that say it, as many as a memory may have."""
+        """Return the sources of a repeated fact: both if they fit into the limits of a memory, otherwise `sources`."""
         merged = list(dict.fromkeys((*sources, *more)))
         fits = len(merged) <= SOURCES and sum(self.sizes[place] for place in merged) <= SOURCE_BYTES
         return tuple(merged if fits else sources)
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """`text` in pieces a memory can hold, cut at white space where there is any; an empty text as it is."""
+    """Split `text` into pieces that fit into a memory, at white space if possible; yields an empty text unchanged."""
     while len(text) > MAX_FACT_CHARACTERS:
         cut = max(text.rfind(" ", 1, MAX_FACT_CHARACTERS), text.rfind("\n", 1, MAX_FACT_CHARACTERS))
         cut = cut if cut > MAX_FACT_CHARACTERS // 2 else MAX_FACT_CHARACTERS

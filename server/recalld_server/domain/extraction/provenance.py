@@ -1,7 +1,7 @@
-"""Provenance: whose words the parts of one message are.
+"""Provenance: the authors of the parts of a message.
 
-People send more than they say: the mail they answer, a chat they were part of, a text to be translated. Only their own
-words tell about them. Time is linear in the length of the message.
+Messages contain text that their sender did not write: the mail they answer, a chat log, a text to translate. Only the
+sender's own words are statements about the sender. The time is linear in the length of the message.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from recalld_server.domain.extraction.passages import Line, Origin, Passage, joi
 from recalld_server.domain.extraction.sentences import fences
 
 KEPT_OUT = {
-    Origin.QUOTED: "what is quoted from somebody else",
+    Origin.QUOTED: "text quoted from somebody else",
     Origin.FORWARDED: "a forwarded message",
-    Origin.GIVEN: "what is given to be worked on or only supposed",
+    Origin.GIVEN: "text given to be processed or only supposed",
 }
-"""The origins that give no facts, in words."""
+"""The origins that yield no facts, with their description for callers."""
 
 
 def passages(content: str, name: str = "", role: str = "user") -> list[Passage]:
-    """The passages of a message in order. `name` and `role` are of who sent it; `name` may be empty."""
+    """Return the passages of a message in order. `name` (may be empty) and `role` are those of the sender."""
     lines = _lines(content)
     lines = mail.marked(lines, name)
     lines = quotations.marked(given_texts.marked(lines))
@@ -43,6 +43,6 @@ def _lines(content: str) -> list[Line]:
 
 
 def kept_out(parts: Iterable[Passage]) -> str:
-    """What of a message gives no facts and why, in words for people; "" when all of it is read."""
+    """Describe the parts of a message that yield no facts and why; "" if there are none."""
     told = dict.fromkeys(KEPT_OUT[part.origin] for part in parts if part.origin in KEPT_OUT)
-    return f"Kept out: {', '.join(told)}." if told else ""
+    return f"Not extracted: {', '.join(told)}." if told else ""

@@ -1,6 +1,6 @@
-"""Quotations within a line that somebody else is said to have said: "She said: "I hate my job"."
+"""Detection of quotations of other people within a line: "She said: "I hate my job"."
 
-A title ("I read "I, Robot"") and one's own words ("I told her "I quit"") stay where they are.
+Titles ("I read "I, Robot"") and words of the sender ("I told her "I quit"") are not marked.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from recalld_server.domain.extraction.word_lists import word_set
 
 _QUOTATION = re.compile(r"\"[^\"\n]+\"|“[^”\n]+”|„[^“”\n]+[“”]|«[^»\n]+»|「[^」\n]+」|『[^』\n]+』")
 _SENTENCE_END = re.compile(r"[.!?。！？]\s*")
-_NEAR = 120  # characters before a quotation, and half as many after it, that may say whose it is
+_NEAR = 120  # characters before a quotation, and half as many after it, in which its speaker is searched
 
-# Forms of the third person alone where a language has its own for the first.
+# Only third-person forms if the language has a separate first-person form.
 _SPEECH = word_set(
     """
     said says tells told wrote writes asked replied answered texted messaged posted yelled shouted whispered insisted
@@ -31,7 +31,7 @@ _SPEECH_UNSPACED = re.compile("说|說|写道|寫道|言った|言って|言い�
 
 
 def marked(lines: Sequence[Line]) -> list[Line]:
-    """Lines with the quotations of others marked, each with the words that say whose it is."""
+    """Mark the quotations of other people as QUOTED, together with the words that attribute them."""
     return [part for line in lines for part in (_parts(line) if line.readable else [line])]
 
 
@@ -59,7 +59,7 @@ def _parts(line: Line) -> Iterator[Line]:
 
 
 def _reports(text: str) -> bool:
-    """True for words by which somebody else is said to speak."""
+    """Return whether the words attribute a quotation to somebody other than the sender."""
     words = [bare(token) for token in text.split()]
     if any(word in SUBJECTS for word in words):
         return False

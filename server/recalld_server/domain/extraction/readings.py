@@ -1,4 +1,4 @@
-"""What one sentence gives: the statements in it, or why it gives none."""
+"""The readings of one sentence: its statements, or the reasons why it has none."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from recalld_server.domain.extraction.statements import statements
 from recalld_server.domain.extraction.word_lists import phrase_set, word_set
 
 Reading = tuple[str, VerdictReason]
-"""A statement with STORED, or an empty text with the reason why there is none."""
+"""(statement, STORED), or ("", reason why there is none)."""
 
 _SUBJECTS = word_set("my we we're we've we'll he she they it the our i'm there")
-# Words and phrases before a comma or a subject that only lead over to what is said.
+# Introductory words and phrases before a comma or a subject, which are not part of the statement.
 _LEADS = (
     YES
     | NO
@@ -36,7 +36,7 @@ _LEADS = (
         """
     )
 )
-# Told to be remembered: what follows is the statement.
+# Requests to remember something: the statement follows.
 _REMINDERS = phrase_set(
     """
     remember | please remember | note | please note | keep in mind | please keep in mind | bear in mind | don't forget
@@ -51,7 +51,7 @@ _MOST_LEADS = 8
 
 
 def read(sentence: Sentence) -> Iterator[Reading]:
-    """The readings of a sentence, at least one. A fenced block goes with the last statement before it, or is none."""
+    """Yield the readings of a sentence, at least one. A fenced block is appended to the last statement before it."""
     readings = list(_prose(sentence.tokens)) if sentence.tokens else []
     block = sentence.block if any(char.isalnum() for char in sentence.block) else ""
     if block and not readings:
@@ -85,7 +85,7 @@ def _prose(tokens: Sequence[str]) -> Iterator[Reading]:
 
 
 def _led(tokens: Sequence[str]) -> Sequence[str]:
-    """Tokens without the words that only lead over; at most a few, so that "yes yes yes …" stays linear."""
+    """Return the tokens without introductory phrases; removes at most 8, so that "yes yes yes …" takes linear time."""
     for _ in range(_MOST_LEADS):
         size = _lead(tokens)
         if not size:
@@ -114,7 +114,7 @@ def _tells(word: str) -> bool:
 
 
 def _addressed(tokens: Sequence[str], words: Sequence[str]) -> VerdictReason | None:
-    """Why a clause gives no fact once the name before or after it is left out: "That's so cool, Anna"."""
+    """Return why a clause yields no fact without the name before or after it, or None: "That's so cool, Anna"."""
     if len(tokens) < 2 or len(words) < 2:
         return None
     if tokens[-2].endswith(",") and tokens[-1][0].isupper():
@@ -123,6 +123,6 @@ def _addressed(tokens: Sequence[str], words: Sequence[str]) -> VerdictReason | N
 
 
 def _wordless(tokens: Sequence[str]) -> VerdictReason:
-    """Emoji answer; punctuation is nothing."""
+    """Return the verdict on a clause without words: emoji are an acknowledgement, punctuation is no fact."""
     pictured = any(unicodedata.category(char) == "So" for token in tokens for char in token)
     return VerdictReason.ACKNOWLEDGEMENT if pictured else VerdictReason.NO_FACT

@@ -1,4 +1,4 @@
-"""Messages without the parts that an add may not keep."""
+"""Redaction: replaces the excluded parts of messages with a mark before they are stored."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from recalld_server.domain.limits import MESSAGE_BYTES
 from recalld_server.domain.memory import Message
 
 MARK: Final = "[excluded]"
-"""Stands in a stored message for what was left out of it."""
+"""Replaces each excluded part in a stored message."""
 
-MARKS: Final = 100  # in one message: with more of them little is left that makes sense
+MARKS: Final = 100  # limit per message; with more marks the rest of the text is hardly readable
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """A part of a message: the index of the message, and code points of its content from `begin` up to `end`."""
+    """A part of a message: the index of the message, and the code points of its content from `begin` up to `end`."""
 
     message: int
     begin: int
@@ -25,10 +25,9 @@ class Span:
 
 
 def runs(content: str, spans: Iterable[Span]) -> list[Span]:
-    """The parts of one message that a mark shall stand for, in order: spans with nothing but white space between them
-    are one.
+    """Merge the spans of one message that have only white space between them; return the result in order.
 
-    All of the message where there would be too many marks, or where they would make it longer than a message may be.
+    Returns the whole message as one span if it needed more than MARKS marks, or would exceed MESSAGE_BYTES with them.
     """
     found: list[Span] = []
     for span in sorted(spans):
@@ -43,7 +42,7 @@ def runs(content: str, spans: Iterable[Span]) -> list[Span]:
 
 
 def redacted(messages: Sequence[Message], excluded: Iterable[Span]) -> list[Message]:
-    """The messages with a mark for each span. Spans of one message do not overlap."""
+    """Return the messages with each span replaced by a mark. Spans of one message must not overlap."""
     found: dict[int, list[Span]] = {}
     for span in sorted(excluded):
         found.setdefault(span.message, []).append(span)

@@ -1,4 +1,4 @@
-"""What the `includes` and `excludes` of an add let through."""
+"""Selection of texts by the `includes` and `excludes` of an add."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from recalld_server.domain.extraction.topics import NO_TOPICS, Topics
 from recalld_server.domain.extraction.word_lists import word_set
 from recalld_server.domain.steps import Steps
 
-# A sentence that begins with one of these goes on about what the one before it names.
+# A sentence that begins with one of these words continues the topic of the sentence before it.
 _CONTINUING = word_set(
     "it it's its that that's this these those they they're es das das dies eso esto es cela c'est ça"
 )
-_WINDOW, _OVERLAP = 2_000, 200  # characters that are matched at once, and those matched twice so that nothing is cut
+_WINDOW, _OVERLAP = 2_000, 200  # characters matched in one step, and the overlap, so that no word or pattern is cut
 
 
 class Selection:
-    """Decides about texts, and about the sentences they are taken from. False when it lets everything through.
+    """Decides which texts and sentences an add may keep. False as a bool if there is no restriction.
 
-    When in doubt about `excludes`, a text is left out.
+    Cases of doubt about `excludes` count as excluded.
     """
 
     def __init__(self, includes: str, excludes: str, analyser: Analyser) -> None:
@@ -31,7 +31,7 @@ class Selection:
         self._included = self._excluded = NO_TOPICS
 
     def prepare(self) -> Steps[None]:
-        """Analyse once what every text is compared with."""
+        """Analyse the topics. Must run before the other methods."""
         includes, excludes = self._asked
         self._included = Topics.named(includes, self._analyser)
         yield
@@ -41,17 +41,17 @@ class Selection:
         return bool(self._included or self._excluded)
 
     def keeps(self, text: str, tokens: Sequence[str], categories: Collection[str]) -> bool:
-        """Whether a fact of these tokens and categories may be kept."""
+        """Return whether a fact with these tokens and categories may be kept."""
         if self._excluded and self._excluded.match(text, tokens, categories, self._analyser):
             return False
         return not self._included or self._included.match(text, tokens, categories, self._analyser)
 
     def excludes(self, text: str, categories: Collection[str] = ()) -> Steps[bool]:
-        """Whether a text, which has these categories besides the built-in ones, names what is excluded."""
+        """Return whether a text names an excluded topic. `categories` are its categories beyond the built-in ones."""
         return (yield from self._matched(self._excluded, text, categories))
 
     def includes(self, text: str, categories: Collection[str] = ()) -> Steps[bool]:
-        """Whether a text names what is included; so does any when nothing is."""
+        """Return whether a text names an included topic; True for all texts if `includes` is empty."""
         return not self._included or (yield from self._matched(self._included, text, categories))
 
     def _matched(self, topics: Topics, text: str, more: Collection[str]) -> Steps[bool]:
@@ -66,22 +66,22 @@ class Selection:
 
 
 def whole(sentence: Sentence) -> str:
-    """All of a sentence, with its code."""
+    """Return the text of a sentence with its code block."""
     return f"{sentence.text}\n{sentence.block}" if sentence.block else sentence.text
 
 
 def continues(sentence: Sentence) -> bool:
-    """True when a sentence is about what the one before it names: "It's stage two"."""
+    """Return whether a sentence continues the topic of the sentence before it: "It's stage two"."""
     return bool(sentence.tokens) and bare(sentence.tokens[0]) in _CONTINUING
 
 
 def is_mark(sentence: Sentence) -> bool:
-    """True for a sentence of which only the mark is left."""
+    """Return whether a sentence consists only of the redaction mark."""
     return len(sentence.tokens) == 1 and not sentence.block and sentence.tokens[0].strip(",.!?") == MARK
 
 
 def _windows(text: str) -> Iterator[str]:
-    """Pieces that overlap, cut at blanks where there are any."""
+    """Yield overlapping windows of a text, cut at blanks if possible."""
     begin = 0
     while len(text) - begin > _WINDOW:
         yield text[begin : begin + _WINDOW]

@@ -1,7 +1,6 @@
-"""Sentences of chat text: prose by its punctuation and line breaks, lists by their items, fenced code as a block.
+"""Sentences of chat text: prose is split at punctuation and line breaks, lists at their items; fenced code is a block.
 
-Every function is linear in the length of its input: text is cut into white-space separated tokens once and each token
-is looked at a bounded number of times.
+Every function takes linear time: a text is split at white space once, and each token is read a bounded number of times.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ _ABBREVIATIONS = word_set(
     mar apr jun jul aug sep sept oct nov dec ca resp bros gen col sgt capt lt hon a.m p.m
     """
 )
-# A line at least this long, followed by one in lower case, was wrapped by a program and not ended by its writer.
+# If a line has at least this many characters and the next one begins in lower case, a program has wrapped the text.
 _WRAPPED = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The tokens of a sentence as written, and the fenced code that follows it, empty when none does.
+    """The unchanged tokens of a sentence, and the fenced code that follows it, "" if there is none.
 
-    `begin` and `end` are where it stands in its text, with its code, in code points.
+    `begin` and `end` are the offsets of the sentence with its code in the text, in code points.
     """
 
     tokens: tuple[str, ...]
@@ -51,16 +50,16 @@ class Sentence:
 
 
 _Piece = tuple[int, str]
-"""A line, a part of one or a token, and where it begins in the text."""
+"""The offset in the text, and the line, part of a line or token that begins there."""
 
 
 def bare(token: str) -> str:
-    """A token for comparison: case folded, straight apostrophe, no punctuation around it."""
+    """Return a token in its form for comparison: case folded, with straight apostrophes, without outer punctuation."""
     return token.replace("’", "'").replace("ʼ", "'").strip(PUNCTUATION).casefold().strip("'")
 
 
 def sentences(text: str) -> Iterator[Sentence]:
-    """The sentences of `text` in order; together they carry all of it but white space and list marks."""
+    """Yield the sentences of `text` in order; together they contain all of it except white space and list marks."""
     for prose, (begin, code) in _blocks(text):
         found = [tokens for paragraph in _paragraphs(prose) for tokens in _split(paragraph)]
         for tokens in found[:-1]:
@@ -78,7 +77,7 @@ def _sentence(tokens: Sequence[_Piece]) -> Sentence:
 
 
 def _blocks(text: str) -> Iterator[tuple[list[_Piece], _Piece]]:
-    """Runs of prose lines, each with the fenced block that ends it. A fence left open lasts to the end."""
+    """Yield runs of prose lines, each with the fenced block after it. An open fence extends to the end of the text."""
     prose: list[_Piece] = []
     fence, opened, begin = "", 0, 0
     for whole in text.splitlines(keepends=True):
@@ -97,12 +96,12 @@ def _blocks(text: str) -> Iterator[tuple[list[_Piece], _Piece]]:
 
 
 def fences(text: str) -> list[tuple[int, int]]:
-    """Where the fenced blocks of `text` begin and end."""
+    """Return the (begin, end) offsets of the fenced blocks of `text`."""
     return [(begin, begin + len(code)) for _, (begin, code) in _blocks(text) if code]
 
 
 def _paragraphs(lines: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-    """Lines that belong together: wrapped lines, and the items of a list with the line that introduces it."""
+    """Yield groups of lines: wrapped lines, and the items of a list with the line that introduces it."""
     kept: list[_Piece] = []
     introduces = False
     for begin, line in lines:
@@ -140,14 +139,14 @@ def _split(paragraph: Sequence[_Piece]) -> Iterator[list[_Piece]]:
 
 
 def _ends(token: str, following: str) -> bool:
-    """True when a sentence ends after `token`."""
+    """Return whether a sentence ends after `token`."""
     if MARK in (token, following):
         return True
     head = token.rstrip(CLOSERS)
     if not head or head[-1] not in TERMINATORS:
         return _pictured(token) and following[0].isupper()
     if _pictured(following) or not following[0].isalnum():
-        # The emoji or the dash after a full stop belongs to the sentence before it.
+        # An emoji or a dash after a full stop belongs to the sentence before it.
         return not (_pictured(following) or following in DASHES)
     if head.endswith(("...", "…")):
         return not following[0].islower() or bare(following).split("'")[0] == "i"
@@ -162,12 +161,12 @@ def _ends(token: str, following: str) -> bool:
 
 
 def _pictured(token: str) -> bool:
-    """True for a token of emoji or other symbols alone."""
+    """Return whether a token consists only of emoji or other symbols."""
     return not any(map(str.isalnum, token)) and any(unicodedata.category(char) == "So" for char in token)
 
 
 def trimmed(text: str) -> str:
-    """Text without its final full stop or exclamation, outer white space, and emoji that only decorate its end."""
+    """Return a text without outer white space and without the punctuation and emoji at its end."""
     end = len(text)
     while end and _trailing(text, end):
         end -= 1
@@ -175,7 +174,7 @@ def trimmed(text: str) -> str:
 
 
 def _trailing(text: str, end: int) -> bool:
-    """True when the character before `end` adds nothing: a stop, a blank, an emoji or what modifies one."""
+    """Return whether the character before `end` can be dropped: punctuation, a blank, an emoji or a modifier of one."""
     char = text[end - 1]
     if char in ".!…。！｡।,;:":
         return not _dotted(text, end)
@@ -183,5 +182,5 @@ def _trailing(text: str, end: int) -> bool:
 
 
 def _dotted(text: str, end: int) -> bool:
-    """True when the stop before `end` belongs to an acronym such as p.m. or U.S."""
+    """Return whether the full stop before `end` belongs to an acronym such as p.m. or U.S."""
     return end >= 4 and text[end - 1] == "." and text[end - 3] == "." and text[end - 2].isalpha()

@@ -1,7 +1,8 @@
-"""Speaker labels: lines that name who speaks, "Alice: …", "[12:03] Alice: …", "<Alice> …", as logs of chats have them.
+"""Speaker labels of chat logs: "Alice: …", "[12:03] Alice: …", "<Alice> …".
 
-A label holds until the next one. A label with a time is one by its form. "Alice: …" alone may as well be a field
-("Note: …", "Age: 34"): it counts when its name can be one and what follows speaks, as people do of themselves.
+A label applies until the next one. A label with a time is certain by its form. "Alice: …" may as well be a field
+("Note: …", "Age: 34"), so it counts only if the name is plausible and the text after it has first-person or
+second-person words.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from recalld_server.domain.extraction.word_lists import word_set
 from recalld_server.domain.stop_words import STOP_WORDS
 
 _BEFORE = " \t\u200e\u200f\ufeff"
-_HEAD = 160  # characters of a line in which its label ends
+_HEAD = 160  # characters at the start of a line in which a label must end
 _TIME = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f\u00a0]?[aApP]\.?[mM]\.?)?"
 _DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _WHEN = rf"(?:{_DATE},?[ T]{{1,2}})?{_TIME}(?:,? {_DATE})?"
@@ -30,7 +31,7 @@ _TIMED = re.compile(
     rf"|{_WHEN}(?:\t(?P<d>{_NAME})\t|\s{{1,2}}<(?P<e>{_NAME})>)"  # 10:05⇥Alice⇥…, 10:05 <Alice> …
     rf"|(?P<f>{_NAME})\s{{0,2}}(?:\({_WHEN}\)|\[{_WHEN}\])\s?[:：]"  # Alice (10:05): …
 )
-_UNSIGNED = re.compile(rf"\[{_WHEN}\]\s|{_DATE},?\s{{1,2}}{_TIME}\s[-–—]\s")  # a notice among timed labels
+_UNSIGNED = re.compile(rf"\[{_WHEN}\]\s|{_DATE},?\s{{1,2}}{_TIME}\s[-–—]\s")  # a system notice in a log with times
 _BARE = re.compile(
     rf"(?:[-•]\s+)?(?:{_TIME}\s{{1,2}}(?:-\s)?)?(?:\*\*|__)?(?P<name>[^\W\d_][^:：<>\[\](){{}}\"|/\\;!?*\t]{{0,39}}?)"
     r"(?:\s?(?:\*\*|__)?\s?(?:：|:(?:\*\*|__)?(?=\s|$)))"
@@ -40,11 +41,11 @@ _HEADING = re.compile(
 )  # Alice  10:05 AM
 _NICK = re.compile(r"<(?P<name>[^<>@/\s:=\"]{1,30})>\s")
 _INLINE = re.compile(r"(?<=[.!?…])\s+(?=[^\W\d_][\w'’-]{0,20}(?: [^\W\d_][\w'’-]{0,20})?:\s)")
-_MARKS = re.compile("[:：<\t]")  # one of these is in every label
+_MARKS = re.compile("[:：<\t]")  # each label has at least one of these
 _SPOKEN = re.compile(r"[.!?…。！？]['\"”’)]*$")
 
 _SELF = word_set("me i ich moi yo io eu ik jag jeg ja я 我 私 나")
-_COMMON = STOP_WORDS["english"] - {"will", "may"} - _SELF  # no part of a name
+_COMMON = STOP_WORDS["english"] - {"will", "may"} - _SELF  # words that are never a part of a name
 _OF_ROLES = {"user": _SELF | {"user", "human"}, "assistant": _SELF | word_set("assistant ai bot agent model")}
 _MACHINES = word_set(
     "assistant ai bot chatbot chatgpt gpt claude gemini copilot system assistent asistente assistente ассистент"
@@ -56,9 +57,9 @@ _PARTICLES = word_set(
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """A label at the start of a line: where it stands, its name, and where in the line what is said begins.
+    """A label at the start of a line: the index of the line, the name, and the offset in the line after the label.
 
-    `sure` by its form; `cased` when its name is written as names are.
+    `sure` is True if the form alone makes it a label, `cased` if the name is capitalised like a name.
     """
 
     place: int
@@ -73,9 +74,9 @@ class _Label:
 
 
 def labelled(lines: Sequence[Line], name: str, role: str) -> list[Line]:
-    """Lines with those of named speakers marked and their labels cut off.
+    """Mark the lines of named speakers as LABELLED and remove the labels.
 
-    `name` and `role` are of who sent the message; what stands under their own name stays their own.
+    `name` and `role` are those of the sender of the message; lines labelled with the sender stay their own.
     """
     parts = [part for line in lines for part in _parts(line)]
     labels = _log(parts, name)
@@ -106,7 +107,7 @@ def _owner(label: _Label, name: str, role: str) -> tuple[Origin, str]:
 
 
 def _parts(line: Line) -> Iterator[Line]:
-    """A line, cut before the labels inside it: "Ann: I ski. Bob: I don't."."""
+    """Split a line before the labels inside it: "Ann: I ski. Bob: I don't."."""
     if not line.readable or not _INLINE.search(line.text) or _bare(0, line.text) is None:
         yield line
         return
@@ -120,7 +121,7 @@ def _parts(line: Line) -> Iterator[Line]:
 
 
 def _log(lines: Sequence[Line], name: str) -> list[_Label]:
-    """The labels of `lines` if they are a log of what was said, else none."""
+    """Return the labels of `lines` if they are a chat log, otherwise an empty list."""
     tagged = any("</" in line.text for line in lines)
     found = [label for place, line in enumerate(lines) if line.readable and (label := _label(place, line, tagged))]
     if not found:
@@ -140,7 +141,7 @@ def _log(lines: Sequence[Line], name: str) -> list[_Label]:
 
 
 def _body(lines: Sequence[Line], label: _Label, end: int) -> str:
-    """What stands on a label's line, or on the next when that is empty."""
+    """Return the text after a label, or the next line if there is none."""
     body = lines[label.place].text[label.end :].strip()
     return body if body or label.place + 1 >= end else lines[label.place + 1].text.strip()
 
@@ -172,24 +173,24 @@ def _bare(place: int, text: str) -> _Label | None:
 
 
 def _nick(place: int, line: Line, tagged: bool) -> _Label | None:
-    """A name in angle brackets, where nothing looks like marked up text."""
+    """Return a label with the name in angle brackets, unless the text looks like markup."""
     match = None if tagged else _NICK.match(_head(line.text))
     name = _name(match["name"]) if match else ""
     return _Label(place, name, _before(line.text) + match.end(), sure=False) if match and name else None
 
 
 def _head(text: str) -> str:
-    """The start of a line without white space and the invisible marks that programs put before it."""
+    """Return the start of a line without the white space and the invisible marks that chat programs put before it."""
     return text.lstrip(_BEFORE)[:_HEAD]
 
 
 def _before(text: str) -> int:
-    """How many characters `_head` leaves out before it."""
+    """Return how many characters `_head` drops at the start of the line."""
     return len(text) - len(text.lstrip(_BEFORE))
 
 
 def _name(text: str) -> str:
-    """The name in a label, "" when it can't be one: a field, a sentence, something unprintable."""
+    """Return the name in a label; "" if it cannot be a name, but is a field, a sentence or unprintable."""
     shown = text if text.isascii() else "".join(char for char in text if unicodedata.category(char) != "Cf")
     name = " ".join(shown.strip(" ~@*_'").split())
     words = name.split()

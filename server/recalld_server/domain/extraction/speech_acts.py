@@ -1,4 +1,4 @@
-"""Sentences that tell nothing to remember: questions, requests, greetings and acknowledgements."""
+"""Speech acts that yield no facts: questions, requests, greetings and acknowledgements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GREETINGS = _OPENERS | phrase_set(
 )
 _ADDRESSEES = word_set("there again all everyone everybody guys folks team friend buddy mate dear you")
 
-# Words of which an acknowledgement may wholly consist.
+# An acknowledgement may consist entirely of these words.
 _ACKNOWLEDGING = (
     YES
     | NO
@@ -39,7 +39,7 @@ _ACKNOWLEDGING = (
     """
     )
 )
-# Some of the words above carry a fact when others stand beside them; these sentences carry none as a whole.
+# Whole sentences without a fact, whose words can be part of a statement in other sentences.
 _EMPTY_STATEMENTS = phrase_set(
     """
     i see | i understand | i agree | i guess | i guess so | i hope so | i think so | i don't know | i dont know |
@@ -65,7 +65,7 @@ _SUBJECTS = word_set("i you we they he she it there anyone anybody someone")
 _ASKED = _SUBJECTS | {"my", "your"}
 _WISHES = word_set("like want prefer care mind need enjoy love")
 
-# Verbs that open an order to the other side, whatever follows.
+# Verbs that begin an order to the listener, regardless of the next words.
 _ORDERS = word_set(
     """
     tell give show delete remove forget explain recommend suggest find list generate create translate summarize
@@ -73,7 +73,7 @@ _ORDERS = word_set(
     define advise solve fix proofread elaborate continue draft search lookup stop ignore clarify
     """
 )
-# Verbs that open an order only before one of _OBJECTS: "make me a list" is one, "make furniture for a living" is not.
+# Verbs that begin an order only before one of _OBJECTS: "make me a list" does, "make furniture for a living" does not.
 _WEAK_ORDERS = word_set(
     """
     make book send add set open order check look plan play call schedule turn update change put read pick choose get
@@ -81,7 +81,7 @@ _WEAK_ORDERS = word_set(
     """
 )
 _OBJECTS = word_set("me us my our the a an all this that these those it them some any every sure up for in with only")
-# "Call me back" asks for something, "call me Al" gives a name.
+# "Call me back" is a request, "call me Al" introduces a name.
 _CALLED = word_set("back when at on tomorrow later a an if asap now tonight today this")
 _REQUESTS = phrase_set(
     """
@@ -97,14 +97,14 @@ _REQUEST_OPENINGS = tuple(f"{phrase} " for phrase in _REQUESTS)
 
 
 def is_subject(word: str) -> bool:
-    """True for "I" and its contractions, in lower case."""
+    """Return whether a word is "I" or a contraction of it. `word` is in lower case."""
     return word in FIRST_PERSON
 
 
 def act(words: Sequence[str], asked: bool) -> VerdictReason | None:
-    """Why a clause gives no fact, or None when it may give one.
+    """Return why a clause yields no fact, or None if it may yield one.
 
-    `words` are bare and none is empty; `asked` says that the sentence ends with a question mark.
+    `words` are bare and not empty strings; `asked` is True if the sentence ends with a question mark.
     """
     if not words:
         return VerdictReason.ACKNOWLEDGEMENT
@@ -124,7 +124,7 @@ def act(words: Sequence[str], asked: bool) -> VerdictReason | None:
 
 
 def is_greeting(words: Sequence[str]) -> bool:
-    """True for a greeting or a farewell, with whom it greets: "hello there", "good morning Anna"."""
+    """Return whether the words are a greeting or farewell, with its addressee: "hello there", "good morning Anna"."""
     if len(words) > 6:
         return False
     for size in range(len(words), 0, -1):
@@ -135,7 +135,7 @@ def is_greeting(words: Sequence[str]) -> bool:
 
 
 def is_question(words: Sequence[str]) -> bool:
-    """True for the word order of a question, whether or not it ends with a question mark."""
+    """Return whether the words have the order of a question, with or without a question mark."""
     first, second, third, fourth = (*words[:4], "", "", "", "")[:4]
     if first in ("what", "which", "how") and third in _INVERTED and fourth in _ASKED:
         return True  # "what music do you", "how old is your"
@@ -156,7 +156,7 @@ def is_question(words: Sequence[str]) -> bool:
 
 
 def is_request(words: Sequence[str]) -> bool:
-    """True when the other side is asked to do something: "can you …", "tell me …", "delete all …"."""
+    """Return whether the words ask the listener to do something: "can you …", "tell me …", "delete all …"."""
     head = " ".join(words[:6]) + " "
     if head.startswith(("would you ", "will you ")) and len(words) > 2 and words[2] in _WISHES:
         return False  # an offer, which is a question
@@ -173,7 +173,7 @@ def is_request(words: Sequence[str]) -> bool:
 
 
 def opened(tokens: Sequence[str]) -> int:
-    """How many tokens of a sentence only greet whom it speaks to: 2 for "Hi Anna, I am …". 0 when none do."""
+    """Return how many tokens at the start of a sentence are a greeting with its addressee: 2 for "Hi Anna, I am …"."""
     if not tokens:
         return 0
     words = [bare(token) for token in tokens[:7]]

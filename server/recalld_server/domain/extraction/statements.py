@@ -1,7 +1,7 @@
-"""Statements: what a clause says about its speaker, in the third person and without a subject.
+"""Statements: rewrites a clause about its speaker in the third person, without the subject.
 
 "I'm allergic to nuts" becomes "Is allergic to nuts", "I don't eat meat" becomes "Doesn't eat meat", "My sister Anna
-lives in Paris" becomes "Sister Anna lives in Paris". A clause that fits no rule is kept as it stands.
+lives in Paris" becomes "Sister Anna lives in Paris". A clause that matches no rule stays unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LEADING_TIME = re.compile(
 )
 _FEELING = word_set("love hate prefer enjoy adore dislike like")
 _HABITS = word_set("eat drink smoke drive own speak have want need live work")
-# With "they" the verb of a former "I" must agree: I was → they were.
+# When "I" becomes "they", its verb must agree: I was → they were.
 _AGREEMENT = {"am": "are", "was": "were", "wasn't": "weren't", "wasnt": "weren't"}
 _THEIRS = {
     "i": "they", "i'm": "they're", "im": "they're", "i've": "they've", "ive": "they've", "i'd": "they'd",
@@ -48,12 +48,12 @@ _REPAIRED = {
 }  # fmt: skip
 _PAST_TIMES = re.compile(r"\b(?:yesterday|ago|last|earlier)\b")
 _HAD = word_set("been had better gone done seen never already made")
-_SUBJECT_WORDS = 9  # where the verb of "My …" is looked for
+_SUBJECT_WORDS = 9  # words in which the verb after "My …" is searched
 _DROPPED_BE = word_set("interested gonna")
 
 
 def statements(clause: Clause) -> list[str]:
-    """The statements a clause makes: one, or several when somebody introduces themselves."""
+    """Return the statements of a clause: one, or several for a self-introduction."""
     first = _leading_subject(_completed(clause.parts[0][1]))
     if is_subject(bare(first[0])) and len(first) > 1:
         told = _first_person(first)
@@ -68,13 +68,13 @@ def _finished(text: str, rest: Sequence[str]) -> str:
 
 
 def capitalised(text: str) -> str:
-    """Text with a capital first letter, unless its first word has capitals of its own: iPhone."""
+    """Capitalise the first letter of a text, unless its first word already has capitals, like "iPhone"."""
     word = text.split(" ", 1)[0]
     return text[:1].upper() + text[1:] if word == word.lower() and text[:1].isascii() else text
 
 
 def _completed(tokens: Tokens) -> Tokens:
-    """A clause whose "I" was left out has it again: "Love jazz", "don't eat meat"."""
+    """Add the missing "I" to clauses such as "Love jazz" and "don't eat meat"."""
     words = [bare(token) for token in tokens[:2]]
     if len(words) < 2 or not (
         words[0] in _FEELING or (words[0] in ("don't", "dont") and words[1] in _FEELING | _HABITS)
@@ -84,7 +84,7 @@ def _completed(tokens: Tokens) -> Tokens:
 
 
 def _continued(joint: str, part: Tokens) -> str:
-    """A further part of a clause about "I": its subject goes when it is the same."""
+    """Return a further part of a clause about "I", without its subject if that is "I" as well."""
     text = " ".join(part)
     if is_subject(bare(part[0])) and len(part) > 1:
         told = _predicate(part)
@@ -95,7 +95,7 @@ def _continued(joint: str, part: Tokens) -> str:
 
 
 def _leading_subject(tokens: Tokens) -> Tokens:
-    """The clause with "I" in front: "Last week I moved" → "I moved last week"; others as they are."""
+    """Move "I" to the front: "Last week I moved" → "I moved last week". Other clauses stay unchanged."""
     for place in range(1, min(7, len(tokens) - 1)):
         if not is_subject(bare(tokens[place])):
             continue
@@ -123,7 +123,7 @@ def _uncomma(tokens: Tokens, place: int) -> Tokens:
 
 
 def _third_party(tokens: Tokens) -> str:
-    """A statement about somebody or something else; a leading "My" goes, for whose it is is known."""
+    """Return a statement about another subject, without a leading "My", because the speaker is known."""
     words = [bare(token) for token in tokens[:_SUBJECT_WORDS]]
     told = any(word == "name's" or is_finite(word) for word in words[2:]) or words[1:2] == ["name's"]
     if words[0] == "my" and told and "and i" not in " ".join(words[:5]):
@@ -138,7 +138,7 @@ def _third_party(tokens: Tokens) -> str:
 
 
 def _named(tokens: Tokens) -> str:
-    """ "name is alex" and "name's Alex" → "Name is Alex"."""
+    """Rewrite "name is alex" and "name's Alex" as "Name is Alex"."""
     if bare(tokens[0]) == "name's":
         return "Name is " + titled(tokens[1:])
     if bare(tokens[1]) == "is" and len(tokens) > 2:
@@ -147,7 +147,7 @@ def _named(tokens: Tokens) -> str:
 
 
 def _first_person(tokens: Tokens) -> list[str]:
-    """The statements of a clause that begins with "I": its predicate, or a name and what follows it."""
+    """Return the statements of a clause that begins with "I": its predicate, or a name and the text after it."""
     subject, verb = bare(tokens[0]), bare(tokens[1])
     being = subject in ("i'm", "im")
     complement = tokens[1:] if being else tokens[2:] if subject == "i" and verb == "am" else ()
@@ -161,7 +161,7 @@ def _first_person(tokens: Tokens) -> list[str]:
 
 
 def _predicate(tokens: Tokens) -> str:
-    """What a clause that begins with "I" says, its verb in the third person."""
+    """Return the predicate of a clause that begins with "I", with its verb in the third person."""
     subject, rest = bare(tokens[0]), tokens[1:]
     adverbs = 0
     while adverbs < len(rest) - 1 and (is_adverb(bare(rest[adverbs])) or _no_longer(rest[adverbs : adverbs + 2])):
@@ -191,7 +191,7 @@ def _inflected(token: str, verb: str, rest: Sequence[str]) -> str:
     past = is_past(verb) or (verb in SAME_PAST and bool(_PAST_TIMES.search(" ".join(rest).casefold())))
     if not simple or past:
         return token
-    # What is not a letter around the verb stays: "love," → "loves,".
+    # Punctuation around the verb stays: "love," → "loves,".
     begin = token.casefold().find(verb)
     return token[:begin] + third_person(verb) + token[begin + len(verb) :] if begin >= 0 else token
 
@@ -201,7 +201,7 @@ def _no_longer(tokens: Sequence[str]) -> bool:
 
 
 def _drops_be(complement: Sequence[str]) -> bool:
-    """True for "planning a trip", "also learning Go", "not eating meat", "interested in jazz"."""
+    """Return whether "is" is dropped, as before "planning a trip", "not eating meat" and "interested in jazz"."""
     for token in complement[:4]:
         word = bare(token)
         if word == "not" or is_adverb(word):
@@ -211,7 +211,7 @@ def _drops_be(complement: Sequence[str]) -> bool:
 
 
 def _distanced(tokens: Sequence[str]) -> list[str]:
-    """Tokens with "my" as "their" and so on, unless somebody else is "they" already."""
+    """Replace "my" by "their" and so on, unless the tokens already have a "they" that is somebody else."""
     words = [bare(token) for token in tokens]
     if any(word in _PLURALS for word in words):
         return list(tokens)

@@ -1,7 +1,7 @@
-"""The topics that `includes` and `excludes` can name: their names, the categories they cover, and their words.
+"""The table of topics that `includes` and `excludes` can name: their names, categories, words and patterns.
 
-Two words joined by "_" must follow one another. Names are English, German, Spanish and French; texts are matched by the
-same words in any language, and by patterns of what has a form: numbers, addresses, sums.
+Two words joined by "_" match only as neighbours. The names are English, German, Spanish and French. Texts in all
+languages are matched by the same words, and by patterns for things with a fixed form: numbers, addresses, sums.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """`names` name the topic in a request and in a text; `words` and `pattern` find it in a text alone.
+    """A topic. `names` identify it in a request and in a text, `words` and `pattern` only in a text.
 
-    `categories` are built-in ones, and `parts` other topics, that it covers whole.
+    `categories` (built-in ones) and `parts` (other topics) are completely included in the topic.
     """
 
     names: str
@@ -42,7 +42,7 @@ _STREET: Final = (
     r"|\w(?:straße|strasse|gasse|allee|platz|weg) \d|\b\d{1,4},? (?:rue|avenue|boulevard|chemin|place) \w"
     r"|\b(?:calle|avenida|plaza) [\w'. -]{1,40}\d"
 )
-# Drugs, diseases and operations have endings of their own.
+# Typical endings of the names of drugs, diseases and operations.
 _MEDICAL: Final = (
     r"\b\w{3,30}(?:itis|osis|ectomy|plasty|plegia|cillin|mycin|statin|prazole|sartan|formina?e?|azepam|oxetine|olol|dipine"
     r"|profen|triptan|zumab|tinib)\b|(?:carcin|melan|lymph|glauc|sarc|myel|aden)oma|(?:leuk|an|glyc)a?emia"
@@ -290,6 +290,6 @@ TOPICS: Final[dict[str, Topic]] = {
     "milestones": Topic(names="milestones milestone achievements meilensteine hitos", categories=("milestones",)),
     "names": Topic(names="name names nombres noms namen", pattern=r"\bname(?:'s)?\b|\b(?:is|be) called\b"),
 }  # fmt: skip
-"""By a name of their own, in which `parts` refer to them."""
+"""All topics by name; `parts` refer to these names."""
 
 PATTERNS: Final = {name: re.compile(topic.pattern, re.IGNORECASE) for name, topic in TOPICS.items() if topic.pattern}

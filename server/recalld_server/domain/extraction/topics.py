@@ -1,4 +1,4 @@
-"""Topics named in free text, as in the `includes` and `excludes` of an add."""
+"""Topics named in free text, such as the `includes` and `excludes` of an add."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from itertools import pairwise
 from recalld_server.domain.analysis import Analyser
 from recalld_server.domain.extraction.topic_words import PATTERNS, TOPICS
 
-# Words such texts are made of that name no topic.
+# Words of such texts that do not name a topic.
 _GENERIC = """
 anything everything something information info details facts memory things topics related only please mention include
 exclude ignore store remember save concerning regarding user want like personal specific data private number numbers
 daten información datos informations données numéro
 """
-# "allergies" (allergi) and "allergic" (allerg) share a topic; shorter stems would meet by chance.
+# Minimum length of a shortened stem: "allergies" (allergi) and "allergic" (allerg) share a topic, but shorter stems
+# would match by chance.
 _COMMON_STEM = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What a text names: stems of its content words and their beginnings; and of the topics of the table that it names,
-    their categories, stems, pairs of stems and patterns. `words` are the stems of all its words.
+    """The topics named by a text.
+
+    `stems` and `beginnings` come from its content words, `words` are the stems of all its words. `categories`, `terms`
+    (stems), `pairs` (of stems) and `patterns` come from the topics of the table that the text names.
     """
 
     stems: frozenset[str]
@@ -37,7 +40,7 @@ class Topics:
 
     @classmethod
     def named(cls, text: str, analyser: Analyser) -> Topics:
-        """The topics of `text`. Empty for a text without content words."""
+        """Return the topics named by `text`; NO_TOPICS if the text has no words except stop words."""
         tokens = analyser.tokens(text.replace("_", " "))
         if not tokens:
             return NO_TOPICS
@@ -61,10 +64,10 @@ class Topics:
         return bool(self.words)
 
     def match(self, text: str, tokens: Sequence[str], categories: Collection[str], analyser: Analyser) -> bool:
-        """True when a text of these tokens and categories is about one of the topics: by a word of theirs, by a
-        category, by a word that belongs to a topic of the table, or by the form of a number or an address in it.
+        """Return whether a text with these tokens and categories is about one of the topics.
 
-        Time is linear in the length of the text.
+        It is if it has a named word, a category of the topics, a word of a topic in the table, or a match of a pattern
+        (numbers, addresses). The time is linear in the length of the text.
         """
         if not self.categories.isdisjoint(categories):
             return True
@@ -90,7 +93,7 @@ NO_TOPICS = Topics(*(frozenset(),) * 6, ())
 
 
 def _beginnings(stem: str) -> tuple[str, ...]:
-    """A stem without its last letter and without its last two, where that is long enough to share a topic."""
+    """Return the stem without its last letter and without its last two, if these are long enough."""
     return tuple(stem[:-cut] for cut in (1, 2) if len(stem) - cut >= _COMMON_STEM)
 
 
@@ -106,7 +109,7 @@ def _with_parts(topics: Iterable[str]) -> set[str]:
 
 @lru_cache(maxsize=8)
 def _index(analyser: Analyser) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """The stem, or the two stems, of each name to the topics that it names."""
+    """Return the topics by name, where a name is one stem or two stems."""
     index: dict[tuple[str, ...], tuple[str, ...]] = {}
     for name, topic in TOPICS.items():
         for term in _stemmed(topic.names, analyser):
@@ -116,7 +119,7 @@ def _index(analyser: Analyser) -> dict[tuple[str, ...], tuple[str, ...]]:
 
 @lru_cache(maxsize=8)
 def _terms(analyser: Analyser) -> dict[str, set[tuple[str, ...]]]:
-    """Each topic to the stems, and pairs of stems, that tell of it."""
+    """Return for each topic the stems and pairs of stems that identify it."""
     return {name: _stemmed(f"{topic.names} {topic.words}", analyser) for name, topic in TOPICS.items()}
 
 

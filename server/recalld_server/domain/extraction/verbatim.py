@@ -1,4 +1,4 @@
-"""Messages that are kept as they stand, each as one fact."""
+"""Extraction with infer = false: each message becomes one fact with its unchanged text."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from recalld_server.domain.steps import Steps
 
 
 def verbatim(request: ExtractRequest) -> Steps[Extraction]:
-    """Each message as it stands, unless `includes` or `excludes` rule it out: then the whole of it.
+    """Return one fact per message with its unchanged text; `includes` and `excludes` apply to whole messages.
 
-    System messages instruct the model; they are not something said to be remembered. Raises LimitExceeded for a message
-    longer than a memory may be.
+    System messages are instructions to the model and yield no facts. Raises LimitExceeded if a message is longer than
+    the text of a memory may be.
     """
     messages = request.messages
     _check(messages)
@@ -56,8 +56,8 @@ def _check(messages: Sequence[Message]) -> None:
         size = len(message.content.encode())
         if size > TEXT_BYTES and message.role != "system" and message.content.strip():
             raise LimitExceeded(
-                f"messages[{i}].content is longer than the {TEXT_BYTES} bytes of one memory; set infer, or split it.",
-                violations=[(f"messages[{i}].content", f"at most {TEXT_BYTES} bytes when infer is false")],
+                f"messages[{i}].content exceeds the {TEXT_BYTES} bytes of one memory; set infer to true or split it.",
+                violations=[(f"messages[{i}].content", f"must be at most {TEXT_BYTES} bytes if infer is false")],
                 field=f"messages[{i}].content",
                 limit=TEXT_BYTES,
                 actual=size,
@@ -65,7 +65,7 @@ def _check(messages: Sequence[Message]) -> None:
 
 
 def _kept(selection: Selection, derivation: Derivation, messages: Sequence[Message], place: int) -> Steps[bool]:
-    """Whether a message may be kept. A single sentence that answers an excluded question may not."""
+    """Return whether a message may be kept. A single sentence that answers an excluded question may not."""
     content = messages[place].content
     categories = derivation.categories(content)
     if (yield from selection.excludes(content, categories)) or not (yield from selection.includes(content, categories)):

@@ -1,4 +1,4 @@
-"""English verbs as far as extraction needs them: which form a word has, and the third person of the present."""
+"""English verbs, as far as extraction needs them: tests of verb forms, and the third person singular."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODALS = word_set(
     """
 )
 
-# Verbs people use to tell about themselves. After "and" these are taken for a second predicate.
+# Verbs of statements about oneself. After "and" they begin a second predicate.
 BASES = word_set(
     """
     live own have love like hate prefer enjoy speak eat cook bake sing read write teach go get want need know make
@@ -29,7 +29,7 @@ BASES = word_set(
     support teach tend use wake watch wish worry weigh meditate jog exercise manage rent pray am
     """
 )
-# Verbs that are nouns as often; a second predicate only before a preposition, an article or an adverb.
+# Verbs that are equally often nouns; they begin a second predicate only before a preposition, an article or an adverb.
 NOUN_LIKE = word_set("work play study drink dance run walk travel train help sleep plan hike visit volunteer")
 
 IRREGULAR_PAST = word_set(
@@ -42,7 +42,7 @@ IRREGULAR_PAST = word_set(
     wasn't weren't didn't hadn't couldn't wouldn't shouldn't mustn't must may can can't will won't shall
     """
 )
-# The past looks like the base: read, put, quit. Taken for past beside a past time.
+# Verbs whose past form equals the base (read, put, quit); they count as past if the clause has a past time.
 SAME_PAST = word_set("read put cut hit set let quit cost hurt shut spread bet split beat")
 _ED_BASES = word_set("need feed speed bleed breed exceed proceed succeed heed seed weed embed shed wed bed")
 
@@ -65,17 +65,17 @@ _VOWELS = "aeiou"
 
 
 def is_past(word: str) -> bool:
-    """True for a past form, and for the modals, which take no ending either. `word` is in lower case."""
+    """Return whether a word is a past form or a modal, which takes no ending either. `word` is in lower case."""
     return word in IRREGULAR_PAST or (word.endswith("ed") and len(word) > 3 and word not in _ED_BASES)
 
 
 def is_gerund(word: str) -> bool:
-    """True for a present participle that can follow "I'm": planning, travelling, thinking."""
+    """Return whether a word is a present participle that can follow "I'm": planning, travelling, thinking."""
     return word.endswith("ing") and len(word) > 4 and word not in _NOT_GERUNDS
 
 
 def third_person(base: str) -> str:
-    """The form that goes with "she": work → works, study → studies, have → has."""
+    """Return the third person singular: work → works, study → studies, have → has."""
     irregular = {"have": "has", "do": "does", "go": "goes", "be": "is", "am": "is"}.get(base)
     if irregular:
         return irregular
@@ -90,12 +90,12 @@ _PRESENTS = frozenset(third_person(base) for base in BASES | NOUN_LIKE)
 
 
 def is_finite(word: str) -> bool:
-    """True for a form that makes a clause with a third person: is, lives, went, moved, can."""
+    """Return whether a word is a finite verb of a third-person subject: is, lives, went, moved, can."""
     if word in ("named", "called"):
-        return False  # "my dog named Rex" is no clause
+        return False  # "my dog named Rex" is not a clause
     return word in AUXILIARIES or word in _PRESENTS or is_past(word)
 
 
 def is_adverb(word: str) -> bool:
-    """True for a word that may stand between "I" and its verb: really, always, recently."""
+    """Return whether a word can stand between "I" and its verb: really, always, recently."""
     return word in _ADVERBS or (word.endswith("ly") and len(word) > 4 and word not in _NOT_ADVERBS)

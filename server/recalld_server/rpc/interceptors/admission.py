@@ -23,8 +23,8 @@ from recalld_server.rpc.interceptors.auth import OPEN, caller
 from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, after_each_answer, metadata
 from recalld_server.rpc.interceptors.call_status import refuse
 from recalld_server.rpc.interceptors.concurrency_limiter import MOST, ConcurrencyLimiter, Contention
-from recalld_server.rpc.interceptors.correlation import HEADER
-from recalld_server.rpc.interceptors.rate_limiter import RateLimiter
+from recalld_server.rpc.interceptors.correlation import HEADER, usable
+from recalld_server.rpc.interceptors.rate_limiter import RateLimiter, count_down
 from recalld_server.rpc.render.errors import status_of
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
@@ -152,22 +152,20 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def _hold(self, project: str, peer: str = "") -> None:
         """Wait before a refusal is answered, if there are too many. `peer` names the connection, where it is known."""
-        metric_names = [project, *([peer] if peer else [])]
+        holders = [project, *([peer] if peer else [])]
         full = self._held_in_all >= HELD or (peer and self._held[peer] >= HELD_OF_CONNECTION)
         if full or self._refusals.take(project):
             return
         self._held_in_all += 1
-        self._held.update(metric_names)
+        self._held.update(holders)
         least, most = HOLD
         seconds = min(most, max(least, self._held[project] / HELD_RATE))
         try:
             await asyncio.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311 - no secret; never many at one moment
         finally:
             self._held_in_all -= 1
-            self._held.subtract(metric_names)
-            for name in metric_names:
-                if not self._held[name]:
-                    del self._held[name]
+            for holder in holders:
+                count_down(self._held, holder)
 
     def _closed(self, _: Any) -> None:
         self.open -= 1
@@ -195,5 +193,5 @@ class _Place:
 def _refuse(refusal: Overloaded, details: Details, context: Any) -> None:
     given = metadata(details).get(HEADER, "")
     status = rpc_status.to_status(status_of(refusal, ""))
-    echoed = ((HEADER, given),) if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else ()
+    echoed = ((HEADER, given),) if usable(given) else ()
     refuse(context, status.code, status.details, (*status.trailing_metadata, *echoed))

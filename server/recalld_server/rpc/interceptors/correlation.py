@@ -19,6 +19,11 @@ def correlation_id() -> str:
     return CORRELATION.get()
 
 
+def usable(given: str) -> bool:
+    """Whether the id that a caller gave can be echoed and logged."""
+    return 0 < len(given) <= LONGEST and given.isascii() and given.isprintable()
+
+
 class Correlation(Interceptor):
     """Echoes `x-correlation-id`. An unprintable or overlong one is replaced, not refused.
 
@@ -34,8 +39,7 @@ class Correlation(Interceptor):
     @asynccontextmanager
     async def _around(self, details: Details, context: Any, streams: bool) -> AsyncIterator[None]:
         given = metadata(details).get(HEADER, "")
-        fit = 0 < len(given) <= LONGEST and given.isascii() and given.isprintable()
-        token = CORRELATION.set(given if fit else secrets.token_hex(8))
+        token = CORRELATION.set(given if usable(given) else secrets.token_hex(8))
         try:
             if streams:
                 await context.send_initial_metadata(((HEADER, CORRELATION.get()),))

@@ -6,32 +6,27 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import grpc
 
 from recalld_server.domain.errors import Overloaded, RateLimited, StreamLimit
 from recalld_server.rpc.interceptors.auth import OPEN, access
 from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, wrapped
-from recalld_server.rpc.interceptors.rate_limiter import RateLimiter
+from recalld_server.rpc.interceptors.rate_limiter import RateLimiter, count_down
 from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
-T = TypeVar("T")
-
 STREAMS = 64  # of one key
 PROJECT_STREAMS = 256  # of all keys of a project
-ALL_STREAMS = 768  # of all projects: the rest of what the server takes is for calls that end
 WAITS = ("/WaitOperation",)  # last as long as their caller likes, as streams do
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Streams at once of a key, a project and all projects; calls a second of a key and a project, 0 for any number."""
+    """Streams at once of a key and of a project; calls a second of a key and of a project, 0 for any number."""
 
     streams: int = STREAMS
     project_streams: int = PROJECT_STREAMS
-    all_streams: int = ALL_STREAMS
     rate: float = 0.0
     project_rate: float = 0.0
 
@@ -41,9 +36,10 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     streams, Overloaded. Operators, who belong to no project, are counted by key alone.
     """
 
-    def __init__(self, instruments: Instruments, limits: Limits) -> None:
+    def __init__(self, instruments: Instruments, limits: Limits, calls: int) -> None:
         self._instruments = instruments
         self._limits = limits
+        self._all_streams = calls * 3 // 4  # the rest of what the server takes is for calls that end
         self._of_keys: Counter[tuple[str, str]] = Counter()
         self._of_projects: Counter[str] = Counter()
         self._key_rates, self._project_rates = RateLimiter(limits.rate), RateLimiter(limits.project_rate)
@@ -74,8 +70,8 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         try:
             yield
         finally:
-            _less(self._of_keys, (project, key))
-            _less(self._of_projects, project)
+            count_down(self._of_keys, (project, key))
+            count_down(self._of_projects, project)
 
     def _rate(self, project: str, key: str) -> None:
         if not self._key_rates.take(f"{project} {key}"):
@@ -103,16 +99,10 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 limit=limits.project_streams,
                 subject=project,
             )
-        if self._of_projects.total() - self._of_projects[""] >= limits.all_streams:
+        if self._of_projects.total() - self._of_projects[""] >= self._all_streams:
             self._instruments.count(metric_names.REFUSED, "OVERLOADED", "stream")
             raise Overloaded(
                 "The server has as many streams and waits as it takes at once; try again later.",
-                limit=limits.all_streams,
+                limit=self._all_streams,
                 subject="stream",
             )
-
-
-def _less(counter: Counter[T], name: T) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]

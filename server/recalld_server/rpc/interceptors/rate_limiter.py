@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from time import monotonic
+from typing import TypeVar
+
+T = TypeVar("T")
 
 REMEMBERED = 10_000  # whose rates are known; of who called longest ago it is forgotten first
 
@@ -39,3 +42,10 @@ class RateLimiter:
             return False
         bucket.left -= 1
         return True
+
+
+def count_down(counter: Counter[T], name: T) -> None:
+    """One less of a name; without any it takes no memory."""
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]

@@ -16,7 +16,7 @@ from recalld_server.rpc.parse.filters import filter_of
 from recalld_server.rpc.parse.fingerprint import fingerprint
 from recalld_server.usecases.add import Result, Verdict
 from recalld_server.usecases.forgetting import Receipt
-from recalld_server.usecases.search import FoundMemory
+from recalld_server.usecases.search.results import FoundMemory
 from recalld_server.usecases.watch import WatchMessage
 
 __all__ = ["filter_of"]  # and all below: one place to import conversions from
@@ -96,7 +96,7 @@ def verdict_pb(verdict: Verdict) -> pb.Verdict:
 
 def hit_pb(found: FoundMemory, explain: bool) -> pb.Hit:
     """One search result; why it stands where it stands only if asked."""
-    place = found.place
+    place = found.hit
     hit = pb.Hit(memory=memory_pb(found.memory), score=place.score, relevance=place.relevance)
     if explain:
         terms = {name: value for name, value in place.terms.items() if name != "matched"}

@@ -36,7 +36,7 @@ class AsyncAdds:
             raise FieldInvalid.at("dry_run", text)
         scope = memory_protos.scope_of(request.scope)
         if not who.pin.admits(scope):
-            raise MemoryNotFound("The scope lies outside what this key may touch.")
+            raise MemoryNotFound("The scope is outside the scope that this API key is limited to.")
         payload = await sliced(once(lambda: encoded(add_command(request, None))), request.ByteSize())
         return await self._operations.start(
             who,

@@ -41,7 +41,7 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
         who = access()
         scope = memory_protos.scope_of(request.scope).narrowed(who.pin)
         if scope is None:
-            raise MemoryNotFound("The scope lies outside what this key may touch.")
+            raise MemoryNotFound("The scope is outside the scope that this API key is limited to.")
         command = ExportCommand(
             scope=scope,
             filter=filter_given(request),

@@ -24,7 +24,8 @@ from recalld_server.rpc.parse.requests import parsed
 from recalld_server.rpc.render import memory_protos, paging
 from recalld_server.telemetry.span import current
 from recalld_server.usecases.queries import Queries
-from recalld_server.usecases.search import FRESH_WITHIN, LOADED, FoundMemory, Ranked, Search, SearchQuery
+from recalld_server.usecases.search.live import Search
+from recalld_server.usecases.search.results import FRESH_WITHIN, LOADED, FoundMemory, Ranked, SearchQuery
 
 DEFAULT_LIMIT = 10
 MARGIN = 0.05  # seconds kept of the caller's deadline to answer INDEX_BEHIND in time
@@ -143,17 +144,17 @@ class _Budget:
 
 
 class _PrefixDigest:
-    """What stands in the first places, as a digest."""
+    """What stands in the first hits, as a digest."""
 
     def __init__(self, ranked: Ranked) -> None:
-        self._places = ranked.places
+        self._hits = ranked.hits
         self._at = 0
         self._digest = hashlib.blake2b(digest_size=8)
 
     def upto(self, at: int) -> str:
-        """Of the first `at` places, which never become fewer from call to call."""
-        for place in self._places[self._at : at]:
-            self._digest.update(place.id.encode() + b"\0")
+        """Of the first `at` hits, which never become fewer from call to call."""
+        for hit in self._hits[self._at : at]:
+            self._digest.update(hit.id.encode() + b"\0")
         self._at = at
         return self._digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""The job of an add that is done later."""
+"""The job behind AddAsync."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from recalld_server.usecases.add import Add
 
 
 class AddJob:
-    """Adds what an operation says.
+    """Runs a queued add.
 
-    The commit keeps the outcome, so an add that was interrupted after its commit is not done twice, and the operation
-    holds no text of a memory.
+    The commit stores the outcome under the request id of the operation, so an add that was interrupted after its commit
+    is not repeated, and the result of the operation holds no text of a memory.
     """
 
     def __init__(self, add: Add) -> None:
         self._add = add
 
     async def run(self, held: Operation) -> Mapping[str, Any]:
-        """See background.worker.Job. Raises the errors of Add."""
+        """Run the add; see background.worker.Job. Raises the errors of Add."""
         command = await sliced(once(lambda: add_command(held.payload)), len(held.payload))
         await self._add.add(held.access, replace(command, add_id=held.subject, request=held.request))
         return {}

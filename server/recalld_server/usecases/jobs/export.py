@@ -1,4 +1,4 @@
-"""The job of an export: a snapshot becomes a file in chunks."""
+"""The export job: writes a snapshot of a project to a file in chunks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.exports import Encoder, Encoders, Exports
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.memories import MemoryReader
 
-PAGE = 500  # rows in memory at once
-KEEP = 4  # pages between checkpoints at most, so that progress is seen
+PAGE = 500  # rows in one read
+KEEP = 4  # pages between checkpoints at most, so that callers see progress
 
 
 class ExportJob:
-    """Writes an export. With an encoder that allows it a new attempt goes on where the last one kept its place."""
+    """Writes an export. With a resumable encoder, a new attempt continues at the last checkpoint."""
 
     def __init__(
         self,
         exports: Exports,
-        ledger: Ledger,
+        ledger: MemoryReader,
         encoders: Encoders,
         hours: float,
     ) -> None:
@@ -64,25 +64,25 @@ class ExportJob:
 
 
 class _File:
-    """A file under way. What is kept is whole chunks, and which row the last of them ends in."""
+    """An unfinished file. The ledger stores its full chunks and a checkpoint: the row in which the last chunk ends."""
 
     def __init__(self, held: Operation, exports: Exports, encoder: Encoder, generation: str, total: int) -> None:
         self.after = ("", 0)  # the last row that was encoded
         self._held = held
         self._exports = exports
         self._encoder = encoder
-        self._generation = generation  # vectors of two generations must not stand in one file
+        self._generation = generation  # a file must not mix vectors of two generations
         self._total = total
         self._rest = bytearray()
         self._hash = hashlib.sha256()
         self._number = 0
         self._rows = 0
-        self._skip = 0  # bytes of the next row that are in the last chunk already
+        self._skip = 0  # bytes of the next row that the last stored chunk already holds
         self._place: tuple[tuple[str, int], int, int] = (("", 0), 0, 0)
         self._pages = 0
 
     async def resume(self) -> None:
-        """Go on after the kept chunks, or begin anew where that can't be."""
+        """Continue after the stored chunks, or start over if the encoder or the generation does not allow that."""
         kept = self._held.checkpoint
         if not kept or not self._encoder.resumable or kept["generation"] != self._generation:
             await self._exports.restart(self._held)
@@ -94,7 +94,7 @@ class _File:
             self._number += 1
 
     async def write(self, rows: Sequence[Row]) -> None:
-        """Encode rows, off the event loop, and keep the chunks they fill."""
+        """Encode rows in a thread and store the chunks they fill."""
         chunks = await asyncio.to_thread(self._encoded, rows)
         self._pages += 1
         if chunks or self._pages % KEEP == 0:
@@ -103,7 +103,7 @@ class _File:
             await self._exports.append(self._held, chunks, place, self._rows, self._total)
 
     async def complete(self, seconds: float) -> None:
-        """Keep what is left and end the work."""
+        """Store the remaining bytes and finish the operation. The export is kept for `seconds` by default."""
         self._rest += await asyncio.to_thread(self._encoder.finish)
         chunks = self._filled()
         if self._rest:

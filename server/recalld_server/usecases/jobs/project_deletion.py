@@ -1,4 +1,4 @@
-"""Deleting a project: everybody loses it at once, then what it held is cleared away."""
+"""DeleteProject: access to the project ends at once, then a job deletes its data."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ class ProjectDeletion:
         self._ids = ids
 
     async def start(self, access: Access, project: str, request: RequestKey) -> Operation:
-        """Take the project away and have it cleared. Raises ProjectNotFound, FieldInvalid, RequestIdReused."""
+        """End access to the project and queue the deletion of its data.
+
+        Raises ProjectNotFound, FieldInvalid (the default project), RequestIdReused.
+        """
         if project == DEFAULT_PROJECT:
-            text = f"the project {DEFAULT_PROJECT} is always there"
+            text = f"must not be {DEFAULT_PROJECT}, which cannot be deleted"
             raise FieldInvalid.at("project_id", text)
         new = NewOperation(self._ids.memory(), OperationKind.DELETE_PROJECT, project, request=request)
         operation = await self._removals.begin(access, new)
         self._signal.add()
-        self._signal.recheck(project)  # its work has lost its lease
+        self._signal.recheck(project)  # operations of the project have lost their leases
         return operation
 
 
 class ProjectDeletionJob:
-    """Clears a removed project away: its rows and its index. Goes on wherever it was.
+    """Deletes the rows and the index of a removed project. A new attempt continues where the last one stopped.
 
-    What the engines' files keep of both is cleared in the background afterwards.
+    Afterwards the background erasure clears the remains in the files of the engines.
     """
 
     def __init__(self, removals: ProjectDeletions, operations: Operations, index: Index, erasure: Erasure) -> None:
@@ -53,13 +56,14 @@ class ProjectDeletionJob:
         self._erasure = erasure
 
     async def run(self, held: Operation) -> Mapping[str, Any]:
-        """See worker.Job. Raises LeaseLost, IndexUnavailable."""
+        """Delete the data of the project; see background.worker.Job. Raises LeaseLost, IndexUnavailable."""
         project, done = held.subject, held.completed
         while True:
             while rows := await self._removals.clear(project, ROWS):
                 done += rows
                 await self._operations.advance(held, {}, done, 0)
-            # After the rows: whoever still applies a change finds that the project is gone, and drops what it put.
+            # After the rows: a writer that is still applying a change then finds that the project is gone, and drops
+            # the entries it wrote.
             for generation in await self._removals.generations(project):
                 await self._index.drop(project, generation)
             if await self._removals.end(project):

@@ -1,4 +1,4 @@
-"""Building the next generation of a project's index beside the current one, and switching to it."""
+"""The reindex job: builds the next generation of a project's index beside the current one and switches to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from recalld_server.domain.analysis import ANALYSER_VERSION
 from recalld_server.domain.commands import reindex_command
 from recalld_server.domain.errors import FieldInvalid
-from recalld_server.domain.memory import Access, Memory
+from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind
 from recalld_server.domain.revision import DEFAULT_LANGUAGE, Features, Generation, Positions
 from recalld_server.ports.embedder import Embedder, Priority
@@ -19,19 +19,20 @@ from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.projects import Projects
 from recalld_server.usecases.commits import CommitCoordinator
-from recalld_server.usecases.features import FeatureMaker, analyser
+from recalld_server.usecases.features import FeatureMaker, features_of
+from recalld_server.usecases.index_audit import paged
 from recalld_server.usecases.projection import Projection
 
 PAGE = 200  # memories embedded and applied together
-TRIES = 20  # switches that others' writes prevent, before writes are held back for one
-DROPPED = 1_000  # rows in one transaction
+TRIES = 20  # failed attempts to switch under concurrent writes before new commits are blocked for one attempt
+DROPPED = 1_000  # rows deleted in one transaction
 
 
 class ReindexJob:
     """The job behind RebuildIndex and ReembedProject.
 
-    All it does can be done again. A new attempt goes through everything once more: features that are there are kept,
-    and entries are put again, whatever stands there, since the engine may have done half of it or lost it again.
+    Every step is idempotent. A new attempt walks through all memories again: it keeps existing features but writes
+    every entry again, because the engine may have stored only a part of the entries or lost some.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ReindexJob:
         self._embedders = embedders
 
     def embedder(self, model: str) -> Embedder:
-        """The embedder of a model. Raises FieldInvalid for one the server is not configured for."""
+        """Return the embedder of a model. Raises FieldInvalid if the server has none for it."""
         found = self._embedders.get(model)
         if found is None:
             text = f"must be one of {', '.join(sorted(self._embedders))}"
@@ -65,11 +66,14 @@ class ReindexJob:
         return found
 
     async def run(self, held: Operation) -> Mapping[str, Any]:
-        """Build, switch, clear away; see worker.Job. Raises LeaseLost, EmbedderUnavailable, IndexUnavailable."""
+        """Build the generation, switch to it and delete the old one; see background.worker.Job.
+
+        Raises LeaseLost, FieldInvalid (model), EmbedderUnavailable, IndexUnavailable.
+        """
         project = held.access.project
         current = await self._ledger.generation(project)
         old = held.checkpoint.get("old")
-        if old and old != current.name:  # a crash came after the switch: only the rest is left
+        if old and old != current.name:  # the last attempt stopped after the switch: only the clean-up is left
             return await self._cleared(held, Generation.parse(old), current)
         settings, _ = await self._projects.settings(project)
         language = settings.language or DEFAULT_LANGUAGE
@@ -77,25 +81,25 @@ class ReindexJob:
         if held.kind is OperationKind.REEMBED_PROJECT:
             embedder = self.embedder(reindex_command(held.payload).model)
             following = replace(following, model=embedder.model, dimension=embedder.dimension)
-        if not held.checkpoint:  # a build that failed may have left something under this number
+        if not held.checkpoint:  # an earlier failed build may have left features and entries under this number
             await self._clear(held, following)
             await self._operations.advance(held, {"old": current.name}, 0, 0)
         begun = await self._generations.begin(held, following)
-        if begun != following:  # what was begun is not what this server would make now: its settings have changed
-            raise FieldInvalid("model: the settings of the server changed during the work.", field="model")
+        if begun != following:  # an earlier attempt began a generation that this server would not make
+            raise FieldInvalid("model: the server settings changed during the reindex; start it again.", field="model")
         while True:
             outage_count = await self._index.outage_count()
             await self._walk(held, current, following)
-            if await self._index.outage_count() == outage_count:  # what was put before one may be lost
+            if await self._index.outage_count() == outage_count:  # an outage may have lost entries written before it
                 break
         await self._switched(held, current, following)
         return await self._cleared(held, current, following)
 
     async def _walk(self, held: Operation, current: Generation, following: Generation) -> None:
-        """Features of every text there is, entries of what is live.
+        """Make features of the texts of all revisions, and entries of the live memories.
 
-        Whatever changes from here on is pending, so the walk ends at the last id of now: it would never catch up with
-        writers who go on adding.
+        The walk ends at the memory id that is the last one now, because it would never catch up with constant adds;
+        changes from now on are pending for the new generation.
         """
         project = held.access.project
         total, last = await self._generations.extent(project)
@@ -106,14 +110,9 @@ class ReindexJob:
             await self._projection.apply(project, following, ids)
             done += len(ids)
             await self._operations.advance(held, {"old": current.name}, done, total)
-        # An earlier attempt may have put entries of memories that are gone since.
-        page: list[str] = []
-        async for id, _ in self._index.entries(project, following):
-            page.append(id)
-            if len(page) == PAGE:
-                await self._remove_gone(project, following, page)
-                page = []
-        await self._remove_gone(project, following, page)
+        # An earlier attempt may have written entries of memories that have been deleted since.
+        async for page in paged(self._index.entries(project, following), PAGE):
+            await self._remove_gone(project, following, [id for id, _ in page])
 
     async def _remove_gone(self, project: str, following: Generation, ids: Sequence[str]) -> None:
         live = await self._ledger.live_among(project, ids)
@@ -134,7 +133,7 @@ class ReindexJob:
                         return stand
 
     async def _drained(self, held: Operation, current: Generation, following: Generation) -> None:
-        """Until less than a page is left at the look before: writers who go on add to it all the time."""
+        """Apply pending changes until a read returns less than a page; under constant writes there are always some."""
         project = held.access.project
         while waiting := await self._ledger.pending(project, following, PAGE):
             await self._feature(held, current, following, waiting)
@@ -143,7 +142,7 @@ class ReindexJob:
                 return
 
     async def _feature(self, held: Operation, current: Generation, following: Generation, ids: Sequence[str]) -> None:
-        """A rebuild keeps the vectors there are; a re-embedding makes them all anew."""
+        """Make the missing features. A rebuild takes existing vectors; a re-embedding computes all vectors."""
         memories = await self._generations.unfeatured(held.access.project, following, ids)
         kept: Sequence[Features | None] = [None] * len(memories)
         if memories and held.kind is OperationKind.REBUILD_INDEX:
@@ -153,20 +152,20 @@ class ReindexJob:
             await self._features.of(following, missing, project=held.access.project, priority=Priority.BACKGROUND)
         )
         features = [
-            _again(memory, found, following) if found else next(made)
+            features_of(following, memory, found.vector) if found else next(made)
             for memory, found in zip(memories, kept, strict=True)
         ]
         await self._generations.feature(held, following, memories, features)
 
     async def _clear(self, held: Operation, generation: Generation) -> None:
-        """Features first: without them nobody makes entries any more."""
+        """Delete the features, then the entries of a generation: without features no writer makes new entries."""
         after: str | None = ""
         while after is not None:
             after = await self._generations.drop(held, after, DROPPED)
         await self._index.drop(held.access.project, generation)
 
     async def _cleared(self, held: Operation, old: Generation, new: Generation) -> dict[str, Any]:
-        """Drop what the switch left behind; the state of the index then."""
+        """Delete the old generation and return the state of the index, which is the result of the operation."""
         project = held.access.project
         await self._clear(held, old)
         stand = await self._ledger.positions(Access(project))
@@ -181,9 +180,3 @@ class ReindexJob:
             "head_sequence": stand.head,
             "applied_sequence": stand.applied,
         }
-
-
-def _again(memory: Memory, found: Features, generation: Generation) -> Features:
-    return Features(
-        analyser(generation.language, generation.analyser).terms(memory.text), found.vector, generation.number
-    )

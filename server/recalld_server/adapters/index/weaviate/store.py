@@ -313,9 +313,11 @@ class WeaviateIndex:
     async def _begin(self, project: str, generation: Generation) -> None:
         """Make the tenant of a project. Raises IndexLost for one that was there: with its entries it is not."""
         name = schema.collection(generation, self._ledger)
+        # Read first: a concurrent apply may create the tenant and set the mark while the answer is under way.
+        marked = self._marks.get((project, generation.name))
         if await self._client.call(lambda driver: schema.holds(driver, name, project), SEARCH):
             return
-        if self._marks.get((project, generation.name)):
+        if marked:
             raise IndexLost
         await self._client.call(lambda driver: schema.begin(driver, name, project), MAKE)
 

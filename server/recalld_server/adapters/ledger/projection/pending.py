@@ -191,17 +191,6 @@ def settle(
     return moved
 
 
-def unfeatured(connection: Connection, project: str, generation: Generation, limit: int) -> list[Memory]:
-    has = exists().where(
-        t.features.c.project == t.revisions.c.project,
-        t.features.c.memory_id == t.revisions.c.memory_id,
-        t.features.c.text_revision == t.revisions.c.text_revision,
-        t.features.c.generation == generation.number,
-    )
-    statement = select(*memory_columns()).where(t.revisions.c.project == project, t.revisions.c.seq_to.is_(None), ~has)
-    return [memory_of(row) for row in connection.execute(statement.limit(limit))]
-
-
 def live(connection: Connection, project: str, after: str, limit: int) -> list[tuple[str, int]]:
     statement = (
         select(t.revisions.c.memory_id, t.revisions.c.revision)
