@@ -1,4 +1,4 @@
-"""The layer table (README, design): who may import whom, read from the sources.
+"""The layer table (shown in docs/architecture.md): who may import whom, read from the sources.
 
 Every import counts, also inside functions and under TYPE_CHECKING: a name that a type needs is a dependency too.
 """

@@ -22,45 +22,67 @@ log = logging.getLogger(__name__)
 class Settings:
     """The settings of a server. Each field is the variable RECALLD_<NAME> and, for most, an option of `recalld serve`.
 
-    - `ledger`: "embedded", the path of a SQLite file or postgresql://user:password@host:port/database.
-    - `index`: "embedded" or weaviate://host:port?grpc_port=port; `index_key` is its API key, `index_tls` turns on TLS.
-    - `cache_mib`: the maximum size of the vectors kept in memory, in MiB.
-    - `max_calls`: concurrent calls; `project_streams`: concurrent streams and waits of all keys of a project.
-    - `rate_limit`: calls per second of a key; `project_rate_limit`: of all keys of a project (0: unlimited).
-    - `connection_idle`: seconds without a call after which a gRPC connection is closed.
-    - `connection_age`: seconds after which a gRPC connection takes no new calls, so that callers reconnect and reach
-      added servers (0: never).
-    - `embedder`: "minilm", or "openai" with the four settings that follow it.
-    - `export_hours`: hours for which finished exports are kept.
-    - `tls_cert`, `tls_key`, `tls_client_ca`: PEM files; with the last, callers need a certificate of that authority.
+    The text below a field is its row in docs/configuration.md.
     """
 
     data_dir: Path = field(default_factory=lambda: user_data_path("recalld", appauthor=False))
+    """Folder of the ledger file, the embedded index and the lock. Default: the platform's data folder, for example
+    `~/.local/share/recalld` on Linux. The server prints it when it starts."""
     host: str = "127.0.0.1"
+    """Address to listen on. An address that is not loopback requires an API key, and TLS or `--insecure-no-tls`."""
     grpc_port: int = 7420
+    """Port of the gRPC API. 0: any free port."""
     http_port: int = 7421
+    """Port of `/healthz`, `/readyz` and `/metrics`. 0: any free port."""
     ledger: str = field(default="embedded", repr=False)  # may hold a password
+    """Where the ledger is: `embedded` (the file `ledger.db` in the data folder), the path of a SQLite file, or
+    `postgresql://user:password@host:port/database`. Prefer the variable for a URL with a password: options are visible
+    in the list of processes."""
     index: str = "embedded"
+    """The search engine: `embedded` (the file `index.db` in the data folder), or
+    `weaviate://HOST[:PORT][?grpc_port=PORT&replication=COPIES]`."""
     index_key: str = field(default="", repr=False)
+    """API key of Weaviate. Empty: anonymous access."""
     index_tls: bool = False
+    """Connect to Weaviate with TLS."""
     cache_mib: int = 96
+    """Memory for the vectors of the embedded index, in MiB."""
     max_calls: int = 1024
+    """Calls that the server runs at once. Further calls are refused with `OVERLOADED`."""
     rate_limit: int = 0
+    """Calls per second of one API key. 0: unlimited. Beyond the limit: `RATE_LIMITED`."""
     project_rate_limit: int = 0
+    """Calls per second of all keys of one project together. 0: unlimited."""
     project_streams: int = 256
+    """Open streams and WaitOperation calls of all keys of one project together. Beyond the limit: `STREAM_LIMIT`."""
     connection_idle: int = 300
+    """Seconds without a call after which the server closes a gRPC connection."""
     connection_age: int = 600
+    """Seconds after which a gRPC connection takes no new calls, so that clients reconnect and reach servers that were
+    added. 0: never."""
     embedder: str = "minilm"
+    """The embedding model: `minilm` (packaged, offline), or `openai` (any OpenAI-compatible endpoint, with the four
+    settings below)."""
     embedder_url: str = ""
+    """Base URL of the OpenAI-compatible endpoint."""
     embedder_key: str = field(default="", repr=False)
+    """API key of the endpoint. Required; give any word if the endpoint ignores it."""
     embedder_model: str = ""
+    """Name of the model at the endpoint."""
     embedder_dimension: int = 0
+    """Dimension to request from the endpoint. 0: the model's own."""
     export_hours: int = 24
+    """Hours that a finished export is kept."""
     log_level: str = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
     tls_cert: str = ""
+    """PEM file of the server's certificate and its chain. Turns TLS on for the gRPC and the HTTP port."""
     tls_key: str = ""
+    """PEM file of the certificate's private key."""
     tls_client_ca: str = ""
+    """PEM file of certificate authorities. gRPC callers must present a certificate of one of them (mutual TLS)."""
     insecure_no_tls: bool = False
+    """Listen on a non-loopback address without TLS. Use it only behind a proxy that terminates TLS."""
 
     @classmethod
     def read(cls, given: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
