@@ -1,7 +1,4 @@
-"""The guard of development mode: until the first API key exists, the HTTP server refuses web pages and proxies.
-
-See design, section 10.
-"""
+"""The guard of development mode: until the first API key exists, the HTTP server refuses web pages and proxies."""
 
 from __future__ import annotations
 

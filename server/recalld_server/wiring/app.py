@@ -129,7 +129,7 @@ class App:
 
 
 async def _tell(server: GrpcServer, ready: Ready) -> None:
-    """Set the health of each service (design, section 2): searches need `Ready.searches`, the others the ledger."""
+    """Set the health of each service: searches need `Ready.searches`, the others the ledger."""
     for name in ("", *server.services):
         await server.serving(name, ready.searches if name == SEARCH else ready.ledger)
 

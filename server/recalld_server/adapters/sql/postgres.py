@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 Waiting = tuple[Work[Any], Future[Any]]
 
 READERS = 8
-WRITERS = 8  # with the readers 16 connections per server: six servers stay below PostgreSQL's default limit of 100
+WRITERS = 8  # with the readers 16 pooled connections; five servers stay below PostgreSQL's default limit of 100
 WAITING = 4096  # changes that may queue, some seconds of work; further writes are refused at once
 GROUP = 16  # changes per transaction; the other servers wait for the row lock meanwhile
 STATEMENT = 30.0  # statement_timeout, seconds

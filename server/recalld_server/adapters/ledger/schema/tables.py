@@ -23,8 +23,8 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# One row: the identity of this ledger. `keys_created` is set with the first API key and never reset (design, section
-# 10). `unfinished` is set while this ledger is being copied from another one.
+# One row: the identity of this ledger. `keys_created` is set with the first API key and never reset. `unfinished` is set
+# while this ledger is being copied from another one.
 ledger = Table(
     "ledger",
     metadata,
