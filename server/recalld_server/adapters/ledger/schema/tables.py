@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# One row: the identity of this ledger. `keys_created` is set with the first API key and never reset. `unfinished` is set
+# One row: the identity of this ledger. `keys_created` is set with the first API key, for ever. `unfinished` is set
 # while this ledger is being copied from another one.
 ledger = Table(
     "ledger",
