@@ -120,7 +120,7 @@ def test_it_follows_and_goes_on_where_it_was_interrupted(
     code, said, unread = first.interrupt()
     assert (code, unread) == (0, [])
     assert "Traceback" not in said
-    [token] = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("go on with --resume ")]
+    [token] = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("resume with --resume ")]
     keep(client, user, "Likes rain")
     second = watch("--user", user, "--json", "--resume", token)
     assert [each["new_memory"] for each in second.changes(1)] == ["Likes rain"]
