@@ -97,7 +97,7 @@ def test_an_index_that_is_not_there_is_told_in_one_line() -> None:
         for taken in (http, grpc):
             taken.bind(("127.0.0.1", 0))  # and does not listen
         port, other = http.getsockname()[1], grpc.getsockname()[1]
-        assert "can't be reached" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={other}")
+        assert "cannot reach Weaviate" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={other}")
         assert "--index must be" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={port}")
     assert "--index must be" in refused("--index", "http://127.0.0.1:1")
 

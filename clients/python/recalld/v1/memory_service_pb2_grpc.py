@@ -298,9 +298,8 @@ class MemoryServiceServicer(object):
         used again, and their history only has the time of the erasure. Exports that may contain them are withdrawn before
         the first memory is erased; exports that start meanwhile are withdrawn together with the memories that they may
         contain. The call continues, in transactions of 200 revisions, until no memory matches, including memories committed
-        meanwhile.
-        If it is interrupted, repeat it with the same request_id to resume it. If it is repeated with its request_id after
-        its end, it erases nothing and checks again: the receipt then has the legs of the new check.
+        meanwhile. If it is interrupted, repeat it with the same request_id to resume it. If it is repeated with its
+        request_id after its end, it erases nothing and checks again: the receipt then has the legs of the new check.
 
         Files are not rewritten, and other calls continue. The embedded engines overwrite rows and freed pages at once;
         copies in unused parts of pages or in the log are overwritten in the background, and the legs `ledger_file` and
