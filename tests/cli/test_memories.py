@@ -1,4 +1,4 @@
-"""add, search, import and demo from a terminal."""
+"""`recalld add`, `search`, `import` and `demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recalld migrate`: everything is there afterwards, whatever happened on the way."""
+"""`recalld migrate` copies everything, also after interruptions."""
 
 from __future__ import annotations
 

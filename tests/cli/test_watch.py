@@ -1,4 +1,4 @@
-"""`recalld watch`: what a terminal shows while others write, and how it goes on after Ctrl-C."""
+"""`recalld watch`: its output while others write, and how it resumes after Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recalld serve --check`: what it finds wrong, that it changes nothing, and that it tells no secret."""
+"""`recalld serve --check`: the problems that it finds, that it changes nothing, and that it reveals no secret."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every command and program of the README, run as printed.
+"""Runs every command and program of the README as printed.
 
-Only the address is replaced, since another server may hold the documented port. What is not run is listed in NOT_RUN,
-with the reason.
+Only the address is replaced, since another server may use the documented port. NOT_RUN lists the commands that are not
+run, with the reasons.
 """
 
 from __future__ import annotations
