@@ -162,7 +162,7 @@ def delete_all(
     metadata: Mapping[str, Any] | None = None,
     request_id: str | None = None,
 ) -> memory_service_pb2.DeleteMemoriesRequest:
-    """Needs an id: deleting everything is what `reset` is for."""
+    """Raises InvalidRequest without an id. Use `reset` to delete everything."""
     chosen = scope(user_id, agent_id, app_id, run_id)
     if not chosen.ByteSize():
         raise invalid("user_id", "or agent_id, app_id or run_id must be given; reset() deletes everything")
