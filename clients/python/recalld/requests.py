@@ -172,7 +172,7 @@ def delete_all(
 
 
 def delete_everything() -> memory_service_pb2.DeleteMemoriesRequest:
-    """Every memory that the API key reaches. The server wants the whole project to be asked for, by a filter."""
+    """Delete every memory that the API key may access. The server requires a scope or a filter, so a filter is set."""
     return memory_service_pb2.DeleteMemoriesRequest(filter=everything(), request_id=new_request_id())
 
 

@@ -128,7 +128,7 @@ class LocalServer:
         self.start()
 
     def close(self) -> None:
-        """Stop the server, close the clients of `client` and delete the temporary folder."""
+        """Stop the server, close the clients created by `client` and delete the temporary folder."""
         for client in self._clients:
             client.close()
         self.stop()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Authority, Target, UseTls, clear_errors
+from recalld_server.cli.memories import Authority, UseTls, clear_errors
 from recalld_server.cli.memories import client as connected
 from recalld_server.cli.terminal import echo
 
@@ -21,7 +21,7 @@ QUESTIONS = ["Which food is dangerous for her?", "Who is visiting, and when?", "
 
 
 def demo(
-    target: Target = None,
+    target: Annotated[str | None, typer.Option(help="Server to use; default: a temporary server.")] = None,
     tls: UseTls = None,
     tls_ca: Authority = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's memories on the --target server.")] = False,

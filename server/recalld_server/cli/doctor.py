@@ -24,7 +24,7 @@ def doctor(
 ) -> None:
     """Check a ledger and its index while no server uses them.
 
-    Exits with status 0 if both are sound, 1 if not, 2 if they cannot be opened.
+    Exits with status 0 if both are sound, 1 if not or if the ledger file does not exist, 2 if they cannot be opened.
     """
     import asyncio
 

@@ -297,7 +297,7 @@ class MemoryServiceServicer(object):
         of all revisions, their features, and messages that no other live fact needs. Irrevocable. Their ids cannot be
         used again, and their history only has the time of the erasure. Exports that may contain them are withdrawn before
         the first memory is erased; exports that start meanwhile are withdrawn together with the memories that they may
-        contain. The call continues, in transactions of 200 revisions, until no memory matches, including memories committed
+        contain. The call continues, in transactions of 200 revisions, until no memory matches, not even one committed
         meanwhile. If it is interrupted, repeat it with the same request_id to resume it. If it is repeated with its
         request_id after its end, it erases nothing and checks again: the receipt then has the legs of the new check.
 
