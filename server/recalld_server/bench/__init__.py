@@ -53,7 +53,7 @@ def measure_retrieval(
     """Measure recall: the share of the evidence that searches find.
 
     Imports every conversation of the file, asks all its questions and reports recall by kind of question. Deletes what
-    it stored on a --target. With --index or --ledger it also measures the embedded engines and reports how many of the
+    it stored on a --target. With --index or --ledger, it also measures the embedded engines and reports how many of the
     first ten hits both have in common.
     """
     from recalld_server.bench import retrieval, tables
@@ -87,8 +87,8 @@ def measure_load(
 
     Starts a temporary server per size. Server and client are one process each and share the machine's processors. The
     memories have random vectors instead of embeddings, and 3 s of searches warm up the server. No question is asked
-    twice, so that no cached embedding is used. On Weaviate, also compares searches with Weaviate's two legs alone.
-    Removes everything that it stored on an engine.
+    twice, so that no cached embedding is used. On Weaviate, a further table compares searches without the embedder with
+    Weaviate's two legs alone, with 250 repeated questions. The benchmark removes everything that it stored on an engine.
     """
     import asyncio
 
