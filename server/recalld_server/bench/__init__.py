@@ -88,7 +88,8 @@ def measure_load(
     Starts a temporary server per size. Server and client are one process each and share the machine's processors. The
     memories have random vectors instead of embeddings, and 3 s of searches warm up the server. No question is asked
     twice, so that no cached embedding is used. On Weaviate, a further table compares searches without the embedder with
-    Weaviate's two legs alone, with 250 repeated questions. The benchmark removes everything that it stored on an engine.
+    Weaviate's two legs alone, with 250 repeated questions. The benchmark removes everything that it stored on the
+    engines.
     """
     import asyncio
 
