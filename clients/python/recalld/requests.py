@@ -172,7 +172,7 @@ def delete_all(
 
 
 def delete_everything() -> memory_service_pb2.DeleteMemoriesRequest:
-    """Delete every memory that the API key may access. The server requires a scope or a filter, so a filter is set."""
+    """A request to delete all memories that the API key may access. Sets a filter, since the server requires one."""
     return memory_service_pb2.DeleteMemoriesRequest(filter=everything(), request_id=new_request_id())
 
 

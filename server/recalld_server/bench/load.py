@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 class ImportRate:
     """Texts per second of ImportMemories, and of the embedder alone in this process without a server.
 
-    The embedder's rate is the better of two, before and after the import, so that other load cannot improve it.
+    The embedder's rate is the better of two, before and after the import, so that other load cannot raise `ratio`.
     """
 
     texts: int
