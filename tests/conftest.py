@@ -1,4 +1,4 @@
-"""Options of the whole suite."""
+"""Options of the whole test suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape of the files: short, named for a noun, and without the habits that hide faults."""
+"""Rules for source files: their length, their names, and patterns that hide faults."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The layer table (shown in docs/architecture.md): who may import whom, read from the sources.
+"""The table of layers (shown in docs/architecture.md) and their allowed imports, checked against the sources.
 
-Every import counts, also inside functions and under TYPE_CHECKING: a name that a type needs is a dependency too.
+Every import counts, also in functions and under TYPE_CHECKING, since types are dependencies too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Attacks on a server: what is refused, how long others wait, what memory is held, and what is there afterwards.
+"""Attacks on a server: the tests check what is refused, the latency of others, memory use, and the state afterwards.
 
-Every attack is bounded in count and time, and goes to loopback only.
+Every attack is limited in count and time, and uses only loopback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A ledger made large at once: copies of a memory, written by the engine itself."""
+"""Makes a ledger large quickly: SQL copies of a memory."""
 
 from __future__ import annotations
 

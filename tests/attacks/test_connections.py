@@ -1,4 +1,4 @@
-"""Connections that say nothing, say it slowly, or begin calls only to cancel them; on both ports, without a key."""
+"""Connections without a key that are silent, slow, or only start and cancel calls, on both ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One project asks for all there is: streams, waits, calls. Others and the operator go on as if it were not there."""
+"""One project uses all streams, waits and calls that it can; other projects and the operator are not affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forgetting much, and by many at once: it ends, it is true, and others go on."""
+"""Large and concurrent ForgetMemories calls end, erase everything, and do not block other calls."""
 
 from __future__ import annotations
 

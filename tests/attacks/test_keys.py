@@ -1,4 +1,4 @@
-"""Keys that end while their calls go on, keys sent twice, and keys that a library would write to the log."""
+"""Keys that expire during their calls, keys that are sent twice, and keys that a library would log."""
 
 from __future__ import annotations
 

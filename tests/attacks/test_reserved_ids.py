@@ -1,4 +1,4 @@
-"""A caller brings ids that are ours: the memories are kept and found, and the server goes on, also after a restart."""
+"""A caller uses ids that are reserved internally: memories are stored and found, also after a restart."""
 
 from __future__ import annotations
 

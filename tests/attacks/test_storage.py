@@ -1,4 +1,4 @@
-"""Storage that is taken twice, goes away or is damaged under a running server: noticed, said, and nothing lost."""
+"""Storage that is used twice, disappears or is damaged under a running server: detected, reported, nothing lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both clients against a server that answers as told: what goes over the wire, and what is retried."""
+"""Both clients against a fake server: requests on the wire, and retries."""
 
 from __future__ import annotations
 

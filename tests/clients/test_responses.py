@@ -1,4 +1,4 @@
-"""Answers in the guide's shapes."""
+"""Conversion of answers to the guide's shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams: resumed where they broke, without repeats, and cancelled when left."""
+"""Streams resume after interruptions, without duplicates, and are cancelled when closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole recalld in this process: real engines in a folder, a clock of the test, an embedder that costs nothing."""
+"""A whole recalld in this process: real engines in a folder, a controlled clock, and a cheap embedder."""
 
 from __future__ import annotations
 

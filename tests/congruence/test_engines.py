@@ -1,4 +1,4 @@
-"""The same changes and searches over two indexes: the same memories, in nearly the same order."""
+"""The same changes and searches on two indexes give the same memories, in nearly the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was forgotten is in no file, however the rows of the engines were moved about before."""
+"""No file contains forgotten memories, wherever the engines have moved their rows before."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every store selects exactly what the law (`domain.filters.matches`) says, for whatever memories and filters.
+"""Every store selects what the reference implementation (`domain.filters.matches`) says, for random filters.
 
-A store is anything with `select`; to hold another engine or other tables to the law, add one to STORES.
+A store is any object with `select`. To test another engine or other tables, add it to STORES.
 """
 
 from __future__ import annotations

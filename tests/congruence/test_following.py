@@ -1,4 +1,4 @@
-"""Watch, the janitor and trimming, with time in the hands of the test."""
+"""Watch, the janitor and the trimming of history, with a controlled clock."""
 
 from __future__ import annotations
 

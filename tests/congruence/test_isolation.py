@@ -1,4 +1,4 @@
-"""One project's trouble in the background is its own: all others are projected, expired, repaired and ready."""
+"""Background problems of one project do not affect the projection, expiry, repair and readiness of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations whose answers are no longer kept, on ledgers of both kinds."""
+"""Operations whose responses are no longer kept, on both ledgers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One machine and a fleet, (SQLite, embedded) and (PostgreSQL, Weaviate): whatever is written, both answer the same."""
+"""(SQLite, embedded) and (PostgreSQL, Weaviate) give the same answers after the same writes."""
 
 from __future__ import annotations
 

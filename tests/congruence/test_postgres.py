@@ -1,4 +1,4 @@
-"""The year of a project with the ledger in PostgreSQL: it ends like the one on SQLite."""
+"""The test of a year with the ledger in PostgreSQL ends like the one on SQLite."""
 
 from __future__ import annotations
 

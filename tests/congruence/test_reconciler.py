@@ -1,4 +1,4 @@
-"""What an index lost behind the ledger's back is brought back, and only an outage makes anyone look."""
+"""The reconciler restores lost index entries, and runs only after an outage."""
 
 from __future__ import annotations
 

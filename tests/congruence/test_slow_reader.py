@@ -1,4 +1,4 @@
-"""A reader that takes nothing is told so, with a token that loses nothing."""
+"""A watch whose reader is too slow ends with a resume token, without loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many small projects on one PostgreSQL and one Weaviate: each works, and none ever shows another's memories."""
+"""Many small projects on one PostgreSQL and one Weaviate: each works and sees only its own memories."""
 
 from __future__ import annotations
 

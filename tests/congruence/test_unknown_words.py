@@ -1,4 +1,4 @@
-"""Texts of whose words the packaged model knows too few: words alone decide, on every engine, now and in the past."""
+"""Texts of which the packaged model knows too few words: only keywords decide, on every engine, now and in the past."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A year of a project against a model in memory: whatever is done to it, in whatever order, the two never disagree.
+"""A year of random changes to a project, compared with a model in memory.
 
-The model keeps what lived after each sequence number, and one line for each event. Forgetting takes a memory out of
-every one of them, and trimming whatever something newer had followed by then.
+The model stores the live memories after each sequence number, and one line per event. Forgetting removes a memory from
+all of them; trimming removes those that a newer revision had replaced by then.
 """
 
 from __future__ import annotations

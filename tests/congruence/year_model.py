@@ -1,4 +1,4 @@
-"""The year's model: what should live, what should have happened, and what should be in the exports."""
+"""The model of test_year: the expected memories, events and exports."""
 
 from __future__ import annotations
 

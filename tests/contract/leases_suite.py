@@ -1,4 +1,4 @@
-"""What every store of turns promises: one holder at a time, fenced, and what was done stays known."""
+"""The contract of leases: one holder at a time, with fencing numbers, and a durable record of what was done."""
 
 from __future__ import annotations
 

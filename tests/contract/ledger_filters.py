@@ -1,4 +1,4 @@
-"""Filters as large as requests may have them: right, and at a cost that grows with their length and no faster."""
+"""The largest valid filters give correct results, at a cost linear in their length."""
 
 from __future__ import annotations
 

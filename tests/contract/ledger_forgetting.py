@@ -1,4 +1,4 @@
-"""What is forgotten: at any size, in small transactions, and until nothing matches."""
+"""Forgetting works at any size, in small transactions, until nothing matches."""
 
 from __future__ import annotations
 

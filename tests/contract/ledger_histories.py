@@ -1,4 +1,4 @@
-"""Memories that are restored with all their revisions."""
+"""Restores of memories with all their revisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random histories against a model: a dictionary of revisions that is too simple to be wrong."""
+"""Random histories compared with a simple model: a dictionary of revisions."""
 
 from __future__ import annotations
 

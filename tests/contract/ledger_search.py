@@ -1,4 +1,4 @@
-"""What searches and the projector read: pools, snapshots, features and what is pending."""
+"""Reads for searches and the projector: pools, snapshots, features and pending changes."""
 
 from __future__ import annotations
 

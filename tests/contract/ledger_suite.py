@@ -1,7 +1,7 @@
-"""What every Ledger does: the contract of `ports/ledger.py` as tests.
+"""The contract of Ledger: `ports/ledger.py` as tests.
 
 A test class inherits LedgerSuite and has a fixture `ledger`: an empty ledger of its engine on the fixture `clock`, with
-the projects "default" and "other" of `GENERATION`. The suite goes through the port alone and knows no engine.
+the projects "default" and "other" of `GENERATION`. The suite uses only the port and does not depend on an engine.
 """
 
 from __future__ import annotations

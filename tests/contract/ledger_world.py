@@ -1,4 +1,4 @@
-"""The small world of the ledger's suite: a clock, two projects, and short ways to say what is stored."""
+"""Helpers of the ledger suite: a clock, two projects, and short ways to build changes."""
 
 from __future__ import annotations
 

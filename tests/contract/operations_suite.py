@@ -1,4 +1,4 @@
-"""What every store of operations promises: one holder at a time, fenced; the same request once; always an end."""
+"""The contract of operation stores: one fenced holder at a time, idempotent requests, and always an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an engine would answer each statement that a call runs, on a ledger with enough rows."""
+"""The query plans of the statements of a call, on a ledger with enough rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places at a ledger in PostgreSQL, and word of commits from server to server."""
+"""Instance locks and commit notifications between servers on a ledger in PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded index keeps the contract, and its file what the engine must never lose or show."""
+"""The embedded index fulfils the contract; its file loses nothing and leaks nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger in a SQLite file keeps the contract, and the file what it must never lose."""
+"""The ledger in a SQLite file fulfils the contract, and its file is durable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger of an earlier version is brought up to date with what it holds, on every engine."""
+"""Migrations keep the data of ledgers of earlier versions, on every engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations in the SQL ledger keep the contract."""
+"""Operations in the SQL ledger fulfil the contract."""
 
 from __future__ import annotations
 

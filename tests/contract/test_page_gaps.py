@@ -1,4 +1,4 @@
-"""Clearing a SQLite file page by page: nothing of deleted rows is left, and nothing else changes."""
+"""Clearing a SQLite file page by page removes all remains of deleted rows and changes nothing else."""
 
 from __future__ import annotations
 

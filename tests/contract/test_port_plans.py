@@ -1,4 +1,4 @@
-"""As `test_query_plans`, for the other ports: exports, work, projects, generations, removals, keys and turns."""
+"""As `test_query_plans`, for the other ports: exports, operations, projects, generations, removals, keys and leases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger in a PostgreSQL database keeps the contract, and what several servers on it must be able to rely on."""
+"""The ledger in PostgreSQL fulfils the contract, also with several servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine of PostgreSQL: snapshots, tries again, and what becomes of connections that break."""
+"""The PostgreSQL engine: snapshots, retries, and broken connections."""
 
 from __future__ import annotations
 

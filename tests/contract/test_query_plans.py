@@ -1,8 +1,7 @@
-"""No question to the ledger reads all rows of a project: the engines say how they would answer each.
+"""No query of the ledger reads all rows of a project, according to the query plans of the engines.
 
-Every method of the port is called on a ledger with enough rows, a listener takes down the statements it runs, and the
-engine explains them. A method without a call here fails, and so does a plan that goes through a large table, or through
-a project's part of it by nothing but the project's id.
+The tests call every method of the port on a ledger with enough rows, record its statements and let the engine explain
+them. They fail if a method is not called here, or if a plan scans a large table, or all rows of a project in it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An index that was lost is told everything again, in parts, whatever breaks off between two of them."""
+"""A lost index is filled again in parts, also if this is interrupted between two of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns in the SQL ledger keep the contract."""
+"""Leases in the SQL ledger fulfil the contract."""
 
 from __future__ import annotations
 

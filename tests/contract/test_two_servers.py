@@ -1,4 +1,4 @@
-"""Two servers on one ledger do the same request at once, as a client makes them that calls again elsewhere."""
+"""Two servers on one ledger get the same request at the same time, as when a client retries elsewhere."""
 
 from __future__ import annotations
 

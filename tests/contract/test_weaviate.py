@@ -1,4 +1,4 @@
-"""The Weaviate index keeps the contract, and stays clear of the engine's traps."""
+"""The Weaviate index fulfils the contract and avoids known problems of the engine."""
 
 from __future__ import annotations
 

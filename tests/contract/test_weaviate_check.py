@@ -1,4 +1,4 @@
-"""What is wrong with a Weaviate that can't be used is said in one line: address, key, version or gRPC port."""
+"""An unusable Weaviate gets an error of one line: address, key, version or gRPC port."""
 
 from __future__ import annotations
 

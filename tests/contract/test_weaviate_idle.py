@@ -1,4 +1,4 @@
-"""Projects nobody uses rest in Weaviate and are there again on the next use."""
+"""Tenants of idle projects are offloaded in Weaviate and loaded again on the next use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recalld serve --check`: what it finds wrong, that it changes nothing, and that it tells no secret."""
+"""`recalld serve --check`: the problems that it finds, that it changes nothing, and that it reveals no secret."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def edit(folder: Path, statement: str) -> None:
 def test_a_new_folder_is_fine_and_is_not_made(tmp_path: Path) -> None:
     status, found = printed("--data-dir", tmp_path / "data")
     assert (status, wrong(found), list(found)) == (0, set(), SUBJECTS)
-    assert found["ledger"][1] == f"{tmp_path / 'data' / 'ledger.db'}, made at the first start"
+    assert found["ledger"][1] == f"{tmp_path / 'data' / 'ledger.db'}, created at the first start"
     assert found["embedder"][1] == "minilm, model minilm-l6-v2-int8, 384 dimensions"
     assert list(tmp_path.iterdir()) == []
 
@@ -187,7 +187,7 @@ def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     found = checked(data_dir=file / "data")
-    assert found["data folder"] == ("WRONG", f"{file / 'data'}: {file} is no folder")
+    assert found["data folder"] == ("WRONG", f"{file / 'data'}: {file} is not a folder")
 
 
 def newer(folder: Path) -> None:
@@ -217,7 +217,7 @@ def garbage(folder: Path) -> None:
         (unfinished, "ledger", "a copy that is not finished"),
         (another_programs, "ledger", "its tables belong to another program"),
         (garbage, "ledger", "not a database"),
-        (of_another_model, "embedder", "the ledger names the model other; configured: minilm-l6-v2-int8"),
+        (of_another_model, "embedder", "the ledger uses the model other; configured: minilm-l6-v2-int8"),
     ],
 )
 def test_a_ledger_that_does_not_fit(
@@ -236,7 +236,7 @@ def test_an_older_ledger_is_left_to_the_next_start(keyed: Path, tmp_path: Path) 
     shutil.copytree(keyed, tmp_path, dirs_exist_ok=True)
     edit(tmp_path, "UPDATE alembic_version SET version_num = '0001'")
     found = checked(data_dir=tmp_path)
-    ledger = f"{tmp_path / 'ledger.db'}, version 0001, which the next start brings up to date"
+    ledger = f"{tmp_path / 'ledger.db'}, version 0001, migrated at the next start"
     assert (wrong(found), found["ledger"][1]) == (set(), ledger)
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]

@@ -1,6 +1,6 @@
-"""The compose files and what they mount: whole, pinned, without secrets, and agreeing with each other.
+"""The compose files and their mounts are complete, pinned, consistent and free of secrets.
 
-No engine runs here. The files were also loaded once with compose-go, the library of `docker compose`.
+No container engine is used. The files were also loaded once with compose-go, the library of `docker compose`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The dashboard: each of its queries parses and finds series among the figures of a server that was called."""
+"""Each query of the dashboard parses and finds series in the metrics of a server that was called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that is killed, starved and started on damaged folders. Each test has a folder of its own."""
+"""Servers that are killed, run out of disk, or start on damaged folders. Each test has its own folder."""
 
 from __future__ import annotations
 

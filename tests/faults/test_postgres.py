@@ -1,4 +1,4 @@
-"""A ledger whose PostgreSQL goes away under a running server, and what a server says of one it can't use."""
+"""PostgreSQL goes away under a running server, or is unusable at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `recalld serve` refuses to start on, and that it harms nothing by trying."""
+"""Conditions under which `recalld serve` refuses to start, without side effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three Weaviate nodes that keep three copies: one of them may be killed at any time."""
+"""Three Weaviate nodes with three replicas: one of them may be killed at any time."""
 
 from __future__ import annotations
 

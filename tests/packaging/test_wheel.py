@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works away from the checkout."""
+"""The wheel: its contents, and that it works outside of the repository."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One real server for all tests of the service, and what every test of it needs.
+"""A real server that all tests of the service share, and their helpers.
 
-Tests share the server, so each keeps to user ids of its own.
+Since tests share the server, each test uses its own user ids.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Add: what becomes of messages."""
+"""Add: facts and verdicts of messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams on connections that break fifty times at random while eight write: nothing is missing, nothing twice."""
+"""Streams over connections that break fifty times at random, with eight writers: nothing is lost or duplicated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input has a clear error; calls of later versions say so."""
+"""Invalid input has clear errors, as have calls that are not yet implemented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading one's own writes, also while the index is away."""
+"""Reads see the caller's own writes, also while the index is unavailable."""
 
 from __future__ import annotations
 

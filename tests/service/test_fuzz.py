@@ -1,4 +1,4 @@
-"""Random messages to every call: never INTERNAL, never UNKNOWN, and the server stays well."""
+"""Random messages to every call never give INTERNAL or UNKNOWN, and the server stays healthy."""
 
 from __future__ import annotations
 

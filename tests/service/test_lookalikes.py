@@ -1,4 +1,4 @@
-"""Keys pinned to ids that look alike: what one of them starts, watches or pages through is nothing to the others."""
+"""Keys pinned to similar ids do not see each other's operations, watches and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches as of an earlier moment."""
+"""Searches of the past."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may call what: every rpc of the descriptors against every kind of caller, and how keys begin and end."""
+"""Roles: every rpc of the descriptors with every kind of key, and the life cycle of keys."""
 
 from __future__ import annotations
 

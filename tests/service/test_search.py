@@ -1,4 +1,4 @@
-"""Search over one user with 3,000 memories: what is found, in which order, and why."""
+"""Search over one user with 3,000 memories: hits, order and explanations."""
 
 from __future__ import annotations
 

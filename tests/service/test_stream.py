@@ -1,4 +1,4 @@
-"""Streams: the same hits as in one answer, and going on where a stream broke off."""
+"""Streams give the same hits as Search, and resume after interruptions."""
 
 from __future__ import annotations
 

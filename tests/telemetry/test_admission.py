@@ -1,4 +1,4 @@
-"""Gates, quotas, and a server that is asked ten times too much."""
+"""Admission limits, quotas, and a server with ten times the load that it can answer."""
 
 from __future__ import annotations
 

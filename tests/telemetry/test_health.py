@@ -1,4 +1,4 @@
-"""Health by service and /readyz: they follow the stores a server needs, and turn before it stops."""
+"""Health by service and /readyz follow the stores, and change before the server stops."""
 
 from __future__ import annotations
 

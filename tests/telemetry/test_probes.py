@@ -1,4 +1,4 @@
-"""The HTTP port: figures, probes, and who is not answered."""
+"""The HTTP port: metrics, probes, and refused requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One add and one search, as a real OTLP receiver sees them."""
+"""The traces of an add and a search, as received by a real OTLP receiver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Six statements in each of several languages, each with a question that it answers and the others do not."""
+"""Six statements in several languages, each with a question that only it answers."""
 
 from __future__ import annotations
 

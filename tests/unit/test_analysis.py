@@ -1,4 +1,4 @@
-"""The analyser: what a text is found by."""
+"""The analyser: the terms of a text."""
 
 from __future__ import annotations
 

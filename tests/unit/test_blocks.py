@@ -1,4 +1,4 @@
-"""Vectors in memory: order, bounds and what happens to rows that are deleted while somebody reads."""
+"""Vectors in memory: order, bounds, and deletions during reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How calls end on a real server: retried, cancelled, out of time, too large; and how little refusing costs."""
+"""How calls end on a real server: retries, cancellation, deadlines, sizes; and the cost of refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands survive their time in the queue, and come back as they were."""
+"""Commands are the same after they were stored in the queue."""
 
 from __future__ import annotations
 

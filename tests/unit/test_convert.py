@@ -1,4 +1,4 @@
-"""Between protobuf and the domain and back."""
+"""Conversion between protobuf and the domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The offline embedder, with the packaged model itself, and the cache."""
+"""The offline embedder with the packaged model, and the cache."""
 
 from __future__ import annotations
 

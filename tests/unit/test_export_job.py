@@ -1,4 +1,4 @@
-"""Exporting much takes little memory, and a file goes on at any chunk where it broke off."""
+"""Large exports need little memory, and an interrupted file resumes at any chunk."""
 
 from __future__ import annotations
 

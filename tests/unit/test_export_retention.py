@@ -1,4 +1,4 @@
-"""Exports are kept as long as their project says, and then nothing of them is left."""
+"""Exports are kept as long as the project's settings say, and then deleted completely."""
 
 from __future__ import annotations
 

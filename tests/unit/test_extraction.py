@@ -1,4 +1,4 @@
-"""What the rules make of ordinary chat: facts, verdicts, sources, speakers."""
+"""Extraction by rules from ordinary chat: facts, verdicts, sources, speakers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short answers mean what the question before them asked."""
+"""Short answers are understood with the question before them."""
 
 from __future__ import annotations
 

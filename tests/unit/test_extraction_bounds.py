@@ -1,4 +1,4 @@
-"""What one conversation may give: how many facts, and how many messages a fact is taken from."""
+"""Limits per conversation: the number of facts, and of source messages per fact."""
 
 from __future__ import annotations
 

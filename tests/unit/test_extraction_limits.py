@@ -1,4 +1,4 @@
-"""What holds for any text: no error, a verdict for every message, sound facts, linear time."""
+"""Properties for any text: no error, a verdict per message, valid facts, linear time."""
 
 from __future__ import annotations
 

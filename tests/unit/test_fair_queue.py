@@ -1,4 +1,4 @@
-"""Lines that take turns."""
+"""Fair queues, in which lines take turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of features: what it gives is what the table holds, whatever else it had to let go of."""
+"""The cache of features always agrees with the table, whatever was evicted."""
 
 from __future__ import annotations
 

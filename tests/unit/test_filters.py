@@ -1,4 +1,4 @@
-"""What filters mean (`matches`) and what is wrong with them (`violations`), case by case."""
+"""The meaning (`matches`) and validation (`violations`) of filters, case by case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a receipt says of the places that were looked into, and what is cleared in the background."""
+"""Receipts of ForgetMemories, and their legs that are cleared in the background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new generation is built while searches and writes go on, and nobody notices the switch."""
+"""A new generation is built while searches and writes continue; the switch is invisible to callers."""
 
 from __future__ import annotations
 

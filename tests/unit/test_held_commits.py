@@ -1,4 +1,4 @@
-"""A quiet moment between commits, when several ask for one."""
+"""Blocking commits, when several callers do so."""
 
 from __future__ import annotations
 

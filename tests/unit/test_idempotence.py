@@ -1,4 +1,4 @@
-"""Writes under request ids where calls break off, collide or come again, with a ledger in a temporary file."""
+"""Writes with request ids that are interrupted, concurrent or repeated, with a ledger in a temporary file."""
 
 from __future__ import annotations
 

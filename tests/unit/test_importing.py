@@ -1,4 +1,4 @@
-"""What an import reads ahead, and how large its answers become."""
+"""How far imports read ahead, and the size of their answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What surrounds every call, around a service of our own: whoever asks, however it ends.
+"""The interceptors around every call, tested with a service of our own.
 
-How calls end on a real server stands in test_call_endings.py.
+test_call_endings.py tests how calls end on a real server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is asking: what is remembered of keys and of guesses."""
+"""Authentication: the cache of keys and of wrong guesses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which texts the packaged model can tell the meaning of, by how many of their words it knows."""
+"""Which texts the packaged model understands, by the share of known words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project that changes its language gets a new index, and is searched in the old one until that is there."""
+"""A change of a project's language builds a new index; searches use the old one until then."""
 
 from __future__ import annotations
 

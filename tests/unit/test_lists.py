@@ -1,4 +1,4 @@
-"""Lists as one parameter: what they find, by index, at any length. The contract suites ask them of PostgreSQL."""
+"""Lists as one SQL parameter: results, use of indexes, any length. The contract suites test them on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nouns: scopes, texts as keys, and what a memory says of itself."""
+"""Domain types: scopes, text keys and memories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose words the parts of a message are: mails, logs of chats, texts to be worked on, and what is none of these."""
+"""Whose words the parts of a message are: mails, chat logs, texts to work on, and other messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger that was put back from a backup refuses what names a position it does not have."""
+"""A ledger restored from a backup refuses positions that it does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a question asks: terms, names, dates."""
+"""Analysis of questions: terms, names, dates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ranking: hand-computed cases, and the whole formula held to a plain restatement of it."""
+"""The ranking: cases calculated by hand, and the whole formula compared with a plain reimplementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deleted project is gone at once and leaves nothing, however often its clearing is broken off."""
+"""A deleted project is gone at once and leaves nothing, also if the removal is interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log says once what happens again and again, and how often it did."""
+"""The log writes repeated messages once, with a count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one table from domain errors to statuses."""
+"""The table of domain errors and gRPC statuses."""
 
 from __future__ import annotations
 

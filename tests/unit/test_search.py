@@ -1,4 +1,4 @@
-"""In which order a search asks its engines."""
+"""The order in which a search calls its engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of scopes that a ledger keeps: never older than the last commit, and not kept where nobody can tell."""
+"""The ledger's cache of search inputs: never older than the last commit, and unused if that is unknown."""
 
 from __future__ import annotations
 

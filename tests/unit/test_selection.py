@@ -1,4 +1,4 @@
-"""What includes and excludes leave of facts and of messages."""
+"""The effect of includes and excludes on facts and messages."""
 
 from __future__ import annotations
 

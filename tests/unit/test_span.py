@@ -1,4 +1,4 @@
-"""Stages of a call."""
+"""Spans of the stages of a call."""
 
 from __future__ import annotations
 

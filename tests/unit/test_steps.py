@@ -1,4 +1,4 @@
-"""Computations in steps, and the thread that gives each a slice of time."""
+"""Computations in steps, and the thread that gives each of them slices of time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A background task that fails is started again, is seen, and never keeps a server from stopping."""
+"""A failed background task is restarted and counted, and does not prevent a server from stopping."""
 
 from __future__ import annotations
 

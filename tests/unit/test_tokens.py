@@ -1,4 +1,4 @@
-"""Tokens open for whoever they were sealed for, and for nobody else."""
+"""Tokens open only for the caller for whom they were sealed."""
 
 from __future__ import annotations
 

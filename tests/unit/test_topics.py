@@ -1,4 +1,4 @@
-"""What includes and excludes keep."""
+"""Topics of includes and excludes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request must be: required fields, text and the table of checks, without a server."""
+"""Validation of requests: required fields, texts and the table of checks, without a server."""
 
 from __future__ import annotations
 

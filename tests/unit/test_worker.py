@@ -1,4 +1,4 @@
-"""Work ends in a terminal state whatever its job does, and one worker at a time has it."""
+"""Operations end in a terminal state whatever their job does, and one worker at a time has them."""
 
 from __future__ import annotations
 

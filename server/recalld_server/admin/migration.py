@@ -1,4 +1,4 @@
-"""`recalld migrate`: a ledger moves to another engine, and an index is made for it there."""
+"""`recalld migrate`: copy a ledger to another engine, verify the copy and build its index."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from recalld_server.wiring.ledger_store import copy_ledger, ledger_file
 from recalld_server.wiring.parts import Recalld
 from recalld_server.wiring.settings import Settings
 
-GLANCE = 0.2  # seconds between looks at what the index still lacks
+GLANCE = 0.2  # seconds between progress reports of the index
 
-Say = Callable[[str, int, int], None]  # a stage, how much of it is done, and of how much
+Say = Callable[[str, int, int], None]  # progress: stage, done, total
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What is the same in both ledgers now, and what each project's index says of it."""
+    """The result of a migration: counts of the rows and tables compared, and the index report of each project."""
 
     rows: int
     tables: int
@@ -29,10 +29,10 @@ class Moved:
 
 
 async def move(settings: Settings, to: str, say: Say) -> Moved:
-    """Copy the ledger of `settings` to the one `to` names, compare both, and make the index of `settings` for the copy.
+    """Copy the ledger of `settings` to the ledger `to`, compare the two and build the copy's index at `settings.index`.
 
-    The original stays as it is. What was broken off goes on. Raises SettingMissing (a server uses the ledger, the copy
-    would overwrite something, the two differ), LedgerUnavailable, IndexUnavailable.
+    Does not change the original. Resumes an interrupted copy. Raises SettingMissing if a server uses the ledger, if
+    `to` holds something else, or if the two ledgers differ; LedgerUnavailable; IndexUnavailable.
     """
     target = replace(settings, ledger=to)
     if (path := ledger_file(settings)) and not path.exists():
@@ -48,7 +48,7 @@ async def move(settings: Settings, to: str, say: Say) -> Moved:
 
 
 async def _index(recalld: Recalld, project: str, say: Say) -> Report:
-    """Until the index has all of a project; what is pending shrinks on the way."""
+    """Apply all pending changes of a project to the index, reporting progress, and audit the index."""
     while not recalld.projection.caught_up(project):
         following = asyncio.ensure_future(recalld.projection.catch_up(project))
         most = 0

@@ -1,4 +1,4 @@
-"""What an operator does on the ledger itself, whether servers run on it or not."""
+"""Access to parts of a ledger for operators' commands, whether servers use it or not."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ from recalld_server.wiring.settings import Settings
 
 @asynccontextmanager
 async def open_keys(settings: Settings, *, new: bool = False) -> AsyncIterator[Keys]:
-    """The API keys of a ledger. `new` creates a missing ledger. Raises LedgerUnavailable, SettingMissing."""
+    """Open the API keys of a ledger. `new` creates a missing ledger.
+
+    Raises SettingMissing if there is no ledger and `new` is false; LedgerUnavailable.
+    """
     if new:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     else:
-        await _require_ledger(settings, ", or --new makes one for the server to be started there")
+        await _require_ledger(settings, ", or create one with --new")
     async with open_parts(settings) as parts:
         yield Keys(parts.keys, parts.clock, parts.ids)
 
 
 @asynccontextmanager
 async def open_reindex_requests(settings: Settings) -> AsyncIterator[ReindexRequests]:
-    """Where operations for the servers of a ledger are queued. Raises LedgerUnavailable, SettingMissing."""
+    """Open the queue of reindex operations of a ledger.
+
+    Raises SettingMissing if there is no ledger; LedgerUnavailable.
+    """
     await _require_ledger(settings)
     async with open_parts(settings) as parts:
         yield ReindexRequests(parts.projects, parts.operations, parts.clock, parts.ids)
@@ -36,20 +42,25 @@ async def open_reindex_requests(settings: Settings) -> AsyncIterator[ReindexRequ
 
 @asynccontextmanager
 async def open_projects(settings: Settings) -> AsyncIterator[Projects]:
-    """The projects of a ledger that several processes may write to. Raises LedgerUnavailable, SettingMissing."""
+    """Open the projects of a ledger in PostgreSQL.
+
+    Raises SettingMissing if the ledger is a file or does not exist; LedgerUnavailable.
+    """
     if ledger_file(settings):
-        raise SettingMissing("A ledger in a file is its server's alone: ask that server, with --target.")
+        raise SettingMissing(
+            "Only the server may change projects of a ledger in a file: use --target instead of --ledger."
+        )
     await _require_ledger(settings)
     async with open_parts(settings) as parts:
         yield parts.projects
 
 
 async def _require_ledger(settings: Settings, more: str = "") -> None:
-    """Refuse a place without a ledger: opening it would create one that no server uses. Raises SettingMissing."""
+    """Raise SettingMissing if there is no ledger: opening it would create one that no server uses."""
     try:
         found = await asyncio.to_thread(ledger_status, settings)
     except LedgerUnavailable:
-        return  # whoever opens it says what is wrong with it
+        return  # the caller opens it next and reports what is wrong
     if found.version is None:
         place = ledger_name(settings)
-        raise SettingMissing(f"There is no ledger at {place}. --data-dir or --ledger says where it is{more}.")
+        raise SettingMissing(f"There is no ledger at {place}. Give its place with --data-dir or --ledger{more}.")

@@ -1,7 +1,7 @@
-"""`recalld serve --check`: would a server start with these settings, and if not, why not?
+"""`recalld serve --check`: validate the configuration of a server without starting it.
 
-Nothing is made or changed: no folder, no ledger, no migration, no index; SQLite alone may leave its side files. Each
-check stands alone, so that one look tells everything that is wrong.
+The checks create and change nothing: no folder, ledger, migration or index. Only SQLite may leave its -wal and -shm
+files. The checks are independent of each other, so one run reports every problem.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from recalld_server.wiring.network import certificates_of, refuse_open, require_
 from recalld_server.wiring.settings import Settings
 from recalld_server.wiring.stores import EMBEDDED, index_opener, open_embedder
 
-WITHIN = 10.0  # seconds for each check
+WITHIN = 10.0  # time limit of each check, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found, in words for the operator. They hold no secret."""
+    """The result of one check. `words` is for the operator and contains no secret."""
 
     subject: str
     good: bool
@@ -34,14 +34,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Inspection:
-    """The checks, in the order of `findings`; the ledger's state is what later checks go by."""
+    """The checks, in the order of `findings`. Later checks use the state of the ledger."""
 
     settings: Settings
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     _state: LedgerStatus | None = None
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """One finding a check. Takes WITHIN seconds for each at most."""
+        """Yield one finding per check. Each check takes at most WITHIN seconds."""
         checks: dict[str, Callable[[], Awaitable[str]]] = {
             "data folder": self._data_folder,
             "ledger": self._ledger,
@@ -59,11 +59,11 @@ class Inspection:
         folder = self.settings.data_dir
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
         if not there.is_dir():
-            raise SettingMissing(f"{folder}: {there} is no folder")
+            raise SettingMissing(f"{folder}: {there} is not a folder")
         if not os.access(there, os.W_OK | os.X_OK):
-            raise SettingMissing(f"{folder}: this user may not write in {there}")
+            raise SettingMissing(f"{folder}: this user has no write permission in {there}")
         if there != folder:
-            return f"{folder}, made at the first start"
+            return f"{folder}, created at the first start"
         if folder_taken(folder):
             raise SettingMissing(f"{folder} is in use by another recalld")
         return f"{folder}, writable and free"
@@ -77,8 +77,8 @@ class Inspection:
         except RecalldError as error:
             raise SettingMissing(f"{name}: {error}") from None
         if self._state.version is None:
-            return f"{name}, made at the first start"
-        migrates = "" if self._state.current else ", which the next start brings up to date"
+            return f"{name}, created at the first start"
+        migrates = "" if self._state.current else ", migrated at the next start"
         return f"{name}, version {self._state.version}{migrates}"
 
     async def _index(self) -> str:
@@ -89,7 +89,7 @@ class Inspection:
         try:
             await index.check()
         except IndexUnavailable as error:
-            raise SettingMissing(f"{self.settings.index}: {error} A server would start and refuse searches.") from None
+            raise SettingMissing(f"{self.settings.index}: {error} A server would start but refuse searches.") from None
         finally:
             await index.close()
         return f"{self.settings.index}, reachable"
@@ -101,7 +101,7 @@ class Inspection:
             lacking = (self._state.models if self._state else frozenset()) - {embedder.model}
             if lacking:
                 raise SettingMissing(
-                    f"the ledger names the model {', '.join(sorted(lacking))}; configured: {embedder.model}"
+                    f"the ledger uses the model {', '.join(sorted(lacking))}; configured: {embedder.model}"
                 )
             return f"{self.settings.embedder}, model {embedder.model}, {embedder.dimension} dimensions"
         finally:
@@ -111,13 +111,13 @@ class Inspection:
         settings = self.settings
         if certificates_of(settings) is None:
             return "none"
-        return f"{settings.tls_cert}" + (", callers show certificates too" if settings.tls_client_ca else "")
+        return f"{settings.tls_cert}" + (", client certificates required" if settings.tls_client_ca else "")
 
     async def _address(self) -> str:
         refuse_open(self.settings, keys=self._state is None or self._state.keyed)
         if self._state is None:
-            return f"{self.settings.host}, if the ledger has keys"
-        return f"{self.settings.host}, {'with keys' if self._state.keyed else 'this machine only until a key is made'}"
+            return f"{self.settings.host}, provided that the ledger has keys"
+        return f"{self.settings.host}, {'with keys' if self._state.keyed else 'no keys yet: this machine only'}"
 
     async def _ports(self) -> str:
         require_ports(self.settings)
@@ -128,7 +128,7 @@ class Inspection:
         signals = [name for name in ("TRACES", "METRICS") if wanted(self.environ, name)]
         if signals:
             check_protocol(self.environ)
-        return f"{' and '.join(signals).lower()} by OTLP" if signals else "/metrics only"
+        return f"{' and '.join(signals).lower()} via OTLP" if signals else "/metrics only"
 
 
 async def _finding(subject: str, check: Awaitable[str]) -> Finding:

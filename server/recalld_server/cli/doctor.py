@@ -1,4 +1,4 @@
-"""`recalld doctor`: does the index say what the ledger says?"""
+"""`recalld doctor`: check the ledger's file and compare each project's index with the ledger."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ def doctor(
     ledger: Ledger = None,
     index: Index = None,
     rebuild_index: Annotated[
-        bool, typer.Option("--rebuild-index", help="Make the index anew from the ledger.")
+        bool, typer.Option("--rebuild-index", help="Rebuild every project's index from the ledger first.")
     ] = False,
 ) -> None:
-    """Check a data folder and a ledger that no server uses: status 0 when all is well, 1 when not."""
+    """Check a ledger and its index while no server uses them.
+
+    Exits with status 0 if both are sound, 1 if not or if the ledger file does not exist, 2 if they cannot be opened.
+    """
     import asyncio
 
     from recalld_server.domain.errors import RecalldError
@@ -48,7 +51,7 @@ async def _examine(settings: Settings, rebuild: bool) -> bool:
     try:
         found = await recalld.ledger.sound()
         if found is None:
-            echo("ledger: PostgreSQL answers; its files are its own to check, with pg_amcheck")
+            echo("ledger: PostgreSQL answers; check its files with pg_amcheck")
         else:
             echo(f"ledger file: {'sound' if found else 'DAMAGED'}")
         sound = found is not False
@@ -67,8 +70,8 @@ async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     echo(
         f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
         f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, "
-        f"{report.unfound} of {report.probed} looked for not found by vector"
+        f"{report.unfound} of {report.probed} sampled memories not found by vector"
     )
     if report.pending and not report.wrong:
-        echo(f"project {project}: what is pending will be applied when a server starts")
+        echo(f"project {project}: a server applies the pending changes when it starts")
     return not report.wrong

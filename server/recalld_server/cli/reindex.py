@@ -1,4 +1,4 @@
-"""`recalld projects rebuild-index` and `reembed`: on the ledger itself, for its servers to do while they go on."""
+"""`recalld projects rebuild-index` and `reembed`: queue operations in the ledger, which its servers carry out."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ if TYPE_CHECKING:
     from recalld_server.domain.operations import Operation
 
 LINE = "{:<24}{:<12}{}"
-Only = Annotated[str | None, typer.Argument(help="The project's id; without it all projects.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Return when all have ended; with status 1 if one failed.")]
+Only = Annotated[str | None, typer.Argument(help="Project id; default: all projects.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait until all operations have ended; exit with status 1 if one failed.")
+]
 
 
 def rebuild_index(project: Only = None, wait: Wait = False, data_dir: DataDir = None, ledger: Ledger = None) -> None:
-    """Have indexes built anew while searches and writes go on.
+    """Rebuild indexes while searches and writes continue.
 
-    A server that runs on the ledger begins within a second, and does one project after the other; without one the work
-    waits for the next start.
+    Queues one operation per project. A server of the ledger starts within a second and rebuilds one project after the
+    other; if none runs, the operations wait for the next start.
     """
     _begin("", project, wait, {"data_dir": data_dir, "ledger": ledger})
 
 
 def reembed(
-    model: Annotated[str, typer.Argument(help="Name of an embedding model that the servers are configured for.")],
+    model: Annotated[str, typer.Argument(help="Name of an embedding model that the servers are configured with.")],
     project: Only = None,
     wait: Wait = False,
     data_dir: DataDir = None,
     ledger: Ledger = None,
 ) -> None:
-    """Have memories embedded with another model, as rebuild-index does."""
+    """Embed memories with another model, in the background.
+
+    Queues one operation per project, as rebuild-index does.
+    """
     if not model:
         raise typer.BadParameter("must not be empty", param_hint="MODEL")
     _begin(model, project, wait, {"data_dir": data_dir, "ledger": ledger})
@@ -46,7 +51,7 @@ def _begin(model: str, project: str | None, wait: bool, place: dict[str, Any]) -
 
 
 async def _begun(model: str, project: str | None, wait: bool, place: dict[str, Any]) -> bool:
-    """Print a line for each project; whether all went well as far as was waited."""
+    """Print a line per project. Returns False if an operation was refused or, with `wait`, did not succeed."""
     from recalld_server.admin.offline import open_reindex_requests
     from recalld_server.domain.commands import ReindexCommand
     from recalld_server.domain.operations import Operation
@@ -57,7 +62,7 @@ async def _begun(model: str, project: str | None, wait: bool, place: dict[str, A
         under_way = [each for each in begun.values() if isinstance(each, Operation)]
         for name, found in begun.items():
             if not isinstance(found, Operation):
-                echo(LINE.format(name, "refused", "another rebuild or re-embedding is under way"))
+                echo(LINE.format(name, "refused", "another rebuild or re-embedding of this project is running"))
             elif not wait:
                 echo(LINE.format(name, found.state.value.lower(), f"operations/{found.id}"))
         sound = len(under_way) == len(begun)
@@ -69,7 +74,7 @@ async def _begun(model: str, project: str | None, wait: bool, place: dict[str, A
 
 def _show(project: str, ended: Operation | None) -> bool:
     if ended is None:
-        echo(LINE.format(project, "gone", "its operation was deleted, or the project was"))
+        echo(LINE.format(project, "gone", "its operation or the project was deleted"))
         return False
     why = ended.error.get("message") or f"operations/{ended.id}"
     echo(LINE.format(project, ended.state.value.lower(), why))
