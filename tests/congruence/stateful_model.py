@@ -1,4 +1,4 @@
-"""The model of test_year: the expected memories, events and exports."""
+"""The model of test_stateful_model: the expected memories, events and exports."""
 
 from __future__ import annotations
 

