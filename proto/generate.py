@@ -1,4 +1,4 @@
-"""Generates the Python stubs of recalld.v1: `python proto/generate.py`, or `--check` to fail when they are stale.
+"""Generate the Python stubs of recalld.v1: `python proto/generate.py`, or `--check` to fail if they are stale.
 
 buf compiles the protos to a descriptor set and grpc_tools turns that into Python. The detour keeps each field's
 `json_name`, so that server reflection, and with it grpcurl, speaks camelCase as the other clients do. The version of

@@ -1,4 +1,4 @@
-"""Options of the whole suite."""
+"""Options of the whole test suite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from tests import weaviate_node
+from tests import profiles, weaviate_node
 
 if TYPE_CHECKING:
     from tests.postgres import PostgresServer
@@ -25,11 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="embedded: what pip installs; all: also tests that need programs from elsewhere",
     )
-    parser.addoption("--tenants", type=int, default=200, help="how many projects share the engines (1,000 in CI)")
-    parser.addoption("--kills", type=int, default=3, help="how often each long work is killed (20: a thorough run)")
+    parser.addoption("--profile", choices=profiles.PROFILES, default="ci", help="how thorough the run is")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    profiles.choose(config.getoption("--profile"))
     for name in PROGRAMS:
         config.addinivalue_line("markers", f"needs_{name}: runs the real {name}; part of --engines=all")
 

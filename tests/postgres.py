@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: in a temporary folder, on a free loopback port, ended by its process."""
+"""A PostgreSQL server for the tests, in a temporary folder on a free loopback port."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Real Weaviate nodes on loopback, on free ports, each in a folder of its own and ended by its process id.
+"""Real Weaviate nodes on free loopback ports, each in its own folder and stopped by its process id.
 
-The program comes from WEAVIATE, or is looked for on the PATH as `weaviate-server`.
+The program is given by WEAVIATE, or is `weaviate-server` on the PATH.
 """
 
 from __future__ import annotations

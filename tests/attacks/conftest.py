@@ -1,6 +1,6 @@
-"""Attacks on a server: what is refused, how long others wait, what memory is held, and what is there afterwards.
+"""Attacks on a server: the tests check what is refused, the latency of others, memory use, and the state afterwards.
 
-Every attack is bounded in count and time, and goes to loopback only.
+Every attack is limited in count and time, and uses only loopback.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import pytest
 from recalld import testing
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.beside import open_keys
+from recalld_server.admin.offline import open_keys
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 EVERY = 0.02  # seconds between two calls of a bystander
 MIB = 1024 * 1024
@@ -69,9 +69,10 @@ class Bystander:
                 try:
                     memory.GetMemory(request, timeout=self.patience, metadata=list(self.metadata))
                 except grpc.RpcError as error:
-                    if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    if error.code() is grpc.StatusCode.NOT_FOUND:
+                        self.waits.append(time.monotonic() - begun)
+                    else:
                         self.failures.append(error.code())
-                self.waits.append(time.monotonic() - begun)
                 try:
                     self.resident = max(self.resident, process.memory_info().rss)
                 except psutil.NoSuchProcess:
@@ -135,11 +136,18 @@ def keys_of(data_dir: Path, wanted: dict[str, ApiKey]) -> dict[str, str]:
     return asyncio.run(made())
 
 
-@pytest.fixture
-def keyed() -> Iterator[KeyedServer]:
+@contextmanager
+def keyed_server() -> Iterator[KeyedServer]:
     """A server that asks for keys."""
     with testing.start_local() as running:
         wanted = {role.name.lower(): ApiKey("", "default", role) for role in (Role.READER, Role.WRITER, Role.ADMIN)}
         keys = keys_of(running.data_dir, {**wanted, "operator": ApiKey("", "", Role.OPERATOR)})
         time.sleep(0.6)  # until the server knows that there are keys
         yield KeyedServer(running, keys)
+
+
+@pytest.fixture
+def keyed() -> Iterator[KeyedServer]:
+    """A server of the test's own that asks for keys."""
+    with keyed_server() as server:
+        yield server

@@ -1,4 +1,4 @@
-"""A ledger made large at once: copies of a memory, written by the engine itself."""
+"""Makes a ledger large quickly: SQL copies of a memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.schema import tables as t
 
 Run = Callable[[str], Any]  # runs one statement and commits it
 

@@ -1,4 +1,4 @@
-"""A program that floods a server and prints what it got: `python flooding.py target key kind callers seconds`."""
+"""A program that floods a server and prints the results: `python flooding.py target key kind callers seconds`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/2 frames by hand: what no gRPC library would send."""
+"""Hand-written HTTP/2 frames that no gRPC library would send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The largest valid request of every call: as bytes, one for each message that is sent."""
+"""The largest valid request of every call, as bytes, one item per message of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that are small on the wire and huge when inflated."""
+"""Requests that are small on the wire and huge after decompression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that say nothing, say it slowly, or begin calls only to cancel them; on both ports, without a key."""
+"""Connections without a key that are silent, slow, or only start and cancel calls, on both ports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.attacks import http2
 from recalld import testing
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.rest.connection import CONNECTIONS, PATIENCE
+from recalld_server.http.connection import CONNECTIONS, PATIENCE
 
 MANY = 4  # connections of a flood
 FLOOD = 3.0  # seconds

@@ -1,4 +1,4 @@
-"""Filters as large as requests may have them, from many callers who then leave."""
+"""The largest valid filters, from many callers who then disconnect."""
 
 from __future__ import annotations
 

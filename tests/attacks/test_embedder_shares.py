@@ -1,4 +1,4 @@
-"""Imports and huge adds beside the adds of others: the embedder's shares, with the packaged model itself."""
+"""Imports and huge adds next to the adds of other projects share the embedder, tested with the packaged model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One project asks for all there is: streams, waits, calls. Others and the operator go on as if it were not there."""
+"""One project uses all streams, waits and calls that it can; other projects and the operator are not affected."""
 
 from __future__ import annotations
 
@@ -233,4 +233,4 @@ def test_a_flood_without_a_key_makes_nobody_wait_in_a_class(shared: KeyedServer)
         beside = measured(shared, "get", FLOOD - 3)  # raises if a single call is refused
         output, _ = attacker.communicate(timeout=60)
     assert set(json.loads(output)) == {"UNAUTHENTICATED"}
-    assert beside
+    assert len(beside) > FLOOD  # calls: more than one a second were answered all along

@@ -1,4 +1,4 @@
-"""Forgetting much, and by many at once: it ends, it is true, and others go on."""
+"""Large and concurrent ForgetMemories calls end, erase everything, and do not block other calls."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from recalld import testing
 from recalld.v1 import export_service_pb2 as export
 from recalld.v1 import export_service_pb2_grpc, memory_service_pb2_grpc, operation_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.beside import open_keys
+from recalld_server.admin.offline import open_keys
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 MANY = 70_000  # beyond what one statement of PostgreSQL may have of parameters
 PROJECTS = 10

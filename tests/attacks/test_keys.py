@@ -1,4 +1,4 @@
-"""Keys that end while their calls go on, keys sent twice, and keys that a library would write to the log."""
+"""Keys that expire during their calls, keys that are sent twice, and keys that a library would log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.attacks import http2
-from tests.attacks.conftest import KeyedServer
+from tests.attacks.conftest import KeyedServer, keyed_server
 
 from recalld.v1 import (
     export_service_pb2,
@@ -117,9 +117,8 @@ def pb_export(exports: Any, metadata: Any) -> Any:
 @pytest.fixture(scope="module")
 def asked() -> Iterator[KeyedServer]:
     """A server with keys for all tests that only ask."""
-    from tests.attacks.conftest import keyed as fresh
-
-    yield from fresh.__wrapped__()
+    with keyed_server() as server:
+        yield server
 
 
 @pytest.mark.parametrize("order", [("reader", "writer"), ("writer", "reader"), ("reader", "reader")])
@@ -184,4 +183,4 @@ def test_a_key_without_its_scheme_is_told_so(asked: KeyedServer) -> None:
             pb.ListMemoriesRequest(), metadata=[("authorization", asked.keys["reader"])]
         )
     assert reason(caught.value) == "KEY_INVALID"
-    assert "lacks its scheme; send `authorization: Bearer rk_…`" in str(caught.value.details())
+    assert "has no scheme; send `authorization: Bearer rk_…`" in str(caught.value.details())

@@ -1,4 +1,4 @@
-"""The largest valid request of every call, while somebody else reads: that read does not wait, and memory suffices."""
+"""The largest valid request of every call does not delay concurrent reads or exhaust memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds, imports and updates that give much out of little, or much to read: what others wait and what memory is held."""
+"""Adds, imports and updates with costly texts: the latency of others, and memory use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits for and lists of large operations: what the server holds, and how long others wait."""
+"""WaitOperation and ListOperations on large operations: memory use, and the latency of others."""
 
 from __future__ import annotations
 

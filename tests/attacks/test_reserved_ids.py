@@ -1,4 +1,4 @@
-"""A caller brings ids that are ours: the memories are kept and found, and the server goes on, also after a restart."""
+"""A caller uses ids that are reserved internally: memories are stored and found, also after a restart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tests.congruence.small_world import HashEmbedder, OwnClock, opened
 
-from recalld_server.bootstrap import Recalld
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.usecases.imports import ImportedMemory
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
+from recalld_server.wiring.parts import Recalld
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 HERE, ANN = Access("default", principal="key"), Scope(user_id="ann")
@@ -29,7 +29,7 @@ def engines(request: pytest.FixtureRequest) -> Sequence[str]:
 
 async def found(recalld: Recalld) -> set[str]:
     ranked = await recalld.search.rank(HERE, SearchQuery("keeps a hat", ANN, limit=50))
-    return {place.id for place in ranked.places}
+    return {place.id for place in ranked.hits}
 
 
 async def test_ids_of_ours_are_kept_and_found(tmp_path: Path, engines: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ async def test_ids_of_ours_are_kept_and_found(tmp_path: Path, engines: Sequence[
             ImportedMemory(Memory(id, f"Keeps hat {at}", ANN), vector[at], HashEmbedder.model)
             for at, id in enumerate(IDS)
         ]
-        imported = await recalld.importing.batch(HERE, items)
+        imported = await recalld.imports.batch(HERE, items)
         assert (imported.stored, imported.applied) == (len(IDS), True)
         assert await found(recalld) == set(IDS)
     finally:
@@ -52,7 +52,7 @@ async def test_ids_of_ours_are_kept_and_found(tmp_path: Path, engines: Sequence[
         await recalld.projector._round()
         assert (await recalld.readiness.look()).searches
         assert await found(recalld) == set(IDS)
-        report = await recalld.examiner.examine("default")
+        report = await recalld.index_audit.examine("default")
         assert (report.wrong, report.pending, report.live) == (0, 0, len(IDS))
     finally:
         await recalld.close()

@@ -1,4 +1,4 @@
-"""Storage that is taken twice, goes away or is damaged under a running server: noticed, said, and nothing lost."""
+"""Storage that is used twice, disappears or is damaged under a running server: detected, reported, nothing lost."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from recalld import testing
 from recalld.v1 import memory_pb2, memory_service_pb2_grpc, search_service_pb2_grpc
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import search_service_pb2 as spb
-from recalld_server.adapters.sql.clean_end import CleanEnd
 from recalld_server.adapters.sql.engine import SqliteEngine
+from recalld_server.adapters.sql.shutdown_marker import ShutdownMarker
 from recalld_server.domain.errors import LedgerUnavailable
 
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("RECALLD_")}
@@ -273,18 +273,18 @@ def used(placed: testing.LocalServer, caller: Caller) -> Path:
     for number in range(100):
         assert caller.adds(number)
     placed.restart()
-    assert lines(placed, "was not closed in order") == 0
+    assert lines(placed, "was not closed cleanly") == 0
     return folder_of(placed) / "ledger.db"
 
 
 def test_a_ledger_that_was_not_closed_is_checked(used: Path, placed: testing.LocalServer) -> None:
     placed.kill()
     placed.start()
-    assert lines(placed, "ledger.db was not closed in order: checking it") == 1
+    assert lines(placed, "ledger.db was not closed cleanly: checking it") == 1
     assert lines(placed, "ledger.db checked") == 1
     becomes(placed, ledger=True)
     placed.restart()
-    assert lines(placed, "was not closed in order") == 1  # this time it was
+    assert lines(placed, "was not closed cleanly") == 1  # this time it was closed cleanly
     with calling(placed) as caller:
         assert len(caller.texts()) == 100
 
@@ -295,7 +295,7 @@ def test_a_damaged_ledger_is_not_served_after_an_unclean_end(used: Path, placed:
     for command in (("serve", "--grpc-port=0", "--http-port=0"), ("doctor",)):
         done = recalld(*command, "--data-dir", used.parent)
         assert (done.returncode, "recalld ready" in done.stdout) == (2, False)
-        assert f"recalld: {used} is damaged, and was left as it is: restore a backup." in done.stderr
+        assert f"recalld: {used} is damaged and was not changed: restore a backup." in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -339,10 +339,10 @@ async def test_a_check_that_takes_long_goes_on_and_the_server_is_not_ready(tmp_p
 
     def nothing(_: Connection) -> None: ...
 
-    first = CleanEnd(engine)
+    first = ShutdownMarker(engine)
     await first.begin(1.0)
     engine.sound = slow  # type: ignore[method-assign]
-    second = CleanEnd(engine)  # as after a crash: nobody has ended the first one
+    second = ShutdownMarker(engine)  # as after a crash: nobody has ended the first one
     await second.begin(0.05)
     with pytest.raises(LedgerUnavailable, match="is being checked"):
         await engine.ping(nothing)

@@ -1,4 +1,4 @@
-"""That an attack harms nobody else: how long others wait while it runs, and what memory the server holds."""
+"""Measures the effect of an attack on others: their latency, and the memory of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recalld bench`: its arithmetic, its made texts, and both commands against a real server."""
+"""`recalld bench`: its calculations, its synthetic texts, and its commands against a real server."""
 
 from __future__ import annotations
 

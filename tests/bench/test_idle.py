@@ -1,4 +1,4 @@
-"""`recalld bench idle`, and what it shows: an idle server's cost does not grow with its projects."""
+"""`recalld bench idle`, and that the cost of an idle server does not grow with its projects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recalld bench load` on engines that run already: what it prints, and that it leaves them as they were."""
+"""`recalld bench load` on running engines: its output, and that it cleans up."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_index_that_is_not_there_is_told_in_one_line() -> None:
         for taken in (http, grpc):
             taken.bind(("127.0.0.1", 0))  # and does not listen
         port, other = http.getsockname()[1], grpc.getsockname()[1]
-        assert "can't be reached" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={other}")
+        assert "cannot reach Weaviate" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={other}")
         assert "--index must be" in refused("--index", f"weaviate://127.0.0.1:{port}?grpc_port={port}")
     assert "--index must be" in refused("--index", "http://127.0.0.1:1")
 
@@ -122,6 +122,6 @@ def test_a_ledger_that_is_not_there_is_told_without_its_password() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         told = refused("--ledger", f"postgresql://me:hunter2@127.0.0.1:{taken.getsockname()[1]}/none")
-    assert "--ledger can't be used" in told
+    assert "cannot use the database of --ledger" in told
     assert "hunter2" not in told
     assert "--ledger must be" in refused("--ledger", "mysql://me:hunter2@127.0.0.1/none")

@@ -1,4 +1,4 @@
-"""The command line beside a real server."""
+"""Runs the command line against a real server."""
 
 from __future__ import annotations
 

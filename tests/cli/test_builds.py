@@ -1,4 +1,4 @@
-"""`recalld projects rebuild-index` and `reembed`: beside a server that goes on, for one project and for all."""
+"""`recalld projects rebuild-index` and `reembed` while a server runs, for one project and for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help is there at once: it imports nothing that a server needs."""
+"""`--help` is fast: it does not import what only a server needs."""
 
 from __future__ import annotations
 

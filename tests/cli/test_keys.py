@@ -1,4 +1,4 @@
-"""`recalld keys` and `recalld projects`: in the data folder, through a server, and beside one."""
+"""`recalld keys` and `recalld projects`: on the data folder, via a server, and while a server runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""add, search, import and demo from a terminal."""
+"""`recalld add`, `search`, `import` and `demo`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_import_names_what_it_could_not_store(beside: Callable[..., Any], user: 
     assert (done.returncode, done.stdout) == (1, "2 stored, 0 known already, 1 refused\n")
     assert "line 2: " in done.stderr
     assert "SCOPE_MISSING" in done.stderr
-    assert "To repeat the import is safe" in done.stderr
+    assert "It is safe to repeat the import" in done.stderr
 
 
 BAD = {
@@ -155,7 +155,7 @@ def test_an_id_that_is_empty_is_not_everyone(beside: Callable[..., Any], user: s
 def test_demo(beside: Callable[..., Any], recalld: Callable[..., Any], server: Any) -> None:
     done = recalld("demo", "--target", server.target)
     assert (done.returncode, done.stderr) == (0, "")
-    conversation, kept = done.stdout.split("What was kept of it")
+    conversation, kept = done.stdout.split("Memories extracted from it")
     assert "I'm allergic to shellfish" in conversation
     facts, *answers = kept.split("?\n")  # each question ends a line, and its hits follow
     assert "ADD    Is allergic to shellfish" in facts

@@ -1,4 +1,4 @@
-"""No control character of a memory reaches a terminal, by any command, also through a pipe."""
+"""No command prints a control character of a memory, to a terminal or a pipe."""
 
 from __future__ import annotations
 

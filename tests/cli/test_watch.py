@@ -1,4 +1,4 @@
-"""`recalld watch`: what a terminal shows while others write, and how it goes on after Ctrl-C."""
+"""`recalld watch`: its output while others write, and how it resumes after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_it_follows_and_goes_on_where_it_was_interrupted(
     code, said, unread = first.interrupt()
     assert (code, unread) == (0, [])
     assert "Traceback" not in said
-    [token] = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("go on with --resume ")]
+    [token] = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("resume with --resume ")]
     keep(client, user, "Likes rain")
     second = watch("--user", user, "--json", "--resume", token)
     assert [each["new_memory"] for each in second.changes(1)] == ["Likes rain"]

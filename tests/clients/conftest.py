@@ -1,4 +1,4 @@
-"""A server that answers as it is told and keeps what it was asked, and a real one."""
+"""A fake server with scripted answers that records its requests, and a real server."""
 
 from __future__ import annotations
 

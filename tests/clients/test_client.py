@@ -1,4 +1,4 @@
-"""Both clients against a server that answers as told: what goes over the wire, and what is retried."""
+"""Both clients against a fake server: requests on the wire, and retries."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_retries_end(fake: Any, ask: Ask) -> None:
 def test_other_errors_are_not_retried(fake: Any, ask: Ask) -> None:
     packed = any_pb2.Any()
     packed.Pack(error_details_pb2.ErrorInfo(reason="MEMORY_NOT_FOUND", domain="recalld"))
-    fake.answers["GetMemory"] = [status_pb2.Status(code=5, message="There is no such memory here.", details=[packed])]
+    fake.answers["GetMemory"] = [status_pb2.Status(code=5, message="Memory not found.", details=[packed])]
     with pytest.raises(recalld.NotFound) as caught:
         ask("get", "m9")
     assert caught.value.reason == "MEMORY_NOT_FOUND"

@@ -1,7 +1,7 @@
-"""Three people's days as they were said: what is stored, found, listed, taken out and brought back makes sense.
+"""Three realistic conversations, through add, search, list, export and import.
 
-A support agent's conversation with tools and parts of content, a family's chat of four speakers, a diary in German,
-Japanese and emoji.
+They are a support agent's conversation with tools and content parts, a family chat of four speakers, and a diary in
+German, Japanese and emoji.
 """
 
 from __future__ import annotations

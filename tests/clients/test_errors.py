@@ -1,4 +1,4 @@
-"""What the server's errors become."""
+"""Conversion of the server's errors to exceptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guide's filter grammar, case by case, and everything it refuses."""
+"""The guide's filter grammar, case by case, including everything that it refuses."""
 
 from __future__ import annotations
 

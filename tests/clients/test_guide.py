@@ -1,6 +1,6 @@
-"""The guide's Python programs, sections 3.1 to 4.10, against a real server: what they print is what the guide prints.
+"""The guide's Python programs, sections 3.1 to 4.10, print what the guide says, against a real server.
 
-Ids and times differ; texts are those of the rules extractor, which the guide's own are the model for.
+Ids and times differ. The texts are those of the rules extractor, which is modelled on the guide's.
 """
 
 from __future__ import annotations

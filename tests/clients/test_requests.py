@@ -1,4 +1,4 @@
-"""The guide's arguments as requests."""
+"""Conversion of the guide's arguments to requests."""
 
 from __future__ import annotations
 

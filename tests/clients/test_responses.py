@@ -1,4 +1,4 @@
-"""Answers in the guide's shapes."""
+"""Conversion of answers to the guide's shapes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_added() -> None:
         ],
         verdicts=[
             memory_pb2.Verdict(message_index=0, reason=memory_pb2.VERDICT_REASON_STORED, memory_ids=["m1"]),
-            memory_pb2.Verdict(message_index=1, reason=memory_pb2.VERDICT_REASON_QUOTED, detail="Kept out."),
+            memory_pb2.Verdict(message_index=1, reason=memory_pb2.VERDICT_REASON_QUOTED, detail="Not extracted."),
         ],
         add_id="a1",
         consistency_token="t",
@@ -114,7 +114,7 @@ def test_added() -> None:
         ],
         "verdicts": [
             {"index": 0, "reason": "STORED", "memory_ids": ["m1"]},
-            {"index": 1, "reason": "QUOTED", "memory_ids": [], "detail": "Kept out."},
+            {"index": 1, "reason": "QUOTED", "memory_ids": [], "detail": "Not extracted."},
         ],
         "add_id": "a1",
         "consistency_token": "t",

@@ -1,4 +1,4 @@
-"""What the clients offer beyond the guide, against a real server."""
+"""Features of the clients beyond the guide, against a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams: resumed where they broke, without repeats, and cancelled when left."""
+"""Streams resume after interruptions, without duplicates, and are cancelled when closed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def checkpoint(changed: bool) -> StreamSearchResponse:
 DONE = StreamSearchResponse(done=Done(hit_count=1, sequence=7, candidate_count=50))
 
 
-def breaks(*messages: StreamSearchResponse, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
+def outage_count(*messages: StreamSearchResponse, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Any:
     """An answer that sends messages and then fails."""
 
     def answer(request: Any, context: grpc.ServicerContext) -> Iterator[StreamSearchResponse]:
@@ -66,7 +66,7 @@ def test_a_stream_to_its_end(fake: Any, kind: str) -> None:
 
 @QUICK
 def test_a_broken_stream_goes_on_by_token(fake: Any, kind: str) -> None:
-    fake.answers["StreamSearch"] = [breaks(), breaks(hit(1), hit(2)), breaks(), iter([hit(3), DONE])]
+    fake.answers["StreamSearch"] = [outage_count(), outage_count(hit(1), hit(2)), outage_count(), iter([hit(3), DONE])]
     ids, done = collect(kind, fake.target)
     assert ids == ["m1", "m2", "m3"]
     assert done.hit_count == 3
@@ -76,7 +76,7 @@ def test_a_broken_stream_goes_on_by_token(fake: Any, kind: str) -> None:
 
 @QUICK
 def test_hits_seen_before_a_change_are_dropped(fake: Any, kind: str) -> None:
-    fake.answers["StreamSearch"] = [breaks(hit(1), hit(2)), iter([checkpoint(True), hit(2), hit(3), DONE])]
+    fake.answers["StreamSearch"] = [outage_count(hit(1), hit(2)), iter([checkpoint(True), hit(2), hit(3), DONE])]
     ids, done = collect(kind, fake.target)
     assert ids == ["m1", "m2", "m3"]
     assert done.changed
@@ -89,12 +89,12 @@ def test_a_stream_without_done_was_broken(fake: Any, kind: str) -> None:
 
 
 @QUICK
-@pytest.mark.parametrize(("first", "calls"), [(breaks(hit(1)), 8), (breaks(), 4)])
+@pytest.mark.parametrize(("first", "calls"), [(outage_count(hit(1)), 8), (outage_count(), 4)])
 def test_resuming_ends_without_progress(
     fake: Any, kind: str, first: Any, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resuming, "LAST_PAUSE", 0.01)
-    fake.answers["StreamSearch"] = [first] + [breaks()] * 9
+    fake.answers["StreamSearch"] = [first] + [outage_count()] * 9
     with pytest.raises(recalld.Unavailable):
         collect(kind, fake.target)
     assert len(fake.asked) == calls
@@ -102,7 +102,7 @@ def test_resuming_ends_without_progress(
 
 @QUICK
 def test_other_errors_end_a_stream(fake: Any, kind: str) -> None:
-    fake.answers["StreamSearch"] = [breaks(hit(1), code=grpc.StatusCode.INVALID_ARGUMENT)]
+    fake.answers["StreamSearch"] = [outage_count(hit(1), code=grpc.StatusCode.INVALID_ARGUMENT)]
     with pytest.raises(recalld.InvalidRequest):
         collect(kind, fake.target)
 
@@ -271,7 +271,7 @@ def test_rows_of_a_history_become_one_item(fake: Any, kind: str) -> None:
 def test_a_stream_that_gets_no_further_gives_up(fake: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resuming, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(resuming, "LAST_PAUSE", 0.001)
-    fake.answers["StreamSearch"] = [breaks(checkpoint(False)) for _ in range(100)]
+    fake.answers["StreamSearch"] = [outage_count(checkpoint(False)) for _ in range(100)]
     with pytest.raises(recalld.Unavailable):
         collect(kind, fake.target, user_id="alex", timeout=None)
     assert len(fake.asked) < 20

@@ -1,4 +1,4 @@
-"""start_local: a real server process that comes, survives what it is told to survive, and goes."""
+"""start_local: a real server process starts, survives a kill and a restart, and stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An index as a store that filters select from."""
+"""An index as a store for the filter tests."""
 
 from __future__ import annotations
 

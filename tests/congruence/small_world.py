@@ -1,4 +1,4 @@
-"""A whole recalld in this process: real engines in a folder, a clock of the test, an embedder that costs nothing."""
+"""A whole recalld in this process: real engines in a folder, a controlled clock, and a cheap embedder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recalld_server.bootstrap import Recalld, build
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
+from recalld_server.wiring.settings import Settings
 
 SECOND = 1_000_000
 DAY = 24 * 3600 * SECOND

@@ -1,4 +1,4 @@
-"""The same changes and searches over two indexes: the same memories, in nearly the same order."""
+"""The same changes and searches on two indexes give the same memories, in nearly the same order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.bench.corpus import Corpus
-from recalld_server.bootstrap import Recalld
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.filters import Comparison, Filter, NoneOf, Operator
 from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Update
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.memories import Update
+from recalld_server.usecases.search.results import SearchQuery
+from recalld_server.wiring.parts import Recalld
 
 pytestmark = pytest.mark.needs_weaviate
 
@@ -37,7 +37,7 @@ async def engines(weaviate: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         await opened(tmp_path / "weaviate", OwnClock(), index=weaviate.url),
     ]
     for recalld in made:
-        await recalld.projector.catch_up("default")
+        await recalld.projection.catch_up("default")
     yield made
     for recalld in made:
         await recalld.close()
@@ -58,10 +58,10 @@ async def lived(recalld: Recalld, texts: list[str]) -> dict[str, str]:
             left[result.memory.id] = result.memory.text
         if at % 3 == 0:
             chosen = rng.randrange(len(left))
-            await recalld.modify.update(HERE, [Update(list(left)[chosen], {"metadata": {"n": -at}})], None)
+            await recalld.memories.update(HERE, [Update(list(left)[chosen], {"metadata": {"n": -at}})], None)
         if at % 4 == 0:
             chosen = list(left)[rng.randrange(len(left))]
-            await recalld.modify.delete(HERE, [chosen], None)
+            await recalld.memories.delete(HERE, [chosen], None)
             del left[chosen]
     return left
 
@@ -84,7 +84,7 @@ async def test_searches_agree(engines: list[Recalld]) -> None:
         for limit in (10, 10_000):
             query = SearchQuery(question, scope if number % 5 else Scope(), condition, limit=limit)
             answers = [
-                [left[n][place.id] for place in (await recalld.search.rank(HERE, query)).places]
+                [left[n][place.id] for place in (await recalld.search.rank(HERE, query)).hits]
                 for n, recalld in enumerate(engines)
             ]
             if limit == 10:

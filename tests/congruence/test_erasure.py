@@ -1,4 +1,4 @@
-"""What was forgotten is in no file, however the rows of the engines were moved about before."""
+"""No file contains forgotten memories, wherever the engines have moved their rows before."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tests.congruence.small_world import OwnClock, opened
 
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Update
-from recalld_server.usecases.erasure import Cleared
-from recalld_server.usecases.forget import Forgetting
+from recalld_server.usecases.erasure import PerEngine
+from recalld_server.usecases.forgetting import ForgetCommand
+from recalld_server.usecases.memories import Update
 
 HERE = Access("default")
 LENGTHS = (1, 5, 60, 400)  # words: a few rows a page, one row a page, and rows that overflow theirs
@@ -37,14 +37,14 @@ async def test_no_trace_is_left_by_rows_of_any_length(tmp_path: Path) -> None:
         live[user] += [result.memory.id for result in (await recalld.add.add(HERE, command)).results]
         if n % 2:
             update = Update(choose.choice(live[user]), {"text": f"again {text} {n}"})
-            await recalld.modify.update(HERE, [update], None)
+            await recalld.memories.update(HERE, [update], None)
         if n % 5 == 0:
-            await recalld.modify.delete(HERE, [live[user].pop(choose.randrange(len(live[user])))], None)
-    receipt = await recalld.forget.forget(HERE, Forgetting(Scope(user_id="xanthippe")))
+            await recalld.memories.delete(HERE, [live[user].pop(choose.randrange(len(live[user])))], None)
+    receipt = await recalld.forgetting.forget(HERE, ForgetCommand(Scope(user_id="xanthippe")))
     unclear = {"ledger_file", "caches", "index_file", "backups"}
     assert {leg.name for leg in receipt.legs if leg.state.value != "EMPTY"} <= unclear
-    assert await recalld.erasure.cleared(60) == Cleared(ledger=True, index=True)
-    receipt = await recalld.forget.forget(HERE, Forgetting(Scope(user_id="xanthippe")))
+    assert await recalld.erasure.cleared(60) == PerEngine(ledger=True, index=True)
+    receipt = await recalld.forgetting.forget(HERE, ForgetCommand(Scope(user_id="xanthippe")))
     assert [leg.name for leg in receipt.legs if leg.state.value != "EMPTY"] == ["backups"]
     assert found(tmp_path, "xanthippe", "zwiesel") == []
     assert ("ledger.db", "hometown") in found(tmp_path, "hometown")

@@ -1,6 +1,6 @@
-"""Every store selects exactly what the law (`domain.filters.matches`) says, for whatever memories and filters.
+"""Every store selects what the reference implementation (`domain.filters.matches`) says, for random filters.
 
-A store is anything with `select`; to hold another engine or other tables to the law, add one to STORES.
+A store is any object with `select`. To test another engine or other tables, add it to STORES.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Engine, Float, Index, MetaData, Table, Text, create_engine, insert, select
 from tests.congruence.index_store import IndexStore
+from tests.profiles import examples
 
 from recalld_server.adapters.sql.filters import FilterCompiler, facets
 from recalld_server.domain.filters import (
@@ -236,7 +237,7 @@ def lawful(held: Sequence[Memory], condition: Filter) -> set[str]:
     return {memory.id for memory in held if matches(condition, memory)}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=cases())
 def test_a_store_selects_what_the_law_says(store: Store, case: tuple[list[Memory], list[Filter]]) -> None:
     held, wanted = case
@@ -254,7 +255,7 @@ def test_the_cases_reach_both_outcomes_of_every_operator_and_field() -> None:
             for inner in (condition.filter,) if isinstance(condition, NoneOf) else condition.filters:
                 yield from leaves(inner)
 
-    @settings(max_examples=400, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples(100), deadline=None, derandomize=True, database=None)
     @given(cases())
     def count(case: tuple[list[Memory], list[Filter]]) -> None:
         held, wanted = case

@@ -1,4 +1,4 @@
-"""One project's trouble in the background is its own: all others are projected, expired, repaired and ready."""
+"""Background problems of one project do not affect the projection, expiry, repair and readiness of others."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from sqlalchemy import delete
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.turns import SqlTurns
-from recalld_server.bootstrap import Recalld
+from recalld_server.adapters.ledger.leases import SqlLeases
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.background import project_tasks
+from recalld_server.background.projector import AGE, Projector
+from recalld_server.background.readiness import Readiness
+from recalld_server.background.reconciler import Reconciler
+from recalld_server.background.retention import Retention
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import IndexBehind, IndexUnavailable, LedgerUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
 from recalld_server.domain.revision import Generation
 from recalld_server.ports.index import Index
-from recalld_server.usecases import visits
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.examiner import Examiner
-from recalld_server.usecases.janitor import Janitor
-from recalld_server.usecases.projector import AGE, Projector
-from recalld_server.usecases.readiness import Readiness
-from recalld_server.usecases.reconciler import Reconciler
-from recalld_server.usecases.search import SearchQuery
-from recalld_server.usecases.writing import Writer
+from recalld_server.usecases.commits import CommitCoordinator
+from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.projection import Projection
+from recalld_server.usecases.search.results import SearchQuery
+from recalld_server.wiring.parts import Recalld
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 ANN = Scope(user_id="ann")
@@ -66,15 +67,17 @@ class World:
     def __init__(self, recalld: Recalld, clock: OwnClock) -> None:
         self.recalld, self.clock = recalld, clock
         self.index = Sickly(recalld.index, "apply", "mark")
-        self.projector = Projector(recalld.ledger, self.index, clock, recalld.readiness._features)  # type: ignore[arg-type]
-        self.writer = Writer(recalld.ledger, self.projector)
-        self.clearer = Sickly(recalld.writer, "write")
-        turns = SqlTurns(recalld.ledger._engine, clock, "clearing")
-        self.janitor = Janitor(recalld.ledger, self.clearer, turns, clock)  # type: ignore[arg-type]
+        index: Any = self.index
+        self.projection = Projection(recalld.ledger, index, clock, recalld.readiness._features)
+        self.projector = Projector(self.projection, recalld.ledger, index, clock)
+        self.writer = CommitCoordinator(recalld.ledger, self.projection)
+        self.clearer = Sickly(recalld.commits, "write")
+        turns = SqlLeases(recalld.ledger._engine, clock, "clearing")
+        self.janitor = Retention(recalld.ledger, self.clearer, turns, clock)  # type: ignore[arg-type]
 
-    def refusing(self) -> Projector:
+    def refusing(self) -> Projection:
         index: Any = Refusing()
-        return Projector(self.recalld.ledger, index, self.clock, self.recalld.readiness._features)
+        return Projection(self.recalld.ledger, index, self.clock, self.recalld.readiness._features)
 
     async def keep(self, project: str, text: str, **fields: Any) -> str:
         said = [Message("user", text)]
@@ -101,13 +104,13 @@ def engines(request: pytest.FixtureRequest) -> Sequence[str]:
 
 @pytest.fixture
 async def world(tmp_path: Path, engines: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(visits, "PATIENCE", 0.5)
+    monkeypatch.setattr(project_tasks, "PATIENCE", 0.5)
     clock = OwnClock()
     recalld = await opened(tmp_path, clock, *engines)
     for project in (SICK, WELL):
         await recalld.ledger.ensure_project(project, await recalld.ledger.generation("default"))
     for project in (SICK, WELL, LAST):
-        await recalld.projector.catch_up(project)
+        await recalld.projection.catch_up(project)
     yield World(recalld, clock)
     await recalld.close()
 
@@ -128,20 +131,20 @@ async def test_what_fails_or_hangs_in_one_project_is_projected_in_the_others(
             await world.projector._round()
     assert await world.entries(WELL) == {kept[WELL]}
     assert await world.entries(LAST) == {kept[LAST]}
-    assert [world.projector.caught_up(project) for project in (SICK, WELL, LAST)] == [False, True, True]
+    assert [world.projection.caught_up(project) for project in (SICK, WELL, LAST)] == [False, True, True]
     assert world.projector.begun
     with pytest.raises(IndexBehind):
-        world.projector.require(SICK)
-    world.projector.require(WELL)
+        world.projection.require(SICK)
+    world.projection.require(WELL)
     if error:
         assert world.projector.stalled == [SICK]
         stalls = [record for record in caplog.records if record.message == "project stalled"]
         assert len(stalls) == 1, "said when it begins, not in every round"
     world.index.error, world.index.hangs = None, False
-    await world.projector._visits.close()
+    await world.projector._tasks.close()
     monotonic = asyncio.get_running_loop().time
     deadline = monotonic() + 10
-    while not world.projector.caught_up(SICK):
+    while not world.projection.caught_up(SICK):
         assert monotonic() < deadline
         await world.projector._round()
     assert await world.entries(SICK) == {kept[SICK]}
@@ -152,12 +155,12 @@ async def test_what_is_pending_of_the_others_is_applied(world: World) -> None:
     """A change that its writer could not apply is the projector's, whatever project comes before."""
     await world.projector._round()
     world.index.error = ValueError("poisoned")
-    failing = world.recalld.add._writer._projector
+    failing = world.recalld.add._commits._projection
     pending = {}
     for project in (SICK, WELL):
-        world.recalld.add._writer._projector = world.refusing()
+        world.recalld.add._commits._projection = world.refusing()
         pending[project] = await world.keep(project, "Likes tea")
-        world.recalld.add._writer._projector = failing
+        world.recalld.add._commits._projection = failing
         assert await world.entries(project) == set()
     world.clock.time += int(2 * AGE * SECOND)
     await world.projector._round()
@@ -174,13 +177,13 @@ class Refusing:
 
 
 async def test_a_durable_change_is_answered_whatever_the_index_raises(world: World) -> None:
-    writer = world.recalld.add._writer
-    sound, writer._projector = writer._projector, world.refusing()
+    writer = world.recalld.add._commits
+    sound, writer._projection = writer._projection, world.refusing()
     try:
         said = [Message("user", "Likes tea")]
         added = await world.recalld.add.add(Access(WELL, principal="key"), AddCommand(ANN, said, infer=False))
     finally:
-        writer._projector = sound
+        writer._projection = sound
     assert (added.results[0].memory.text, added.applied) == ("Likes tea", False)
 
 
@@ -196,7 +199,7 @@ async def test_the_others_expire(world: World, error: Exception | None) -> None:
     live = {p: await world.recalld.ledger.memories(Access(p), list(ids)) for p, ids in left.items()}
     assert [len(live[p]) for p in (SICK, WELL, LAST)] == [1, 0, 0]
     assert world.janitor.stalled == ([SICK] if error else [])
-    await world.janitor._visits.close()
+    await world.janitor._tasks.close()
 
 
 async def test_the_others_are_repaired_and_only_once(world: World) -> None:
@@ -205,9 +208,9 @@ async def test_the_others_are_repaired_and_only_once(world: World) -> None:
         await world.lose(project)
     world.index.error = ValueError("poisoned")
     index: Index = world.index  # type: ignore[assignment]
-    turns = SqlTurns(world.recalld.ledger._engine, world.clock, "reconciling")
-    examiner = Examiner(world.recalld.ledger, index)
-    reconciler = Reconciler(world.recalld.ledger, index, world.projector, examiner, turns, world.clock)
+    turns = SqlLeases(world.recalld.ledger._engine, world.clock, "reconciling")
+    examiner = IndexAudit(world.recalld.ledger, index)
+    reconciler = Reconciler(world.recalld.ledger, index, world.projection, examiner, turns, world.clock)
     await reconciler.look()
     assert await world.entries(WELL) == {kept[WELL]}
     assert await world.entries(LAST) == {kept[LAST]}
@@ -239,10 +242,10 @@ async def test_no_project_makes_the_server_unready(world: World) -> None:
         await world.recalld.ledger.ensure_project(project, await world.recalld.ledger.generation("default"))
     assert (await readiness.look()).searches
     with pytest.raises(IndexBehind):
-        world.projector.require("c-new")
-    rebuilding = asyncio.create_task(world.projector.rebuild(WELL))
+        world.projection.require("c-new")
+    rebuilding = asyncio.create_task(world.projection.rebuild(WELL))
     await asyncio.sleep(0)
-    assert not world.projector.caught_up(WELL)
+    assert not world.projection.caught_up(WELL)
     assert (await readiness.look()).searches
     await rebuilding
     other = Generation(1, "no such model", 4, 1)
@@ -251,7 +254,7 @@ async def test_no_project_makes_the_server_unready(world: World) -> None:
 
 
 async def test_a_project_deleted_since_the_round_began_is_no_failure(world: World) -> None:
-    await world.projector._visits.visit([SICK, "long-gone"], world.projector._visit)
+    await world.projector._tasks.visit([SICK, "long-gone"], world.projector._visit)
     assert world.projector.stalled == []
 
 
@@ -285,7 +288,7 @@ async def test_a_project_whose_tenant_vanished_is_behind_until_it_is_made_anew(w
 
     async def found(project: str) -> set[str]:
         ranked = await recalld.search.rank(Access(project, principal="key"), SearchQuery("Likes", ANN, limit=5))
-        return {place.id for place in ranked.places}
+        return {place.id for place in ranked.hits}
 
     assert await found(SICK) == kept[SICK]
     name = schema.collection(await recalld.ledger.generation(SICK), index._ledger)
@@ -297,7 +300,7 @@ async def test_a_project_whose_tenant_vanished_is_behind_until_it_is_made_anew(w
     assert await found(WELL) == kept[WELL]
     await recalld.projector._round()
     assert await found(SICK) == kept[SICK]
-    assert (await recalld.examiner.examine(SICK)).wrong == 0
+    assert (await recalld.index_audit.examine(SICK)).wrong == 0
 
 
 async def test_a_live_memory_without_features_is_embedded_again(world: World) -> None:
@@ -308,7 +311,7 @@ async def test_a_live_memory_without_features_is_embedded_again(world: World) ->
     gone = delete(t.features).where(t.features.c.project == SICK, t.features.c.memory_id == lost)
     await world.recalld.ledger._engine.write(lambda c: c.execute(gone))
     await world.projector._round()
-    assert world.projector.caught_up(SICK)
+    assert world.projection.caught_up(SICK)
     assert await world.entries(SICK) == kept
     generation = await world.recalld.ledger.generation(SICK)
     assert set(await world.recalld.ledger.features(Access(SICK), list(kept), generation)) == kept
@@ -331,20 +334,20 @@ async def test_those_who_wait_for_the_index_share_what_is_read(world: World) -> 
             return getattr(world.recalld.ledger, name)
 
     counting: Any = Counting()
-    projector = Projector(counting, world.recalld.index, world.clock, world.recalld.readiness._features)
-    await projector.catch_up(WELL)
-    waiting = [asyncio.create_task(projector.wait(here, head + 1, 30.0)) for _ in range(200)]
+    projection = Projection(counting, world.recalld.index, world.clock, world.recalld.readiness._features)
+    await projection.catch_up(WELL)
+    waiting = [asyncio.create_task(projection.wait(here, head + 1, 30.0)) for _ in range(200)]
     await asyncio.sleep(1.0)
     before, asked = asked, 0
     await asyncio.sleep(1.0)
     assert before < 60, "the steps grow"
     assert asked < 20, "one read serves all"
-    added = world.recalld.add._writer
-    sound, added._projector = added._projector, projector
+    added = world.recalld.add._commits
+    sound, added._projection = added._projection, projection
     try:
         await world.keep(WELL, "Likes tea")
     finally:
-        added._projector = sound
+        added._projection = sound
     told = asyncio.get_running_loop().time()
     await asyncio.gather(*waiting)
     assert asyncio.get_running_loop().time() - told < 0.2

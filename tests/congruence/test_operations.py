@@ -1,4 +1,4 @@
-"""Operations whose answers are no longer kept, on ledgers of both kinds."""
+"""Operations whose responses are no longer kept, on both ledgers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from google.longrunning import operations_pb2
 from tests.congruence.small_world import DAY, SECOND, OwnClock, opened
 
 from recalld.v1 import export_service_pb2, memory_service_pb2, operation_pb2
-from recalld_server.bootstrap import Recalld
+from recalld_server.domain.commands import ExportCommand, Format
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import RequestKey
-from recalld_server.rpc.add_async import Adding
-from recalld_server.rpc.operation import Shown
+from recalld_server.rpc.render.operation_protos import OperationRenderer
+from recalld_server.rpc.services.add_async import AsyncAdds
+from recalld_server.wiring.parts import Recalld
 
 WHO = Access("default", principal="key")
 
@@ -27,30 +28,28 @@ class World:
     def __init__(self, recalld: Recalld, clock: OwnClock) -> None:
         self.recalld = recalld
         self.clock = clock
-        self.adding = Adding(recalld.add, recalld.follow, recalld.tokens)
-        self.shown = Shown(self.adding.answers, recalld.exporting.get)
+        self.adding = AsyncAdds(recalld.add, recalld.operations, recalld.page_tokens)
+        self.shown = OperationRenderer(self.adding.answers, recalld.exports.get)
 
     async def add(self, text: str) -> str:
         request = memory_service_pb2.AddRequest(scope={"user_id": "ann"}, text=text)
         return (await self.adding.start(WHO, request)).id
 
     async def export(self) -> str:
-        asked = export_service_pb2.CreateExportRequest(
-            scope={"user_id": "ann"}, format=export_service_pb2.EXPORT_FORMAT_JSONL
-        )
+        asked = ExportCommand(Scope("ann"), None, Format.JSONL)
         key = RequestKey("CreateExport", "", "f")
-        return (await self.recalld.exporting.start(WHO, Scope("ann"), asked.SerializeToString(), key)).id
+        return (await self.recalld.exports.start(WHO, asked, key)).id
 
     async def done(self, *ids: str) -> None:
         working = asyncio.create_task(self.recalld.worker.run())
         for id in ids:
-            assert (await self.recalld.follow.wait(WHO, id, 30)).state.ended
+            assert (await self.recalld.operations.wait(WHO, id, 30)).state.ended
         working.cancel()
         with suppress(asyncio.CancelledError):
             await working
 
     async def listed(self) -> list[operations_pb2.Operation]:
-        found, _ = await self.recalld.follow.page(WHO, None, 1000)
+        found, _ = await self.recalld.operations.page(WHO, None, 1000)
         return [each async for each in self.shown.several(found)]
 
 
@@ -89,7 +88,7 @@ async def test_a_list_and_a_get_show_what_is_no_longer_kept_as_gone(world: World
         assert operation.WhichOneof("result") == "response"
         assert operation.response.type_url == ""
         assert known(operation).response_gone
-        found = await world.recalld.follow.get(WHO, operation.name.removeprefix("operations/"))
+        found = await world.recalld.operations.get(WHO, operation.name.removeprefix("operations/"))
         assert await world.shown.operation(found) == operation
 
 
@@ -112,30 +111,32 @@ async def test_the_answers_of_a_list_are_read_together(world: World, monkeypatch
 async def test_those_who_wait_share_one_look_and_one_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     id = await world.add("I like tea.")
     gets: list[str] = []
-    get = world.recalld.follow._operations.get
+    get = world.recalld.operations._operations.get
 
     async def counted(who: Access, id: str) -> object:
         gets.append(id)
         await asyncio.sleep(0.01)
         return await get(who, id)
 
-    monkeypatch.setattr(world.recalld.follow._operations, "get", counted)
-    waits = [asyncio.create_task(world.recalld.follow.wait(WHO, id, 30)) for _ in range(100)]
+    monkeypatch.setattr(world.recalld.operations._operations, "get", counted)
+    waits = [asyncio.create_task(world.recalld.operations.wait(WHO, id, 30)) for _ in range(100)]
+    async with asyncio.timeout(10):
+        while len(gets) <= len(waits):  # noqa: ASYNC110 - each asks once whether it may see it
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.5)
-    looks = len(gets) - len(waits)  # each asks once whether it may see it
-    assert 0 < looks < 60
+    assert len(gets) - len(waits) < 60
     monkeypatch.undo()
     await world.done(id)
     found = await asyncio.gather(*waits)
     assert len({each.id for each in found}) == 1
     answers = await asyncio.gather(*(world.shown.operation(each) for each in found))
     assert all(answer is answers[0] for answer in answers)
-    assert world.recalld.follow._looks == {}
+    assert world.recalld.operations._looks == {}
 
 
 async def test_a_wait_that_ends_early_leaves_the_others_waiting(world: World) -> None:
     id = await world.add("I like tea.")
-    follow = world.recalld.follow
+    follow = world.recalld.operations
     long = asyncio.create_task(follow.wait(WHO, id, 30))
     short = await follow.wait(WHO, id, 0.05)
     assert not short.state.ended

@@ -1,4 +1,4 @@
-"""The year of a project with the ledger in PostgreSQL: it ends like the one on SQLite."""
+"""The test of a year with the ledger in PostgreSQL ends like the one on SQLite."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from contextlib import ExitStack
 
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
-from tests.congruence import test_year
+from tests.congruence import test_stateful_model
 from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.needs_postgres
 
 
 def test_a_year_on_postgres(postgres: PostgresServer) -> None:
-    class YearOnPostgres(test_year.Year):
+    class YearOnPostgres(test_stateful_model.Year):
         """The same rules against the same model."""
 
         def new_ledger(self) -> str:
@@ -24,4 +24,4 @@ def test_a_year_on_postgres(postgres: PostgresServer) -> None:
             super().teardown()
             self.dropping.close()
 
-    run_state_machine_as_test(YearOnPostgres, settings=test_year.TestYear.settings)
+    run_state_machine_as_test(YearOnPostgres, settings=test_stateful_model.TestStatefulModel.settings)

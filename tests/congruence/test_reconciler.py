@@ -1,4 +1,4 @@
-"""What an index lost behind the ledger's back is brought back, and only an outage makes anyone look."""
+"""The reconciler restores lost index entries, and runs only after an outage."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 from tests.congruence.small_world import SECOND, OwnClock, opened
 
-from recalld_server.adapters.ledger.turns import SqlTurns
-from recalld_server.bootstrap import Recalld
+from recalld_server.adapters.ledger.leases import SqlLeases
+from recalld_server.background import reconciler
+from recalld_server.background.reconciler import MARGIN, Reconciler
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import IndexUnavailable, LeaseLost
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.revision import Generation, IndexEntry
 from recalld_server.ports.index import Index, Nominations
-from recalld_server.usecases import reconciler
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.examiner import Examiner
-from recalld_server.usecases.projector import Projector
-from recalld_server.usecases.reconciler import MARGIN, Reconciler
+from recalld_server.usecases import index_audit
+from recalld_server.usecases.index_audit import IndexAudit
+from recalld_server.usecases.projection import Projection
+from recalld_server.wiring.parts import Recalld
 
 HERE = Access("default")
 
@@ -39,7 +40,7 @@ class Forgetful:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    async def breaks(self) -> int:
+    async def outage_count(self) -> int:
         if self.away:
             raise IndexUnavailable
         return self.outages
@@ -63,14 +64,14 @@ class World:
         self.recalld = recalld
         self.clock = clock
         self.index = Forgetful(recalld.index)
-        self.examiner = Examiner(recalld.ledger, self.index)
-        self.turns = SqlTurns(recalld.ledger._engine, clock, "reconciling")
+        self.examiner = IndexAudit(recalld.ledger, self.index)
+        self.turns = SqlLeases(recalld.ledger._engine, clock, "reconciling")
         self.reconciler = self.another()
 
     def another(self) -> Reconciler:
         """That of another server."""
-        projector = Projector(self.recalld.ledger, self.index, self.clock, self.recalld.readiness._features)
-        return Reconciler(self.recalld.ledger, self.index, projector, self.examiner, self.turns, self.clock)
+        projection = Projection(self.recalld.ledger, self.index, self.clock, self.recalld.readiness._features)
+        return Reconciler(self.recalld.ledger, self.index, projection, self.examiner, self.turns, self.clock)
 
     async def keep(self, *texts: str) -> list[str]:
         said = [Message("user", text) for text in texts]
@@ -85,7 +86,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = OwnClock()
     recalld = await opened(tmp_path, clock)
-    await recalld.projector.catch_up("default")
+    await recalld.projection.catch_up("default")
     yield World(recalld, clock)
     await recalld.close()
 
@@ -107,6 +108,23 @@ async def test_every_difference_is_mended_at_the_start(world: World) -> None:
     await world.reconciler.look()
     assert await world.wrong() == 0
     assert sound not in world.index.put
+
+
+async def test_more_differences_than_are_listed_at_once_are_mended_over_several_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that was cut shows other entries the next time: those of both lists are not all that is wrong."""
+    kept = await world.keep(*(f"text {number}" for number in range(11)))
+    for module in (reconciler, index_audit):
+        monkeypatch.setattr(module, "LISTED", 2)
+    await world.recalld.index.apply("default", await world.recalld.ledger.generation("default"), [], kept[1:], 11)
+    assert await world.wrong() == 10
+    looks = 0
+    while await world.wrong():
+        looks += 1
+        await world.reconciler.look()
+    assert looks > 1
+    assert set(world.index.put) == set(kept[1:])
 
 
 async def test_nobody_looks_without_an_outage(world: World) -> None:
@@ -155,10 +173,10 @@ async def test_an_engine_that_breaks_off_again_is_looked_at_again(world: World) 
     world.index.outages += 1
     answers = iter([1, 2, 2, 2])
 
-    async def breaks() -> int:
+    async def outage_count() -> int:
         return next(answers)
 
-    world.index.breaks = breaks  # type: ignore[method-assign]
+    world.index.outage_count = outage_count  # type: ignore[method-assign]
     await world.reconciler.look()
     before = len(world.index.put)
     await world.reconciler.look()
@@ -173,16 +191,16 @@ async def test_one_of_many_servers_mends(world: World) -> None:
         await server.look()
     world.clock.time += 5 * SECOND
     world.index.outages += 1
-    before = (await world.turns.stand()).taken
+    before = (await world.turns.state()).taken
     for server in servers:
-        assert await world.turns.take(10) is not None  # somebody else is at it
+        assert await world.turns.acquire(10) is not None  # somebody else is at it
         await server.look()
-        await world.turns.end((await world.turns.stand()).taken, None)
+        await world.turns.release((await world.turns.state()).taken, None)
     assert world.index.put == []
     for server in servers:
         await server.look()
         await server.look()
-    assert (await world.turns.stand()).taken == before + len(servers) + 1
+    assert (await world.turns.state()).taken == before + len(servers) + 1
     assert len(world.index.put) == 2
 
 
@@ -192,9 +210,9 @@ async def test_a_turn_of_a_server_that_looked_later_mends_nothing_for_the_others
     await world.reconciler.look()
     world.index.outages += 1
     world.clock.time += MARGIN
-    await world.turns.take(10)
+    await world.turns.acquire(10)
     await world.reconciler.look()
-    await world.turns.end(2, None)
+    await world.turns.release(2, None)
     await world.another().look()
     assert world.index.put == []
     await world.reconciler.look()
@@ -202,7 +220,7 @@ async def test_a_turn_of_a_server_that_looked_later_mends_nothing_for_the_others
 
 
 async def test_a_server_that_lost_its_turn_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "BEAT", 0.01)
+    monkeypatch.setattr(reconciler, "RENEWAL", 0.01)
     await world.keep("one")
     begun, ended = asyncio.Event(), asyncio.Event()
 
@@ -218,7 +236,7 @@ async def test_a_server_that_lost_its_turn_stops(world: World, monkeypatch: pyte
     looking = asyncio.create_task(world.reconciler.look())
     await begun.wait()
     world.clock.time += 20 * SECOND
-    while await world.turns.take(15) is None:
+    while await world.turns.acquire(15) is None:
         await asyncio.sleep(0)
         world.clock.time += 20 * SECOND
     with pytest.raises(LeaseLost):

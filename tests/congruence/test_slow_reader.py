@@ -1,4 +1,4 @@
-"""A reader that takes nothing is told so, with a token that loses nothing."""
+"""A watch whose reader is too slow ends with a resume token, without loss."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.congruence.small_world import OwnClock, opened
 
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import memory_service_pb2_grpc
-from recalld_server.app import _services
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.rpc import memory_service
 from recalld_server.rpc.interceptors.auth import development
 from recalld_server.rpc.server import start
-from recalld_server.usecases.add import AddCommand
+from recalld_server.rpc.services import memory_service
+from recalld_server.wiring.app import _services
 
 NARROW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]  # so that little fits on the way
 

@@ -1,4 +1,4 @@
-"""Many small projects on one PostgreSQL and one Weaviate: each works, and none ever shows another's memories."""
+"""Many small projects on one PostgreSQL and one Weaviate: each works and sees only its own memories."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import profiles
 from tests.congruence.small_world import HashEmbedder, OwnClock, opened
 from tests.weaviate_node import Node
 
-from recalld.v1 import export_service_pb2 as pb
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.bootstrap import Recalld
+from recalld_server.domain.commands import ExportCommand, Format
 from recalld_server.domain.exports import ExportState
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Mode
 from recalld_server.domain.revision import ListQuery, RequestKey
 from recalld_server.usecases.imports import ImportedMemory
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.search.results import SearchQuery
+from recalld_server.wiring.parts import Recalld
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 
@@ -47,7 +48,7 @@ async def lived(recalld: Recalld, project: str) -> None:
     """Memories with the ids, users, vectors and nearly the words of every other project's."""
     access = Access(project, principal="key")
     await recalld.ledger.ensure_project(project, await recalld.ledger.generation("default"))
-    await recalld.projector.catch_up(project)
+    await recalld.projection.catch_up(project)
     items = [
         ImportedMemory(
             Memory(f"m{number}", f"{project} keeps hat {number}", ANN, {"of": project}),
@@ -56,7 +57,7 @@ async def lived(recalld: Recalld, project: str) -> None:
         )
         for number in range(MEMORIES)
     ]
-    imported = await recalld.importing.batch(access, items)
+    imported = await recalld.imports.batch(access, items)
     assert (imported.stored, imported.applied) == (MEMORIES, True)
 
 
@@ -64,31 +65,31 @@ async def asked(recalld: Recalld, project: str, other: str) -> None:
     """Its own memories, all of them, and nothing else in whatever way it is asked."""
     access = Access(project, principal="key")
     own = {f"{project} keeps hat {number}" for number in range(MEMORIES)}
-    page = await recalld.read.list(access, ListQuery(count=True))
+    page = await recalld.queries.list(access, ListQuery(count=True))
     assert ({memory.text for memory in page.memories}, page.total) == (own, MEMORIES)
     for mode in (Mode.HYBRID, Mode.VECTOR, Mode.KEYWORD):
         query = SearchQuery(f"{other} keeps a hat", ANN, limit=1000, mode=mode)
         ranked = await recalld.search.rank(access, query)
         assert {hit.memory.text async for hit in recalld.search.hits(access, ranked, query)} == own, mode
     stranger = SearchQuery("hat", ANN, Comparison("metadata.of", Operator.EQ, other), limit=1000)
-    assert (await recalld.search.rank(access, stranger)).places == []
+    assert (await recalld.search.rank(access, stranger)).hits == []
     rows = [json.loads(line) for line in (await exported(recalld, access)).splitlines()]
     assert sorted(row["memory"] for row in rows) == sorted(own)
 
 
 async def exported(recalld: Recalld, access: Access) -> bytes:
     """The whole file of an export of the project's user."""
-    payload = pb.CreateExportRequest(scope={"user_id": "ann"}, format=pb.EXPORT_FORMAT_JSONL).SerializeToString()
-    started = await recalld.exporting.start(access, ANN, payload, RequestKey("CreateExport", "once", "f"))
+    asked = ExportCommand(ANN, None, Format.JSONL)
+    started = await recalld.exports.start(access, asked, RequestKey("CreateExport", "once", "f"))
     async with asyncio.timeout(30):
-        while (export := await recalld.exporting.get(access, started.subject)).state is not ExportState.READY:  # noqa: ASYNC110 - as callers do
+        while (export := await recalld.exports.get(access, started.subject)).state is not ExportState.READY:  # noqa: ASYNC110 - as callers do
             await asyncio.sleep(0.05)
-    return b"".join([piece.data async for piece in recalld.exporting.read(access, export.id, 0)])
+    return b"".join([piece.data async for piece in recalld.exports.read(access, export.id, 0)])
 
 
 @pytest.mark.timeout(1200)
-async def test_no_project_shows_anothers(recalld: Recalld, request: pytest.FixtureRequest) -> None:
-    count: int = request.config.getoption("--tenants")
+async def test_no_project_shows_anothers(recalld: Recalld) -> None:
+    count = profiles.chosen().tenants
     projects = [f"tenant{number:04}" for number in range(count)]
     turns = asyncio.Semaphore(AT_ONCE)
 

@@ -1,4 +1,4 @@
-"""Texts of whose words the packaged model knows too few: words alone decide, on every engine, now and in the past."""
+"""Texts of which the packaged model knows too few words: only keywords decide, on every engine, now and in the past."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import pytest
 from tests.congruence.small_world import OwnClock
 
 from recalld_server.adapters.embedders.minilm import MiniLm
-from recalld_server.bootstrap import Recalld, build
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.ranking import Mode
-from recalld_server.settings import Settings
-from recalld_server.usecases.add import AddCommand
-from recalld_server.usecases.change import Update
 from recalld_server.usecases.imports import ImportedMemory
-from recalld_server.usecases.read import AsOf
-from recalld_server.usecases.search import SearchQuery
+from recalld_server.usecases.memories import Update
+from recalld_server.usecases.queries import AsOf
+from recalld_server.usecases.search.results import SearchQuery
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.parts import Recalld
+from recalld_server.wiring.settings import Settings
 
 ELSEWHERE = [pytest.mark.needs_postgres, pytest.mark.needs_weaviate]
 HERE = Access("default", principal="key")
@@ -49,7 +50,7 @@ class World:
 
     async def _ranked(self, query: SearchQuery) -> Mapping[str, float]:
         ranked = await self.recalld.search.rank(HERE, query)
-        return {hit.memory.text: hit.place.relevance async for hit in self.recalld.search.hits(HERE, ranked, query)}
+        return {hit.memory.text: hit.hit.relevance async for hit in self.recalld.search.hits(HERE, ranked, query)}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ async def world(engines: Mapping[str, str], tmp_path: Path, model: MiniLm) -> As
     recalld = await build(Settings(data_dir=tmp_path, **engines), OwnClock(), model=Lent(model))
     await recalld.projector._round()
     yield World(recalld)
-    report = await recalld.examiner.examine("default")
+    report = await recalld.index_audit.examine("default")
     await recalld.close()
     assert (report.wrong, report.pending) == (0, 0)
 
@@ -144,7 +145,7 @@ async def test_a_known_question_does_not_find_unknown_texts_by_meaning(world: Wo
 async def test_a_text_may_become_unknown_and_known_again(world: World) -> None:
     (memory,) = await world.keep("Bakes bread every morning")
     for text, found in ((THANKS, []), ("Bakes cakes every evening", ["Bakes cakes every evening"])):
-        await world.recalld.modify.update(HERE, [Update(memory.id, {"text": text})], None)
+        await world.recalld.memories.update(HERE, [Update(memory.id, {"text": text})], None)
         assert list(await world.found("Who bakes?", mode=Mode.VECTOR)) == found
 
 
@@ -152,5 +153,5 @@ async def test_a_vector_that_a_caller_brings_is_used_for_any_text(world: World) 
     """Made by whoever knows the words: only what the model here makes of them says nothing."""
     vector = np.eye(384, dtype=np.float32)[0]
     item = ImportedMemory(Memory(str(uuid.uuid4()), THANKS, world.user), vector, MiniLm.model)
-    assert (await world.recalld.importing.batch(HERE, [item])).stored == 1
+    assert (await world.recalld.imports.batch(HERE, [item])).stored == 1
     assert list(await world.found("Who bakes?", mode=Mode.VECTOR)) == [THANKS]

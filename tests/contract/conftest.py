@@ -1,4 +1,4 @@
-"""What the contract suites share: asserts that explain themselves, and time that tests own."""
+"""Shared parts of the contract suites: assertions with explanations, and a controlled clock."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What every Index does. A test class inherits IndexSuite and has a fixture `index`: an empty index of its engine.
+"""The contract of Index. A test class inherits IndexSuite and has a fixture `index`: an empty index of its engine.
 
-Terms are plain numbers and vectors have eight dimensions: the suite knows nothing of analysis, models or engines.
+Terms are plain numbers and vectors have eight dimensions: the suite does not depend on analysis, models or engines.
 """
 
 from __future__ import annotations

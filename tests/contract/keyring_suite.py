@@ -1,4 +1,4 @@
-"""What every key ring promises: keys of one project each, ended for good, and the same request once.
+"""The contract of key rings: keys of one project each, permanent revocation, and idempotent requests.
 
 Fixtures `ring` (without keys, on a ledger that has the project "other" and not yet "default") and `clock` come from the
 engine.

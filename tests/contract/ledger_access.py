@@ -1,4 +1,4 @@
-"""What an access may touch: its project, and with a pin one scope inside it."""
+"""An access is limited to its project, and with a pin to one scope in it."""
 
 from __future__ import annotations
 

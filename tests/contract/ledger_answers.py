@@ -1,4 +1,4 @@
-"""What a commit keeps beside revisions: outcomes, conversations and speakers."""
+"""What a commit stores besides revisions: outcomes, conversations and speakers."""
 
 from __future__ import annotations
 

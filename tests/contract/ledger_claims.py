@@ -1,4 +1,4 @@
-"""Changes that their writers left pending: projectors of all servers share them."""
+"""Changes that their writers left pending are shared by the projectors of all servers."""
 
 from __future__ import annotations
 

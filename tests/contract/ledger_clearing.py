@@ -1,4 +1,4 @@
-"""What the janitor asks for: over all projects at once, in order, and no more than it can do."""
+"""The janitor's queries: over all projects at once, in order, and limited in size."""
 
 from __future__ import annotations
 

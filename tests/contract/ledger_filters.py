@@ -1,4 +1,4 @@
-"""Filters as large as requests may have them: right, and at a cost that grows with their length and no faster."""
+"""The largest valid filters give correct results, at a cost linear in their length."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class LargeFilters:
         await write(ledger, wanted, added("other", scope=Scope(agent_id="nobody"), create_time=START - 10))
         asked = large(field, values)
         assert not violations(asked)
-        stored = (await self.listed(ledger, None)).values()
+        stored = (await self.in_list(ledger, None)).values()
         for condition in (asked, NoneOf(asked), AllOf((asked, NoneOf(NoneOf(asked))))):
-            found = await self.listed(ledger, condition)
+            found = await self.in_list(ledger, condition)
             assert set(found) == {memory.id for memory in stored if matches(condition, memory)}
-        assert len(await self.listed(ledger, asked)) == 1
+        assert len(await self.in_list(ledger, asked)) == 1
 
     @pytest.mark.parametrize("kind", LISTS)
     async def test_its_cost_grows_as_it_does(self, ledger: Ledger, kind: str) -> None:
@@ -95,13 +95,13 @@ class LargeFilters:
             best = 60.0
             for _ in range(3):
                 begun = time.perf_counter()
-                await self.listed(ledger, condition)
+                await self.in_list(ledger, condition)
                 best = min(best, time.perf_counter() - begun)
             return best
 
         await took(1)
         assert await took(100) < max(40 * await took(10), 0.5)
 
-    async def listed(self, ledger: Ledger, condition: Filter | None) -> dict[str, Memory]:
+    async def in_list(self, ledger: Ledger, condition: Filter | None) -> dict[str, Memory]:
         found = await ledger.page(HERE, ListQuery(filter=condition, now=START))
         return {memory.id: memory for memory in found.memories}

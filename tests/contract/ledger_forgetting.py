@@ -1,4 +1,4 @@
-"""What is forgotten: at any size, in small transactions, and until nothing matches."""
+"""Forgetting works at any size, in small transactions, until nothing matches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.contract.ledger_world import (
 )
 
 from recalld_server.domain.filters import Comparison, Operator
-from recalld_server.domain.forgetting import Extent, Forgotten, Remains
+from recalld_server.domain.forgetting import ErasureScope, Forgotten, Remains
 from recalld_server.domain.memory import Kind, Scope
 from recalld_server.domain.revision import Outcome
 from recalld_server.ports.ledger import Ledger
@@ -45,7 +45,7 @@ async def forgotten(
     return done
 
 
-class Forgetting:
+class ForgetCommand:
     """ForgetMemories in the tables."""
 
     async def test_live_and_deleted_ones_go_with_all_revisions(self, ledger: Ledger) -> None:
@@ -55,11 +55,11 @@ class Forgetting:
             await write(ledger, deleted(ended))
         changed = (await ledger.memories(HERE, ["m1"]))["m1"]
         await one(ledger, updated(changed, text="other words"))
-        assert await ledger.extent(HERE, ALICE, None) == Extent(10, 15)
+        assert await ledger.extent(HERE, ALICE, None) == ErasureScope(10, 15)
         done = await forgotten(ledger)
         assert (done.count, done.revisions, done.place) == (10, 15, None)
         assert await live(ledger) == ["kept"]
-        assert await ledger.extent(HERE, ALICE, None) == Extent(0, 0)
+        assert await ledger.extent(HERE, ALICE, None) == ErasureScope(0, 0)
         assert [event.kind for event in await happened(ledger, memory_id="m0")] == [
             Kind.ADDED,
             Kind.DELETED,

@@ -1,4 +1,4 @@
-"""What a commit refuses, and that it then wrote nothing."""
+"""Commits that are refused write nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memories that are restored with all their revisions."""
+"""Restores of memories with all their revisions."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tests.contract.ledger_world import (
 from recalld_server.domain.errors import GenerationMoved, MemoryNotFound, RevisionConflict
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Cause, Kind, Scope
-from recalld_server.domain.revision import Past
+from recalld_server.domain.revision import HistoricRevision
 from recalld_server.ports.ledger import Ledger
 
 
-def past(revision: int, kind: Kind, text: str = "", *, text_revision: int = 0, **fields: Any) -> Past:
+def past(revision: int, kind: Kind, text: str = "", *, text_revision: int = 0, **fields: Any) -> HistoricRevision:
     """A revision of the memory m, said years before the test."""
     times = {"create_time": START // 2, "update_time": START // 2 + revision}
     cause = fields.pop("cause", Cause.NONE)
     made = features(revision) if text_revision in (0, revision) and kind is not Kind.DELETED else None
     given = memory("m", text, revision=revision, text_revision=text_revision or revision, **times | fields)
-    return Past(given, kind, cause, made)
+    return HistoricRevision(given, kind, cause, made)
 
 
-def story() -> list[Past]:
+def story() -> list[HistoricRevision]:
     return [
         past(1, Kind.ADDED, "first", metadata={"k": 1}),
         past(2, Kind.UPDATED, "second", metadata={"k": 2}),

@@ -1,4 +1,4 @@
-"""Random histories against a model: a dictionary of revisions that is too simple to be wrong."""
+"""Random histories compared with a simple model: a dictionary of revisions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.contract.ledger_world import (
     updated,
     write,
 )
+from tests.profiles import examples
 
 from recalld_server.domain.errors import RevisionConflict
 from recalld_server.domain.filters import AnyOf, Comparison, Filter, NoneOf, Operator, matches
@@ -133,7 +134,7 @@ class Histories:
 
     # One test for every engine: each is an executor of its own to hypothesis.
     @settings(
-        max_examples=40,
+        max_examples=examples(20),
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
     )

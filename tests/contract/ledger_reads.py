@@ -1,4 +1,4 @@
-"""What is read back: pages, the past, events and entities."""
+"""Reads: pages, the past, events and entities."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every Ledger does: the contract of `ports/ledger.py` as tests.
+"""The contract of Ledger: `ports/ledger.py` as tests.
 
 A test class inherits LedgerSuite and has a fixture `ledger`: an empty ledger of its engine on the fixture `clock`, with
-the projects "default" and "other" of `GENERATION`. The suite goes through the port alone and knows no engine.
+the projects "default" and "other" of `GENERATION`. The suite uses only the port and does not depend on an engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.contract.ledger_claims import Claims
 from tests.contract.ledger_clearing import Clearing
 from tests.contract.ledger_commits import Commits, Order
 from tests.contract.ledger_filters import LargeFilters
-from tests.contract.ledger_forgetting import Forgetting
+from tests.contract.ledger_forgetting import ForgetCommand
 from tests.contract.ledger_guards import Guards
 from tests.contract.ledger_histories import Restorations
 from tests.contract.ledger_model import Histories
@@ -41,7 +41,7 @@ class LedgerSuite(
     Projection,
     Claims,
     Clearing,
-    Forgetting,
+    ForgetCommand,
     Pins,
     Projects,
     Histories,

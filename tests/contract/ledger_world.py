@@ -1,4 +1,4 @@
-"""The small world of the ledger's suite: a clock, two projects, and short ways to say what is stored."""
+"""Helpers of the ledger suite: a clock, two projects, and short ways to build changes."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ async def one(ledger: Ledger, change: Put, access: Access = HERE, **rest: Any) -
 
 async def live(ledger: Ledger, access: Access = HERE, **query: Any) -> list[str]:
     """Ids of a page, oldest first unless the query says otherwise."""
-    listed = ListQuery(**{"descending": False, "limit": 1000, **query})
-    return [found.id for found in (await ledger.page(access, listed)).memories]
+    in_list = ListQuery(**{"descending": False, "limit": 1000, **query})
+    return [found.id for found in (await ledger.page(access, in_list)).memories]
 
 
 async def matched(

@@ -1,4 +1,4 @@
-"""What every store of operations promises: one holder at a time, fenced; the same request once; always an end."""
+"""The contract of operation stores: one fenced holder at a time, idempotent requests, and always an end."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ class OperationsSuite:
     async def test_only_who_does_the_work_has_its_payload(self, operations: Operations) -> None:
         made = await operations.create(HERE, new("1", request=key()))
         again = await operations.create(HERE, new("1", request=key()))
-        [listed] = await operations.page(HERE, None, 10)
-        seen = [made, again, listed, await operations.get(HERE, "1")]
+        [in_list] = await operations.page(HERE, None, 10)
+        seen = [made, again, in_list, await operations.get(HERE, "1")]
         held = await claimed(operations)
         assert held.payload == b"what was asked"
         seen += [await operations.get(HERE, "1"), await operations.cancel(HERE, "1")]
@@ -172,7 +172,7 @@ class OperationsSuite:
         assert fresh.fence > stale.fence
         assert (fresh.attempt, fresh.checkpoint, fresh.completed) == (2, {"at": 7}, 1)
         for write in (
-            operations.beat(stale, LEASE),
+            operations.renew(stale, LEASE),
             operations.advance(stale, {"at": 99}, 2, 3),
             operations.release(stale, 0),
             end(operations, stale),
@@ -188,7 +188,7 @@ class OperationsSuite:
         held = await claimed(operations)
         for _ in range(4):
             await clock.sleep(LEASE - 1)
-            assert await operations.beat(held, LEASE) is False
+            assert await operations.renew(held, LEASE) is False
             assert await operations.claim(LEASE) is None
 
     async def test_what_has_ended_stays_ended(self, operations: Operations, clock: FakeClock) -> None:
@@ -230,7 +230,7 @@ class OperationsSuite:
         held = await claimed(operations)
         asked = await operations.cancel(HERE, "runs")
         assert (asked.state, asked.cancel_requested) == (OperationState.RUNNING, True)
-        assert await operations.beat(held, LEASE) is True
+        assert await operations.renew(held, LEASE) is True
         await end(operations, held, OperationState.CANCELLED)
         assert (await operations.get(HERE, "runs")).state is OperationState.CANCELLED
 

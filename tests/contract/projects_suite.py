@@ -1,4 +1,4 @@
-"""What every store of projects promises: one of each id, settings that stay, honest counts, the same request once.
+"""The contract of project stores: unique ids, durable settings, correct counts, and idempotent requests.
 
 Fixtures `store` (the projects and the ledger they are in, with the projects "default" and "other" of GENERATION) and
 `clock` come from the engine.

@@ -1,4 +1,4 @@
-"""How an engine would answer each statement that a call runs, on a ledger with enough rows."""
+"""The query plans of the statements of a call, on a ledger with enough rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, event
 from tests.contract.ledger_world import GENERATION, FakeClock
 
-from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.bench.deletion import filling
 

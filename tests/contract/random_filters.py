@@ -1,4 +1,4 @@
-"""Random memories and filters, for what an index and the law must agree on."""
+"""Random memories and filters, on which indexes and the reference implementation must agree."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What every SQL engine promises of its reads: nobody's reads hold up others, and one whose caller has gone ends.
+"""The contract of reads of SQL engines: they do not block each other, and stop when the caller is gone.
 
-The engine's own test gives a statement that would take a minute, `SLOW`, and how the driver writes a `PARAMETER`.
+The test of an engine provides `SLOW`, a statement that would take a minute, and `PARAMETER`, the driver's placeholder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The embedded index keeps the contract, and its file what the engine must never lose or show."""
+"""The embedded index fulfils the contract; its file loses nothing and leaks nothing."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ async def test_a_caller_who_leaves_early_leaves_nothing_stale(index: Index) -> N
 
 
 async def test_vectors_of_another_dimension_are_refused(index: Index) -> None:
-    with pytest.raises(EntryInvalid, match="has 4 dimensions, its index 8"):
+    with pytest.raises(EntryInvalid, match="has 4 dimensions, but its index has 8"):
         await index.apply("project", FIRST, [entry("m", 1, vector=np.ones(4, np.float32))], [], 1)
     assert await kept(index) == []
 

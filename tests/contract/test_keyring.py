@@ -1,4 +1,4 @@
-"""The key ring in the SQL ledger keeps the contract."""
+"""The key ring in the SQL ledger fulfils the contract."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""A ledger of an earlier version is brought up to date with what it holds, on every engine."""
+"""Migrations keep the data of ledgers of earlier versions, on every engine."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,26 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from tests.contract.ledger_world import HERE, FakeClock
 from tests.postgres import PostgresServer
 
+from recalld.v1 import memory_service_pb2 as pb
+from recalld.v1.export_service_pb2 import CreateExportRequest
+from recalld.v1.project_service_pb2 import ReembedProjectRequest
+from recalld_server.adapters.ledger.exports import SqlExports
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.store import MIGRATIONS, open_postgres, open_sqlite
-from recalld_server.domain.memory import Access, Scope, text_key
+from recalld_server.domain.commands import (
+    ExportCommand,
+    Format,
+    ReindexCommand,
+    add_command,
+    export_command,
+    reindex_command,
+)
+from recalld_server.domain.memory import Access, Message, Scope, text_key
 from recalld_server.domain.operations import OperationState
 from recalld_server.domain.revision import Entity
+from recalld_server.rpc.parse.commands import add_command as parsed_add
+from recalld_server.rpc.parse.filters import filter_of
 
 TYPES = ["agent_id", "user_id"]
 # What every revision of the test has; texts are '', numbers 0 unless said otherwise.
@@ -50,6 +65,39 @@ WORK = {
     "project": "default",
     "kind": "ADD",
 }
+
+FILE = {
+    **dict.fromkeys(["agent_id", "app_id", "run_id", "sha256"], ""),
+    **dict.fromkeys(["seq", "memories", "create_time"], 0),
+    "project": "default",
+    "user_id": "ann",
+    "size": 4,
+    "state": "READY",
+}
+ADD = pb.AddRequest(
+    scope={"user_id": "ann"},
+    messages=[
+        {"role": "user", "content": "I like tea.", "name": "Ann", "time": {"nanos": 7_000}},
+        {"role": "assistant", "content": "Noted."},
+    ],
+    metadata={"n": 1, "x": 1.5, "deep": {"list": [None, True, "é"]}},
+    excludes="SSN",
+    custom_categories=[{"name": "tea", "description": "what is brewed"}],
+    categories=["food"],
+    expire_time={"seconds": 5},
+    immutable=True,
+)
+TEA = {"field": "text", "operator": "OPERATOR_CONTAINS", "value": {"string_value": "tea"}}
+MOMENT = {"timestamp_value": {"seconds": -1, "nanos": 5_000}}
+SINCE = {"comparison": {"field": "create_time", "operator": "OPERATOR_GTE", "value": MOMENT}}
+NUMBERS = {"list_value": {"values": [{"int64_value": 1}, {"double_value": 1.0}, {"bool_value": True}]}}
+ONE = {"comparison": {"field": "metadata.n", "operator": "OPERATOR_IN", "value": NUMBERS}}
+EXPORT = CreateExportRequest(
+    scope={"user_id": "ann"},
+    format="EXPORT_FORMAT_JSONL",
+    with_vectors=True,
+    filter={"all_of": {"filters": [{"comparison": TEA}, {"any_of": {"filters": [SINCE, {"none_of": ONE}]}}]}},
+)
 
 
 def filled(engine: Engine) -> None:
@@ -83,8 +131,22 @@ def filled(engine: Engine) -> None:
             insert(connection, "speakers", row)
         answer = {"project": "default", "principal": "key", "rpc": "Add", "request_id": "r", "fingerprint": "f"}
         insert(connection, "outcomes", answer | {"answer": "{}", "seq": 1, "partial": False, "time": 1})
-        insert(connection, "operations", WORK | {"id": "waits", "payload": b"what was asked", "state": "PENDING"})
+        waits = WORK | {"state": "PENDING", "payload": b""}
+        insert(connection, "operations", waits | {"id": "add", "payload": ADD.SerializeToString()})
+        one = pb.AddRequest(scope={"user_id": "bob"}, text="I ski.", infer=False, request_id="r").SerializeToString()
+        insert(connection, "operations", waits | {"id": "text", "payload": one, "create_time": 1, "free_from": 1})
+        insert(connection, "operations", waits | {"id": "rebuild", "kind": "REBUILD_INDEX"})
+        model = ReembedProjectRequest(model="test").SerializeToString()
+        insert(connection, "operations", waits | {"id": "reembed", "kind": "REEMBED_PROJECT", "payload": model})
+        asked = EXPORT.SerializeToString()
+        export = waits | {"id": "export", "kind": "EXPORT", "subject": "e1", "payload": asked, "user_id": "ann"}
+        insert(connection, "operations", export)
         insert(connection, "operations", WORK | {"id": "done", "payload": b"", "state": "SUCCEEDED", "end_time": 1})
+        insert(connection, "exports", FILE | {"id": "e1", "operation": "export", "request": asked, "state": "PENDING"})
+        insert(connection, "exports", FILE | {"id": "e2", "operation": "x", "request": asked, "expire_time": 2**60})
+        insert(connection, "exports", FILE | {"id": "e3", "operation": "y", "request": b"", "state": "WITHDRAWN"})
+        chunk = {"project": "default", "export_id": "e2", "number": 0, "data": b"row\n", "sha256": "s"}
+        insert(connection, "export_chunks", chunk)
 
 
 class MigrationSuite:
@@ -112,12 +174,34 @@ class MigrationSuite:
         assert (found.fingerprint, found.seq) == ("f", 1)
 
     async def test_work_that_waits_is_done(self, old: SqlLedger) -> None:
-        operations = SqlOperations(old._engine, FakeClock())
+        clock = FakeClock()
+        clock.time = 1
+        operations = SqlOperations(old._engine, clock)
         assert (await operations.get(HERE, "done")).state is OperationState.SUCCEEDED
-        held = await operations.claim(10)
-        assert held is not None
-        assert (held.id, held.payload) == ("waits", b"what was asked")
-        assert await operations.claim(10) is None
+        held = {}
+        while (taken := await operations.claim(10)) is not None:
+            held[taken.id] = taken.payload
+        assert set(held) == {"add", "text", "export", "rebuild", "reembed"}
+        add, one = add_command(held["add"]), add_command(held["text"])
+        assert add == replace(parsed_add(ADD, None), messages=add.messages)
+        assert add.messages == [Message("user", "I like tea.", "Ann", 7), Message("assistant", "Noted.")]
+        assert (one.messages, one.infer, one.scope) == ([Message("user", "I ski.")], False, Scope("bob"))
+        assert reindex_command(held["rebuild"]) == ReindexCommand()
+        assert reindex_command(held["reembed"]) == ReindexCommand("test")
+        export = ExportCommand(Scope("ann"), filter_of(EXPORT.filter), Format.JSONL, with_vectors=True)
+        assert repr(export_command(held["export"])) == repr(export)
+
+    async def test_exports_are_there_and_say_what_was_asked(self, old: SqlLedger) -> None:
+        clock = FakeClock()
+        clock.time = 1
+        exports = SqlExports(old._engine, clock)
+        found, _ = await exports.page(HERE, None, 10)
+        assert [export.id for export in found] == ["e3", "e2", "e1"]
+        asked = ExportCommand(Scope("ann"), filter_of(EXPORT.filter), Format.JSONL, with_vectors=True)
+        assert [repr(export.command) for export in found] == [repr(None), repr(asked), repr(asked)]
+        ready, chunk = await exports.chunk(HERE, "e2", 0)
+        assert chunk is not None
+        assert (ready.size, chunk.data) == (4, b"row\n")
 
 
 class TestSqlite(MigrationSuite):

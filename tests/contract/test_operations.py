@@ -1,4 +1,4 @@
-"""Operations in the SQL ledger keep the contract."""
+"""Operations in the SQL ledger fulfil the contract."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 from tests.contract.ledger_world import ELSEWHERE, GENERATION, HERE, FakeClock
 from tests.contract.operations_suite import OperationsSuite
 
-from recalld_server.adapters.ledger import tables
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
+from recalld_server.adapters.ledger.schema import tables
 from recalld_server.adapters.ledger.store import open_sqlite
 from recalld_server.ports.operations import Operations
 

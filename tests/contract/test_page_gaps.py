@@ -1,4 +1,4 @@
-"""Clearing a SQLite file page by page: nothing of deleted rows is left, and nothing else changes."""
+"""Clearing a SQLite file page by page removes all remains of deleted rows and changes nothing else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_copies_that_secure_delete_leaves_are_cleared(engine: SqliteEngine
     assert traces(engine) == ["rows.db"]  # or this test shows nothing
     before = await content(engine)
     size = engine.path.stat().st_size
-    assert await engine.scrub() is True
+    assert await engine.compact() is True
     assert traces(engine) == []
     assert (await content(engine), engine.path.stat().st_size) == (before, size)
     assert await sound(engine)
@@ -85,7 +85,7 @@ async def test_others_go_on_writing_and_lose_nothing(engine: SqliteEngine, seed:
     await filled(engine, seed)
     choose = random.Random(seed)
     expected = dict(await content(engine))
-    clearing = asyncio.create_task(engine.scrub())
+    clearing = asyncio.create_task(engine.compact())
     number = 0
     while not clearing.done():
         name, text = row(choose, "late", number)
@@ -100,7 +100,7 @@ async def test_others_go_on_writing_and_lose_nothing(engine: SqliteEngine, seed:
     assert await clearing is True
     assert dict(await content(engine)) == expected
     assert await sound(engine)
-    assert await engine.scrub() is True
+    assert await engine.compact() is True
     assert traces(engine) == []
 
 
@@ -111,7 +111,7 @@ async def test_rows_that_look_like_pages_stay_as_they_are(engine: SqliteEngine) 
     await write(engine, "INSERT INTO rows VALUES (?, ?)", rows)
     await write(engine, "DELETE FROM rows WHERE name = ?", [(f"{n}",) for n in range(0, 32, 5)])
     before = await content(engine)
-    assert await engine.scrub() is True
+    assert await engine.compact() is True
     assert await content(engine) == before
     assert await sound(engine)
 
@@ -123,5 +123,5 @@ async def test_a_file_of_another_form_is_left_alone(tmp_path: Path) -> None:
     connection.execute("CREATE TABLE rows (name TEXT PRIMARY KEY, content BLOB)")
     connection.close()
     engine = SqliteEngine(path, unavailable=LedgerUnavailable)
-    assert await engine.scrub() is False
+    assert await engine.compact() is False
     await engine.close()

@@ -1,4 +1,4 @@
-"""As `test_query_plans`, for the other ports: exports, work, projects, generations, removals, keys and turns."""
+"""As `test_query_plans`, for the other ports: exports, operations, projects, generations, removals, keys and leases."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from sqlalchemy import Connection
 from tests.contract.ledger_world import GENERATION, START, FakeClock, asked
 from tests.contract.query_plans import ROWS, Explain, faults, filled, postgres_faults, sqlite_faults
 
+from recalld_server.adapters.ledger.erasure.project_deletion import SqlProjectDeletion
 from recalld_server.adapters.ledger.exports import SqlExports
 from recalld_server.adapters.ledger.generations import SqlGenerations
 from recalld_server.adapters.ledger.keys import SqlKeyRing
+from recalld_server.adapters.ledger.leases import SqlLeases
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
-from recalld_server.adapters.ledger.removals import SqlRemovals
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
-from recalld_server.adapters.ledger.turns import SqlTurns
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.commands import ExportCommand, Format, encoded
 from recalld_server.domain.exports import Chunk, Selection
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.keys import ApiKey, Role
@@ -32,10 +33,10 @@ from recalld_server.domain.revision import Features, Generation
 from recalld_server.ports.exports import Exports
 from recalld_server.ports.generations import Generations
 from recalld_server.ports.keyring import KeyRing
+from recalld_server.ports.leases import Leases
 from recalld_server.ports.operations import Operations
 from recalld_server.ports.projects import Projects
-from recalld_server.ports.removals import Removals
-from recalld_server.ports.turns import Turns
+from recalld_server.ports.removals import ProjectDeletions
 
 BIG = Access("big", principal="key")
 OPERATOR = Access("", principal="operator")
@@ -62,9 +63,9 @@ PORTS = {
     "operations": Operations,
     "projects": Projects,
     "generations": Generations,
-    "removals": Removals,
+    "removals": ProjectDeletions,
     "keyring": KeyRing,
-    "turns": Turns,
+    "turns": Leases,
 }
 
 
@@ -76,15 +77,16 @@ class Ports:
     operations: SqlOperations
     projects: SqlProjects
     generations: SqlGenerations
-    removals: SqlRemovals
+    removals: SqlProjectDeletion
     keyring: SqlKeyRing
-    turns: SqlTurns
+    turns: SqlLeases
     number: int = 0
 
     async def held(self, kind: OperationKind = OperationKind.EXPORT, project: str = "big") -> Operation:
         """Work that was just begun."""
         self.number += 1
-        new = NewOperation(f"o{self.number}", kind, f"e{self.number}", b"data", request=asked(f"q{self.number}"))
+        command = encoded(ExportCommand(Scope(), None, Format.JSONL))
+        new = NewOperation(f"o{self.number}", kind, f"e{self.number}", command, request=asked(f"q{self.number}"))
         access = Access(project, principal="key")
         if kind is OperationKind.EXPORT:
             begun = await self.exports.start(access, new, Scope())
@@ -124,7 +126,7 @@ async def written(x: Ports) -> None:
 
 async def worked(x: Ports) -> None:
     held = await x.held(OperationKind.REBUILD_INDEX)
-    await x.operations.beat(held, 30.0)
+    await x.operations.renew(held, 30.0)
     await x.operations.advance(held, {"old": 1}, 1, 2)
     await x.operations.cancel(BIG, held.id)
     await x.operations.get(BIG, held.id)
@@ -178,11 +180,11 @@ async def keyed(x: Ports) -> None:
 
 
 async def turned(x: Ports) -> None:
-    number = await x.turns.take(30.0)
+    number = await x.turns.acquire(30.0)
     assert number
-    await x.turns.beat(number, 30.0)
-    await x.turns.end(number, 1)
-    await x.turns.stand()
+    await x.turns.renew(number, 30.0)
+    await x.turns.release(number, 1)
+    await x.turns.state()
     await x.turns.free()
 
 
@@ -206,7 +208,7 @@ CALLS: Mapping[str, tuple[Callable[[Ports], Awaitable[Any]], Sequence[str]]] = {
     ),
     "operations": (
         worked,
-        [f"operations.{name}" for name in ("beat", "advance", "cancel", "get", "release", "hide")],
+        [f"operations.{name}" for name in ("renew", "advance", "cancel", "get", "release", "hide")],
     ),
     "operations.page": (lambda x: x.operations.page(BIG, (START, "o"), 10), ["operations.page"]),
     "operations.waiting": (lambda x: x.operations.waiting("big", USER), ["operations.waiting"]),
@@ -225,7 +227,7 @@ CALLS: Mapping[str, tuple[Callable[[Ports], Awaitable[Any]], Sequence[str]]] = {
     "keyring": (keyed, [f"keyring.{name}" for name in ("add", "find", "begun", "revoke")]),
     "keyring.page": (lambda x: x.keyring.page("big", (START, "k"), 10), ["keyring.page"]),
     "keyring.outcome": (lambda x: x.keyring.outcome(BIG, "Add", "r"), ["keyring.outcome"]),
-    "turns": (turned, [f"turns.{name}" for name in ("take", "beat", "end", "stand", "free")]),
+    "turns": (turned, [f"turns.{name}" for name in ("acquire", "renew", "release", "state", "free")]),
     "removals": (removed, [f"removals.{name}" for name in ("begin", "generations", "end")]),
     "removals.clear": (lambda x: x.removals.clear("p4", 100), ["removals.clear"]),
 }
@@ -264,9 +266,9 @@ async def judged(engine: SqlEngine, engines: Sequence[Any], clock: FakeClock, bl
             SqlOperations(engine, clock),
             SqlProjects(engine, clock),
             SqlGenerations(engine, clock),
-            SqlRemovals(engine, clock),
+            SqlProjectDeletion(engine, clock),
             SqlKeyRing(engine, clock),
-            SqlTurns(engine, clock, "work"),
+            SqlLeases(engine, clock, "work"),
         )
         found = await faults(ports, {name: call for name, (call, _) in CALLS.items()}, engine, engines, explain)
     unforeseen = {name: lines for name, lines in found.items() if name not in ALLOWED}

@@ -1,4 +1,4 @@
-"""The ledger in a PostgreSQL database keeps the contract, and what several servers on it must be able to rely on."""
+"""The ledger in PostgreSQL fulfils the contract, also with several servers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.contract.operations_suite import OperationsSuite
 from tests.contract.test_operations import payloads
 from tests.postgres import PostgresServer
 
-from recalld_server.adapters.ledger import tables
 from recalld_server.adapters.ledger.ledger import SqlLedger
 from recalld_server.adapters.ledger.operations import SqlOperations
 from recalld_server.adapters.ledger.projects import SqlProjects
+from recalld_server.adapters.ledger.schema import tables
 from recalld_server.adapters.ledger.store import open_postgres
 from recalld_server.adapters.sql.postgres import LOCK, PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable
-from recalld_server.domain.forgetting import LegState
+from recalld_server.domain.forgetting import ErasureState
 from recalld_server.domain.operations import NewOperation, OperationKind
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.operations import Operations
@@ -116,12 +116,12 @@ async def test_forgetting_says_what_postgres_keeps(ledger: Ledger, postgres_url:
     await write(ledger, added("m", "a secret"))
     done = await ledger.begin_forgetting(HERE, ALICE, None, None)
     assert (await ledger.forget(HERE, ALICE, None, 10, None, done)).count == 1
-    assert await ledger.scrub() is None
+    assert await ledger.compact() is None
     legs = {leg.name: leg.state for leg in ledger.file_legs(cleared=True)}
     assert legs == {
-        "ledger_file": LegState.PENDING,
-        "ledger_log": LegState.NOT_COVERED,
-        "caches": LegState.PENDING,
+        "ledger_file": ErasureState.PENDING,
+        "ledger_log": ErasureState.NOT_COVERED,
+        "caches": ErasureState.PENDING,
     }
     with psycopg.connect(postgres_url, autocommit=True) as other:
         vacuumed = other.execute("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'revisions'").fetchone()

@@ -1,4 +1,4 @@
-"""The engine of PostgreSQL: snapshots, tries again, and what becomes of connections that break."""
+"""The PostgreSQL engine: snapshots, retries, and broken connections."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_closing_finishes_what_was_accepted(ledger: SqlLedger) -> None:
     assert 0 < ledger.queued <= 50 - WRITERS
     await ledger.close()
     assert sorted(commit.seq for commit in await asyncio.gather(*accepted)) == list(range(1, 51))
-    for late in (write(ledger, added("late")), head(ledger), ledger.scrub()):
+    for late in (write(ledger, added("late")), head(ledger), ledger.compact()):
         with pytest.raises(LedgerUnavailable):
             await asyncio.wait_for(late, 5)
 

@@ -1,4 +1,4 @@
-"""Projects in the SQL ledger keep the contract."""
+"""Projects in the SQL ledger fulfil the contract."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""No question to the ledger reads all rows of a project: the engines say how they would answer each.
+"""No query of the ledger reads all rows of a project, according to the query plans of the engines.
 
-Every method of the port is called on a ledger with enough rows, a listener takes down the statements it runs, and the
-engine explains them. A method without a call here fails, and so does a plan that goes through a large table, or through
-a project's part of it by nothing but the project's id.
+The tests call every method of the port on a ledger with enough rows, record its statements and let the engine explain
+them. They fail if a method is not called here, or if a plan scans a large table, or all rows of a project in it.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ ALLOWED: Mapping[str, str] = {
     "backlog": "as `lags`",
     "behind": "of each project that has anything pending it stops at the first change that is late",
     "answers": "stops at the first answer of the last day; older ones are dropped",
-    "unfeatured": "for tests and repairs: of all live memories those without features",
 }
 
 Call = Callable[[SqlLedger], Awaitable[Any]]
@@ -70,7 +68,7 @@ def several(*makes: Call) -> Call:
     return call
 
 
-async def listed(ledger: SqlLedger) -> None:
+async def in_list(ledger: SqlLedger) -> None:
     for page in pages(ledger):
         await page
 
@@ -114,7 +112,7 @@ CALLS: Mapping[str, Call] = {
     "latest": lambda x: x.latest(BIG, IDS),
     "repeats": lambda x: x.repeats(BIG, [(f"scope of u{n}", f"text {n}") for n in range(500)], NOW),
     "outside": lambda x: x.outside(PINNED, IDS, ["a1000000001"]),
-    "page": listed,
+    "page": in_list,
     "matching": several(
         *(
             lambda x, s=scope, f=filter, a=after: x.matching(BIG, s, f, SEQ, a, 100)  # type: ignore[misc]
@@ -172,7 +170,6 @@ CALLS: Mapping[str, Call] = {
     "trim": lambda x: x.trim("big", 1_600_000_000_000_000 + ROWS + 50, 10),
     "entries": lambda x: x.entries("big", GENERATION, IDS),
     "settle": lambda x: x.settle("big", GENERATION, dict.fromkeys(IDS, 1), 2 * ROWS),
-    "unfeatured": lambda x: x.unfeatured("big", GENERATION, 10),
     "live": lambda x: x.live("big", "m", 100),
     "extent": several(
         *(lambda x, s=scope: x.extent(BIG, s, TENTH) for scope in (USER, Scope("nobody")))  # type: ignore[misc]
@@ -186,7 +183,7 @@ CALLS: Mapping[str, Call] = {
     "interrupted": lambda x: x.interrupted("big", GENERATION),
 }
 # They ask nothing of the tables that may be large.
-ELSEWHERE = {"ping", "erasures", "cleared", "clears", "file_legs", "scrub", "close"}
+ELSEWHERE = {"ping", "erasures", "cleared", "clears", "file_legs", "compact", "close"}
 
 
 def test_every_method_is_called() -> None:

@@ -1,4 +1,4 @@
-"""An index that was lost is told everything again, in parts, whatever breaks off between two of them."""
+"""A lost index is filled again in parts, also if this is interrupted between two of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from tests.contract.ledger_world import (
     write,
 )
 
-from recalld_server.adapters.ledger import recovery
 from recalld_server.adapters.ledger.ledger import SqlLedger
+from recalld_server.adapters.ledger.projection import recovery
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.background.projector import Projector
 from recalld_server.bench.deletion import filling
 from recalld_server.domain.revision import Generation, IndexEntry
-from recalld_server.usecases.projector import Projector
+from recalld_server.usecases.projection import Projection
 
 MANY = 100_000
 SPAN = 4
@@ -56,8 +57,8 @@ class Entries:
         return self.marked
 
 
-def projector(ledger: SqlLedger, index: Entries, clock: FakeClock) -> Projector:
-    return Projector(ledger, index, clock, None)  # type: ignore[arg-type]
+def projection(ledger: SqlLedger, index: Entries, clock: FakeClock) -> Projection:
+    return Projection(ledger, index, clock, None)  # type: ignore[arg-type]
 
 
 class Recovery:
@@ -70,7 +71,7 @@ class Recovery:
         clock.time = START
         stored = (await write(ledger, *(added(f"m{n:02}") for n in range(20)))).memories
         await write(ledger, *(updated(m, metadata={"k": 1}) for m in stored[:3]), *map(deleted, stored[3:6]))
-        await projector(ledger, Entries(), clock).catch_up("default")
+        await projection(ledger, Entries(), clock).catch_up("default")
         assert await ledger.pending("default", GENERATION, 1) == []
         return {f"m{n:02}": 2 if n < 3 else 1 for n in range(20) if n not in (3, 4, 5)}
 
@@ -101,11 +102,12 @@ class Recovery:
         index = Entries()
         index.held["m04"] = 1  # it never learnt of the deletion
         with pytest.raises(ConnectionError):
-            await projector(one, index, clock).catch_up("default")
-        late = projector(other, index, clock)
+            await projection(one, index, clock).catch_up("default")
+        late = projection(other, index, clock)
+        projector = Projector(late, other, index, clock)  # type: ignore[arg-type]
         late._caught_up.add("default")  # it runs, and knows nothing of the loss
         clock.time += 10_000_000
-        await late._round()
+        await projector._round()
         assert index.held.keys() <= filled.keys() | {"m04"}
         assert index.marked == 0
         assert (await other.positions(HERE)).applied == 0
@@ -115,7 +117,7 @@ class Recovery:
         clock.time += recovery.LEASE
         assert await other.interrupted("default", GENERATION)
         assert await other.behind(2.0) == ["default"]
-        await late._round()
+        await projector._round()
         assert index.held == filled
         assert (await other.positions(HERE)).applied == (await other.positions(HERE)).head
         assert await other.behind(2.0) == []

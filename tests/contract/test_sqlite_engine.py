@@ -1,4 +1,4 @@
-"""The engine of a SQLite file: its reads, and changes that take turns at the writer."""
+"""The SQLite engine: its reads, and fair turns at its writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two servers on one ledger do the same request at once, as a client makes them that calls again elsewhere."""
+"""Two servers on one ledger get the same request at the same time, as when a client retries elsewhere."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Kind, Scope
 from recalld_server.domain.revision import Generation, RequestKey
-from recalld_server.usecases.change import Deletion, Modify
+from recalld_server.usecases.commits import CommitCoordinator
 from recalld_server.usecases.erasure import Erasure
-from recalld_server.usecases.forget import Forget, Forgetting
-from recalld_server.usecases.writing import Writer
+from recalld_server.usecases.forgetting import ForgetCommand, Forgetting
+from recalld_server.usecases.memories import Deletion, MemoryMutations
 
 MEMORIES = 4500
 KEY = RequestKey("DeleteMemories", "all", "f" * 64)
@@ -35,7 +35,7 @@ class NoIndex:
     async def remaining(self, project: str, ids: Sequence[str]) -> int:
         raise IndexUnavailable
 
-    async def scrub(self) -> None:
+    async def compact(self) -> None:
         """Its files, too, are nowhere."""
 
 
@@ -46,13 +46,13 @@ class NoWork:
         return 0
 
 
-def forgetting(ledger: SqlLedger, clock: FakeClock) -> Forget:
-    index, writer = NoIndex(), Writer(ledger, NoIndex())  # type: ignore[arg-type]
-    return Forget(ledger, index, writer, Erasure(ledger, index), NoWork(), clock)  # type: ignore[arg-type]
+def forgetting(ledger: SqlLedger, clock: FakeClock) -> Forgetting:
+    index, writer = NoIndex(), CommitCoordinator(ledger, NoIndex())  # type: ignore[arg-type]
+    return Forgetting(ledger, index, writer, Erasure(ledger, index), NoWork(), clock)  # type: ignore[arg-type]
 
 
-def modifying(ledger: SqlLedger, clock: FakeClock) -> Modify:
-    return Modify(ledger, None, Writer(ledger, NoIndex()), clock, None)  # type: ignore[arg-type]
+def modifying(ledger: SqlLedger, clock: FakeClock) -> MemoryMutations:
+    return MemoryMutations(ledger, None, CommitCoordinator(ledger, NoIndex()), clock, None)  # type: ignore[arg-type]
 
 
 class SameRequest:
@@ -92,7 +92,7 @@ class SameRequest:
 
     async def test_a_forgetting_is_counted_once(self, filled: Servers, clock: FakeClock) -> None:
         """Both go on from whatever outcome they find, and the receipt of either counts each memory once."""
-        asked = Forgetting(scope=ALICE, request=RequestKey("ForgetMemories", "all", "f" * 64))
+        asked = ForgetCommand(scope=ALICE, request=RequestKey("ForgetMemories", "all", "f" * 64))
         receipts = await asyncio.gather(*(forgetting(ledger, clock).forget(HERE, asked) for ledger in filled))
         assert {(receipt.memories, receipt.revisions) for receipt in receipts} == {(MEMORIES, MEMORIES)}
         events = await happened(filled[0], after=MEMORIES + 1)

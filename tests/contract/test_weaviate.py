@@ -1,4 +1,4 @@
-"""The Weaviate index keeps the contract, and stays clear of the engine's traps."""
+"""The Weaviate index fulfils the contract and avoids known problems of the engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recalld_server.adapters.index.weaviate.objects import FIRST as FIRST_MOMENT
 from recalld_server.adapters.index.weaviate.objects import LAST as LAST_MOMENT
 from recalld_server.adapters.index.weaviate.objects import MARK, key
 from recalld_server.adapters.index.weaviate.store import WeaviateIndex
-from recalld_server.domain.errors import EntryInvalid, IndexLost, IndexUnavailable, SettingMissing
+from recalld_server.domain.errors import EntryInvalid, IndexUnavailable, SettingMissing
 from recalld_server.domain.filters import (
     FIRST_MICROS,
     LAST_MICROS,
@@ -220,33 +220,6 @@ async def test_a_refused_object_is_no_success(
     assert "secret" not in caplog.text
 
 
-async def test_a_collection_that_vanished_is_made_again(index: Index, client: Client) -> None:
-    """An engine that lost its data would refuse all writes of a server that took the collection for made."""
-    await index.apply("project", FIRST, [entry("m", 1)], [], 1)
-    await client.call(lambda driver: driver.collections.delete(schema.collection(FIRST)), 10)
-    assert (await kept(index), await index.mark("project", FIRST)) == ([], 0)
-    await index.apply("project", FIRST, [], ["m"], 1)
-    await index.apply("project", FIRST, [entry("m", 1)], [], 2)
-    assert (await found(index, both()), await index.mark("project", FIRST)) == ({"m"}, 2)
-
-
-async def test_a_tenant_that_vanished_is_not_made_again_for_the_next_put(index: Index, client: Client) -> None:
-    """Else a project would have that one entry, and a mark that vouches for all the others."""
-    await index.apply("project", FIRST, [entry("m", 1)], [], 5)
-    await index.apply("elsewhere", FIRST, [entry("m", 1)], [], 5)
-    used = (schema.collection(FIRST), [schema.tenant("project")])
-    await client.call(lambda driver: driver.collections.use(used[0]).tenants.remove(used[1]), 10)
-    with pytest.raises(IndexLost):
-        await index.apply("project", FIRST, [entry("n", 1)], [], 6)
-    await index.apply("project", FIRST, [], ["m"], 6)  # there is nothing to delete
-    got = await index.nominate(HERE, FIRST, both(), 10)
-    assert (ids(got.keyword), ids(got.vector), got.absent) == ([], [], True)
-    assert not (await index.nominate(Access("elsewhere"), FIRST, both(), 10)).absent
-    assert await index.mark("project", FIRST) == 0  # whoever was told begins anew
-    await index.apply("project", FIRST, [entry("m", 1), entry("n", 1)], [], 6)
-    assert (await found(index, both()), await index.mark("project", FIRST)) == ({"m", "n"}, 6)
-
-
 async def test_no_id_of_a_caller_is_an_object_of_ours(index: Index) -> None:
     """The mark's own id, and the id of the object that another memory's id leads to."""
     names = [str(MARK), "a", str(key("a")), str(key(str(MARK))), str(uuid4())]
@@ -270,7 +243,7 @@ async def test_a_mark_that_is_no_number_is_none(index: Index, client: Client, ca
 
     await client.call(poison, 10)
     assert await index.mark("project", FIRST) == 0
-    assert "no number" in caplog.text
+    assert "not a number" in caplog.text
 
 
 async def test_two_servers_make_one_collection(index: Index, weaviate: Node) -> None:
@@ -292,7 +265,7 @@ async def test_what_remains_is_looked_for_in_every_generation(index: Index) -> N
     await index.apply("elsewhere", FIRST, [entry("a", 1)], [], 1)
     await index.apply("project", FIRST, [], ["a"], 2)
     assert await index.remaining("project", ["a", "c"]) == 1
-    assert await index.scrub() is None
+    assert await index.compact() is None
     await index.apply("project", second, [], ["a"], 2)
     assert await index.remaining("project", ["a", "c"]) == 0
     assert await index.remaining("nowhere", ["a"]) == 0
@@ -330,7 +303,7 @@ async def test_an_engine_that_is_not_there_is_said_at_once() -> None:
             index.nominate(HERE, FIRST, query(vector=unit(1)), 10),
             index.mark("project", FIRST),
             index.apply("project", FIRST, [entry("m", 1)], [], 1),
-            index.breaks(),
+            index.outage_count(),
             index.remaining("project", ["m"]),
             index.drop("project", FIRST),
             kept(index),

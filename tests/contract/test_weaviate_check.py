@@ -1,4 +1,4 @@
-"""What is wrong with a Weaviate that can't be used is said in one line: address, key, version or gRPC port."""
+"""An unusable Weaviate gets an error of one line: address, key, version or gRPC port."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_nothing_there_may_pass() -> None:
         (200, b"<html>", "", "answers, but not as Weaviate does"),
         (404, b"{}", "", "answers, but not as Weaviate does"),
         (401, b"{}", "a-secret", "refuses the key in RECALLD_INDEX_KEY (HTTP 401)"),
-        (401, b"{}", "", "needs a key, in RECALLD_INDEX_KEY (HTTP 401)"),
+        (401, b"{}", "", "needs a key in RECALLD_INDEX_KEY (HTTP 401)"),
         (200, b'{"version": "1.38.0"}', "", "nothing answers gRPC at 127.0.0.1:"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The largest filter that Weaviate is asked."""
+"""The largest filter that is sent to Weaviate."""
 
 from __future__ import annotations
 

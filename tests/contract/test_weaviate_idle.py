@@ -1,4 +1,4 @@
-"""Projects nobody uses rest in Weaviate and are there again on the next use."""
+"""Tenants of idle projects are offloaded in Weaviate and loaded again on the next use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.contract.index_suite import FIRST, HERE, both, entry, found, kept
 from tests.weaviate_node import Node
 
-from recalld_server.adapters.index.weaviate import idle, schema
+from recalld_server.adapters.index.weaviate import schema, tenant_offload
 from recalld_server.adapters.index.weaviate.client import Address
 from recalld_server.adapters.index.weaviate.store import WeaviateIndex
 from recalld_server.domain.memory import digest
@@ -36,7 +36,9 @@ async def active(index: WeaviateIndex) -> set[str]:
     """Tenants that cost something now."""
     name = schema.collection(FIRST)
     tenants = await index._client.call(lambda driver: driver.collections.use(name).tenants.get(), 10)
-    return {name for name, tenant in tenants.items() if tenant.activity_status is idle.TenantActivityStatus.ACTIVE}
+    return {
+        name for name, tenant in tenants.items() if tenant.activity_status is tenant_offload.TenantActivityStatus.ACTIVE
+    }
 
 
 async def test_every_use_brings_a_resting_project_back(index: WeaviateIndex) -> None:
@@ -83,8 +85,8 @@ async def test_what_is_gone_keeps_nothing_from_resting(index: WeaviateIndex) -> 
 
 
 async def test_it_happens_by_itself(index: WeaviateIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idle, "PAUSE", 0.05)
-    monkeypatch.setattr(idle.Idle.rest, "__defaults__", (0.1,))
+    monkeypatch.setattr(tenant_offload, "PAUSE", 0.05)
+    monkeypatch.setattr(tenant_offload.TenantOffload.rest, "__defaults__", (0.1,))
     another = WeaviateIndex(index._client.address)
     await another.mark(HERE.project, FIRST)
     async with asyncio.timeout(10):

@@ -1,4 +1,4 @@
-"""`recalld serve --check`: what it finds wrong, that it changes nothing, and that it tells no secret."""
+"""`recalld serve --check`: the problems that it finds, that it changes nothing, and that it reveals no secret."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from filelock import FileLock
 from tests.weaviate_node import Node
 
 from recalld import testing
-from recalld_server import inspection
 from recalld_server.adapters.ledger.store import HEAD
-from recalld_server.settings import Settings
+from recalld_server.admin import preflight
+from recalld_server.wiring.settings import Settings
 
 SUBJECTS = ["data folder", "ledger", "index", "embedder", "tls", "address", "ports", "telemetry"]
 SECRET = "hunter2"
@@ -47,8 +47,8 @@ def checked(env: dict[str, str] | None = None, **given: object) -> dict[str, tup
     environ = env or {}
     settings = Settings.read({"grpc_port": 0, "http_port": 0, **given}, environ)
 
-    async def look() -> list[inspection.Finding]:
-        return [finding async for finding in inspection.Inspection(settings, environ).findings()]
+    async def look() -> list[preflight.Finding]:
+        return [finding async for finding in preflight.Inspection(settings, environ).findings()]
 
     found = asyncio.run(look())
     assert SECRET not in repr(found)
@@ -109,7 +109,7 @@ def edit(folder: Path, statement: str) -> None:
 def test_a_new_folder_is_fine_and_is_not_made(tmp_path: Path) -> None:
     status, found = printed("--data-dir", tmp_path / "data")
     assert (status, wrong(found), list(found)) == (0, set(), SUBJECTS)
-    assert found["ledger"][1] == f"{tmp_path / 'data' / 'ledger.db'}, made at the first start"
+    assert found["ledger"][1] == f"{tmp_path / 'data' / 'ledger.db'}, created at the first start"
     assert found["embedder"][1] == "minilm, model minilm-l6-v2-int8, 384 dimensions"
     assert list(tmp_path.iterdir()) == []
 
@@ -155,7 +155,7 @@ def test_a_setting_that_can_not_be_read(name: str, value: str, words: str) -> No
         ({"embedder": "openai"}, {}, "embedder", "RECALLD_EMBEDDER_URL"),
         ({"tls_cert": "none.pem"}, {}, "tls", "both --tls-cert and --tls-key"),
         ({"host": "0.0.0.0", "insecure_no_tls": True}, {}, "address", "there is no API key yet"),  # noqa: S104
-        ({"host": "no.such.host.invalid"}, {}, "ports", "is no address"),
+        ({"host": "no.such.host.invalid"}, {}, "ports", "is not a valid address"),
         ({"grpc_port": 70_000}, {}, "ports", "allowed: 0 to 65535"),
         ({}, {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "x"}, "telemetry", "allowed: grpc"),
     ],
@@ -187,7 +187,7 @@ def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     found = checked(data_dir=file / "data")
-    assert found["data folder"] == ("WRONG", f"{file / 'data'}: {file} is no folder")
+    assert found["data folder"] == ("WRONG", f"{file / 'data'}: {file} is not a folder")
 
 
 def newer(folder: Path) -> None:
@@ -215,9 +215,9 @@ def garbage(folder: Path) -> None:
     [
         (newer, "ledger", "its version 9999 is newer than this program's"),
         (unfinished, "ledger", "a copy that is not finished"),
-        (another_programs, "ledger", "its tables are another program's"),
+        (another_programs, "ledger", "its tables belong to another program"),
         (garbage, "ledger", "not a database"),
-        (of_another_model, "embedder", "the ledger names the model other; configured: minilm-l6-v2-int8"),
+        (of_another_model, "embedder", "the ledger uses the model other; configured: minilm-l6-v2-int8"),
     ],
 )
 def test_a_ledger_that_does_not_fit(
@@ -236,7 +236,7 @@ def test_an_older_ledger_is_left_to_the_next_start(keyed: Path, tmp_path: Path) 
     shutil.copytree(keyed, tmp_path, dirs_exist_ok=True)
     edit(tmp_path, "UPDATE alembic_version SET version_num = '0001'")
     found = checked(data_dir=tmp_path)
-    ledger = f"{tmp_path / 'ledger.db'}, version 0001, which the next start brings up to date"
+    ledger = f"{tmp_path / 'ledger.db'}, version 0001, migrated at the next start"
     assert (wrong(found), found["ledger"][1]) == (set(), ledger)
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]

@@ -1,6 +1,6 @@
-"""The compose files and what they mount: whole, pinned, without secrets, and agreeing with each other.
+"""The compose files and their mounts are complete, pinned, consistent and free of secrets.
 
-No engine runs here. The files were also loaded once with compose-go, the library of `docker compose`.
+No container engine is used. The files were also loaded once with compose-go, the library of `docker compose`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

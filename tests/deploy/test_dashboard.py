@@ -1,4 +1,4 @@
-"""The dashboard: each of its queries parses and finds series among the figures of a server that was called."""
+"""Each query of the dashboard parses and finds series in the metrics of a server that was called."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ def test_a_query_finds_series(title: str, query: str, legend: str, series: Serie
 def test_a_counter_is_read_by_its_rate() -> None:
     """And a gauge is not: the mistake every dashboard makes once."""
     for title, query, _ in QUERIES:
+        assert nodes(query, promql_parser.VectorSelector), title
         rated = {node.vector_selector.name for node in nodes(query, promql_parser.MatrixSelector)}
         counts = re.compile(r".*_(total|count|sum|bucket)")
         for selector in nodes(query, promql_parser.VectorSelector):

@@ -1,4 +1,4 @@
-"""The image's steps without an engine: what is copied is enough, what is installed runs, and its health is asked."""
+"""The steps of the image without a container engine: copied files suffice, the installation runs, health is checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that is killed, starved and started on damaged folders. Each test has a folder of its own."""
+"""Servers that are killed, run out of disk, or start on damaged folders. Each test has its own folder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests import profiles
 from tests.faults.victim import Victim
 from tests.faults.victim import items as whole_items
 
@@ -156,9 +157,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], Pa
 
 
 @pytest.fixture
-def kills(request: pytest.FixtureRequest) -> int:
+def kills() -> int:
     """How often work is killed."""
-    return int(request.config.getoption("--kills"))
+    return profiles.chosen().kills
 
 
 @pytest.fixture

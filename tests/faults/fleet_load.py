@@ -1,6 +1,6 @@
-"""Writers, readers and followers of a fleet of servers, and what they were told.
+"""Writers, readers and watchers of several servers, and the answers that they got.
 
-Every writer repeats a call under its request id, at one server after the other, until it is answered.
+Every writer repeats a call with its request id, on one server after the other, until it gets an answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A disk that takes no more: errors that say so, and nothing lost that was acknowledged."""
+"""A full disk: clear errors, and no loss of acknowledged writes."""
 
 from __future__ import annotations
 

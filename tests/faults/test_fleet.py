@@ -1,4 +1,4 @@
-"""Three servers on one PostgreSQL and three Weaviate nodes: one of each is killed under load and comes back."""
+"""Three servers on one PostgreSQL and three Weaviate nodes: one of each is killed under load and returns."""
 
 from __future__ import annotations
 

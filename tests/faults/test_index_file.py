@@ -1,4 +1,4 @@
-"""The index file is a projection: whatever becomes of it while the server is down, it is made again from the ledger."""
+"""The index file is a projection: whatever happens to it while the server is down, it is rebuilt from the ledger."""
 
 from __future__ import annotations
 

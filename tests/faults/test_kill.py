@@ -1,4 +1,4 @@
-"""kill -9 in the middle of work: what was acknowledged is there once, and what was begun can be finished."""
+"""kill -9 during writes: acknowledged writes are stored once, and interrupted ones can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 during imports: what is sent again ends as if nothing had happened."""
+"""kill -9 during imports: a repeated import ends as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 while a project is deleted: nothing of it is left, and nobody else loses anything."""
+"""kill -9 during the deletion of a project: nothing of it is left, and other projects lose nothing."""
 
 from __future__ import annotations
 

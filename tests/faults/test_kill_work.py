@@ -1,4 +1,4 @@
-"""kill -9 at random moments: the work goes on, ends in a terminal state, and its result is that of a quiet run."""
+"""kill -9 at random moments: operations continue, end in a terminal state, with the result of an undisturbed run."""
 
 from __future__ import annotations
 

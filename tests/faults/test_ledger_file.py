@@ -1,4 +1,4 @@
-"""A ledger in a file that does not lie in the data folder."""
+"""A ledger file outside of the data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger whose PostgreSQL goes away under a running server, and what a server says of one it can't use."""
+"""PostgreSQL goes away under a running server, or is unusable at the start."""
 
 from __future__ import annotations
 
@@ -286,9 +286,9 @@ def searched(client: MemoryClient) -> list[Any]:
 @pytest.mark.parametrize(
     ("ledger", "said"),
     [
-        ("postgresql://ann:hush@127.0.0.1:1/ledger", "127.0.0.1:1/ledger can't be used"),
+        ("postgresql://ann:hush@127.0.0.1:1/ledger", "127.0.0.1:1/ledger cannot be used"),
         ("postgresql://ann:hush@127.0.0.1:port/ledger", "not of the form postgresql://"),
-        ("postgresql://ann:hush@127.0.0.1:1/ledger?no_such_parameter=1", "127.0.0.1:1/ledger can't be used"),
+        ("postgresql://ann:hush@127.0.0.1:1/ledger?no_such_parameter=1", "127.0.0.1:1/ledger cannot be used"),
         ("postgresql:ann:hush@127.0.0.1", "not of the form postgresql://"),
         ("mysql://ann:hush@127.0.0.1/ledger", "must be embedded, the path of a SQLite file, or postgresql://"),
     ],

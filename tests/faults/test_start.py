@@ -1,4 +1,4 @@
-"""What `recalld serve` refuses to start on, and that it harms nothing by trying."""
+"""Conditions under which `recalld serve` refuses to start, without side effects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from recalld import testing
 from recalld_server.cli import cli
-from recalld_server.settings import Settings, refuse_misspelt, unknown
+from recalld_server.wiring.settings import Settings, refuse_misspelt, unknown
 
 SERVE = ("serve", "--grpc-port", "0")
 
@@ -72,7 +72,7 @@ def test_a_file_that_is_no_ledger(make: Callable[[Path], None], tmp_path: Path, 
     assert done.returncode == 2
     assert "recalld ready" not in done.stdout
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"recalld: {file} can't be used as the ledger and was left as it is")
+    assert last.startswith(f"recalld: {file} cannot be used as the ledger and was not changed")
     assert rows(file) == rows_of(content, tmp_path)
 
 
@@ -100,12 +100,12 @@ def rows_of(content: bytes, folder: Path) -> object:
         (("--index", "weaviate://here?grpc=1"), "--index must be embedded or weaviate://HOST"),
         (("--index", "qdrant://x"), "--index must be embedded or weaviate://HOST"),
         (("--log-level", "LOUD"), "LOUD"),
-        (("--http-port", "99999"), "HTTP port 99999 is none; allowed: 0 to 65535"),
-        (("--http-port", "-1"), "HTTP port -1 is none; allowed: 0 to 65535"),
-        (("--grpc-port", "99999"), "gRPC port 99999 is none; allowed: 0 to 65535"),
-        (("--grpc-port=7555", "--http-port=7555"), "gRPC and HTTP can't both have port 7555"),
-        (("--host", "no.such.host.invalid"), "--host no.such.host.invalid is no address"),
-        (("--host", "192.0.2.1"), "--host 192.0.2.1 is no address of this machine"),
+        (("--http-port", "99999"), "HTTP port 99999 is not valid; allowed: 0 to 65535"),
+        (("--http-port", "-1"), "HTTP port -1 is not valid; allowed: 0 to 65535"),
+        (("--grpc-port", "99999"), "gRPC port 99999 is not valid; allowed: 0 to 65535"),
+        (("--grpc-port=7555", "--http-port=7555"), "gRPC and HTTP cannot both use port 7555"),
+        (("--host", "no.such.host.invalid"), "--host no.such.host.invalid is not a valid address"),
+        (("--host", "192.0.2.1"), "--host 192.0.2.1 is not an address of this machine"),
         (("--tls-cert", "none.pem"), "both --tls-cert and --tls-key"),
     ],
 )
@@ -124,7 +124,7 @@ def test_settings_that_are_not_possible(
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("RECALLD_TLS_CRET", "cert.pem", "RECALLD_TLS_CRET is no setting; RECALLD_TLS_CERT is meant, or take it away."),
+        ("RECALLD_TLS_CRET", "cert.pem", "RECALLD_TLS_CRET is not a setting. Did you mean RECALLD_TLS_CERT?"),
         ("RECALLD_GRPC_PORT", "abc", "RECALLD_GRPC_PORT must be a whole number, not 'abc'."),
         ("RECALLD_INSECURE_NO_TLS", "maybe", "RECALLD_INSECURE_NO_TLS must be true or false, not 'maybe'."),
         ("RECALLD_HTTP_PORT", "tcp://10.0.0.7:80", "Kubernetes sets it for a service of that name"),
@@ -171,4 +171,4 @@ if sys.platform != "win32":
         done = recalld(*SERVE, "--data-dir", tmp_path / "file" / "data")
         assert done.returncode == 2
         folder = tmp_path / "file" / "data"
-        assert done.stderr == f"recalld: The data folder {folder} can't be used: Not a directory.\n"
+        assert done.stderr == f"recalld: The data folder {folder} cannot be used: Not a directory.\n"

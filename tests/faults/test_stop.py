@@ -1,4 +1,4 @@
-"""SIGTERM: what runs is finished, what waits is refused in a way that callers repeat, and the program ends with 0."""
+"""SIGTERM: running calls finish, waiting calls are refused in a retryable way, and the exit status is 0."""
 
 from __future__ import annotations
 

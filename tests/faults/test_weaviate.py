@@ -1,4 +1,4 @@
-"""Weaviate is killed, or is not there yet: all but searches goes on, and afterwards every memory is found again."""
+"""Weaviate is killed or not yet available: only searches fail, and afterwards every memory is found again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three Weaviate nodes that keep three copies: one of them may be killed at any time."""
+"""Three Weaviate nodes with three replicas: one of them may be killed at any time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def whole(index: WeaviateIndex) -> int:
     until = time.monotonic() + CAUGHT_UP
     while True:
         try:
-            return await index.breaks()
+            return await index.outage_count()
         except IndexUnavailable:
             assert time.monotonic() < until, "the cluster does not become whole"
             await asyncio.sleep(0.2)
@@ -63,7 +63,7 @@ async def noticed(index: WeaviateIndex, before: int) -> None:
     """Looks until a node is not healthy, or is no longer listed."""
     until = time.monotonic() + CAUGHT_UP
     with suppress(IndexUnavailable):
-        while await index.breaks() == before:
+        while await index.outage_count() == before:
             assert time.monotonic() < until
             await asyncio.sleep(0.2)
 

@@ -1,4 +1,4 @@
-"""A server that is killed at random moments, and what is asked of it before and after."""
+"""A server that is killed at random moments, and its checks before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works away from the checkout."""
+"""The wheel: its contents, and that it works outside of the repository."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def test_it_holds_both_packages_and_nothing_else(wheel: Path) -> None:
         "recalld/v1/memory_service_pb2.pyi",
         "recalld_server/adapters/embedders/minilm-vocab.txt",
         "recalld_server/adapters/embedders/MINILM-LICENCE.md",
-        "recalld_server/adapters/ledger/migrations/env.py",
-        "recalld_server/adapters/ledger/migrations/script.py.mako",
-        "recalld_server/adapters/ledger/migrations/versions/0001_first.py",
+        "recalld_server/adapters/ledger/schema/migrations/env.py",
+        "recalld_server/adapters/ledger/schema/migrations/script.py.mako",
+        "recalld_server/adapters/ledger/schema/migrations/versions/0001_first.py",
     } <= packages
     assert not any(part in ("tests", "data", "bench_data") for name in names for part in Path(name).parts)
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}

@@ -1,6 +1,6 @@
-"""One real server for all tests of the service, and what every test of it needs.
+"""A real server that all tests of the service share, and their helpers.
 
-Tests share the server, so each keeps to user ids of its own.
+Since tests share the server, each test uses its own user ids.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from recalld.v1 import (
     search_service_pb2,
     search_service_pb2_grpc,
 )
-from recalld_server.beside import open_keys
+from recalld_server.admin.offline import open_keys
 from recalld_server.domain import limits
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Scope
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 MODEL, DIMENSION = "minilm-l6-v2-int8", 384
 OPTIONS = [("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.max_send_message_length", 32 * 1024 * 1024)]

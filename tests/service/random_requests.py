@@ -1,4 +1,4 @@
-"""Random requests, made from their descriptors: fields, numbers and texts from tame to wild, and bent bytes."""
+"""Random requests built from descriptors, from valid to wild values, and corrupted bytes."""
 
 from __future__ import annotations
 

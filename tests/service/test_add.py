@@ -1,4 +1,4 @@
-"""Add: what becomes of messages."""
+"""Add: facts and verdicts of messages."""
 
 from __future__ import annotations
 
@@ -301,7 +301,7 @@ async def test_the_words_of_others_are_kept_out_or_theirs(api: Any) -> None:
     details = [verdict.detail for verdict in answer.verdicts]
     assert "quoted" in details[0]
     assert details[1] == ""
-    assert "given to be worked on" in details[2]
+    assert "given to be processed" in details[2]
 
 
 async def test_a_repeated_request_tells_again_what_was_kept_out(api: Any) -> None:

@@ -1,4 +1,4 @@
-"""Several memories at once: all or none."""
+"""Batches of memories are atomic."""
 
 from __future__ import annotations
 

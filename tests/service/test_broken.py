@@ -1,4 +1,4 @@
-"""Streams on connections that break fifty times at random while eight write: nothing is missing, nothing twice."""
+"""Streams over connections that break fifty times at random, with eight writers: nothing is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Way:
     """A way to a server that is cut BREAKS times, each connection after as many bytes of answers as `most` says."""
 
     def __init__(self, server: str, most: Callable[[], int]) -> None:
-        self.breaks = 0
+        self.outage_count = 0
         self.target = ""
         self._host, _, port = server.rpartition(":")
         self._port = int(port)
@@ -46,10 +46,10 @@ class Way:
         to_reader, to_writer = await asyncio.open_connection(self._host, self._port)
         asking = asyncio.create_task(self._passed(reader, to_writer, None))
         self._running |= {asking, cast("asyncio.Task[Any]", asyncio.current_task())}
-        most = self._most() if self.breaks < BREAKS else None
+        most = self._most() if self.outage_count < BREAKS else None
         try:
             if await self._passed(to_reader, writer, most):
-                self.breaks += 1
+                self.outage_count += 1
         finally:
             for end in (writer, to_writer):
                 end.transport.abort()
@@ -108,7 +108,7 @@ async def test_a_watch_gives_every_change_once_and_in_order(
 
     async with Way(server.target, lambda: choose.randint(500, 6000)).open() as way:
         following = asyncio.create_task(follow(way.target))
-        writers = (write(api, users, writer, lambda: way.breaks >= BREAKS) for writer in range(WRITERS))
+        writers = (write(api, users, writer, lambda: way.outage_count >= BREAKS) for writer in range(WRITERS))
         await asyncio.gather(*writers)
         told: list[tuple[int, str, str]] = []
         for user in users:
@@ -134,7 +134,7 @@ async def test_an_export_is_the_same_file_however_it_is_read(
     files: list[bytes] = []
 
     async def read(reader: Any, way: Way) -> None:
-        while way.breaks < BREAKS:
+        while way.outage_count < BREAKS:
             data = b""
             while len(data) < export.size_bytes:
                 wanted = export_service_pb2.ReadExportRequest(export_id=export.export_id, offset=len(data))

@@ -1,4 +1,4 @@
-"""Deadlines of unary calls: they end the work, and a write that was begun is whole or not there."""
+"""Deadlines of unary calls stop the work; an interrupted write is either complete or absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeleteProject over gRPC: an operator's work, and the end for whoever had a key."""
+"""DeleteProject over gRPC: only for operators, and its keys stop working."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting by scope and filter, and bringing back."""
+"""Deletion by scope and filter, and restores."""
 
 from __future__ import annotations
 

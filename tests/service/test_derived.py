@@ -1,4 +1,4 @@
-"""What is derived from a text goes with the text; what a caller gave stays."""
+"""Derived values change with a new text; values given by callers stay."""
 
 from __future__ import annotations
 

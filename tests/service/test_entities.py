@@ -1,4 +1,4 @@
-"""The users, agents, apps and runs memories are about."""
+"""The users, agents, apps and runs of memories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input has a clear error; calls of later versions say so."""
+"""Invalid input has clear errors, as have calls that are not yet implemented."""
 
 from __future__ import annotations
 
@@ -104,6 +104,16 @@ async def test_bytes_that_are_no_message_are_refused(api: Any, method: MethodDes
             continue
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
         assert refusal.metadata["type"] == method.input_type.full_name
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+async def test_bytes_of_an_operator_that_are_no_message_are_refused(keyed: Any, connect: Any, name: str) -> None:
+    [method] = [method for method in METHODS if method.name == name]
+    async with connect(keyed.server.target, keyed.keys["operator"]) as api:
+        for data in (b"\xff\xff\xff\xff", b"\x0a\x05abc", b"\x0a", b"\x0b" * 200):
+            refusal = await api.refused(sent(api, method, data))
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
+            assert refusal.metadata["type"] == method.input_type.full_name
 
 
 async def test_a_lone_surrogate_is_refused_wherever_it_stands(api: Any) -> None:

@@ -1,4 +1,4 @@
-"""ListEvents: what happened."""
+"""ListEvents."""
 
 from __future__ import annotations
 

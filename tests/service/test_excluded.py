@@ -1,4 +1,4 @@
-"""What an add excludes, or does not include, comes out of no call and stands in no file."""
+"""Excluded text is in no answer and no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be done with a memory that has expired: the same before the server has deleted it and afterwards."""
+"""Calls on an expired memory have the same result before and after the server has deleted it."""
 
 from __future__ import annotations
 

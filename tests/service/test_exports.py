@@ -1,4 +1,4 @@
-"""Exports and operations over gRPC, and a file that goes out of one server and into another."""
+"""Exports and operations over gRPC, and the import of an export on another server."""
 
 from __future__ import annotations
 

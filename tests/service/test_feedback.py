@@ -1,4 +1,4 @@
-"""SetFeedback: a judgement is a revision of the memory."""
+"""SetFeedback creates a revision of the memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filters, each kind through the whole service."""
+"""Every kind of filter, through the whole service."""
 
 from __future__ import annotations
 

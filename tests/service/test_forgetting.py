@@ -1,4 +1,4 @@
-"""ForgetMemories on a real server: afterwards nothing of the forgotten is in any answer, nor in any file."""
+"""ForgetMemories on a real server: no answer and no file contains forgotten memories."""
 
 from __future__ import annotations
 

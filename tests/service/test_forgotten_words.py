@@ -1,4 +1,4 @@
-"""After forgetting, no answer and no file holds a word or an id of the forgotten, whatever was made of it."""
+"""After forgetting, no answer and no file contains a word or an id of the forgotten memories, in any derived form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading one's own writes, also while the index is away."""
+"""Reads see the caller's own writes, also while the index is unavailable."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server import bootstrap, engines
 from recalld_server.adapters.index.embedded.store import EmbeddedIndex
-from recalld_server.app import App
+from recalld_server.background import project_tasks
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.domain.tokens import Tokens
-from recalld_server.settings import Settings
-from recalld_server.usecases import search as searching
-from recalld_server.usecases import visits
-from recalld_server.usecases.add import AddCommand
+from recalld_server.domain.page_tokens import Tokens
+from recalld_server.usecases.search import live as searching
+from recalld_server.wiring import composition, stores
+from recalld_server.wiring.app import App
+from recalld_server.wiring.settings import Settings
 
 ACCESS = Access("default", Scope(), "anonymous")
 
@@ -81,7 +81,7 @@ class Clock:
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> type[Index]:
     """The class of the index that a server started from here on uses; `down` cuts the line."""
-    monkeypatch.setattr(engines, "EmbeddedIndex", Index)
+    monkeypatch.setattr(stores, "EmbeddedIndex", Index)
     monkeypatch.setattr(Index, "down", False)
     return Index
 
@@ -90,7 +90,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> type[Index]:
 async def app(tmp_path: Path, index: type[Index]) -> AsyncIterator[App]:
     """A server in this process."""
     running = await App.start(Settings(data_dir=tmp_path, grpc_port=0))
-    await running.recalld.projector.wait(ACCESS, 0, 10)
+    await running.recalld.projection.wait(ACCESS, 0, 10)
     yield running
     index.down = False
     await running.stop()
@@ -133,7 +133,7 @@ async def test_what_was_written_at_once_can_be_read_at_once(api: Any) -> None:
 
 
 async def test_tokens_of_elsewhere_are_refused(app: App, mine: Any) -> None:
-    tokens: Tokens = app.recalld.tokens
+    tokens: Tokens = app.recalld.page_tokens
     ahead, other = tokens.consistency("default", 1_000), tokens.consistency("other project", 0)
     for token in (ahead, other, Tokens("another", tokens.secret).consistency("default", 0)):
         refusal = await mine.refused(mine.search.Search(fresh("u", "x", token)))
@@ -198,9 +198,9 @@ async def test_a_search_without_a_deadline_waits_its_own_time(
 async def test_the_projector_catches_up_by_itself(
     tmp_path: Path, index: type[Index], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visits, "FIRST_PAUSE", 0.0)  # of the loop's own clock
+    monkeypatch.setattr(project_tasks, "FIRST_PAUSE", 0.0)  # of the loop's own clock
     clock = Clock()
-    recalld = await bootstrap.build(Settings(data_dir=tmp_path), clock)
+    recalld = await composition.build(Settings(data_dir=tmp_path), clock)
     projecting = asyncio.create_task(recalld.projector.run())
     await clock.tick()
     index.down = True
@@ -217,7 +217,7 @@ async def test_the_projector_catches_up_by_itself(
     await clock.tick()
     stand = await recalld.ledger.positions(ACCESS)
     assert (stand.head, stand.applied) == (2, 2)
-    report = await recalld.examiner.examine("default")
+    report = await recalld.index_audit.examine("default")
     assert (report.entries, report.pending, report.wrong) == (2, 0, 0)
     projecting.cancel()
     with suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Random messages to every call: never INTERNAL, never UNKNOWN, and the server stays well."""
+"""Random messages to every call never give INTERNAL or UNKNOWN, and the server stays healthy."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.service.random_requests import Maker
 from recalld import testing
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import project_service_pb2 as project
-from recalld_server.beside import open_keys
+from recalld_server.admin.offline import open_keys
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
 from recalld_server.rpc.roles import RULES
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 FILES = sorted((Path(pb.__file__).parent).glob("*_service_pb2.py"))
 MODULES = [importlib.import_module(f"recalld.v1.{path.stem}") for path in FILES]

@@ -1,4 +1,4 @@
-"""grpcurl against the server, as the documentation prints it: nothing but the address is needed."""
+"""The grpcurl commands of the documentation work; only the address is replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImportMemories: the messages that memories were taken from."""
+"""ImportMemories: the source messages of memories."""
 
 from __future__ import annotations
 

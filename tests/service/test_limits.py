@@ -1,4 +1,4 @@
-"""Every limit: what lies at it is taken, one more is refused by name, and what is refused leaves nothing behind."""
+"""Every limit: the largest value is accepted, one more is refused with its name, and refusals leave nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys pinned to ids that look alike: what one of them starts, watches or pages through is nothing to the others."""
+"""Keys pinned to similar ids do not see each other's operations, watches and pages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from recalld.v1 import export_service_pb2 as export
 from recalld.v1 import memory_pb2
 from recalld.v1 import memory_service_pb2 as pb
 from recalld.v1 import search_service_pb2 as search
-from recalld_server.beside import open_keys
+from recalld_server.admin.offline import open_keys
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Scope
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 SECRET = "quincejelly"  # in whatever the others say, and nowhere else
 SOON = 20.0  # seconds

@@ -1,4 +1,4 @@
-"""One memory: read, changed, deleted."""
+"""Single memories: read, update, delete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches as of an earlier moment."""
+"""Searches of the past."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from recalld.v1 import memory_pb2, search_service_pb2
 from recalld.v1 import memory_service_pb2 as pb
-from recalld_server.app import App
-from recalld_server.settings import Settings
-from recalld_server.usecases import search as searching
+from recalld_server.usecases.search import past as searching
+from recalld_server.wiring.app import App
+from recalld_server.wiring.settings import Settings
 
 QUERY = "Which instrument is played?"
 

@@ -1,4 +1,4 @@
-"""A key pinned to alice can neither see nor change anything of anybody else, by whatever way."""
+"""A key pinned to alice cannot see or change the memories of anyone else, by any call."""
 
 from __future__ import annotations
 

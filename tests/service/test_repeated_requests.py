@@ -1,4 +1,4 @@
-"""Requests that come again under their ids: after a forgetting, and with a default that is given or left out."""
+"""Requests repeated with their ids: after forgetting, and with default values given or omitted."""
 
 from __future__ import annotations
 

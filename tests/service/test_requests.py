@@ -1,4 +1,4 @@
-"""Request ids: a write that is repeated is done once and answered the same."""
+"""Request ids: a repeated write is done once and gets the same answer."""
 
 from __future__ import annotations
 

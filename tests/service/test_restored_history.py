@@ -1,4 +1,4 @@
-"""A whole project goes out of one server and into another, with its history, and is the same there."""
+"""An export of a whole project with history gives the same project on another server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may call what: every rpc of the descriptors against every kind of caller, and how keys begin and end."""
+"""Roles: every rpc of the descriptors with every kind of key, and the life cycle of keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from google.protobuf import message_factory
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from recalld.v1 import export_service_pb2, memory_service_pb2, project_service_pb2
-from recalld_server.beside import open_keys
+from recalld_server.admin.offline import open_keys
 from recalld_server.domain.errors import RoleInsufficient
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
-from recalld_server.rpc.interceptors.gate import Gate
+from recalld_server.rpc.interceptors.key_authenticator import KeyAuthenticator
 from recalld_server.rpc.roles import RULES
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 FILES = sorted(Path(memory_service_pb2.__file__).parent.glob("*_service_pb2.py"))
 SERVICES = [
@@ -162,7 +162,7 @@ async def test_an_rpc_without_a_row_is_nobodys(monkeypatch: pytest.MonkeyPatch) 
         async def authenticate(self, given: str) -> ApiKey:
             return ApiKey("k", "default", Role[given])
 
-    gate: Any = Gate(Ring())  # type: ignore[arg-type]
+    gate: Any = KeyAuthenticator(Ring())  # type: ignore[arg-type]
     assert await gate(path, {"authorization": "Bearer ADMIN"})
     monkeypatch.delitem(RULES, path)
     for role in Role:

@@ -1,4 +1,4 @@
-"""Search over one user with 3,000 memories: what is found, in which order, and why."""
+"""Search over one user with 3,000 memories: hits, order and explanations."""
 
 from __future__ import annotations
 
@@ -116,6 +116,7 @@ async def test_a_threshold_takes_the_place_of_no_hit(
     api: Any, crowd: Crowd, mode: str, threshold: float, limit: int
 ) -> None:
     above = {hit.memory.id for hit in crowd.whole[mode] if hit.relevance >= threshold}
+    assert above
     found = await hits(api, asked(crowd.user, mode=mode, limit=limit, threshold=threshold))
     assert {hit.memory.id for hit in found} <= above
     assert len(found) == min(limit, len(above))

@@ -1,4 +1,4 @@
-"""Streams: the same hits as in one answer, and going on where a stream broke off."""
+"""Streams give the same hits as Search, and resume after interruptions."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ async def test_a_stream_has_the_hits_of_one_answer_in_their_order(api: Any) -> N
     for fields in ({}, {"mode": "SEARCH_MODE_KEYWORD"}, {"explain": True, "threshold": 0.5}, {"max_tokens": 40}):
         whole = await api.search.Search(asked(user, **fields))
         *found, last = await streamed(api, asked(user, **fields))
+        assert found
         assert [answer.hit for answer in found] == list(whole.hits)
         assert all(answer.resume_token for answer in found)
         assert (last.WhichOneof("event"), last.resume_token) == ("done", "")
@@ -59,6 +60,7 @@ async def test_a_stream_has_the_hits_of_one_answer_in_their_order(api: Any) -> N
 async def test_resumed_anywhere_it_gives_the_rest(api: Any, fields: dict[str, Any]) -> None:
     user = await travels(api)
     *whole, end = await streamed(api, asked(user, **fields))
+    assert whole
     for position, answer in enumerate(whole):
         first, *rest, last = await streamed(api, asked(user, resume_token=answer.resume_token, **fields))
         assert first.HasField("checkpoint")

@@ -1,4 +1,4 @@
-"""TLS, mutual TLS, and the addresses a server refuses to answer at."""
+"""TLS, mutual TLS, and addresses that a server refuses to listen on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watch on a real server: every change once it is committed, in order, whatever happens in between."""
+"""Watch on a real server: every committed change, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forgetting and exports on a real server: an export that may hold what was forgotten is withdrawn, others stay."""
+"""Forgetting withdraws exports that may contain forgotten memories, and no others."""
 
 from __future__ import annotations
 

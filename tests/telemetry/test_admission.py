@@ -1,4 +1,4 @@
-"""Gates, quotas, and a server that is asked ten times too much."""
+"""Admission limits, quotas, and a server with ten times the load that it can answer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from recalld import testing
 from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc, search_service_pb2, search_service_pb2_grpc
 from recalld_server.bench import overload
 from recalld_server.domain.errors import Overloaded
-from recalld_server.rpc.interceptors import shares
-from recalld_server.rpc.interceptors.shares import MOST, Gate
+from recalld_server.rpc.interceptors import concurrency_limiter
+from recalld_server.rpc.interceptors.concurrency_limiter import MOST, ConcurrencyLimiter
 
 
 async def test_a_crowd_waits_and_one_too_many_proves_overload(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(shares, "monotonic", lambda: now)
-    gate = Gate("search", tight=2, crowd=4)
+    monkeypatch.setattr(concurrency_limiter, "monotonic", lambda: now)
+    gate = ConcurrencyLimiter("search", tight=2, crowd=4)
     calls = [asyncio.create_task(gate.enter("a")) for _ in range(MOST)]
     await asyncio.sleep(0)
     assert (gate.running, gate.waiting) == (4, MOST - 4)
@@ -38,13 +38,13 @@ async def test_a_crowd_waits_and_one_too_many_proves_overload(monkeypatch: pytes
     await gate.enter("a")  # the second of two
     with pytest.raises(Overloaded):
         await gate.enter("a")
-    now += shares.CALM
+    now += concurrency_limiter.CALM
     await gate.enter("a")  # calm again: a third
     assert gate.running == 3
 
 
 async def test_who_leaves_while_waiting_takes_no_place() -> None:
-    gate = Gate("search", tight=1, crowd=1)
+    gate = ConcurrencyLimiter("search", tight=1, crowd=1)
     await gate.enter("a")
     first, second = (asyncio.create_task(gate.enter("a")) for _ in range(2))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Health by service and /readyz: they follow the stores a server needs, and turn before it stops."""
+"""Health by service and /readyz follow the stores, and change before the server stops."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.congruence.small_world import OwnClock, opened
 
 from recalld import testing
 from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc
-from recalld_server import app
+from recalld_server.background.readiness import Readiness, Ready
 from recalld_server.domain.errors import IndexUnavailable, LedgerUnavailable
-from recalld_server.gauges import Gauges
-from recalld_server.rpc.interceptors.gate import Gate
+from recalld_server.rpc.interceptors.key_authenticator import KeyAuthenticator
 from recalld_server.rpc.server import start
-from recalld_server.settings import Settings
 from recalld_server.telemetry.setup import Telemetry
-from recalld_server.usecases.readiness import Readiness, Ready
+from recalld_server.wiring import app
+from recalld_server.wiring.collectors import Collectors
+from recalld_server.wiring.settings import Settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -93,8 +93,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     made: Any = (ledger, index, recalld.readiness._features, recalld.projector, Pace())
     object.__setattr__(recalld, "readiness", Readiness(*made))
     telemetry = Telemetry({})
-    server = await start(app._services(recalld), "127.0.0.1", 0, authenticator=Gate(recalld.keys))
-    http = await app._http(settings, recalld, server, Gauges(recalld, server, telemetry.instruments), telemetry, None)
+    server = await start(app._services(recalld), "127.0.0.1", 0, authenticator=KeyAuthenticator(recalld.keys))
+    http = await app._http(
+        settings, recalld, server, Collectors(recalld, server, telemetry.instruments), telemetry, None
+    )
     await app._tell(server, Ready(ledger=True))  # as a server begins: searches wait for the first look
     background = [
         asyncio.create_task(recalld.projector.run()),

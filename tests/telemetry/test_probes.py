@@ -1,4 +1,4 @@
-"""The HTTP port: figures, probes, and who is not answered."""
+"""The HTTP port: metrics, probes, and refused requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recalld import testing
-from recalld_server.telemetry import names
+from recalld_server.telemetry import metric_names
 
 MARKER = "zitherobsidian"
 
@@ -36,23 +36,27 @@ def test_metrics_are_those_of_the_one_list(plain: testing.LocalServer) -> None:
     assert status == 200
     assert MARKER not in text
     families = {family.name: family for family in text_string_to_metric_families(text)}
-    kinds = {metric.prometheus: metric.kind for metric in names.METRICS}
+    kinds = {metric.prometheus: metric.kind for metric in metric_names.METRICS}
     created = {name for name in families if name.endswith("_created")}
     assert {name: family.type for name, family in families.items() if name not in created} == kinds
-    labels = {metric.prometheus: {names.label(name) for name in metric.labels} for metric in names.METRICS}
+    labels = {
+        metric.prometheus: {metric_names.label(name) for name in metric.labels} for metric in metric_names.METRICS
+    }
     for name, expected in labels.items():
         for sample in families[name].samples:
             assert set(sample.labels) - {"le"} == expected
     calls = {
         (sample.labels["rpc_method"], sample.labels["rpc_response_status_code"]): sample.value
-        for sample in families[names.CALLS.prometheus].samples
+        for sample in families[metric_names.CALLS.prometheus].samples
         if sample.name.endswith("_count")
     }
     assert calls["recalld.v1.MemoryService/Add", "OK"] == 1
     assert calls["recalld.v1.SearchService/Search", "OK"] == 1
-    [memory] = families[names.MEMORY.prometheus].samples
+    [memory] = families[metric_names.MEMORY.prometheus].samples
     assert memory.value > 20 * 1024 * 1024 or sys.platform != "linux"
-    assert {s.labels["recalld_stage"] for s in families[names.STAGE_TIME.prometheus].samples} <= set(names.STAGES)
+    assert {s.labels["recalld_stage"] for s in families[metric_names.STAGE_TIME.prometheus].samples} <= set(
+        metric_names.STAGES
+    )
 
 
 def test_a_healthy_server_is_alive_and_ready(plain: testing.LocalServer) -> None:

@@ -1,4 +1,4 @@
-"""No memory text leaves by telemetry, whatever is done and whatever goes wrong: not in a log line, span or figure."""
+"""No log line, span or metric contains the text of a memory, whatever happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One add and one search, as a real OTLP receiver sees them."""
+"""The traces of an add and a search, as received by a real OTLP receiver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import grpc
 
 from recalld import testing
 from recalld.v1 import memory_service_pb2, memory_service_pb2_grpc, search_service_pb2, search_service_pb2_grpc
-from recalld_server.telemetry import names
+from recalld_server.telemetry import metric_names
 
 MARKER = "xylophonequartz"
 SERVER = 2  # SpanKind in OTLP
@@ -35,10 +35,10 @@ def test_spans_form_the_tree_of_the_request_path_and_hold_no_text(received: Any)
     search_span = next(span for span in ours if span.name == "recalld.v1.SearchService/Search")
     assert {add_span.parent_span_id.hex(), search_span.parent_span_id.hex()} == {PARENT}
     assert attributes(add_span) == {
-        names.SYSTEM: "grpc",
-        names.METHOD: "recalld.v1.MemoryService/Add",
-        names.STATUS: "OK",
-        names.CORRELATION: "call-17",
+        metric_names.SYSTEM: "grpc",
+        metric_names.METHOD: "recalld.v1.MemoryService/Add",
+        metric_names.STATUS: "OK",
+        metric_names.CORRELATION: "call-17",
     }
     paths = {path(span, by_id) for span in ours}
     assert {
@@ -76,7 +76,7 @@ def test_spans_form_the_tree_of_the_request_path_and_hold_no_text(received: Any)
         for scope in resource.scope_metrics
         for metric in scope.metrics
     }
-    assert sent == {metric.name for metric in names.METRICS}
+    assert sent == {metric.name for metric in metric_names.METRICS}
     calls = [line for line in log.splitlines() if "call-17" in line]
     assert len(calls) == 2
     assert all(TRACE in line for line in calls)

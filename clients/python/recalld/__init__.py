@@ -6,7 +6,7 @@
         client.add("I'm a vegetarian", user_id="alex")
         client.search("What may I cook?", user_id="alex")
 
-`AsyncMemoryClient` is the same for asyncio. The generated stubs of the whole API are in `recalld.v1`.
+`AsyncMemoryClient` has the same methods for asyncio. The generated stubs of the whole API are in `recalld.v1`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts that requests are made of. What can't be meant raises InvalidRequest, which names the argument."""
+"""Parts of requests: conditions, scopes, times and request ids. Invalid arguments raise InvalidRequest, naming them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def condition(
     filters: Mapping[str, Any] | None,
     keywords: str | None = None,
 ) -> Filter | None:
-    """All conditions in one filter; None without any."""
+    """Combine all conditions in one filter, all of which must hold. Returns None if there are none."""
     parts = []
     if categories is not None:
         if not (named := validation.texts(categories, "categories")):
-            raise invalid("categories", "must name at least one category; leave it out to ask for any")
+            raise invalid("categories", "must name at least one category; omit it to match all memories")
         parts.append(grammar.condition("categories", named))
     if metadata:
         parts.append(grammar.metadata(metadata))
@@ -40,23 +40,23 @@ def condition(
 def scope(
     user_id: Id = UNSET, agent_id: Id = UNSET, app_id: Id = UNSET, run_id: Id = UNSET, *, path: str = ""
 ) -> memory_pb2.Scope:
-    """The ids that are given. None and "" are refused: a lookup that found nobody must not turn into everybody."""
+    """A Scope of the ids given. Raises InvalidRequest for None and "", which would widen the request to everyone."""
     named = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
     given = {name: value for name, value in named.items() if value is not UNSET}
     for name, value in given.items():
         if value is None or value == "":
-            raise invalid(f"{path}{name}", f"must be an id, not {value!r}; leave it out to set no condition on it")
+            raise invalid(f"{path}{name}", f"must be an id, not {value!r}; omit the argument to leave it unset")
         validation.text(value, f"{path}{name}")
     return memory_pb2.Scope(**given)
 
 
 def everything() -> Filter:
-    """Every memory there is: where the API wants the whole project to be asked for."""
+    """A filter that matches every memory, for RPCs that require a scope or a filter."""
     return grammar.condition("created_at", {"gte": "0001-01-01"})
 
 
 def set_as_of(target: Any, value: times.Time | int | None) -> None:
-    """Writes a point of the past: a sequence number or a time; None leaves it unset."""
+    """Set `target` to a sequence number or a time in the past. None leaves it unset."""
     if isinstance(value, int):
         target.sequence = validation.whole(value, "as_of", 0, validation.MAX_INT64)
     elif value is not None:
@@ -64,7 +64,7 @@ def set_as_of(target: Any, value: times.Time | int | None) -> None:
 
 
 def stamp(target: Any, value: Any, convert: Callable[[Any], datetime], path: str) -> None:
-    """Writes a time into a protobuf Timestamp; None leaves it unset."""
+    """Set a protobuf Timestamp. None leaves it unset. Raises InvalidRequest if `convert` raises ValueError."""
     if value is None:
         return
     try:
@@ -74,19 +74,19 @@ def stamp(target: Any, value: Any, convert: Callable[[Any], datetime], path: str
 
 
 def check_version(version: str) -> None:
-    """The guide knows two versions of its grammar; here both take everything."""
+    """Accept both versions of the guide's filter grammar, "v1" and "v2"; they are treated alike."""
     validation.choice(version, "version", ("v1", "v2"))
 
 
 def known_keys(given: Iterable[str], known: Sequence[str], path: str) -> None:
-    """A misspelt key must not be lost."""
+    """Raise InvalidRequest for an unknown key: a misspelt key must not be ignored."""
     for key in given:
         if key not in known:
-            raise invalid(f"{path}.{key}", f"is not known; there are {', '.join(known)}")
+            raise invalid(f"{path}.{key}", f"is unknown; allowed: {', '.join(known)}")
 
 
 def new_request_id() -> str:
-    """Makes the retries of one call safe."""
+    """A new request id (idempotency key), which makes retries of a call safe."""
     return uuid.uuid4().hex
 
 

@@ -1,5 +1,5 @@
 """The asyncio client: the methods, arguments and results of `MemoryClient`, awaited."""
-# ruff: noqa: ASYNC109  a timeout here is a gRPC deadline, which the server keeps too
+# ruff: noqa: ASYNC109  a timeout here is a gRPC deadline, which the server enforces too
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ T = TypeVar("T")
 
 
 class AsyncMemoryClient:
-    """As MemoryClient, for asyncio: arguments, results and errors are described there.
+    """As MemoryClient, for asyncio. MemoryClient documents the arguments, results and errors.
 
-    May be made before a loop runs, and used in one loop after another: it connects anew in each.
+    It may be created before an event loop runs and used in several loops in turn; it opens a new channel in each.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class AsyncMemoryClient:
         return exports.run_async(self._connection, request, Path(path), resume=resume)
 
     async def aclose(self) -> None:
-        """Ends all calls and the connection. Calls after it raise PreconditionFailed."""
+        """Close the connection and cancel running calls. Later calls raise PreconditionFailed."""
         self._closed = True
         if self._channel is not None and self._loop is asyncio.get_running_loop():
             await self._channel.close()
@@ -247,7 +247,7 @@ class AsyncMemoryClient:
         if self._closed:
             raise closed()
         loop = asyncio.get_running_loop()
-        if self._channel is None or self._loop is not loop:  # a channel lives and dies with its loop
+        if self._channel is None or self._loop is not loop:  # a channel belongs to one event loop
             self._loop, self._channel = loop, self._connection.aio_channel()
             self._stubs = stubs(self._channel)
         return self._stubs[service]

@@ -1,6 +1,6 @@
-"""What each method of the clients calls, as plans: generators that yield calls, are sent the answers, and return.
+"""The methods of the clients as plans: generators that yield calls, receive the answers and return the result.
 
-A plan knows nothing of channels, so the blocking and the asyncio client run the same ones.
+Plans do not use channels, so that the blocking and the asyncio client share them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recalld.v1 import entity_service_pb2, memory_service_pb2, search_service_pb
 class Call:
     """One unary call: `service` and `rpc` as in the proto.
 
-    `endless`: it takes as long as there is something to do, so only a timeout that the caller gives ends it.
+    `endless`: the duration is unbounded, so the client's default timeout does not apply, only one given to the method.
     """
 
     service: str
@@ -32,13 +32,13 @@ Plan = Generator[Call, Any, T]
 
 
 def add(request: memory_service_pb2.AddRequest, output_format: str) -> Plan[Any]:
-    """Add, as events."""
+    """Add; returns events."""
     check_format(output_format)
     return responses.added((yield Call("MemoryService", "Add", request)), output_format)
 
 
 def search(request: search_service_pb2.SearchRequest, output_format: str) -> Plan[Any]:
-    """Search, as a list of hits."""
+    """Search; returns hits, best first."""
     check_format(output_format)
     answer = yield Call("SearchService", "Search", request)
     return responses.listed([responses.hit(each) for each in answer.hits], output_format)
@@ -54,7 +54,7 @@ def get(memory_id: str) -> Plan[Item]:
 def get_all(
     request: memory_service_pb2.ListMemoriesRequest, page: int | None, page_size: int | None, output_format: str
 ) -> Plan[Any]:
-    """ListMemories: one page of the guide with its envelope, or everything when neither page nor size is given."""
+    """ListMemories; returns one page in an envelope, or all memories if neither page nor size is given."""
     check_format(output_format)
     if page is None and page_size is None:
         items, _ = yield from _memories(request)
@@ -70,7 +70,7 @@ def get_all(
 def _memories(
     request: memory_service_pb2.ListMemoriesRequest, limit: int | None = None
 ) -> Plan[tuple[list[Item], int]]:
-    """Up to `limit` memories and the total; the server may cut a page short, so `limit` can take several calls."""
+    """Up to `limit` memories, and the total. The server may return short pages, so this can take several calls."""
     items: list[Item] = []
     while True:
         answer = yield Call("MemoryService", "ListMemories", request)
@@ -135,13 +135,13 @@ def users() -> Plan[Item]:
 
 
 def delete_users() -> Plan[Item]:
-    """DeleteMemories of everything: every memory carries an id, and one without a live memory is listed no more."""
+    """DeleteMemories of everything. This removes all entities, since an entity without memories is no longer listed."""
     yield Call("MemoryService", "DeleteMemories", requests.delete_everything(), endless=True)
     return {"message": "All users, agents, and runs deleted."}
 
 
 def reset() -> Plan[Item]:
-    """The same: nothing is left."""
+    """The same as delete_users; only the message differs."""
     yield from delete_users()
     return {"message": "Client reset successful. All users and memories deleted."}
 
@@ -158,5 +158,5 @@ def _entities() -> Plan[list[entity_service_pb2.ListEntitiesResponse]]:
 
 
 def check_format(output_format: str) -> None:
-    """The guide has two."""
+    """Raise InvalidRequest unless the format is "v1.0" or "v1.1", the two of the guide."""
     validation.choice(output_format, "output_format", ("v1.0", "v1.1"))

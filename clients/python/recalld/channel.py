@@ -1,4 +1,4 @@
-"""How a channel to a server is made: where, with which key, how secured, and what it retries by itself."""
+"""Connections to a server: target, API key, TLS, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from recalld.v1 import (
 DEFAULT_PORT = 7420
 DEFAULT_TARGET = f"localhost:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT = 30.0  # seconds
-MAX_MESSAGE = 17 * 1024 * 1024  # the API's 16 MiB, and room to be told so by the server
+MAX_MESSAGE = 17 * 1024 * 1024  # more than the API's limit of 16 MiB, so that the server's error explains the limit
 RETRY = {
     "maxAttempts": 4,
-    "initialBackoff": "0.25s",  # with the two that follow about 3 s, enough for a server to start again
+    "initialBackoff": "0.25s",  # with the next two about 3 s, enough for a restart of the server
     "maxBackoff": "3s",
     "backoffMultiplier": 3,
     "retryableStatusCodes": ["UNAVAILABLE"],
@@ -47,7 +47,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Everything about a connection but the channel itself. `timeout` is in seconds, None for no deadline."""
+    """The settings of a connection. `timeout` is in seconds; None means no deadline."""
 
     target: str
     api_key: str = field(repr=False)
@@ -56,10 +56,10 @@ class Connection:
 
     @classmethod
     def of(cls, target: str | None, api_key: str | None, timeout: float | None, tls: Tls | None) -> Connection:
-        """What is None comes from RECALLD_TARGET, RECALLD_API_KEY, RECALLD_TLS_CA and RECALLD_TLS, else by default.
+        """Fill in arguments that are None from RECALLD_TARGET, RECALLD_API_KEY, RECALLD_TLS_CA and RECALLD_TLS.
 
-        Without a word about TLS it is on when there is a key and the host is another machine's: a key must not travel
-        in the clear. Raises InvalidRequest.
+        If TLS is not configured, it is used when there is a key and the host is another machine, so that the key is
+        never sent unencrypted. Raises InvalidRequest if a value is invalid.
         """
         place = address(target or os.environ.get("RECALLD_TARGET") or DEFAULT_TARGET)
         key = os.environ.get("RECALLD_API_KEY", "") if api_key is None else validation.text(api_key, "api_key")
@@ -72,24 +72,24 @@ class Connection:
         return cls(place, key, seconds_of(timeout), tls)
 
     def channel(self) -> grpc.Channel:
-        """A channel for blocking calls, safe to share between threads. Connects when first used."""
+        """Open a channel for blocking calls. Threads may share it. It connects on first use."""
         if credentials := self._credentials():
             return grpc.secure_channel(self.target, credentials, self._options())
         return grpc.insecure_channel(self.target, self._options())
 
     def aio_channel(self) -> grpc.aio.Channel:
-        """A channel of the running event loop."""
+        """Open an asyncio channel in the running event loop."""
         if credentials := self._credentials():
             return grpc.aio.secure_channel(self.target, credentials, self._options())
         return grpc.aio.insecure_channel(self.target, self._options())
 
     def metadata(self, correlation_id: str) -> Metadata:
-        """What goes with every call."""
+        """The metadata of a call: its correlation id, and the API key if there is one."""
         named = ((CORRELATION_KEY, correlation_id),)
         return (*named, ("authorization", f"Bearer {self.api_key}")) if self.api_key else named
 
     def deadline(self, timeout: Timeout) -> Deadline:
-        """The deadline of a call that starts now; the connection's own timeout when none is given."""
+        """The deadline of a call that starts now. UNSET means the timeout of the connection."""
         seconds = self.timeout if isinstance(timeout, Unset) else seconds_of(timeout)
         return Deadline(None if seconds is None else time.monotonic() + seconds)
 
@@ -98,7 +98,7 @@ class Connection:
             try:
                 return grpc.ssl_channel_credentials(Path(self.tls).read_bytes())
             except OSError as error:
-                raise invalid("tls", f"names a file that can't be read: {error.strerror or error}") from None
+                raise invalid("tls", f"cannot read {os.fspath(self.tls)}: {error.strerror or error}") from None
         if isinstance(self.tls, bool):
             return grpc.ssl_channel_credentials() if self.tls else None
         return self.tls
@@ -106,7 +106,7 @@ class Connection:
     def _options(self) -> list[tuple[str, Any]]:
         return [
             ("grpc.service_config", service_config()),
-            ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE),  # what does not fit the buffer is not retried
+            ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE),  # gRPC does not retry larger requests
             ("grpc.max_send_message_length", MAX_MESSAGE),
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.keepalive_time_ms", 60_000),
@@ -120,19 +120,19 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When a method that may make several calls must be through, by the monotonic clock. None: never."""
+    """The time, by the monotonic clock, by which a method must finish all of its calls. None: no deadline."""
 
     at: float | None
 
     def left(self) -> float | None:
-        """Seconds left for the next call; never negative, since gRPC turns 0 into DEADLINE_EXCEEDED by itself."""
+        """Seconds left for the next call; None without a deadline. At least 0, which gRPC answers DEADLINE_EXCEEDED."""
         return None if self.at is None else max(0.0, self.at - time.monotonic())
 
 
 def service_config() -> str:
-    """The gRPC service config: unary calls are retried on UNAVAILABLE, which is safe as writes carry request ids.
+    """The gRPC service config. Unary calls are retried on UNAVAILABLE, which is safe because writes carry request ids.
 
-    Streams are not: the server's answer so far would be lost, and `recalld.streams` resumes them by token.
+    gRPC does not retry streams, since a retry would lose the answers so far; `recalld.streams` resumes them by token.
     """
     services = (
         memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"],
@@ -149,7 +149,7 @@ def service_config() -> str:
 
 
 def stubs(channel: Any) -> dict[str, Any]:
-    """The generated stubs the clients call, by service name. They are untyped, and fit both kinds of channel."""
+    """The generated stubs by service name. They are untyped and work with blocking and asyncio channels."""
     return {
         "MemoryService": memory_service_pb2_grpc.MemoryServiceStub(channel),  # type: ignore[no-untyped-call]
         "SearchService": search_service_pb2_grpc.SearchServiceStub(channel),  # type: ignore[no-untyped-call]
@@ -160,18 +160,20 @@ def stubs(channel: Any) -> dict[str, Any]:
 
 
 def new_correlation_id() -> str:
-    """Names one call in the server's log."""
+    """A new correlation id, which identifies one call in the server's log."""
     return uuid.uuid4().hex
 
 
 def address(target: str) -> str:
-    """A gRPC target with its port; 7420 if none is given. Raises InvalidRequest for the URL of a web page."""
+    """Return a gRPC target with port; 7420 is the default. Raises InvalidRequest for http(s):// URLs."""
     validation.text(target, "target", empty=False)
     scheme, sep, rest = target.partition("://")
     if sep and scheme in ("http", "https"):
-        raise invalid("target", f"must be host:port without {scheme}://, as in {rest.rstrip('/') or DEFAULT_TARGET}")
+        raise invalid(
+            "target", f"must be host:port without {scheme}://, for example {rest.rstrip('/') or DEFAULT_TARGET}"
+        )
     if sep or target.startswith(("unix:", "dns:", "ipv4:", "ipv6:", "xds:", "vsock:")):
-        return target  # a gRPC name, which says all there is to say
+        return target  # a complete gRPC name
     try:
         return f"[{ipaddress.IPv6Address(target.strip('[]'))}]:{DEFAULT_PORT}"
     except ValueError:
@@ -179,7 +181,7 @@ def address(target: str) -> str:
 
 
 def seconds_of(timeout: Any) -> float | None:
-    """A timeout in seconds; None for no deadline, which infinity means too. Raises InvalidRequest."""
+    """A timeout in seconds. None and infinity mean no deadline. Raises InvalidRequest for a negative or other value."""
     if timeout is None or timeout == math.inf:
         return None
     seconds = validation.number(timeout, "timeout")
@@ -189,7 +191,7 @@ def seconds_of(timeout: Any) -> float | None:
 
 
 def is_loopback(target: str) -> bool:
-    """True for this machine, which no proxy stands in front of."""
+    """Whether a target is this machine: a loopback address, `localhost` or a socket. No proxy is used for these."""
     if target.startswith(("unix:", "vsock:")):
         return True
     host = target.rpartition(":")[0].rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").strip("[]")
@@ -200,7 +202,7 @@ def is_loopback(target: str) -> bool:
 
 
 def _tls_setting() -> Tls | None:
-    """What RECALLD_TLS_CA and RECALLD_TLS say; None if they say nothing."""
+    """The TLS setting in RECALLD_TLS_CA and RECALLD_TLS; None if neither is set. Raises InvalidRequest."""
     word = os.environ.get("RECALLD_TLS", "").strip().lower()
     if word not in ("", *ON, *OFF):
         raise invalid("RECALLD_TLS", f"must be one of {', '.join((*ON, *OFF))}, not {word}")

@@ -1,4 +1,4 @@
-"""The blocking client. Its methods, arguments and results are those of the Mem0 Platform guide, over gRPC."""
+"""The blocking client. It offers the methods, arguments and results of the Mem0 Platform guide over gRPC."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ T = TypeVar("T")
 
 
 class MemoryClient:
-    """A client of one server, safe to share between threads. Connects when first used; close it, or use `with`.
+    """A client of one server. Threads may share it. It connects on first use; close it, or use it in a `with` block.
 
-    `target` is a gRPC target, by default RECALLD_TARGET or localhost:7420; `api_key` by default RECALLD_API_KEY. `tls`
-    is True, False, the path of a PEM file with the roots to trust, or grpc.ChannelCredentials; by default it comes from
-    RECALLD_TLS_CA or RECALLD_TLS, else it is on when there is a key and the host is not this machine. `timeout` is in
-    seconds for a whole method, retries included; None means no deadline, and every method takes its own. Deletions of
+    `target` is a gRPC target; default: RECALLD_TARGET or localhost:7420. `api_key`; default: RECALLD_API_KEY. `tls` is
+    True, False, the path of a PEM file with trusted CAs, or grpc.ChannelCredentials; default: RECALLD_TLS_CA or
+    RECALLD_TLS if set, otherwise True if there is a key and the host is another machine. `timeout` is in seconds for a
+    whole method, including retries; None means no deadline. Each method accepts a `timeout` of its own. Deletions of
     many memories (`delete_all`, `delete_users`, `reset`) have no deadline unless the method is given one.
 
-    Keyword arguments are listed in `recalld.options`. Every method raises the family of RecalldError that fits.
+    `recalld.options` lists the keyword arguments. Methods raise the subclass of RecalldError that fits the gRPC code.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class MemoryClient:
         timeout: Timeout = UNSET,
         **options: Unpack[AddOptions],
     ) -> list[Item] | Any:
-        """Remembers what is worth it in a text, a message or a conversation.
+        """Extract facts from a text, a message or a conversation and store them as memories.
 
-        v1.0: a list of {"id", "data": {"memory"}, "event"}, or {"message": "ok"} when words asked to delete. v1.1:
-        {"results": [{"id", "memory", "event"}], "verdicts": [{"index", "reason", "memory_ids", "detail"}], "add_id",
-        "consistency_token", "index_state"}. Memories that stay as they were are not listed; the verdicts say of every
-        message what became of it.
+        v1.0 returns a list of {"id", "data": {"memory"}, "event"}, or {"message": "ok"} if the text only deleted
+        memories. v1.1 returns {"results": [{"id", "memory", "event"}], "verdicts": [{"index", "reason", "memory_ids",
+        "detail"}], "add_id", "consistency_token", "index_state"}. Unchanged memories are not listed. The verdicts tell
+        for each message what was done with it.
         """
         return self._run(calls.add(requests.add(messages, **options), output_format), timeout)
 
@@ -84,14 +84,14 @@ class MemoryClient:
         timeout: Timeout = UNSET,
         **options: Unpack[SearchOptions],
     ) -> list[Item] | Any:
-        """Memories that answer a query, best first: a list in v1.0, {"results": list} in v1.1.
+        """Search memories, best first. Returns a list in v1.0, {"results": list} in v1.1.
 
-        Each carries `score`, how well it answers by itself (0 to 1), and `rank_score`, which orders this answer.
+        Each hit has `score`, its absolute relevance (0 to 1), and `rank_score`, which only orders this result.
         """
         return self._run(calls.search(requests.search(query, **options), output_format), timeout)
 
     def stream_search(self, query: str, *, timeout: Timeout = UNSET, **options: Unpack[SearchOptions]) -> SearchStream:
-        """The hits of `search`, each as soon as its place is certain. The timeout covers the whole stream."""
+        """Stream the hits of `search`, each as soon as its rank is certain. The timeout covers the whole stream."""
         request, correlation_id = requests.search(query, **options), new_correlation_id()
         metadata, deadline = self._connection.metadata(correlation_id), self._connection.deadline(timeout)
 
@@ -110,9 +110,10 @@ class MemoryClient:
         as_of: Time | int | None = None,
         **options: Unpack[ConditionOptions],
     ) -> WatchStream:
-        """Changes as they are committed, from now on, from the oldest kept, after a token or after a moment.
+        """Stream changes as they are committed.
 
-        Entries as of `history`, with `sequence` and `cause`. Resumes by itself; leave it with `close()` or `with`.
+        Starts now, or with the oldest change kept (`beginning`), after `resume_token`, or after `as_of`. Yields entries
+        as in `history`, with `sequence` and `cause`. Resumes after connection errors; end it with `close()` or `with`.
         """
         request = watching.request(beginning=beginning, resume_token=resume_token, as_of=as_of, **options)
         correlation_id = new_correlation_id()
@@ -126,7 +127,7 @@ class MemoryClient:
         return WatchStream(open_call, resume_token, correlation_id)
 
     def get(self, memory_id: str, *, timeout: Timeout = UNSET) -> Item:
-        """One memory. Raises NotFound."""
+        """Get one memory. Raises NotFound."""
         return self._run(calls.get(memory_id), timeout)
 
     def get_all(
@@ -138,26 +139,27 @@ class MemoryClient:
         timeout: Timeout = UNSET,
         **options: Unpack[ListOptions],
     ) -> list[Item] | Any:
-        """Memories, newest first: all of them, or with `page` or `page_size` one page in an envelope.
+        """List memories, newest first: all of them, or one page in an envelope if `page` or `page_size` is given.
 
-        Pages count from 1 and hold 100 by default, 1,000 at most. v1.1 wraps the list once more, as in the guide.
+        Pages count from 1. The page size is 100 by default, at most 1,000. v1.1 wraps the list in another envelope, as
+        in the guide.
         """
         return self._run(calls.get_all(requests.listing(**options), page, page_size, output_format), timeout)
 
     def history(self, memory_id: str, *, timeout: Timeout = UNSET) -> list[Item]:
-        """How a memory came to be what it is, oldest first; also of a deleted one. Raises NotFound."""
+        """List the changes of a memory, also of a deleted one, oldest first. Raises NotFound."""
         return self._run(calls.history(memory_id), timeout)
 
     def update(
         self, memory_id: str, text: str | None = None, *, timeout: Timeout = UNSET, **options: Unpack[UpdateOptions]
     ) -> Item:
-        """Changes a memory and returns it. Raises NotFound, PreconditionFailed (immutable) and Conflict (etag)."""
+        """Update a memory and return it. Raises NotFound, PreconditionFailed (immutable) or Conflict (etag)."""
         return self._run(calls.update(requests.update(memory_id, text, **options)), timeout)
 
     def delete(
         self, memory_id: str, *, etag: str | None = None, request_id: str | None = None, timeout: Timeout = UNSET
     ) -> Item:
-        """Deletes a memory; `restore` brings it back. Raises NotFound."""
+        """Delete a memory; `restore` undoes it. Raises NotFound."""
         return self._run(calls.delete(memory_id, etag, request_id), timeout)
 
     def delete_all(
@@ -168,7 +170,7 @@ class MemoryClient:
         timeout: Timeout = UNSET,
         **scope: Unpack[ScopeOptions],
     ) -> Item:
-        """Deletes the memories of a user, agent, app or run. At least one id must be given."""
+        """Delete the memories of a user, agent, app or run. Raises InvalidRequest unless at least one id is given."""
         request = requests.delete_all(metadata=metadata, request_id=request_id, **scope)
         return self._run(calls.delete_all(request), timeout)
 
@@ -180,31 +182,31 @@ class MemoryClient:
         request_id: str | None = None,
         timeout: Timeout = UNSET,
     ) -> Item:
-        """Brings back a deleted memory, or the content of an earlier revision, and returns it."""
+        """Restore a deleted memory, or the content of an earlier revision, and return the memory."""
         return self._run(calls.restore(memory_id, revision, request_id), timeout)
 
     def batch_update(
         self, memories: Sequence[Mapping[str, Any]], *, request_id: str | None = None, timeout: Timeout = UNSET
     ) -> Item:
-        """Changes up to 1,000 memories, all or none. Each names its `memory_id` and what changes, as for `update`."""
+        """Update up to 1,000 memories atomically. Each item has a `memory_id` and changes, named as for `update`."""
         return self._run(calls.batch_update(requests.batch_update(memories, request_id)), timeout)
 
     def batch_delete(
         self, memories: Sequence[Mapping[str, Any] | str], *, request_id: str | None = None, timeout: Timeout = UNSET
     ) -> Item:
-        """Deletes up to 1,000 memories, all or none: ids, or objects that hold one as `memory_id`."""
+        """Delete up to 1,000 memories atomically. Each item is an id or an object with a `memory_id`."""
         return self._run(calls.batch_delete(requests.batch_delete(memories, request_id)), timeout)
 
     def users(self, *, timeout: Timeout = UNSET) -> Item:
-        """The users, agents, apps and runs that have memories: {"results": [{"id", "name", "type", ...}]}."""
+        """List the users, agents, apps and runs that have memories: {"results": [{"id", "name", "type", ...}]}."""
         return self._run(calls.users(), timeout)
 
     def delete_users(self, *, timeout: Timeout = UNSET) -> Item:
-        """Deletes all users, agents, apps and runs with their memories, as far as the API key reaches."""
+        """Delete all users, agents, apps and runs that the API key may access, with their memories."""
         return self._run(calls.delete_users(), timeout)
 
     def reset(self, *, timeout: Timeout = UNSET) -> Item:
-        """Deletes everything: every memory belongs to a user, agent, app or run."""
+        """Delete all memories that the API key may access. The same as `delete_users`."""
         return self._run(calls.reset(), timeout)
 
     def import_memories(
@@ -214,10 +216,10 @@ class MemoryClient:
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> Iterator[imports.ImportProgress]:
-        """Stores texts or whole memories as they are, and yields how far it is. No deadline unless one is given.
+        """Store texts or whole memories without extraction and yield progress. No deadline unless one is given.
 
-        An item that can't be sent is skipped, and stands among the `failed` of the progress. To repeat an import is
-        safe: what is stored already counts as unchanged.
+        Invalid items are skipped and reported in `failed` of the progress. It is safe to repeat an import: memories
+        that are already stored count as unchanged.
         """
         feed, correlation_id = feeds.Feed(request_id_of(request_id)), new_correlation_id()
         metadata = self._connection.metadata(correlation_id)
@@ -239,18 +241,18 @@ class MemoryClient:
         resume: bool = False,
         **scope: Unpack[ScopeOptions],
     ) -> Iterator[exports.ExportProgress]:
-        """Writes memories as they are now to a file, and yields how far it is.
+        """Export a snapshot of memories to a file and yield progress.
 
-        Without ids and filters it takes everything the API key reaches. The file appears when it is complete and its
-        checksum right; until then it grows beside it as a `.part` file. With `resume` it goes on with a `.part` file
-        that an earlier call for the same left behind, if the server still has that export: the memories are then as
-        they were when that export was made.
+        Without ids and filters, exports all memories that the API key may access. Writes a `.part` file next to `path`
+        and renames it once it is complete and its checksum is verified. `resume` continues the `.part` file of an
+        interrupted export with the same arguments, with the snapshot of that export; if there is none, or the server no
+        longer has the export, it starts a new one. Raises ValueError if the checksum does not match.
         """
         request = exports.request(format, with_history, with_vectors, filters, **scope)
         return exports.run(self._stub, self._connection.metadata, request, Path(path), resume=resume)
 
     def close(self) -> None:
-        """Ends all calls and the connection. Calls after it raise PreconditionFailed."""
+        """Close the connection and cancel running calls. Later calls raise PreconditionFailed."""
         self._closed = True
         self._channel.close()
 

@@ -1,7 +1,7 @@
-"""What can go wrong, as one tree: `RecalldError`, with one class for each family of gRPC codes.
+"""The client's exceptions: `RecalldError` and one subclass per family of gRPC codes.
 
-Branch on the class, and inside a family on `reason`, a name of `recalld.v1.ErrorReason`; never on the message. An error
-keeps the server's status as bytes and decodes its details when they are first asked for.
+Branch on the class and, within a family, on `reason`, a name of `recalld.v1.ErrorReason`; never on the message. Errors
+keep the server's status as bytes and decode the details on first access.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CORRELATION_KEY = "x-correlation-id"
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that is wrong with a request: where (a field path, or what a limit is about), and what is allowed."""
+    """One violation in a request: the field path, or the subject of a limit, and a description of what is allowed."""
 
     field: str
     description: str
@@ -29,7 +29,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What the server says beyond code and message. `retry_delay` is in seconds; None: it did not say."""
+    """Details of an error besides code and message. `retry_delay` is in seconds; None if the server sent none."""
 
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Details:
 
 
 class RecalldError(Exception):
-    """A call failed. Raised as one of the families below, as itself for a code none of them covers."""
+    """A call failed. Raised as one of the subclasses below, or as RecalldError itself for any other code."""
 
     default_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
@@ -53,32 +53,32 @@ class RecalldError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
-        self.correlation_id = correlation_id  # names the call in the server's log; empty if it was never sent
+        self.correlation_id = correlation_id  # identifies the call in the server's log; empty if nothing was sent
         self._details = details
 
     @cached_property
     def details(self) -> Details:
-        """The decoded details; empty when the server, or something before it, sent none."""
+        """The decoded details; empty if the server or a proxy sent none."""
         return decode(self._details) if isinstance(self._details, bytes) else self._details
 
     @property
     def reason(self) -> str:
-        """A name of ErrorReason such as `ETAG_MISMATCH`; empty when the gRPC library raised the error itself."""
+        """A name of ErrorReason such as `ETAG_MISMATCH`; empty if the gRPC library raised the error."""
         return self.details.reason
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the message tells about the request, for programs. Values are always strings."""
+        """The facts of the message in machine-readable form. Values are always strings."""
         return self.details.metadata
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """Everything wrong with the request; empty when it was not the request."""
+        """All violations in the request; empty if the request was not the cause."""
         return self.details.violations
 
     @property
     def retry_delay(self) -> float | None:
-        """Seconds to wait before trying again, when the server says so."""
+        """Seconds to wait before a retry; None if the server sent none."""
         return self.details.retry_delay
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class RecalldError(Exception):
         return f"{self.message} [{'; '.join(parts)}]"
 
     def _untold(self) -> Iterable[str]:
-        """What the violations say beyond the message."""
+        """Parts of the violations that the message does not contain."""
         for each in self.violations:
             whole = f"{each.field}: {each.description}"
             if each.description not in self.message:
@@ -98,41 +98,41 @@ class RecalldError(Exception):
 
 
 class InvalidRequest(RecalldError, ValueError):
-    """The request can't be meant this way, whatever is stored. Also raised before sending."""
+    """The request is invalid, whatever is stored. Also raised before anything is sent."""
 
     default_code = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class FilterError(InvalidRequest):
-    """A filter names a field, operator or value that does not exist or does not fit. Says what does."""
+    """A filter has an unknown or unsuitable field, operator or value. The violations list what is allowed."""
 
 
 class NotFound(RecalldError):
-    """There is no such memory, revision or entity here."""
+    """The memory, revision or entity does not exist or is not visible to the API key."""
 
     default_code = grpc.StatusCode.NOT_FOUND
 
 
 class Conflict(RecalldError):
-    """Another write came first, or what the request would make exists already. Read again, then decide."""
+    """Another write came first, or the resource to create already exists. Read again before you retry."""
 
     default_code = grpc.StatusCode.ABORTED
 
 
 class PreconditionFailed(RecalldError):
-    """The state of what is stored does not allow this, as with an immutable memory."""
+    """The stored state does not allow the request, for example because a memory is immutable."""
 
     default_code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class OutOfRange(RecalldError):
-    """The moment asked for lies ahead of the ledger, or before the oldest history kept."""
+    """The requested time or sequence number is ahead of the ledger, or older than the history that is kept."""
 
     default_code = grpc.StatusCode.OUT_OF_RANGE
 
 
 class Unauthenticated(RecalldError):
-    """The server needs an API key and did not get a valid one."""
+    """The server requires an API key, and the call has none or an invalid one."""
 
     default_code = grpc.StatusCode.UNAUTHENTICATED
 
@@ -144,19 +144,19 @@ class PermissionDenied(RecalldError):
 
 
 class Overloaded(RecalldError):
-    """A limit on calls, streams, sizes or model use is reached. `retry_delay` says when to come back."""
+    """A limit on calls, streams, sizes or model use was reached. `retry_delay` is when to retry."""
 
     default_code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Unavailable(RecalldError):
-    """The server, its index or its model can't be reached, after all retries."""
+    """The server, its index or its model is unreachable, after all retries."""
 
     default_code = grpc.StatusCode.UNAVAILABLE
 
 
 class DeadlineExceeded(RecalldError):
-    """The timeout passed. A write may have been stored all the same; repeat it with the same `request_id`."""
+    """The timeout expired. A write may have been stored nevertheless; repeat it with the same `request_id`."""
 
     default_code = grpc.StatusCode.DEADLINE_EXCEEDED
 
@@ -168,13 +168,13 @@ class Cancelled(RecalldError):
 
 
 class NotYetAvailable(RecalldError):
-    """This version of the server does not have this call or option."""
+    """This version of the server does not implement the call or option."""
 
     default_code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class Internal(RecalldError):
-    """The server failed by its own fault. Its log has the cause under `correlation_id`."""
+    """An internal error of the server. Its log has the cause under `correlation_id`."""
 
     default_code = grpc.StatusCode.INTERNAL
 
@@ -188,7 +188,7 @@ CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Sta
 
 
 def from_rpc(error: grpc.RpcError, correlation_id: str = "") -> RecalldError:
-    """The error of a call that failed, sync or asyncio. A correlation id the server sent wins over the one given."""
+    """Convert the gRPC error of a blocking or asyncio call. The server's correlation id takes precedence."""
     sent = {key: value for key, value in error.trailing_metadata() or () if key in (STATUS_KEY, CORRELATION_KEY)}
     return build(
         error.code(), error.details() or "", sent.get(STATUS_KEY, b""), sent.get(CORRELATION_KEY, correlation_id)
@@ -196,12 +196,12 @@ def from_rpc(error: grpc.RpcError, correlation_id: str = "") -> RecalldError:
 
 
 def from_status(status: Any) -> RecalldError:
-    """The error a google.rpc.Status inside an answer stands for."""
+    """Convert a google.rpc.Status inside an answer."""
     return build(CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.SerializeToString())
 
 
 def build(code: grpc.StatusCode, message: str, status: bytes = b"", correlation_id: str = "") -> RecalldError:
-    """An error of the family of `code`."""
+    """Create an error of the class for `code`."""
     family = FAMILIES.get(code, RecalldError)
     error = family(message, code=code, details=status, correlation_id=correlation_id)
     if family is InvalidRequest and error.reason == "FILTER_INVALID":
@@ -210,13 +210,13 @@ def build(code: grpc.StatusCode, message: str, status: bytes = b"", correlation_
 
 
 def invalid(field: str, description: str, *, reason: str = "FIELD_INVALID") -> InvalidRequest:
-    """The error of an argument that is refused before it is sent."""
+    """The error for one invalid argument, raised before anything is sent."""
     return all_invalid([Violation(field, description)], reason=reason)
 
 
 def all_invalid(violations: Sequence[Violation], *, reason: str = "FIELD_INVALID") -> InvalidRequest:
-    """The error of everything in a request that is refused before it is sent; at least one violation."""
-    # Names and values come from the caller: what UTF-8 can't encode would make the error itself unprintable.
+    """The error for one or more invalid arguments, raised before anything is sent."""
+    # Names and values come from the caller. A lone surrogate in them would make the error unprintable.
     named = tuple(Violation(_printable(each.field), _printable(each.description)) for each in violations)
     details = Details(reason, {"field": named[0].field}, named)
     message = f"{named[0].field}: {named[0].description}." if len(named) == 1 else f"{len(named)} fields are invalid."
@@ -228,12 +228,12 @@ def _printable(text: str) -> str:
 
 
 def closed() -> PreconditionFailed:
-    """The error of a call to a client after its `close`."""
-    return PreconditionFailed("This client is closed. Make a new one.")
+    """The error for a call after `close`."""
+    return PreconditionFailed("This client is closed. Create a new one.")
 
 
 def decode(status: bytes) -> Details:
-    """The details in the bytes of a google.rpc.Status; empty ones when it is not one, as from a proxy."""
+    """Decode the details of a serialized google.rpc.Status. Returns empty details for other bytes, as from a proxy."""
     reason, metadata, violations, delay = "", dict[str, str](), list[Violation](), None
     try:
         packed: Iterable[Any] = status_pb2.Status.FromString(status).details

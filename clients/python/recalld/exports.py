@@ -1,4 +1,4 @@
-"""Exports to a file: started, waited for, and read in pieces that are checked. A broken one can be resumed."""
+"""Exports to a file: start one, wait for it, and read it in verified chunks. Interrupted exports can be resumed."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FORMATS = {
     "jsonl": export_service_pb2.EXPORT_FORMAT_JSONL,
     "parquet": export_service_pb2.EXPORT_FORMAT_PARQUET,
 }
-FAILURES = 8  # in a row, about 12 seconds: a server needs that to start again
-WAIT = 2  # seconds a server holds a call that waits
-CALL = 30.0  # seconds of any other call
+FAILURES = 8  # in a row, about 12 seconds: enough for a restart of the server
+WAIT = 2  # seconds of one WaitOperation call
+CALL = 30.0  # timeout of unary calls, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class ExportProgress:
-    """`stage` is "writing", counted in memories (total 0: not known), then "reading", counted in bytes."""
+    """Progress: `stage` is first "writing", in memories (total 0: unknown), then "reading", in bytes."""
 
     stage: Literal["writing", "reading"]
     completed: int
@@ -50,7 +50,7 @@ def request(
     filters: Mapping[str, Any] | None,
     **ids: Unpack[ScopeOptions],
 ) -> CreateExportRequest:
-    """A CreateExportRequest. Raises InvalidRequest."""
+    """Create a CreateExportRequest. Raises InvalidRequest."""
     validation.choice(format, "format", tuple(FORMATS))
     asked = CreateExportRequest(
         format=FORMATS[format],
@@ -75,9 +75,9 @@ def run(
     *,
     resume: bool = False,
 ) -> Iterator[ExportProgress]:
-    """Writes the export to `path`. Raises a RecalldError, OSError, or ValueError for bytes that are not as promised.
+    """Write the export to `path`. Raises RecalldError, OSError, or ValueError if a checksum does not match.
 
-    `stub` gives the stub of a service by its name.
+    `stub` returns the stub of a service by name.
     """
     calls = _Calls(stub, metadata)
     part, export = _begun(calls, asked, path) if resume else (None, Export())
@@ -106,7 +106,7 @@ def run(
 async def run_async(
     connection: Connection, asked: CreateExportRequest, path: Path, *, resume: bool = False
 ) -> AsyncIterator[ExportProgress]:
-    """As `run`, in a thread, as files block. It has a channel of its own, whose end stops it when a caller leaves."""
+    """As `run`, in a thread, since file access blocks. It closes its own channel when the caller stops early."""
     channel = connection.channel()
     steps = run(stubs(channel).__getitem__, connection.metadata, asked, path, resume=resume)
     try:
@@ -117,7 +117,7 @@ async def run_async(
 
 
 def _begun(calls: _Calls, asked: CreateExportRequest, path: Path) -> tuple[Path | None, Export]:
-    """An earlier attempt at the same, if the server still has it. Files of others are left alone."""
+    """The .part file and export of an earlier attempt with the same arguments, if the server still has the export."""
     for part in sorted(path.parent.glob(f"{glob.escape(path.name)}.*{_ending(asked)}")):
         try:
             export = _read(calls, part.name.removeprefix(f"{path.name}.").removesuffix(_ending(asked)))
@@ -130,7 +130,7 @@ def _begun(calls: _Calls, asked: CreateExportRequest, path: Path) -> tuple[Path 
 
 
 def _ending(asked: CreateExportRequest) -> str:
-    """Of the names of part files: what an Export does not say of how it was asked for."""
+    """The suffix of .part files. It encodes the options that an Export message does not contain."""
     return f"{'.history' if asked.with_history else ''}{'.vectors' if asked.with_vectors else ''}.part"
 
 
@@ -141,7 +141,7 @@ def _read(calls: _Calls, export_id: str) -> Export:
 
 
 def _fetched(calls: _Calls, export: Export, part: Path) -> Iterator[ExportProgress]:
-    """Reads what the part file lacks; yields after every piece."""
+    """Read the bytes that the .part file lacks; yields progress after each chunk."""
     whole = hashlib.sha256()
     with part.open("r+b") as file:
         while data := file.read(1024 * 1024):
@@ -154,7 +154,7 @@ def _fetched(calls: _Calls, export: Export, part: Path) -> Iterator[ExportProgre
             try:
                 for piece in call:
                     if piece.offset != offset or hashlib.sha256(piece.data).hexdigest() != piece.sha256:
-                        raise ValueError(f"bytes from {offset} on are not what the server promised")
+                        raise ValueError(f"the chunk at byte {offset} has a wrong offset or SHA-256; resume the export")
                     file.write(piece.data)
                     whole.update(piece.data)
                     offset, failures = offset + len(piece.data), 0
@@ -165,12 +165,12 @@ def _fetched(calls: _Calls, export: Export, part: Path) -> Iterator[ExportProgre
                 call.cancel()
     if offset != export.size_bytes or whole.hexdigest() != export.sha256:
         part.unlink()
-        raise ValueError("the file is not what the server promised; export it again")
+        raise ValueError("the exported file is damaged: size or SHA-256 differ from the server's; export it again")
 
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """Calls that outlast a restart of the server."""
+    """Unary calls with retries that bridge a restart of the server."""
 
     stub: Callable[[str], Any]
     metadata: Callable[[str], Any]
@@ -185,7 +185,7 @@ class _Calls:
                 failures = self.pause(from_rpc(error, correlation_id), failures)
 
     def pause(self, error: RecalldError, failures: int) -> int:
-        """Waits before the next attempt, or raises the error when it is final."""
+        """Wait before the next attempt and return the new count of failures. Raises `error` if it is final."""
         if not isinstance(error, Unavailable | DeadlineExceeded) or failures + 1 >= FAILURES:
             raise error
         time.sleep(min(3.0, 0.2 * 2**failures))

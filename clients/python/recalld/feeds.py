@@ -1,6 +1,6 @@
-"""What an import sends, one item after the other, and what becomes of each.
+"""Sends the items of an import and follows their progress.
 
-A row that can't be sent is skipped and told as a failure: one bad line of a million does not end the import.
+Invalid rows are skipped and reported as failures, so that one bad line in a million does not end the import.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ NOTHING = ImportProgress(-1, 0, 0, (), "")
 
 
 class Feed:
-    """Rows as items of the API, in their order. Rows of one history come one after the other and become one item.
+    """Converts rows to items, in order. Consecutive rows of one memory's history become one item.
 
-    The server counts what it is sent. `failures` and `through` translate its places to those among all items.
+    The server counts only the items that were sent. `through` translates its index to an index among all items.
     """
 
     def __init__(self, request_id: str) -> None:
-        self.problem: Exception | None = None  # what the caller's own iterable raised
-        self.count = 0  # items so far, with those that were refused
+        self.problem: Exception | None = None  # an exception of the caller's iterable
+        self.count = 0  # items so far, including refused ones
         self._request_id = request_id
         self._row = -1
-        self._history: list[Mapping[str, Any]] = []  # rows of the history under way
+        self._history: list[Mapping[str, Any]] = []  # rows of the current history
         self._history_row = 0
-        self._first_rows = array("Q")  # of each item
+        self._first_rows = array("Q")  # index of the first row of each item
         self._refused: list[ImportFailure] = []
-        self._told = 0  # of the refused
+        self._told = 0  # how many of _refused were reported
         self._before = array("Q")  # for each refused item, how many were sent before it
 
     def items(self, given: Iterable[Importable]) -> Iterator[ImportItem]:
@@ -74,20 +74,20 @@ class Feed:
             self.problem = error
 
     def through(self, sent: int) -> int:
-        """The place among all items of the one that the server counts as `sent`; -1 stays -1."""
+        """Translate the server's index of an item to the index among all items; -1 stays -1."""
         return sent + bisect_right(self._before, sent) if sent >= 0 else sent
 
     def row(self, index: int) -> int:
-        """The place of an item's first row."""
+        """The index of an item's first row."""
         return self._first_rows[index]
 
     def refused(self) -> tuple[ImportFailure, ...]:
-        """What could not be sent and was not told yet."""
+        """The refused items that no earlier call returned."""
         told, self._told = self._told, len(self._refused)
         return tuple(self._refused[told : self._told])
 
     def _taken(self, given: Importable) -> Iterator[ImportItem]:
-        """The items that are complete now that this row comes."""
+        """The items that this row completes."""
         self._row += 1
         row = given if isinstance(given, Mapping) and "event" in given else None
         if self._history and (row is None or row.get("id") != self._history[-1].get("id")):
@@ -100,7 +100,7 @@ class Feed:
         self._history.append(row)
 
     def _finished(self) -> Iterator[ImportItem]:
-        """The history under way, which no further row belongs to."""
+        """The item of the current history, which is complete."""
         rows, self._history = self._history, []
         if rows:
             yield from self._made(lambda index: history(rows, index), self._history_row)
@@ -115,7 +115,7 @@ class Feed:
             self._before.append(index - len(self._before))
             self._refused.append(ImportFailure(index, error, row))
             return
-        if index == len(self._before) and not made.request_id:  # the first that is sent
+        if index == len(self._before) and not made.request_id:  # the first item sent carries the request id
             first = ImportItem(request_id=self._request_id)
             first.MergeFrom(made)
             made = first
@@ -123,7 +123,7 @@ class Feed:
 
 
 def run(open_call: Callable[[], Any], feed: Feed, correlation_id: str) -> Generator[ImportProgress, None, None]:
-    """Yields progress until everything is settled. Raises a RecalldError, or what the caller's own rows raised."""
+    """Yield progress until all items are settled. Raises RecalldError, or the exception of the caller's iterable."""
     call, last = open_call(), NOTHING
     try:
         for answer in call:
@@ -157,7 +157,7 @@ async def run_async(
 
 
 def progress(answer: memory_service_pb2.ImportProgress, feed: Feed) -> ImportProgress:
-    """One progress message, with the items that could not be sent since the last one."""
+    """Convert a progress message and add the items refused since the last one."""
     failed = []
     for each in answer.failed:
         index = feed.through(each.index)
@@ -169,6 +169,6 @@ def progress(answer: memory_service_pb2.ImportProgress, feed: Feed) -> ImportPro
 
 
 def _end(feed: Feed, last: ImportProgress) -> ImportProgress | None:
-    """What no message of the server tells: that items after the last one it was sent were refused."""
+    """A final progress if items after the last one sent were refused, which the server does not know; else None."""
     through = feed.count - 1
     return replace(last, through_index=through, failed=feed.refused()) if through > last.through_index else None

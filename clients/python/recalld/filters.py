@@ -3,10 +3,10 @@
     filter := {"AND": [filter, ...]} | {"OR": [filter, ...]} | {"NOT": filter or [filter, ...]} | {field: test, ...}
     test   := value | "*" | {operator: value, ...}
 
-Sibling keys, and several operators in one test, must all hold. "*" means not null. NOT of a list: none of them. A day
-begins the range of `gte` and `lt` at its start and ends that of `lte` and `gt` at its last microsecond, in UTC. Nothing
-is ignored: what the grammar does not have raises FilterError, which says what it has. `timestamp` is when something was
-said: the time of its message, else that of the add.
+Sibling keys, and several operators in one test, must all hold. "*" means not null. NOT of a list means none of them.
+Days are in UTC: `gte` and `lt` compare with the start of a day, `lte` and `gt` with its last microsecond. Unknown keys,
+operators and values raise FilterError, which lists what is allowed. `timestamp` is when something was said: the time of
+its message, otherwise the time of the add.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recalld.errors import FilterError, invalid
 from recalld.structs import MAX_INTEGER
 from recalld.v1 import filter_pb2 as pb
 
-MAX_NESTING = 32  # guards the stack; the server's own limit is lower and counts what is left after flattening
+MAX_NESTING = 32  # protects the stack; the server's limit is lower and applies after flattening
 ANY = "*"
 EQUALITY = {"eq": pb.OPERATOR_EQ, "ne": pb.OPERATOR_NE, "in": pb.OPERATOR_IN}
 ORDER = {"gt": pb.OPERATOR_GT, "gte": pb.OPERATOR_GTE, "lt": pb.OPERATOR_LT, "lte": pb.OPERATOR_LTE}
@@ -30,9 +30,10 @@ CONTAINS = {"contains": pb.OPERATOR_CONTAINS, "icontains": pb.OPERATOR_ICONTAINS
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of the guide: its name in the API, what it can be asked, and what a bare value or list asks.
+    """A field of the guide: its API name, its operators, and the operator that a bare value means.
 
-    `otherwise` is the field that stands in where a memory lacks this one.
+    `lists`: a bare list means `in`. `nullable`: "*" tests for existence. `otherwise` is the field to compare if a
+    memory lacks this one.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Field:
 METADATA_OPERATORS = {**EQUALITY, **ORDER, **CONTAINS}
 IDS = {name: Field(name, EQUALITY) for name in ("user_id", "agent_id", "app_id", "run_id")}
 CREATED = Field("create_time", {**EQUALITY, **ORDER}, nullable=False, times=True)
-# `contains` on categories finds parts of names whatever their case, as the guide's platform does.
+# `contains` on categories matches parts of names and ignores case, as on the guide's platform.
 CATEGORIES = {**EQUALITY, "contains": pb.OPERATOR_ICONTAINS, "icontains": pb.OPERATOR_ICONTAINS}
 TEXT = Field("text", {"eq": pb.OPERATOR_EQ, "ne": pb.OPERATOR_NE, **CONTAINS}, bare="icontains", nullable=False)
 FIELDS: Mapping[str, Field] = {
@@ -82,23 +83,23 @@ KEYS = ("AND", "OR", "NOT", *FIELDS, "metadata")
 
 
 def parse(filters: Mapping[str, Any], path: str = "filters", nesting: int = 1) -> pb.Filter:
-    """Compiles one filter object. An empty one matches everything. Raises FilterError."""
+    """Compile a filter object. An empty one matches everything. Raises FilterError."""
     if not isinstance(filters, Mapping):
         raise _refused(path, "must be an object")
     if nesting > MAX_NESTING:
-        raise _refused(path, "is nested too deep")
+        raise _refused(path, f"is nested too deeply (more than {MAX_NESTING} levels)")
     return all_of(_entry(key, value, f"{path}.{key}", nesting) for key, value in filters.items())
 
 
 def condition(field: str, value: Any) -> pb.Filter:
-    """Compiles the test of one field of the guide, as `condition("categories", ["likes"])`. Raises FilterError."""
+    """Compile the test of one field, such as `condition("categories", ["likes"])`. Raises FilterError."""
     return _test(FIELDS[field], value, field)
 
 
 def metadata(value: Mapping[str, Any], path: str = "metadata") -> pb.Filter:
-    """Compiles a metadata object: every key's test must hold. Only top-level keys can be tested. Raises FilterError."""
+    """Compile a metadata object. All its tests must hold. Only top-level keys can be tested. Raises FilterError."""
     if not isinstance(value, Mapping):
-        raise _refused(path, "must be an object of key and value")
+        raise _refused(path, "must be an object with a test for each key")
     return all_of(
         _test(Field(f"metadata.{validation.text(key, path)}", METADATA_OPERATORS), each, f"{path}.{key}")
         for key, each in value.items()
@@ -106,7 +107,7 @@ def metadata(value: Mapping[str, Any], path: str = "metadata") -> pb.Filter:
 
 
 def all_of(filters: Iterable[pb.Filter]) -> pb.Filter:
-    """Every one holds. A single one stands for itself and nested conjunctions are flattened, to save depth."""
+    """A filter that requires all of `filters`. Flattens nested conjunctions, since the server limits the depth."""
     flat: list[pb.Filter] = []
     for each in filters:
         flat += each.all_of.filters if each.WhichOneof("kind") == "all_of" else [each]
@@ -114,7 +115,7 @@ def all_of(filters: Iterable[pb.Filter]) -> pb.Filter:
 
 
 def any_of(filters: Iterable[pb.Filter]) -> pb.Filter:
-    """At least one holds."""
+    """A filter that requires at least one of `filters`."""
     listed = list(filters)
     return listed[0] if len(listed) == 1 else pb.Filter(any_of=pb.FilterList(filters=listed))
 
@@ -133,7 +134,7 @@ def _entry(key: str, value: Any, path: str, nesting: int) -> pb.Filter:
         return metadata(value, path)
     field = FIELDS.get(ALIASES.get(key, key))
     if field is None:
-        raise _refused(path, f"is not a field; there are {', '.join(KEYS)}")
+        raise _refused(path, f"is not a field; allowed: {', '.join(KEYS)}")
     return _test(field, value, path)
 
 
@@ -144,7 +145,7 @@ def _test(field: Field, value: Any, path: str) -> pb.Filter:
         return all_of(_comparison(field, operator, each, f"{path}.{operator}") for operator, each in value.items())
     if isinstance(value, str) and value == ANY:
         if field.otherwise:
-            return all_of(())  # the other one is always there
+            return all_of(())  # the fallback field is always set
         return _compare(field, pb.OPERATOR_EXISTS, pb.Value(bool_value=True)) if field.nullable else all_of(())
     if field.lists and isinstance(value, list | tuple | set | frozenset):
         return _comparison(field, "in", value, path)
@@ -153,7 +154,7 @@ def _test(field: Field, value: Any, path: str) -> pb.Filter:
 
 def _comparison(field: Field, operator: str, value: Any, path: str) -> pb.Filter:
     if operator not in field.operators:
-        raise _refused(path, f"is not an operator here; there are {', '.join(field.operators)}")
+        raise _refused(path, f"is not an operator of this field; allowed: {', '.join(field.operators)}")
     if field.times:
         return _time_comparison(field, operator, value, path)
     if operator != "in":
@@ -201,7 +202,7 @@ def _scalar(field: Field, value: Any, path: str) -> pb.Value:
         return pb.Value(int64_value=value)
     if isinstance(value, float):
         return pb.Value(double_value=value)
-    raise _refused(path, "must be a string, a bool, or a number with integers within 2^53")
+    raise _refused(path, "must be a string, a bool or a number (integers from -2^53 to 2^53)")
 
 
 def _at(field: Field, operator: Any, moment: datetime) -> pb.Filter:

@@ -1,7 +1,7 @@
-"""Imports: texts or whole memories in bulk, with progress.
+"""Bulk imports of texts or whole memories: the conversion of items and the types of their progress.
 
-An import is not atomic: what a progress message has settled stays stored when the stream breaks. Sending everything
-again is harmless, since what is already there counts as unchanged. `recalld.feeds` sends items and follows progress.
+An import is not atomic: items that a progress message reported as settled stay stored if the stream breaks. It is safe
+to send everything again, since memories that are already stored count as unchanged. `recalld.feeds` sends the items.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ MEMORY_KEYS = (
     *("event_date", "timestamp", "speaker", "add_id", "feedback", "feedback_reason"),
     *SHARED_KEYS,
 )
-# A row of an export with history. Principal, sequence and what followed are not kept: the import has its own.
+# A row of an export with history. The import ignores principal, sequence and superseded, since it assigns its own.
 REVISION_KEYS = (*MEMORY_KEYS, "event", "cause", "principal", "sequence", "superseded")
 Importable = Mapping[str, Any] | ImportItem
 
 
 @dataclass(frozen=True, slots=True)
 class ImportFailure:
-    """An item that was not stored, and why. The error is the server's, or the client's for what can't be sent.
+    """An item that was not stored, and the error: the server's, or the client's if the item was invalid and not sent.
 
-    `index` is its place among the items, from 0; a memory's history is one item. `row` is the place of its first row
-    among the rows that were given, from 0.
+    `index` is the item's index from 0; a memory's history is one item. `row` is the index from 0 of its first row.
     """
 
     index: int
@@ -45,7 +44,7 @@ class ImportFailure:
 
 @dataclass(frozen=True, slots=True)
 class ImportProgress:
-    """Items up to and including `through_index` are settled. `failed` holds those new since the last progress."""
+    """Items up to and including `through_index` are settled. `failed` lists the failures since the last progress."""
 
     through_index: int
     stored: int
@@ -55,10 +54,11 @@ class ImportProgress:
 
 
 def item(given: Importable, index: int) -> ImportItem:
-    """A text: {"text", and optionally "name", "role", "timestamp"}; or a memory as `get` or an export has it.
+    """Convert a text, {"text"} with optional "name", "role", "timestamp", or a memory as `get` and exports return it.
 
-    Both carry ids, and optionally metadata, categories, expiration_date and immutable; a memory may carry its `vector`
-    and `vector_model`. ImportItem messages pass as they are. Raises InvalidRequest. (Rows with an "event": `history`.)
+    Both have ids and optional metadata, categories, expiration_date and immutable; a memory may have `vector` and
+    `vector_model`. ImportItem messages are returned unchanged. Rows with an "event" are for `history` instead. Raises
+    InvalidRequest.
     """
     if isinstance(given, ImportItem):
         return given
@@ -77,7 +77,7 @@ def item(given: Importable, index: int) -> ImportItem:
 
 
 def history(rows: Sequence[Mapping[str, Any]], index: int) -> ImportItem:
-    """One memory from its rows in an export with history, oldest first. Raises InvalidRequest."""
+    """Convert the rows of one memory in an export with history, oldest first. Raises InvalidRequest."""
     model = next((row["vector_model"] for row in rows if row.get("vector_model")), "")
     made = ImportItem(vector_model=validation.text(model, f"items[{index}].vector_model"))
     for number, row in enumerate(rows):
@@ -88,7 +88,7 @@ def history(rows: Sequence[Mapping[str, Any]], index: int) -> ImportItem:
             revision.kind = memory_pb2.Kind.Value(f"KIND_{row['event']}")
             revision.cause = memory_pb2.Cause.Value(f"CAUSE_{str(row.get('cause') or 'unspecified').upper()}")
         except ValueError:
-            raise invalid(path, "event or cause is unknown") from None
+            raise invalid(path, "has an unknown event or cause") from None
     return made
 
 
@@ -127,7 +127,7 @@ def _memory(given: Mapping[str, Any], path: str) -> memory_pb2.Memory:
 
 
 def _owner(given: Mapping[str, Any], path: str) -> memory_pb2.Scope:
-    """The ids of an item. As everywhere, an id that is there must be one."""
+    """The ids of an item. Raises InvalidRequest if one is None or empty."""
     return scope(**{name: given[name] for name in SCOPE_KEYS if name in given}, path=f"{path}.")
 
 
@@ -137,7 +137,7 @@ def _vector(given: Mapping[str, Any], path: str) -> list[float] | None:
 
 
 def _sources(given: Sequence[Mapping[str, Any]], path: str) -> list[memory_pb2.Message]:
-    """Messages, each at its place in the conversation if it says one."""
+    """Convert the source messages, with their `position` in the conversation if given."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise invalid(path, f"must be a list of messages, not {type(given).__name__}")
     made = []

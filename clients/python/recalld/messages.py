@@ -1,8 +1,7 @@
-"""Conversations as agents hold them, as the API's messages.
+"""Conversion of conversations to the API's messages.
 
-The message dicts of OpenAI, Anthropic and LangChain are taken as they come. Text parts of a content list
-are joined. What holds nothing to remember (tool calls, images, ids) is left out; a message without any text is sent
-empty, and the server's verdict on it says so.
+Accepts the message dicts of OpenAI, Anthropic and LangChain. Joins the text parts of a content list and omits all other
+content (tool calls, images, ids). A message without text is sent empty; the server returns a verdict for it.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ ROLES = {
     "assistant": "assistant",
     "system": "system",
     "tool": "tool",
-    # What other libraries call them.
+    # Names in other libraries.
     "developer": "system",
     "function": "tool",
     "human": "user",
     "ai": "assistant",
 }
 OURS = ("role", "content", "name", "timestamp")
-# Keys of the wire formats of model APIs: known, and nothing in them is said by anybody.
+# Keys of model APIs' wire formats, which are ignored: they contain nothing that a participant said.
 WIRE = (
     *("additional_kwargs", "annotations", "audio", "cache_control", "example", "finish_reason", "function_call", "id"),
     *("index", "invalid_tool_calls", "model", "object", "parsed", "phase", "reasoning", "reasoning_content", "refusal"),
@@ -38,9 +37,9 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 def conversation(messages: Mapping[str, Any] | Sequence[Mapping[str, Any]], path: str = "messages") -> list[Any]:
-    """Messages with `role` and `content`, and optionally `name` and `timestamp`. A single one may stand for itself.
+    """Convert one message or a list. Messages have `role`, `content` and optionally `name` and `timestamp`.
 
-    Raises InvalidRequest, which names everything that is wrong.
+    Raises InvalidRequest with all violations.
     """
     if not isinstance(messages, Mapping | Sequence) or isinstance(messages, bytes):
         kind = type(messages).__name__
@@ -58,11 +57,11 @@ def conversation(messages: Mapping[str, Any] | Sequence[Mapping[str, Any]], path
 
 
 def message(given: Mapping[str, Any], path: str) -> memory_pb2.Message:
-    """One message. Raises InvalidRequest with every violation."""
+    """Convert one message. Raises InvalidRequest with all violations."""
     if not isinstance(given, Mapping):
         raise invalid(path, "must be an object with role and content")
     refused = [
-        invalid(f"{path}.{key}", f"is not known; there are {', '.join(OURS)}")
+        invalid(f"{path}.{key}", f"is unknown; allowed: {', '.join(OURS)}")
         for key in given
         if key not in OURS and key not in WIRE
     ]
@@ -84,12 +83,12 @@ def message(given: Mapping[str, Any], path: str) -> memory_pb2.Message:
 
 
 def _together(refused: Sequence[InvalidRequest]) -> InvalidRequest:
-    """One error of all violations, with the reason of the first."""
+    """One error with all violations and the reason of the first."""
     return all_invalid([each for error in refused for each in error.violations], reason=refused[0].reason)
 
 
 def _content(given: Mapping[str, Any], path: str) -> str:
-    """The text of a message. None only beside what stands in for a text, such as tool calls."""
+    """The text of a message. `content` may be None, or missing if there is something else, such as tool calls."""
     content = given.get("content")
     if content is None:
         if "content" in given or any(key in given for key in ("tool_calls", "function_call", "refusal", "audio")):
@@ -103,7 +102,7 @@ def _content(given: Mapping[str, Any], path: str) -> str:
 
 
 def _part(given: Any, path: str) -> str:
-    """The text of one part of a content list; "" for a part of another kind."""
+    """The text of one part of a content list; "" for parts of other types."""
     if isinstance(given, str):
         return validation.text(given, path)
     if not isinstance(given, Mapping) or not isinstance(given.get("type"), str):

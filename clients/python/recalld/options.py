@@ -1,6 +1,6 @@
-"""The keyword arguments of the clients' larger methods. An argument that is not here raises TypeError.
+"""The keyword arguments of the clients' methods. Unknown arguments raise TypeError.
 
-An id that is None or empty is refused, since it would silently mean everyone; leave out what is not to be a condition.
+An id that is None or empty raises InvalidRequest, since it would silently match everyone. Omit unneeded ids.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from recalld.times import Time
 
 
 class Unset(Enum):
-    """Stands for an argument that was not given, where None has a meaning of its own."""
+    """The default of arguments for which None has a meaning."""
 
     UNSET = "unset"
 
@@ -28,7 +28,7 @@ Messages = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class ScopeOptions(TypedDict, total=False):
-    """Whom it is about. Several ids must all hold."""
+    """The scope. If there are several ids, a memory must have all of them."""
 
     user_id: str
     agent_id: str
@@ -37,58 +37,58 @@ class ScopeOptions(TypedDict, total=False):
 
 
 class AddOptions(ScopeOptions, total=False):
-    """How to add. At least one id is needed."""
+    """Options of `add`. At least one id is required."""
 
-    metadata: Mapping[str, Any] | None  # put on every memory of this add
-    infer: bool  # True: extract facts; False: store messages as they stand
-    includes: str | None  # remember only this, in words
-    excludes: str | None  # do not remember this, in words
-    categories: Sequence[str] | str | None  # instead of those the server would choose
+    metadata: Mapping[str, Any] | None  # set on every memory of this add
+    infer: bool  # True (default): extract facts; False: store messages unchanged
+    includes: str | None  # in words: store only this
+    excludes: str | None  # in words: do not store this
+    categories: Sequence[str] | str | None  # replace the categories that the server would choose
     custom_categories: CustomCategories | None  # choose among these: {name: description}, names, or a list of both
-    custom_instructions: str | None  # for extractors that read them
-    expiration_date: Time | None  # a day is the last on which the memories are found, UTC
+    custom_instructions: str | None  # used only by extractors that support them
+    expiration_date: Time | None  # a day is the last one (UTC) on which the memories are found
     timestamp: Time | float | None  # when it was said; numbers are Unix seconds
-    immutable: bool  # never updated; can be deleted and expires
-    version: Version  # both are the same here
-    async_mode: bool  # True is refused: this client's add answers when the memories are stored
+    immutable: bool  # True: cannot be updated; can still be deleted and expire
+    version: Version  # no effect
+    async_mode: bool  # must be False: add returns once the memories are stored
     request_id: str | None  # made up when not given
 
 
 class ConditionOptions(ScopeOptions, total=False):
-    """Which memories. All conditions must hold; without any, the whole project that the API key may see."""
+    """Which memories to use. All conditions must hold; default: all memories that the API key may access."""
 
-    categories: Sequence[str] | str | None  # any of them
-    metadata: Mapping[str, Any] | None  # every key equal, or {key: {operator: value}}
-    filters: Mapping[str, Any] | None  # the grammar of `recalld.filters`
-    version: Version  # filters work in both
+    categories: Sequence[str] | str | None  # matches memories with any of them
+    metadata: Mapping[str, Any] | None  # {key: value} or {key: {operator: value}}; all must hold
+    filters: Mapping[str, Any] | None  # grammar: see `recalld.filters`
+    version: Version  # no effect: filters work in both versions
 
 
 class SearchOptions(ConditionOptions, total=False):
-    """What to search and how much to return."""
+    """Options of searches."""
 
-    limit: int | None  # 1 to 10,000; 10 by default
-    top_k: int | None  # the same
-    threshold: float | None  # least relevance, 0 to 1; none by default
+    limit: int | None  # 1 to 10,000; default: 10
+    top_k: int | None  # another name for limit
+    threshold: float | None  # minimum relevance, 0 to 1; default: none
     mode: Literal["hybrid", "keyword", "vector"]
     explain: bool  # adds "explanation" to each hit
-    as_of: Time | int | None  # search the past: a sequence number or a time; needs an id
-    at_least_as_fresh: str | None  # a consistency token to wait for
-    max_tokens: int | None  # a budget for all texts together
+    as_of: Time | int | None  # search a past state: a sequence number or a time; requires an id
+    at_least_as_fresh: str | None  # consistency token of a write that the search must reflect
+    max_tokens: int | None  # limit for all texts together
 
 
 class ListOptions(ConditionOptions, total=False):
-    """What to list."""
+    """Options of `get_all`."""
 
-    keywords: str | None  # a phrase the text contains, whatever its case
+    keywords: str | None  # phrase in the text; case is ignored
 
 
 class UpdateOptions(TypedDict, total=False):
-    """What to change. Each replaces the old value as a whole; what is not given stays."""
+    """Options of `update`. A value replaces the whole old value; omitted values do not change."""
 
-    data: str | None  # another name of text
+    data: str | None  # another name for text
     metadata: Mapping[str, Any]  # {} clears it
     categories: Sequence[str] | str  # [] clears them
     expiration_date: Time | None  # None clears it
     immutable: bool
-    etag: str | None  # only if the memory is at this revision
+    etag: str | None  # fail with Conflict unless the memory is at this revision
     request_id: str | None  # made up when not given

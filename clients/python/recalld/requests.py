@@ -1,4 +1,4 @@
-"""The guide's arguments as requests of `recalld.v1`. What can't be meant raises InvalidRequest before it is sent."""
+"""Conversion of the guide's arguments to requests of `recalld.v1`. Invalid arguments raise InvalidRequest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def add(
     """Arguments as in `AddOptions`."""
     check_version(version)
     if validation.flag(async_mode, "async_mode"):
-        raise invalid("async_mode", "must be False: add answers when the memories are stored")
+        raise invalid("async_mode", "must be False: add returns once the memories are stored")
     request = memory_service_pb2.AddRequest(
         scope=scope(user_id, agent_id, app_id, run_id),
         infer=validation.flag(infer, "infer"),
@@ -76,14 +76,14 @@ def add(
 
 
 def _custom_categories(given: CustomCategories | None) -> list[memory_pb2.CustomCategory]:
-    """{name: description}, a name, or a list of both."""
+    """Convert {name: description}, a name, or a list of these."""
     listed = [given] if isinstance(given, Mapping | str) else given or ()
     made = []
     for number, each in enumerate(listed):
         path = f"custom_categories[{number}]"
         named = {each: ""} if isinstance(each, str) else each
         if not isinstance(named, Mapping):
-            raise invalid(path, "must be a name, or an object of names and descriptions")
+            raise invalid(path, "must be a name or an object {name: description}")
         for name, description in named.items():
             validation.text(name, path, empty=False)
             described = validation.optional_text(description, f"{path}.{name}")
@@ -114,7 +114,7 @@ def search(
     """Arguments as in `SearchOptions`."""
     check_version(version)
     if limit is not None and top_k is not None and limit != top_k:
-        raise invalid("top_k", "must equal limit, or only one may be given")
+        raise invalid("top_k", "is another name for limit: give only one of them, or the same value")
     validation.choice(mode, "mode", ("hybrid", "keyword", "vector"))
     most, name = (top_k, "top_k") if limit is None else (limit, "limit")
     request = search_service_pb2.SearchRequest(
@@ -144,7 +144,7 @@ def listing(
     keywords: str | None = None,
     version: str = "v1",
 ) -> memory_service_pb2.ListMemoriesRequest:
-    """Arguments as in `ListOptions`. Paging is left to the caller."""
+    """Arguments as in `ListOptions`. The caller sets the paging fields."""
     check_version(version)
     return memory_service_pb2.ListMemoriesRequest(
         scope=scope(user_id, agent_id, app_id, run_id),
@@ -162,7 +162,7 @@ def delete_all(
     metadata: Mapping[str, Any] | None = None,
     request_id: str | None = None,
 ) -> memory_service_pb2.DeleteMemoriesRequest:
-    """Needs an id: deleting everything is what `reset` is for."""
+    """Raises InvalidRequest without an id. Use `reset` to delete everything."""
     chosen = scope(user_id, agent_id, app_id, run_id)
     if not chosen.ByteSize():
         raise invalid("user_id", "or agent_id, app_id or run_id must be given; reset() deletes everything")
@@ -172,7 +172,7 @@ def delete_all(
 
 
 def delete_everything() -> memory_service_pb2.DeleteMemoriesRequest:
-    """Every memory that the API key reaches. The server wants the whole project to be asked for, by a filter."""
+    """A request to delete all memories that the API key may access. Sets a filter, since the server requires one."""
     return memory_service_pb2.DeleteMemoriesRequest(filter=everything(), request_id=new_request_id())
 
 
@@ -190,7 +190,7 @@ def update(
 ) -> memory_service_pb2.UpdateMemoryRequest:
     """Arguments as in `UpdateOptions`. At least one change must be given."""
     if text is not None and data is not None and text != data:
-        raise invalid("data", "must equal text, or only one may be given")
+        raise invalid("data", "is another name for text: give only one of them, or the same value")
     request = memory_service_pb2.UpdateMemoryRequest(
         etag=validation.optional_text(etag, "etag"), request_id=request_id_of(request_id)
     )
@@ -207,7 +207,7 @@ def update(
 
 
 def _change(memory: memory_pb2.Memory, paths: Any, changes: Mapping[str, Any], path: str = "") -> None:
-    """Writes what changes into a memory, and its names into the paths of an update mask."""
+    """Copy the changes into `memory` and append their field names to the `paths` of an update mask."""
     memory.id = validation.text(changes["memory_id"], f"{path}memory_id", empty=False)
     if (text := changes.get("text")) is not None:
         memory.text = validation.text(text, f"{path}text")
@@ -229,7 +229,7 @@ def _change(memory: memory_pb2.Memory, paths: Any, changes: Mapping[str, Any], p
 
 
 def delete(memory_id: str, etag: str | None, request_id: str | None) -> memory_service_pb2.DeleteMemoryRequest:
-    """One memory, at any revision or the one of `etag`."""
+    """Delete one memory; with `etag` only if it is at that revision."""
     return memory_service_pb2.DeleteMemoryRequest(
         memory_id=validation.text(memory_id, "memory_id", empty=False),
         etag=validation.optional_text(etag, "etag"),
@@ -238,7 +238,7 @@ def delete(memory_id: str, etag: str | None, request_id: str | None) -> memory_s
 
 
 def restore(memory_id: str, revision: int | None, request_id: str | None) -> memory_service_pb2.RestoreMemoryRequest:
-    """A deleted memory as it was last, or as of an earlier revision."""
+    """Restore the last content of a deleted memory, or the content of `revision`."""
     return memory_service_pb2.RestoreMemoryRequest(
         memory_id=validation.text(memory_id, "memory_id", empty=False),
         revision=validation.optional_whole(revision, "revision"),
@@ -249,13 +249,13 @@ def restore(memory_id: str, revision: int | None, request_id: str | None) -> mem
 def batch_update(
     memories: Sequence[Mapping[str, Any]], request_id: str | None = None
 ) -> memory_service_pb2.BatchUpdateMemoriesRequest:
-    """Each with `memory_id` and what changes, named as for `update`."""
+    """Each item has a `memory_id` and changes, named as for `update`."""
     check_batch(memories, "updated")
     request = memory_service_pb2.BatchUpdateMemoriesRequest(request_id=request_id_of(request_id))
     for number, each in enumerate(memories):
         path = f"memories[{number}]"
         if not isinstance(each, Mapping):
-            raise invalid(path, "must be an object with memory_id and what changes")
+            raise invalid(path, "must be an object with memory_id and the changes")
         known_keys(each, UPDATE_KEYS, path)
         if "memory_id" not in each:
             raise invalid(f"{path}.memory_id", "must be given")
@@ -267,7 +267,7 @@ def batch_update(
 def batch_delete(
     memories: Sequence[Mapping[str, Any] | str], request_id: str | None = None
 ) -> memory_service_pb2.BatchDeleteMemoriesRequest:
-    """Each an id, or an object that holds it as `memory_id`."""
+    """Each item is an id or an object with a `memory_id`."""
     check_batch(memories, "deleted")
     ids = []
     for number, each in enumerate(memories):
@@ -282,7 +282,7 @@ def batch_delete(
 
 
 def check_batch(memories: Sequence[Any], done: str) -> None:
-    """More would be refused by the server, after they were sent."""
+    """Raise InvalidRequest for more items than the server accepts, before they are sent."""
     if not isinstance(memories, Sequence) or isinstance(memories, str):
         raise invalid("memories", f"must be a list, not {type(memories).__name__}")
     if len(memories) > MAX_BATCH:

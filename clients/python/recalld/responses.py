@@ -1,6 +1,6 @@
-"""Answers of `recalld.v1` as the guide's dicts.
+"""Conversion of `recalld.v1` messages to the guide's dicts.
 
-Times are ISO 8601 in UTC with microseconds. Ids that are not set are left out; empty metadata and categories are None.
+Times are ISO 8601 in UTC with microseconds. Unset ids are omitted; empty metadata and categories are None.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def memory(source: memory_pb2.Memory) -> Item:
     """One memory. `hash` is the MD5 of its text, in hexadecimal.
 
     `speaker`, `event_date` (when it happened), `timestamp` (when it was said), `expiration_date` and `immutable` are
-    there only when they are set.
+    present only if they are set.
     """
     item: Item = {"id": source.id, "memory": source.text}
     item |= {name: value for name in SCOPE_FIELDS if (value := getattr(source, name))}
@@ -62,7 +62,7 @@ def memory(source: memory_pb2.Memory) -> Item:
 
 
 def hit(source: memory_pb2.Hit) -> Item:
-    """One memory found: with its `input`, `score` (absolute, 0 to 1) and `rank_score` (orders this answer only)."""
+    """One hit: a memory with `input`, `score` (absolute, 0 to 1) and `rank_score` (orders this result only)."""
     item = memory(source.memory)
     item["input"] = conversation(source.memory.sources)
     item["score"] = source.relevance
@@ -78,7 +78,7 @@ def hit(source: memory_pb2.Hit) -> Item:
 
 
 def conversation(messages: Iterable[memory_pb2.Message]) -> list[Item]:
-    """Role and content of each, with the name and the `timestamp` (when it was said) where there is one."""
+    """Role and content of each message, with `name` and `timestamp` (when it was said) if set."""
     items = []
     for each in messages:
         item: Item = {"role": each.role, "content": each.content}
@@ -91,9 +91,9 @@ def conversation(messages: Iterable[memory_pb2.Message]) -> list[Item]:
 
 
 def added(answer: memory_service_pb2.AddResponse, output_format: str) -> Any:
-    """What an add did: a list of events in v1.0, in an envelope in v1.1. Memories left as they were are not listed.
+    """The result of an add: a list of events in v1.0, in an envelope in v1.1. Omits unchanged memories.
 
-    When all it did was delete, as told in words, v1.0 answers {"message": "ok"}.
+    If the add only deleted memories, v1.0 returns {"message": "ok"}.
     """
     events = [(EVENTS[each.change], each) for each in answer.results if each.change in EVENTS]
     if output_format == "v1.1":
@@ -125,12 +125,12 @@ def _event(name: str, result: memory_service_pb2.AddResult) -> Item:
 
 
 def listed(items: list[Item], output_format: str) -> Any:
-    """A list in v1.0, the list in an envelope in v1.1."""
+    """The list in v1.0, {"results": list} in v1.1."""
     return {"results": items} if output_format == "v1.1" else items
 
 
 def page(items: list[Item], count: int, number: int, size: int, output_format: str) -> Item:
-    """One page. `next` and `previous` are page numbers as text, for there is no URL to give; None at the ends."""
+    """One page. `next` and `previous` are page numbers as strings, since there are no URLs; None at the ends."""
     return {
         "count": count,
         "next": str(number + 1) if number * size < count else None,
@@ -140,9 +140,9 @@ def page(items: list[Item], count: int, number: int, size: int, output_format: s
 
 
 def event(source: memory_pb2.Event) -> Item:
-    """One entry of a history. `updated_at` is when it happened, `id` its place in the project's order of changes.
+    """One entry of a history. `updated_at` is when it happened; `id` is its sequence number.
 
-    Of an imported history the entries happened when they first did; only its deletions are known by the import alone.
+    Entries of an imported history have their original times, except deletions, which have the time of the import.
     """
     after = source.HasField("memory_after")
     before = source.HasField("memory_before")
@@ -166,8 +166,8 @@ def event(source: memory_pb2.Event) -> Item:
 
 
 def change(source: memory_pb2.Event) -> Item:
-    """One change of a watch: an entry of a history with its `sequence`, its `cause` ("" unless it was deleted)
-    and, where there are such, the key that did it (`principal`) and the `request_id` of the call."""
+    """One change of a watch: an entry of a history with `sequence` and `cause` ("" unless the memory was deleted), and
+    with `principal` (the API key of the call) and `request_id` if set."""
     item = event(source)
     cause = memory_pb2.Cause.Name(source.cause).removeprefix("CAUSE_").lower()
     item["sequence"] = source.sequence
@@ -176,7 +176,7 @@ def change(source: memory_pb2.Event) -> Item:
 
 
 def entities(answers: Iterable[entity_service_pb2.ListEntitiesResponse]) -> Item:
-    """All entities of all pages, in the envelope that clients read. recalld keeps no owner and no metadata of them."""
+    """All entities of all pages in the guide's envelope. recalld stores no owner and no metadata of entities."""
     return {
         "results": [
             {

@@ -1,7 +1,7 @@
-"""Streams across broken connections: what a search and a watch have in common.
+"""Streams that resume after connection errors: the common part of streamed searches and watches.
 
-A call that breaks is opened again with the last token. Leaving a loop early does not end a call by itself: use the
-stream in a `with` block, call its `close()`, or keep no reference to it, and the server stops at once.
+If a call fails, the stream opens it again with the last resume token. Breaking out of a loop does not end the call: use
+the stream in a `with` block, call `close()`, or drop all references to it, and the server stops at once.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from recalld.errors import RecalldError, Unavailable, from_rpc
 from recalld.responses import Item
 
 FIRST_PAUSE, LAST_PAUSE = 0.2, 3.0  # seconds
-LASTED = 10.0  # seconds after which a call that breaks has worked: a quiet watch gets no further and is well
+LASTED = 10.0  # seconds after which a call counts as working, since a quiet watch receives nothing new
 
-Open = Callable[[str], Any]  # starts a call that goes on after a resume token; "" starts anew
+Open = Callable[[str], Any]  # opens a call that resumes after a token; "" starts from the beginning
 
 
 class Progress(ABC):
-    """How far a stream is, over all its calls. Holds no call, so that a stream no one refers to ends by itself."""
+    """The position of a stream across calls. It holds no call, so that a stream without references ends by itself."""
 
-    complete = False  # True: everything came
+    complete = False  # True once everything was received
 
     def __init__(self, token: str, correlation_id: str) -> None:
         self.token = token
@@ -37,14 +37,14 @@ class Progress(ABC):
         self._correlation_id = correlation_id
 
     def opened(self) -> None:
-        """A call begins."""
+        """Record the start of a call."""
         self._opened = time.monotonic()
 
     def take(self, message: Any) -> Item | None:
-        """What a message brings; None when it brings nothing, or what was seen before.
+        """The item in a message; None if it has none or the item was seen before.
 
-        Only a call that gets further, or that lasts, ends a row of failures: a server that sends the first checkpoint
-        and dies each time must not be asked for ever.
+        Only a call that advances the token, or lasts LASTED seconds, resets the count of failures: the stream must give
+        up on a server that sends the first checkpoint and then dies each time.
         """
         item = self._read(message)
         further = bool(message.resume_token) and message.resume_token != self.token
@@ -54,11 +54,11 @@ class Progress(ABC):
         return item
 
     def broken(self, error: grpc.RpcError | None) -> float:
-        """Seconds to wait before resuming a call that ended before it was complete. Raises when that would not help."""
+        """Seconds to wait before resuming a call that ended early. Raises RecalldError if a retry would not help."""
         problem = (
             from_rpc(error, self._correlation_id)
             if error
-            else Unavailable("The stream ended early.", correlation_id=self._correlation_id)
+            else Unavailable("The server ended the stream early.", correlation_id=self._correlation_id)
         )
         self._failures += 1
         if not self._resumable(problem) or self._failures >= self._most_failures():
@@ -66,8 +66,8 @@ class Progress(ABC):
         return self.pause(problem)
 
     def pause(self, problem: RecalldError) -> float:
-        """Seconds before the next attempt: what the server asks for, or more after each failure."""
-        if problem.retry_delay is not None:  # not before it, and not all clients at once
+        """Seconds before the next attempt: the server's retry delay, otherwise exponential back-off, with jitter."""
+        if problem.retry_delay is not None:  # not earlier, and spread over clients
             return problem.retry_delay * random.uniform(1.0, 1.5)  # noqa: S311  spreads clients, hides nothing
         longest: float = min(LAST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
         return longest * random.uniform(0.8, 1.2)  # noqa: S311  as above
@@ -77,7 +77,7 @@ class Progress(ABC):
 
     @abstractmethod
     def _most_failures(self) -> int:
-        """In a row without a message: then the stream gives up."""
+        """The number of consecutive failures after which the stream gives up."""
 
     def _resumable(self, problem: RecalldError) -> bool:
         return isinstance(problem, Unavailable)
@@ -87,7 +87,7 @@ P = TypeVar("P", bound=Progress)
 
 
 class Stream(Iterator[Item], Generic[P]):
-    """Items in order. Nothing is sent before the first is asked for. Not for several threads."""
+    """An iterator of items. It sends the request when the first item is requested. Not thread-safe."""
 
     def __init__(self, open_call: Open, progress: P) -> None:
         self._progress = progress
@@ -97,7 +97,7 @@ class Stream(Iterator[Item], Generic[P]):
         return next(self._items)
 
     def close(self) -> None:
-        """Cancels what is under way. Nothing more comes."""
+        """Cancel the running call and end the iteration."""
         self._items.close()
 
     def __enter__(self) -> Self:
@@ -120,7 +120,7 @@ class AsyncStream(AsyncIterator[Item], Generic[P]):
         return await anext(self._items)
 
     async def aclose(self) -> None:
-        """Cancels what is under way. Nothing more comes."""
+        """Cancel the running call and end the iteration."""
         await self._items.aclose()
 
     async def __aenter__(self) -> Self:

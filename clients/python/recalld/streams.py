@@ -1,7 +1,7 @@
-"""Streamed searches: hits as they come, across broken connections.
+"""Streamed searches, which resume after connection errors.
 
-A stream that breaks is resumed by its last token. When the project changed in between, the server says so and goes on
-there, or starts again if the hits sent are no longer the first; those already seen are dropped here.
+A stream resumes with its last token. If the project changed in between, the server says so and continues, or starts
+again if the hits already sent are no longer the first; this module then drops hits that were seen before.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from recalld.responses import Item
 from recalld.resuming import AsyncStream, Open, Progress, Stream
 from recalld.v1 import search_service_pb2
 
-BEGIN_FAILURES = 4  # in a row before the first message: as often as other calls are tried
-RESUME_FAILURES = 8  # in a row after it: about 12 seconds, which a server needs to start again
+BEGIN_FAILURES = 4  # in a row before the first message: as many attempts as other calls have
+RESUME_FAILURES = 8  # in a row after it: about 12 seconds, enough for a restart of the server
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The end of a complete stream. `stages` maps the name of each stage of the last call to seconds."""
+    """The summary of a complete stream, from SearchDone.
+
+    `changed`: the project changed while the stream was interrupted. `stages` maps stages of the last call to seconds.
+    """
 
     hit_count: int
     truncated: bool
@@ -31,7 +34,7 @@ class Summary:
 
 
 class SearchProgress(Progress):
-    """How far a streamed search is."""
+    """The position of a streamed search."""
 
     def __init__(self, correlation_id: str) -> None:
         super().__init__("", correlation_id)
@@ -59,14 +62,14 @@ class SearchProgress(Progress):
 
 
 class SearchStream(Stream[SearchProgress]):
-    """Hits of one search, best first. Nothing is sent before the first is asked for. Not for several threads."""
+    """The hits of a search, best first. It sends the request when the first hit is requested. Not thread-safe."""
 
     def __init__(self, open_call: Open, correlation_id: str) -> None:
         super().__init__(open_call, SearchProgress(correlation_id))
 
     @property
     def done(self) -> Summary | None:
-        """The summary, once the stream has ended. A stream left early has none."""
+        """The summary once the stream is complete; None before, and for a stream that was closed early."""
         return self._progress.done
 
 
@@ -78,5 +81,5 @@ class AsyncSearchStream(AsyncStream[SearchProgress]):
 
     @property
     def done(self) -> Summary | None:
-        """The summary, once the stream has ended. A stream left early has none."""
+        """The summary once the stream is complete; None before, and for a stream that was closed early."""
         return self._progress.done

@@ -1,4 +1,4 @@
-"""Metadata between Python and protobuf's Struct, whose only number is the double."""
+"""Conversion of metadata to and from protobuf's Struct, whose only number type is the double."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from recalld import validation
 from recalld.errors import invalid
 
-MAX_INTEGER = 2**53  # beyond it a double no longer keeps integers apart
-MAX_DEPTH = 32  # guards the stack; the server's own limit is lower
+MAX_INTEGER = 2**53  # doubles represent integers exactly up to this value
+MAX_DEPTH = 32  # protects the stack; the server's limit is lower
 
 
 def fill(struct: Any, metadata: Mapping[str, Any], path: str = "metadata") -> None:
-    """Writes a mapping into a Struct. Raises InvalidRequest, naming the place, for what JSON or a double can't hold."""
+    """Copy a mapping into a Struct. Raises InvalidRequest for values that JSON or a double cannot hold."""
     if not isinstance(metadata, Mapping):
         raise invalid(path, "must be an object")
     struct.update({key: _checked(value, f"{path}.{key}", 2) for key, value in _items(metadata, path)})
 
 
 def read(struct: Any) -> dict[str, Any]:
-    """A Struct as a dict. Whole numbers come back as int, so 5.0 returns as 5."""
+    """Convert a Struct to a dict. Whole numbers become int, so 5.0 is returned as 5."""
     return {key: _value(value) for key, value in struct.fields.items()}
 
 
 def _items(mapping: Mapping[Any, Any], path: str) -> list[tuple[str, Any]]:
     for key in mapping:
         if not isinstance(key, str):
-            raise invalid(path, f"must have strings as keys, not {key!r}")
+            raise invalid(path, f"must have only string keys, not {key!r}")
         validation.text(key, path)
     return list(mapping.items())
 
@@ -43,7 +43,7 @@ def _checked(value: Any, path: str, depth: int) -> Any:
             return validation.text(value, path)
         case int():
             if abs(value) > MAX_INTEGER:
-                raise invalid(path, "must lie within 2^53; write larger integers as strings")
+                raise invalid(path, "must be from -2^53 to 2^53; pass larger integers as strings")
             return value
         case float():
             if not math.isfinite(value):
@@ -53,7 +53,7 @@ def _checked(value: Any, path: str, depth: int) -> Any:
             return {key: _checked(item, f"{path}.{key}", depth + 1) for key, item in _items(value, path)}
         case list() | tuple():
             return [_checked(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(value)]
-    raise invalid(path, f"must be JSON; a {type(value).__name__} is not")
+    raise invalid(path, f"must be a JSON value, not {type(value).__name__}")
 
 
 def _value(value: Any) -> Any:

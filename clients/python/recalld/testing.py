@@ -3,8 +3,8 @@
     with recalld.testing.start_local() as server:
         server.client().add("I'm a vegetarian", user_id="alex")
 
-`async with` works as well. The server is a process of its own with a temporary data folder and free ports. It needs the
-server to be installed in the running interpreter.
+`async with` works too. The server is a separate process with a temporary data folder and free ports. The package
+recalld_server must be installed in the running interpreter.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ LOG_TAIL = 4000  # characters of the server's log in an error
 
 
 class ServerError(RuntimeError):
-    """The server did not start, or is not running. The message ends with what it wrote to its log."""
+    """The server did not start or is not running. The message ends with the end of its log."""
 
 
 class LocalServer:
-    """A server process. All addresses stay the same over `restart`; `http_url` is empty without an HTTP face."""
+    """A server process. `restart` keeps all addresses. `http_url` is empty if the server has no HTTP port."""
 
     def __init__(
         self, data_dir: Path | None, arguments: Sequence[str], env: Mapping[str, str], timeout: float, tls: Tls = False
@@ -50,8 +50,8 @@ class LocalServer:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._temporary = data_dir is None
         self._arguments = arguments
-        # The caller's own settings must not leak in: they may name a ledger that matters. The verbosity of gRPC is one
-        # that the client of Weaviate sets for the process which imports it.
+        # The caller's settings must not leak in: they may name a real ledger. GRPC_VERBOSITY is removed because
+        # weaviate-client sets it in every process that imports it.
         own = ("RECALLD_", "GRPC_VERBOSITY")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         self._env = {**inherited, **env}
@@ -63,27 +63,27 @@ class LocalServer:
 
     @property
     def pid(self) -> int:
-        """Of the running process. Raises ServerError when there is none."""
+        """The process id. Raises ServerError if the server is not running."""
         return self._running().pid
 
     @property
     def log(self) -> str:
-        """What the server has written to standard error since it was first started."""
+        """The standard error of the server since its first start."""
         path = self._log_path
         return path.read_text(errors="replace") if path.exists() else ""
 
     def client(self, api_key: str | None = "", **options: Any) -> MemoryClient:
-        """A client of this server, closed together with it. Options as for MemoryClient."""
+        """Create a client, which is closed with the server. Options as for MemoryClient."""
         client = MemoryClient(self.target, api_key, **{"tls": self._tls, **options})
         self._clients.append(client)
         return client
 
     def async_client(self, api_key: str | None = "", **options: Any) -> AsyncMemoryClient:
-        """An asyncio client of this server; close it yourself. Options as for AsyncMemoryClient."""
+        """Create an asyncio client; the caller closes it. Options as for AsyncMemoryClient."""
         return AsyncMemoryClient(self.target, api_key, **{"tls": self._tls, **options})
 
     def start(self) -> Self:
-        """Starts the process and waits until it serves. Raises ServerError."""
+        """Start the process and wait until it is healthy. Raises ServerError."""
         deadline = time.monotonic() + self._timeout
         ports = [f"--{name}-port={number}" for name, number in self._ports.items()]
         command = [sys.executable, "-m", "recalld_server", "serve", f"--data-dir={self.data_dir}", *ports]
@@ -105,7 +105,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Ends the process as an operator would (SIGTERM); by force after ten seconds."""
+        """Stop the process with SIGTERM, and with SIGKILL after ten seconds."""
         process, self._process = self._process, None
         if process:
             process.terminate()
@@ -116,19 +116,19 @@ class LocalServer:
                 process.wait()
 
     def kill(self) -> None:
-        """Ends the process at once, as a crash would (SIGKILL). What it acknowledged must survive."""
+        """Kill the process with SIGKILL, to simulate a crash. Acknowledged writes must survive."""
         process, self._process = self._process, None
         if process:
             process.kill()
             process.wait()
 
     def restart(self) -> None:
-        """Stops the server, unless it was killed, and starts it again on the same folder and ports."""
+        """Stop the server, if it runs, and start it again with the same folder and ports."""
         self.stop()
         self.start()
 
     def close(self) -> None:
-        """Stops the server, closes the clients it gave out and deletes the folder it made."""
+        """Stop the server, close the clients created by `client` and delete the temporary folder."""
         for client in self._clients:
             client.close()
         self.stop()
@@ -177,7 +177,7 @@ class LocalServer:
             except queue.Empty:
                 raise self._failed(f"The server was not ready within {self._timeout} s.") from None
             if not line:
-                raise self._failed("The server ended before it was ready.")
+                raise self._failed("The server exited before it was ready.")
             if line.startswith(READY):
                 break
         faces = dict(part.split("=", 1) for part in line.removeprefix(READY).split() if "=" in part)
@@ -190,15 +190,17 @@ class LocalServer:
 
     def _await_health(self, deadline: float) -> None:
         channel = Connection.of(self.target, "", None, self._tls).channel()
-        check = channel.unary_unary("/grpc.health.v1.Health/Check")  # without serializers, bytes go as they are
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check"
+        )  # without serializers, requests and answers are bytes
         try:
             answer = check(b"", timeout=max(0.0, deadline - time.monotonic()), wait_for_ready=True)
         except grpc.RpcError as error:
-            raise self._failed(f"The server's health can't be asked: {error.details()}.") from error
+            raise self._failed(f"The health check of the server failed: {error.details()}.") from error
         finally:
             channel.close()
         if answer != SERVING:
-            raise self._failed("The server started and is not healthy.")
+            raise self._failed("The server started but is not healthy.")
 
 
 def start_local(
@@ -209,17 +211,17 @@ def start_local(
     timeout: float = 60.0,
     tls: Tls = False,
 ) -> LocalServer:
-    """A server for `with` or `async with`, which start it. Raises ServerError when it is not ready within `timeout`.
+    """Create a server for `with` or `async with`, which start it. They raise ServerError after `timeout` seconds.
 
-    A `data_dir` of your own is kept; else a temporary one is deleted at the end. `arguments` go to `recalld serve`.
-    Environment variables RECALLD_... are not inherited: pass what the server shall see in `env`. `tls` is what clients
-    need, as for MemoryClient, when `arguments` give the server a certificate.
+    `data_dir` is kept; by default a temporary folder is used and deleted at the end. `arguments` are passed to
+    `recalld serve`. The server does not inherit RECALLD_... variables: pass settings in `env`. `tls` is the client's
+    setting, as for MemoryClient, if `arguments` give the server a certificate.
     """
     return LocalServer(Path(data_dir) if data_dir else None, arguments, env or {}, timeout, tls)
 
 
 def _drain(output: IO[str] | None, lines: queue.Queue[str]) -> None:
-    # Reads to the end, so that the server never blocks on a full pipe. The last line is empty.
+    # Read to the end, so that the server never blocks on a full pipe. An empty line marks the end.
     if output:
         with output:
             for line in output:

@@ -1,4 +1,4 @@
-"""Times as callers write them: datetimes, days, ISO 8601 texts and Unix seconds. Without a zone they are UTC."""
+"""Conversion of datetimes, days, ISO 8601 strings and Unix seconds. Times without a zone are in UTC."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Time = datetime | date | str
 
 
 def span(value: Any) -> tuple[datetime, datetime]:
-    """First and last microsecond of a day; the same moment twice for anything with a time of day.
+    """The first and last microsecond of a day, or a moment twice if the value has a time of day.
 
-    Raises ValueError for what is neither a Time nor readable as one.
+    Raises ValueError if the value is not a Time or cannot be parsed.
     """
     if isinstance(value, str):
         value = _read(value)
@@ -19,7 +19,7 @@ def span(value: Any) -> tuple[datetime, datetime]:
         try:
             moment = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         except OverflowError as error:
-            raise ValueError("must lie in the years 1 to 9999 in UTC") from error
+            raise ValueError("must be in the years 1 to 9999 in UTC") from error
         return moment, moment
     if isinstance(value, date):
         return datetime.combine(value, time.min, UTC), datetime.combine(value, time.max, UTC)
@@ -27,7 +27,7 @@ def span(value: Any) -> tuple[datetime, datetime]:
 
 
 def moment(value: Any) -> datetime:
-    """One moment: Unix seconds, a time, or the start of a day. Raises ValueError."""
+    """A moment: Unix seconds, a time, or the start of a day. Raises ValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return datetime.fromtimestamp(value, UTC)
@@ -37,27 +37,27 @@ def moment(value: Any) -> datetime:
 
 
 def expiry(value: Any) -> datetime:
-    """The moment from which on something is expired: a day is its last. Raises ValueError."""
+    """The moment of expiry. A day is the last valid one, so the result is its end. Raises ValueError."""
     first, last = span(value)
     try:
         return first if first == last else last + timedelta(microseconds=1)
     except OverflowError as error:
-        raise ValueError("must lie before the end of the year 9999") from error
+        raise ValueError("must be before the end of the year 9999") from error
 
 
 def text(stamp: Any) -> str:
-    """A protobuf Timestamp as ISO 8601 in UTC, with microseconds and offset."""
+    """Format a protobuf Timestamp as ISO 8601 in UTC, with microseconds and offset."""
     return read(stamp).isoformat(timespec="microseconds")
 
 
 def read(stamp: Any) -> datetime:
-    """A protobuf Timestamp as an aware datetime in UTC."""
+    """Convert a protobuf Timestamp to an aware datetime in UTC."""
     moment: datetime = stamp.ToDatetime(tzinfo=UTC)
     return moment
 
 
 def expiry_text(stamp: Any) -> str:
-    """The reverse of `expiry`: the last day when the moment is a midnight in UTC, else the moment."""
+    """The reverse of `expiry`: the last valid day if the moment is midnight UTC, otherwise the moment."""
     end = read(stamp)
     if end.time() == time.min and end.date() != date.min:
         return (end.date() - timedelta(days=1)).isoformat()
@@ -68,7 +68,7 @@ def _read(value: str) -> datetime | date:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        pass  # has a time of day, or is none at all
+        pass  # it may have a time of day
     try:
         return datetime.fromisoformat(value)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""What an argument must be, asked before anything is sent. Every function returns the value that it was given.
+"""Validation of arguments before anything is sent. Each function returns the value.
 
-Each raises InvalidRequest, which names the argument: no TypeError of protobuf and no UnicodeError leaves the client.
+They raise InvalidRequest, naming the argument, so that callers never see a TypeError of protobuf or a UnicodeError.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_INT64 = 2**63 - 1
 
 
 def text(value: Any, path: str, *, empty: bool = True) -> str:
-    """A string that UTF-8 can hold."""
+    """A string that UTF-8 can encode; with `empty=False` a non-empty one."""
     if not isinstance(value, str):
         raise invalid(path, f"must be a string, not {type(value).__name__}")
     if not value and not empty:
@@ -24,7 +24,7 @@ def text(value: Any, path: str, *, empty: bool = True) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        description = f"holds half of a surrogate pair at character {error.start}; UTF-8 can't encode it"
+        description = f"has a lone surrogate at character {error.start}, which UTF-8 cannot encode"
         raise invalid(path, description, reason="TEXT_INVALID") from None
     return value
 
@@ -35,7 +35,7 @@ def optional_text(value: Any, path: str) -> str | None:
 
 
 def texts(value: Any, path: str) -> list[str]:
-    """A list of strings; one string alone is a list of one."""
+    """A list of strings. A single string becomes a list of one."""
     if isinstance(value, str):
         return [text(value, path)]
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
@@ -55,7 +55,7 @@ def whole(value: Any, path: str, low: int = 0, high: int = MAX_INT32) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(path, f"must be a whole number, not {type(value).__name__}")
     if not low <= value <= high:
-        raise invalid(path, f"must be {low} to {high}")
+        raise invalid(path, f"must be from {low} to {high}")
     return value
 
 
@@ -83,7 +83,7 @@ def optional_number(value: Any, path: str) -> float | None:
 
 
 def numbers(value: Any, path: str) -> list[float]:
-    """A list of finite numbers: a vector. Arrays of numpy are taken too."""
+    """A list of finite numbers. NumPy arrays are accepted too."""
     given = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(given, Sequence) or isinstance(given, str | bytes):
         raise invalid(path, f"must be a list of numbers, not {type(value).__name__}")
@@ -91,7 +91,7 @@ def numbers(value: Any, path: str) -> list[float]:
 
 
 def choice(value: Any, path: str, allowed: Sequence[str]) -> str:
-    """One of a few words."""
+    """One of the `allowed` strings."""
     if not isinstance(value, str) or value not in allowed:
         raise invalid(path, f"must be {', '.join(allowed[:-1])} or {allowed[-1]}")
     return value

@@ -1,7 +1,7 @@
-"""Watches: changes as they are committed, across broken connections.
+"""Watches: streams of committed changes, which resume after connection errors.
 
-A watch that breaks is resumed by its last token, and what was seen before is dropped, so each change comes once. It
-ends only when it is left: use it in a `with` block or call `close()`, and the server stops at once.
+A watch resumes with its last token and drops changes that were seen before, so that each change is delivered once. It
+only ends when you close it: use it in a `with` block or call `close()`, and the server stops at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recalld.responses import Item
 from recalld.resuming import AsyncStream, Open, Progress, Stream
 from recalld.v1 import memory_service_pb2
 
-FAILURES = 40  # in a row without a message: about two minutes, for a server that is being replaced
+FAILURES = 40  # in a row without a message: about two minutes, enough to replace a server
 RESUMABLE = ("WATCH_TOO_SLOW", "STREAM_LIMIT")
 
 
@@ -35,12 +35,12 @@ def request(
     filters: Mapping[str, Any] | None = None,
     version: str = "v1",
 ) -> memory_service_pb2.WatchRequest:
-    """Arguments as in `ConditionOptions`, and at most one of the three that say where to start."""
+    """Arguments as in `ConditionOptions`, and at most one of `beginning`, `resume_token` and `as_of`."""
     check_version(version)
     validation.flag(beginning, "beginning")
     validation.text(resume_token, "resume_token")
     if beginning + bool(resume_token) + (as_of is not None) > 1:
-        raise invalid("as_of", "beginning and resume_token exclude each other")
+        raise invalid("as_of", "beginning, resume_token and as_of exclude each other: give at most one")
     asked = memory_service_pb2.WatchRequest(
         scope=scope(user_id, agent_id, app_id, run_id), filter=condition(categories, metadata, filters)
     )
@@ -54,7 +54,7 @@ def request(
 
 
 class WatchProgress(Progress):
-    """How far a watch is."""
+    """The position of a watch."""
 
     def __init__(self, token: str, correlation_id: str) -> None:
         super().__init__(token, correlation_id)
@@ -78,19 +78,19 @@ class WatchProgress(Progress):
 
 
 class WatchStream(Stream[WatchProgress]):
-    """Changes in order, each once. Nothing is sent before the first is asked for. Not for several threads."""
+    """Changes in order, each once. It sends the request when the first change is requested. Not thread-safe."""
 
     def __init__(self, open_call: Open, token: str, correlation_id: str) -> None:
         super().__init__(open_call, WatchProgress(token, correlation_id))
 
     @property
     def resume_token(self) -> str:
-        """Goes on after the last change given, also in another process. Empty before the server has answered."""
+        """The token to resume after the last change, also in another process. Empty before the first answer."""
         return self._progress.token
 
     @property
     def sequence(self) -> int:
-        """Every matching change up to this sequence number was given."""
+        """The watch has delivered every matching change up to this sequence number."""
         return self._progress.sequence
 
 

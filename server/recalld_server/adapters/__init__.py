@@ -1,0 +1,1 @@
+"""Mechanism: SQL, the ledger, the index engines, embedders, extractors, export formats."""

@@ -1,4 +1,4 @@
-"""The machine's clock and random ids."""
+"""The system clock and random ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ class SystemClock:
 
 
 class SystemIds:
-    """UUIDv7 with the sub-millisecond in rand_a (RFC 9562, 6.2, method 3), kept rising within the process."""
+    """See ports.clock.Ids. Memory ids are UUIDv7 with the sub-millisecond time in rand_a (RFC 9562, 6.2, method 3).
+
+    They strictly increase within the process.
+    """
 
     def __init__(self) -> None:
         self._last = 0

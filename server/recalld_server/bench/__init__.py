@@ -1,4 +1,4 @@
-"""`recalld bench`: retrieval quality and speed, measured through the API by which everyone else calls the server."""
+"""`recalld bench`: benchmarks of retrieval quality and speed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
 
-MOST_CALLERS = 64  # a key may have so many streams open
+MOST_CALLERS = 64  # the limit of open streams per key
 MOST_MEMORIES = 1_000_000
 MOST_SECONDS = 600
 MOST_PROJECTS = 10_000
 
 Index = Annotated[
-    str, typer.Option(help="embedded, or weaviate://HOST:PORT?grpc_port=PORT without a project `default`.")
+    str, typer.Option(help="embedded, or weaviate://HOST:PORT?grpc_port=PORT that has no project `default`.")
 ]
 Ledger = Annotated[
-    str, typer.Option(help="embedded, or postgresql://user:password@host:port/database, in schemas of its own.")
+    str, typer.Option(help="embedded, or postgresql://user:password@host:port/database; uses temporary schemas.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
@@ -26,10 +26,10 @@ bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptio
 
 
 class Report(Protocol):
-    """What a measurement gives."""
+    """The result of a benchmark."""
 
     def as_json(self) -> dict[str, Any]:
-        """For --json."""
+        """The report as JSON-compatible values, for --json."""
         ...
 
 
@@ -37,22 +37,24 @@ R = TypeVar("R", bound=Report)
 
 
 class BenchError(RuntimeError):
-    """A measurement that would mean nothing: bad input, a call that failed, a memory that was not stored."""
+    """A benchmark cannot give valid results: invalid input, a failed call, or a memory that was not stored."""
 
 
 @bench.command("retrieval")
 def measure_retrieval(
-    data: Annotated[Path, typer.Option(help="Conversations with questions and the turns that answer them, as JSON.")],
-    target: Annotated[str | None, typer.Option(help="Server to ask; default: one of its own in a new folder.")] = None,
+    data: Annotated[
+        Path, typer.Option(help="JSON file of conversations with questions and the turns that answer them.")
+    ],
+    target: Annotated[str | None, typer.Option(help="Server to measure; default: a temporary server.")] = None,
     index: Index = "embedded",
     ledger: Ledger = "embedded",
     as_json: AsJson = False,
 ) -> None:
-    """Share of the evidence that searches find, by kind of question.
+    """Measure recall: the share of the evidence that searches find.
 
-    Imports every conversation of the file and asks all its questions. What it stored on a --target is deleted again.
-    With another index or ledger it does so on the embedded ones as well, and tells how many of the first ten hits both
-    have in common.
+    Imports every conversation of the file, asks all its questions and reports recall by kind of question. Deletes what
+    it stored on a --target. With --index or --ledger, it also measures the embedded engines and reports how many of the
+    first ten hits both have in common.
     """
     from recalld_server.bench import retrieval, tables
     from recalld_server.bench.engines import Engines
@@ -61,7 +63,7 @@ def measure_retrieval(
         raise typer.BadParameter(f"{data} is not a file", param_hint="--data")
     engines = Engines(ledger, index)
     if target and engines != Engines():
-        raise typer.BadParameter("the server has its engines: give either it or them", param_hint="--target")
+        raise typer.BadParameter("cannot be combined with --index or --ledger", param_hint="--target")
     with _clear_errors():
         report = retrieval.run(retrieval.read(data), target, engines, tables.say)
     _show(report, as_json, tables.show_retrieval)
@@ -69,20 +71,25 @@ def measure_retrieval(
 
 @bench.command("load")
 def measure_load(
-    memories: Annotated[str, typer.Option(help="Sizes to measure at.")] = "1000,10000,100000",
-    callers: Annotated[str, typer.Option(help=f"Concurrent callers, up to {MOST_CALLERS}.")] = "1,8,64",
-    seconds: Annotated[float, typer.Option(help="Time for each figure.")] = 5.0,
-    import_texts: Annotated[int, typer.Option(help="Texts for the rate of embedded imports; 0 leaves it out.")] = 2000,
+    memories: Annotated[
+        str, typer.Option(help="Numbers of memories to measure with, separated by commas.")
+    ] = "1000,10000,100000",
+    callers: Annotated[
+        str, typer.Option(help=f"Numbers of concurrent callers, up to {MOST_CALLERS}, separated by commas.")
+    ] = "1,8,64",
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement, in seconds.")] = 5.0,
+    import_texts: Annotated[int, typer.Option(help="Texts for the import rate; 0 skips it.")] = 2000,
     index: Index = "embedded",
     ledger: Ledger = "embedded",
     as_json: AsJson = False,
 ) -> None:
-    """Time of add, get, search and stream at several sizes, each on a server of its own in a new folder.
+    """Measure latency and throughput of add, get, search and stream.
 
-    The server is one process and this is the one client process; on one machine they share its processors. Vectors are
-    made for the fill, not embedded, and 3 s of searches warm it up. No question is asked twice, so that no cached
-    embedding answers. On Weaviate searches are measured beside its two legs alone as well; what was stored on an engine
-    is removed again.
+    Starts a temporary server per size. Server and client are one process each and share the machine's processors. The
+    memories have random vectors instead of embeddings, and 3 s of searches warm up the server. No question is asked
+    twice, so that no cached embedding is used. On Weaviate, a further table compares searches without the embedder with
+    Weaviate's two legs alone, with 250 repeated questions. The benchmark removes everything that it stored on the
+    engines.
     """
     import asyncio
 
@@ -101,13 +108,13 @@ def measure_load(
 
 @bench.command("overload")
 def measure_overload(
-    seconds: Annotated[float, typer.Option(help="How long the flood lasts.")] = 30.0,
-    times: Annotated[float, typer.Option(help="How much more is asked than the server can answer.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Duration of the overload, in seconds.")] = 30.0,
+    times: Annotated[float, typer.Option(help="Load as a multiple of the server's capacity.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
-    """What becomes of searches when more are asked than a server can answer: admitted, refused, and how fast.
+    """Measure searches under overload: how many are admitted and refused, and how fast.
 
-    One server of its own in a new folder, default settings. Server and caller share the processors of the machine.
+    Uses a temporary server with default settings. Server and client share the machine's processors.
     """
     import asyncio
 
@@ -124,14 +131,18 @@ def measure_overload(
 @bench.command("commits")
 def measure_commits(
     ledger: Annotated[
-        str | None, typer.Option(help="An empty database, postgresql://user:password@host:port/database; it is filled.")
+        str | None,
+        typer.Option(
+            help="Empty database to measure too, postgresql://user:password@host:port/database; it is filled."
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Time for each figure.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement, in seconds.")] = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Changes committed a second, by one project and by many, on a SQLite file and on PostgreSQL in one run.
+    """Measure commits per second, by one project and by many.
 
-    The ledger alone, in this process: nothing is extracted, embedded or indexed.
+    Measures a SQLite file and, with --ledger, PostgreSQL. Only uses the ledger, in this process: nothing is extracted,
+    embedded or indexed.
     """
     import asyncio
 
@@ -145,11 +156,14 @@ def measure_commits(
 
 @bench.command("idle")
 def measure_idle(
-    projects: Annotated[int, typer.Option(help="Projects on the ledger, each with one memory.")] = 1000,
-    seconds: Annotated[float, typer.Option(help="How long to count.")] = 60.0,
+    projects: Annotated[int, typer.Option(help="Number of projects, each with one memory.")] = 1000,
+    seconds: Annotated[float, typer.Option(help="Duration of the measurement, in seconds.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """What a server does while nobody calls it: SQL statements, processor time and spans, on the embedded engines."""
+    """Measure an idle server: SQL statements, CPU time and spans per second.
+
+    Uses the embedded engines.
+    """
     import asyncio
 
     from recalld_server.bench import idle, tables
@@ -164,11 +178,19 @@ def measure_idle(
 
 @bench.command("deletion")
 def measure_deletion(
-    memories: Annotated[int, typer.Option(help="Memories in the ledger; a tenth is deleted.")] = 100_000,
-    ledger: Annotated[str | None, typer.Option(help="URL of an empty PostgreSQL database, measured too.")] = None,
+    memories: Annotated[int, typer.Option(help="Number of memories; a tenth is deleted.")] = 100_000,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            help="Empty database to measure too, postgresql://user:password@host:port/database; it is filled."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """How long DeleteMemories takes to delete a tenth of a project by a filter, for every 10,000 memories."""
+    """Measure DeleteMemories: the time to delete a tenth of a project by a filter.
+
+    Reports the seconds per 10,000 deleted memories.
+    """
     import asyncio
 
     from recalld_server.bench import deletion, tables
@@ -181,7 +203,7 @@ def measure_deletion(
 
 
 def _show(report: R, as_json: bool, show: Callable[[R], None]) -> None:
-    """A report as one JSON object, or as its tables."""
+    """Print a report as one JSON object or as tables."""
     import json
 
     if as_json:
@@ -199,7 +221,7 @@ def _numbers(given: str, option: str, most: int) -> list[int]:
     try:
         numbers = [int(part) for part in given.split(",")]
     except ValueError:
-        raise typer.BadParameter("must be whole numbers with commas between them", param_hint=option) from None
+        raise typer.BadParameter("must be whole numbers separated by commas", param_hint=option) from None
     if not all(1 <= number <= most for number in numbers):
         raise typer.BadParameter(f"each must be 1 to {most}", param_hint=option)
     return numbers
@@ -207,7 +229,7 @@ def _numbers(given: str, option: str, most: int) -> list[int]:
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
-    """What went wrong in one line; a server that failed to start brings the end of its log."""
+    """Print errors on one line and exit with status 1; a ServerError includes the end of the server's log."""
     from recalld import RecalldError
     from recalld.testing import ServerError
     from recalld_server.domain.errors import RecalldError as Refused

@@ -1,4 +1,4 @@
-"""The calls of a load measurement, and what many callers make of them."""
+"""The calls of the load benchmark, and their measurement with concurrent callers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from recalld_server.bench import BenchError
 from recalld_server.bench.corpus import SEED, Corpus
 from recalld_server.bench.filling import Population
 
-TIMEOUT = 30.0  # seconds of a call
-LIMIT = 10  # hits asked for
-WARM_UP = 3  # calls of each caller that do not count
+TIMEOUT = 30.0  # of a call, in seconds
+LIMIT = 10  # hits per search
+WARM_UP = 3  # calls of each caller that are not measured
 
 Operation = Callable[[int], Awaitable["Sample"]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One call in milliseconds: to its end, to its first hit if it is a stream, and by stage at the server."""
+    """The times of one call in milliseconds: total, until the first hit of a stream, and by stage at the server."""
 
     total: float
     stages: Mapping[str, float]
@@ -39,10 +39,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What `callers` at a time got from one kind of call. `throughput` is calls a second, times are milliseconds.
+    """The result for one kind of call with `callers` concurrent callers. `throughput` is in calls per second.
 
-    `stages` has the median of each stage, of what was spent `elsewhere` (gRPC, queues, this client) and, where there is
-    an `embed` stage, of all `outside the embedder`.
+    Times are in milliseconds. `stages` has the median of each stage, of the time `elsewhere` (gRPC, queues, this
+    client) and, if there is an `embed` stage, of the time `outside the embedder`.
     """
 
     call: str
@@ -57,7 +57,7 @@ class Measurement:
 
     @classmethod
     def of(cls, call: str, callers: int, samples: Sequence[Sample], seconds: float) -> Measurement:
-        """Summarise at least one sample."""
+        """Summarise samples; at least one is required."""
         totals = [sample.total for sample in samples]
         firsts = [sample.first for sample in samples if sample.first is not None]
         return cls(
@@ -74,7 +74,7 @@ class Measurement:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Linear between the two nearest values, as numpy has it."""
+    """The percentile, with linear interpolation as in NumPy."""
     return float(np.percentile(values, share))
 
 
@@ -89,41 +89,41 @@ def _stages(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 class Calls:
-    """The four kinds of call against one filled server, over one connection. Use inside a running event loop.
+    """The four kinds of call to one filled server. Use inside a running event loop.
 
-    Any failure ends the measurement: unary calls raise BenchError, streams a RecalldError.
+    Failed unary calls raise BenchError, failed streams RecalldError.
     """
 
     def __init__(self, target: str, population: Population, corpus: Corpus) -> None:
         self._population = population
         self._corpus = corpus
         self._questions = corpus.questions()
-        self._random = random.Random(SEED)  # noqa: S311 - chooses what to read, hides nothing
+        self._random = random.Random(SEED)  # noqa: S311 - chooses memories, not a secret
         self._channel: Any = Connection.of(target, "", TIMEOUT, False).aio_channel()
         self._client = AsyncMemoryClient(target, "", timeout=TIMEOUT)
         services = stubs(self._channel)
         self._memories, self._search = services["MemoryService"], services["SearchService"]
 
     def kinds(self) -> Mapping[str, Operation]:
-        """The calls by name; add is last, since it alone changes what the others read."""
+        """The calls by name. `add` is last, since it changes the data of the others."""
         return {"get": self.get, "search": self.search, "stream": self.stream, "add": self.add}
 
     async def get(self, caller: int) -> Sample:
-        """GetMemory of any memory of the fill."""
+        """GetMemory of a random memory."""
         return await _timed(
             self._memories.GetMemory, GetMemoryRequest(memory_id=self._population.memory_id(self._any()))
         )
 
     async def search(self, caller: int) -> Sample:
-        """Search inside the user of any memory."""
+        """Search with the user of a random memory as scope."""
         return await self.search_for(next(self._questions), self._population.user(self._any()))
 
     async def search_for(self, question: str, user: str) -> Sample:
-        """Search inside a user."""
+        """Search with a user as scope."""
         return await _timed(self._search.Search, SearchRequest(query=question, scope=Scope(user_id=user), limit=LIMIT))
 
     async def stream(self, caller: int) -> Sample:
-        """StreamSearch inside the user of any memory, by the Python client, to the end."""
+        """StreamSearch via the Python client, to the end, with the user of a random memory as scope."""
         query, user = next(self._questions), self._population.user(self._any())
         first = None
         start = perf_counter()
@@ -136,13 +136,13 @@ class Calls:
         return Sample(total, {name: 1000 * seconds for name, seconds in stream.done.stages.items()}, first)
 
     async def add(self, caller: int) -> Sample:
-        """Add of one text as it stands (infer=false) to a user of the fill, in a conversation of the caller's own."""
+        """Add of one text with infer=false to the user of a random memory, in a conversation per caller."""
         scope = Scope(user_id=self._population.user(self._any()), run_id=f"caller-{caller}")
         text = self._corpus.texts(1)[0]
         return await _timed(self._memories.Add, AddRequest(scope=scope, text=text, infer=False, request_id=uuid4().hex))
 
     async def close(self) -> None:
-        """End both connections."""
+        """Close both connections."""
         await self._client.close()
         await self._channel.close()
 
@@ -151,7 +151,7 @@ class Calls:
 
 
 async def measure(name: str, operation: Operation, callers: int, seconds: float) -> Measurement:
-    """Let `callers` call, each as soon as its last call is answered, until `seconds` are over."""
+    """Measure `callers` concurrent callers for `seconds`; each sends the next call after the last answer."""
     await together(callers, lambda caller: _repeat(operation, caller, WARM_UP))
     samples: list[Sample] = []
     start = perf_counter()
@@ -170,28 +170,28 @@ async def _repeat(operation: Operation, caller: int, times: int) -> None:
 
 
 async def together(callers: int, work: Callable[[int], Awaitable[None]]) -> None:
-    """Let callers work side by side; the failure of one ends the others."""
+    """Run callers concurrently. If one fails, the others are cancelled."""
     tasks = [asyncio.ensure_future(work(caller)) for caller in range(callers)]
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:  # the others have nothing to do once one has failed
+        for task in tasks:
             task.cancel()
 
 
 async def _timed(rpc: Any, request: Any) -> Sample:
     start = perf_counter()
     call = rpc(request, timeout=TIMEOUT)
-    code = await call.code()  # returns at the end of the call, also of one that failed
+    code = await call.code()  # returns at the end of the call, also if it failed
     if code.name != "OK":
         raise BenchError(f"{type(request).__name__} failed: {code.name}: {await call.details()}")
-    await call  # decodes the answer, which a caller waits for as well
+    await call  # decodes the answer, which is part of the time of a call
     total = _since(start)
     return Sample(total, server_timing((await call.trailing_metadata()).get("server-timing", "")))
 
 
 def server_timing(header: str) -> dict[str, float]:
-    """Milliseconds by stage from `embed;dur=3.1, index;dur=1.2` (W3C Server-Timing); ignores what has no `dur`."""
+    """Milliseconds by stage of a Server-Timing header (W3C), such as `embed;dur=3.1`. Ignores entries without `dur`."""
     stages = {}
     for entry in filter(None, (part.strip() for part in header.split(","))):
         name, *parameters = (part.strip() for part in entry.split(";"))

@@ -1,7 +1,7 @@
-"""How many changes a ledger commits a second, for one project and for many, on a file and on PostgreSQL in one run.
+"""Benchmark of commits per second, for one project and for many, on a SQLite file and on PostgreSQL.
 
-The ledger alone: one new memory with its message, features and outcome in each transaction, as an add makes it, without
-extraction, embedding and index. Everything is in this process but PostgreSQL itself.
+It uses only the ledger, in this process. Each transaction stores a new memory with its message, features and outcome,
+as an add does, without extraction, embedding or index.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from recalld_server.bench import BenchError
-from recalld_server.bootstrap import Recalld, build
 from recalld_server.domain.errors import SettingMissing
 from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope
 from recalld_server.domain.revision import Change, Conversation, Features, Put, RequestKey
-from recalld_server.engines import EMBEDDED, FORM, ledger_server
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.ledger_store import FORM, ledger_server
+from recalld_server.wiring.parts import Recalld
+from recalld_server.wiring.settings import Settings
+from recalld_server.wiring.stores import EMBEDDED
 
 DIMENSION = 384
 TERMS = 12
@@ -34,21 +36,21 @@ Say = Callable[[str], None]
 
 
 class NoModel:
-    """Stands where nothing is embedded."""
+    """A placeholder for the embedder, which is never used."""
 
     model, dimension = "bench/commits", DIMENSION
 
     async def embed(self, texts: Sequence[str], **_: object) -> np.ndarray:
-        """(n, 384) zeros."""
+        """Return zeros of shape (n, 384)."""
         return np.zeros((len(texts), DIMENSION), np.float32)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Commits a second of all callers together, and the time of one in milliseconds."""
+    """The commits per second of all callers together, and percentiles of one commit in milliseconds."""
 
     engine: str
     projects: int
@@ -61,20 +63,20 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class CommitsReport:
-    """One run."""
+    """The rates of all engines and numbers of callers. `seconds` is the duration of each measurement."""
 
     seconds: float
     rates: Sequence[Rate]
 
     def as_json(self) -> dict[str, Any]:
-        """As it is."""
+        """For --json."""
         return {"seconds": self.seconds, "rates": [asdict(rate) for rate in self.rates]}
 
 
 async def run(postgres: str | None, seconds: float, say: Say) -> CommitsReport:
     """Measure a new SQLite file, then the empty database at the URL `postgres` if one is given.
 
-    Raises BenchError when that is not empty.
+    Raises BenchError if a ledger is not empty.
     """
     rates: list[Rate] = []
     for engine, ledger in ledgers(postgres):
@@ -86,24 +88,24 @@ async def run(postgres: str | None, seconds: float, say: Say) -> CommitsReport:
 
 
 def ledgers(postgres: str | None) -> list[tuple[str, str]]:
-    """The engine's name and the URL of each ledger to measure here. Raises BenchError if `postgres` is no server's."""
+    """The engine and URL of each ledger to measure. Raises BenchError if `postgres` is not a PostgreSQL URL."""
     if postgres is None:
         return [("SQLite", EMBEDDED)]
     try:
         ledger_server(postgres)
     except SettingMissing as error:
-        raise BenchError(f"--ledger is the URL of an empty PostgreSQL database, {FORM}.") from error
+        raise BenchError(f"--ledger must be the URL of an empty PostgreSQL database, {FORM}.") from error
     return [("SQLite", EMBEDDED), ("PostgreSQL", postgres)]
 
 
 @asynccontextmanager
 async def empty_ledger(url: str) -> AsyncIterator[Recalld]:
-    """The use cases on a ledger, without a model; they are closed at the end. Raises BenchError if it is not empty."""
+    """The use cases on a ledger, without a model. Raises BenchError if the ledger is not empty."""
     with tempfile.TemporaryDirectory(prefix="recalld-bench-") as folder:
         recalld = await build(Settings(data_dir=Path(folder), ledger=url), model=NoModel())
         try:
             if (await recalld.ledger.positions(Access("default"))).head or len(await recalld.ledger.projects()) > 1:
-                raise BenchError("The ledger of a measurement must be empty: make a database for it.")
+                raise BenchError("The ledger is not empty. Create an empty database for the benchmark.")
             yield recalld
         finally:
             await recalld.close()

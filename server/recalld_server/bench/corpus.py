@@ -1,7 +1,7 @@
-"""Made texts and questions: seeded, so that every run measures the same, with words as unevenly common as in speech.
+"""Synthetic texts and questions with a fixed seed, so that all runs are comparable.
 
-Everyday words come first, then compounds of two; the n-th most common word has weight 1 / (n + 2.7) (Mandelbrot 1953).
-All are English, so that the tokenizer of an embedder cuts them as it would cut what people write.
+The most frequent words are everyday words, followed by compounds of two. The n-th most frequent word has the weight
+1 / (n + 2.7) (Mandelbrot 1953). All words are English, so that tokenizers split them as they split real texts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 
 SEED: Final = 20_261_123
 MANDELBROT: Final = 2.7
-FUNCTION_SHARE: Final = 0.4  # of the words of a text, as in English prose
-SHORTEST, LONGEST = 6, 18  # words of a text
-DRAWN: Final = 3  # common words in a question, besides the pair that no other question has
+FUNCTION_SHARE: Final = 0.4  # share of function words in a text, as in English prose
+SHORTEST, LONGEST = 6, 18  # words per text
+DRAWN: Final = 3  # common words per question, besides a unique pair of rare words
 
 _FUNCTION: Final = """
 the a and to of in it is was for on with at that this my his her they we she he I you but or so when then from about by
@@ -58,7 +58,7 @@ _QUESTIONS: Final = (
 
 
 class Corpus:
-    """One stream of texts and one of questions over one vocabulary. Equal seeds give equal streams."""
+    """A stream of texts and a stream of questions over one vocabulary. Equal seeds give equal streams."""
 
     def __init__(self, seed: int = SEED) -> None:
         self._texts = np.random.default_rng((seed, 0))
@@ -71,7 +71,7 @@ class Corpus:
         self._shares = weights / weights.sum()
 
     def texts(self, number: int) -> list[str]:
-        """The next texts of the stream."""
+        """The next `number` texts."""
         lengths = self._texts.integers(SHORTEST, LONGEST + 1, number)
         total = int(lengths.sum())
         words = self._texts.choice(self._words, total, p=self._shares)
@@ -81,7 +81,7 @@ class Corpus:
         return [" ".join(mixed[end - length : end]) for end, length in zip(ends, lengths.tolist(), strict=True)]
 
     def questions(self) -> Iterator[str]:
-        """Questions without end. No two of the first 10 million are equal: no two have the same pair of rare words."""
+        """An endless stream of questions. The first 10 million are unique: each has its own pair of rare words."""
         for number in count():
             common = " ".join(self._asked.choice(self._words, DRAWN, p=self._shares))
             pair = self._pair(number)
@@ -89,5 +89,5 @@ class Corpus:
 
     def _pair(self, number: int) -> tuple[str, str]:
         size = len(self.rare)
-        step = number // size + 1  # a pair is `step` apart, so each round has pairs of its own
+        step = number // size + 1  # rare words `step` apart, so that each round has new pairs
         return self.rare[number % size], self.rare[(number + step) % size]

@@ -1,7 +1,7 @@
-"""How long the deletion of a tenth of all memories by a filter takes, told for every 10,000 of them.
+"""Benchmark of the deletion of a tenth of all memories by a filter, with the time of every 10,000.
 
-The use case behind DeleteMemories with its commits and the index, in this process; the ledger is filled by statements
-that write many rows at once, as adds would take hours. The index holds none of the memories: it is told all the same.
+It runs the use case behind DeleteMemories, including commits and index updates, in this process. Bulk statements fill
+the ledger, since adds would take hours. The index has none of the memories, but it receives all deletions.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from time import perf_counter
 from typing import Any
 
 from recalld_server.bench.commits import empty_ledger, ledgers
-from recalld_server.bootstrap import Recalld
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access
-from recalld_server.usecases.change import Deletion
+from recalld_server.usecases.memories import Deletion
+from recalld_server.wiring.parts import Recalld
 
 PROJECT = "default"
 USERS = 1000
 TENTH = Comparison("metadata.tenth", Operator.EQ, 3.0)
-STEP = 10_000  # memories between two figures
-BATCH = 20_000  # rows filled in one transaction
-LOOK = 0.02  # seconds between looks at how far it is
+STEP = 10_000  # memories per reported time
+BATCH = 20_000  # memories per transaction of the fill
+LOOK = 0.02  # seconds between checks of the progress
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One engine: seconds to fill it, and to delete each 10,000 memories, in order."""
+    """The result of one engine: seconds to fill it, and seconds to delete each 10,000 memories, in order."""
 
     engine: str
     memories: int
@@ -42,25 +42,25 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """All of the deletion."""
+        """The duration of the whole deletion."""
         return sum(self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class DeletionReport:
-    """One run."""
+    """The results of all engines."""
 
     runs: Sequence[Run]
 
     def as_json(self) -> dict[str, Any]:
-        """As it is."""
+        """For --json."""
         return {"runs": [asdict(run) for run in self.runs]}
 
 
 async def run(memories: int, postgres: str | None, say: Say) -> DeletionReport:
     """Measure a new SQLite file, then the empty database at the URL `postgres` if one is given.
 
-    Raises BenchError when that is not empty.
+    Raises BenchError if a ledger is not empty.
     """
     runs: list[Run] = []
     for engine, ledger in ledgers(postgres):
@@ -77,7 +77,7 @@ async def run(memories: int, postgres: str | None, say: Say) -> DeletionReport:
 async def _measured(recalld: Recalld, engine: str, memories: int, filled: float) -> Run:
     access = Access(PROJECT, principal="bench")
     marks = [perf_counter()]
-    deletion = asyncio.ensure_future(recalld.modify.delete_matching(access, Deletion(filter=TENTH)))
+    deletion = asyncio.ensure_future(recalld.memories.delete_matching(access, Deletion(filter=TENTH)))
     while not deletion.done():
         await asyncio.wait([deletion], timeout=LOOK)
         done = (await recalld.ledger.positions(access)).head - memories
@@ -100,7 +100,7 @@ def _execute(statement: str, connection: Any) -> None:
     connection.exec_driver_sql(statement)
 
 
-# Columns of `revisions`, by what they hold for memory number i.
+# The columns of `revisions` and their SQL expressions for memory number i.
 _ROW = {
     "project": "'{project}'",
     "memory_id": "'m' || CAST(1000000000 + i AS text)",
@@ -129,11 +129,11 @@ _ROW = {
 
 
 def filling(project: str, first: int, last: int) -> Iterator[str]:
-    """Statements, for SQLite and PostgreSQL, that store memories with these sequence numbers in an empty project."""
+    """SQL, for SQLite and PostgreSQL, that stores memories with the sequence numbers `first` to `last`."""
     numbers = f"WITH RECURSIVE n (i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"  # noqa: S608
     columns = ", ".join(_ROW)
     values = ", ".join(_ROW.values()).format(project=project)
-    yield f"INSERT INTO revisions ({columns}) {numbers} SELECT {values} FROM n"  # noqa: S608 - all of it is ours
+    yield f"INSERT INTO revisions ({columns}) {numbers} SELECT {values} FROM n"  # noqa: S608 - no input of callers
     yield (
         "INSERT INTO facets (project, memory_id, revision, ordinal, key, kind, number)"  # noqa: S608
         f" {numbers} SELECT '{project}', {_ROW['memory_id']}, 1, 0, 'metadata.tenth', 'n', i - 10 * (i / 10) FROM n"

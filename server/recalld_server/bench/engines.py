@@ -1,4 +1,4 @@
-"""The engines of a measured server: its own in a new folder, or some that run already and are left as they were."""
+"""The engines of a measured server: embedded ones in a temporary folder, or running ones, which are cleaned up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from recalld.testing import LocalServer, start_local
 from recalld_server.bench import BenchError
-from recalld_server.settings import Settings
+from recalld_server.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from recalld_server.bench.legs import Engine
@@ -22,10 +22,10 @@ SCHEMA = "recalld_bench_"
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Where ledger and index are, as `recalld serve` takes them. An index's key and TLS come from the environment.
+    """Ledger and index, as for `recalld serve`. The index's key and TLS settings come from the environment.
 
-    A ledger in PostgreSQL gets a schema of its own, so the database may hold others. Weaviate must have no tenant of
-    the project that a new server has: its entries would be mixed with the measurement's, and dropped with them.
+    A ledger in PostgreSQL is created in a temporary schema, so the database may contain other data. Weaviate must not
+    have a tenant of the project `default`: its entries would mix with the benchmark's and be deleted with them.
     """
 
     ledger: str = EMBEDDED
@@ -33,12 +33,12 @@ class Engines:
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[tuple[LocalServer, Engine | None]]:
-        """A new server with nothing in it, and its Weaviate if it has one. Raises BenchError, ServerError."""
+        """Start a new, empty server; yields it and its Weaviate, if any. Raises BenchError, ServerError."""
         async with AsyncExitStack() as opened:
             environment = {"RECALLD_LEDGER": await opened.enter_async_context(_ledger(self.ledger))}
             engine = None
             if self.index != EMBEDDED:
-                from recalld_server.bench.legs import empty  # weaviate-client is an extra, and slow to import
+                from recalld_server.bench.legs import empty  # weaviate-client is optional and slow to import
 
                 given = Settings.read({"index": self.index})
                 engine = await opened.enter_async_context(empty(given))
@@ -52,18 +52,18 @@ class Engines:
 
 @asynccontextmanager
 async def _ledger(url: str) -> AsyncIterator[str]:
-    """The URL of an empty ledger."""
+    """Yield the URL of an empty ledger; in PostgreSQL in a temporary schema, which is dropped at the end."""
     if url == EMBEDDED:
         yield url
         return
     try:
         import psycopg
     except ModuleNotFoundError:
-        raise BenchError("a ledger in PostgreSQL needs more than is installed: pip install '.[fleet]'") from None
+        raise BenchError("PostgreSQL needs the extra `fleet`: pip install '.[fleet]'") from None
     schema = SCHEMA + uuid.uuid4().hex[:12]
     try:
         own = _in_schema(url, schema)
-    except ValueError:  # its text may quote the URL
+    except ValueError:  # its message may quote the URL with the password
         raise BenchError("--ledger must be embedded or postgresql://user:password@host:port/database") from None
     try:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
@@ -74,11 +74,11 @@ async def _ledger(url: str) -> AsyncIterator[str]:
                 await connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
     except psycopg.Error as error:
         told = str(error).partition("\n")[0] if isinstance(error, psycopg.OperationalError) else type(error).__name__
-        raise BenchError(f"--ledger can't be used: {told}") from None
+        raise BenchError(f"cannot use the database of --ledger: {told}") from None
 
 
 def _in_schema(url: str, schema: str) -> str:
-    """The URL with a search path of this schema alone. Raises ValueError for what is no URL of PostgreSQL."""
+    """The URL with only this schema in its search path. Raises ValueError if it is not a PostgreSQL URL."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("not a URL of PostgreSQL")

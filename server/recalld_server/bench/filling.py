@@ -1,4 +1,4 @@
-"""Putting memories into a server for a measurement, by ImportMemories."""
+"""Fills a server with memories, via ImportMemories."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from recalld_server.bench.corpus import SEED, Corpus
 
 IN_ONE_USER = 10_000  # up to this size all memories belong to one user, above it each user has PER_USER
 PER_USER = 100
-PER_RUN = 20  # messages in a conversation, so that searches have neighbours to weigh
-CHUNK = 1_000  # memories made at a time
-FIRST_TIME = 1_750_000_000  # seconds since the Unix epoch; each memory is a minute later than the one before
+PER_RUN = 20  # messages per conversation, so that searches have neighbours to rank
+CHUNK = 1_000  # memories created at a time
+FIRST_TIME = 1_750_000_000  # seconds since the Unix epoch; memories are a minute apart
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What an import did: counts, seconds from the first item to the last answer, proof for searches."""
+    """The result of an import: counts, seconds from the first item to the last answer, and consistency token."""
 
     stored: int
     unchanged: int
@@ -34,12 +34,12 @@ class Stored:
 
     @property
     def per_second(self) -> float:
-        """Items stored a second."""
+        """Items stored per second."""
         return self.stored / self.seconds
 
 
 def store(client: MemoryClient, items: Iterable[Importable]) -> Stored:
-    """Import the items and wait until searches see them. Raises BenchError for an item that is refused."""
+    """Import the items and wait until searches see them. Raises BenchError if an item is refused."""
     start = perf_counter()
     last = None
     for last in client.import_memories(items):
@@ -54,27 +54,27 @@ def store(client: MemoryClient, items: Iterable[Importable]) -> Stored:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Made memories, numbered from 0: whose each is and what its id is follows from its number."""
+    """Synthetic memories, numbered from 0. The number determines the user and the id."""
 
     memories: int
 
     @property
     def users(self) -> int:
-        """How many users share them."""
+        """The number of users."""
         return 1 if self.memories <= IN_ONE_USER else self.memories // PER_USER
 
     def user(self, number: int) -> str:
-        """The user of a memory. Conversations go round the users, as they would arrive."""
+        """The user of a memory. Consecutive conversations belong to different users, as in real traffic."""
         return f"user-{number // PER_RUN % self.users}"
 
     def memory_id(self, number: int) -> str:
-        """A UUID of version 7 (RFC 9562) that grows with the number, as the server's own grow with time."""
+        """A UUID of version 7 (RFC 9562) that is ascending with the number, like the server's ids with time."""
         milliseconds = FIRST_TIME * 1000 + number
         scattered = number * 0x9E3779B97F4A7C15 % (1 << 62)
         return str(uuid.UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | scattered))
 
     def items(self, corpus: Corpus, model: str, dimension: int) -> Iterator[ImportItem]:
-        """All of them with vectors of unit length that claim to be the model's."""
+        """All memories, with random unit vectors that are labelled as the model's."""
         generator = np.random.default_rng(SEED)
         for start in range(0, self.memories, CHUNK):
             count = min(CHUNK, self.memories - start)

@@ -1,6 +1,6 @@
-"""What a server does while nobody calls it: statements, processor time and spans, with many projects on its ledger.
+"""Benchmark of an idle server with many projects: SQL statements, CPU time and spans per second.
 
-Everything is in this process, on the embedded engines in a new folder. Each project has one memory.
+The server runs in this process, on the embedded engines in a temporary folder. Each project has one memory.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from sqlalchemy import Engine, event
 
-from recalld_server.app import App
 from recalld_server.bench import BenchError
-from recalld_server.bootstrap import build
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.memory import Access, Message, Scope
-from recalld_server.settings import Settings
 from recalld_server.telemetry.setup import Telemetry
 from recalld_server.telemetry.tracing import Tracer
-from recalld_server.usecases.add import AddCommand
+from recalld_server.wiring.app import App
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.settings import Settings
 
-START = 120.0  # seconds until the server says that searches are served
-SETTLE = 10.0  # seconds after that which are not measured
+START = 120.0  # time limit until the server is ready for searches, in seconds
+SETTLE = 10.0  # seconds after readiness that are not measured
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class IdleReport:
-    """Of one second: SQL statements, seconds of processor time, spans that began."""
+    """Figures per second: SQL statements, seconds of CPU time, and spans started. `seconds` is the duration."""
 
     projects: int
     seconds: float
@@ -47,7 +47,7 @@ class IdleReport:
 
 
 class _Counts(SpanProcessor):
-    """What happens in this process, counted."""
+    """Counts the SQL statements and spans of this process."""
 
     def __init__(self) -> None:
         self.statements = 0
@@ -61,7 +61,7 @@ class _Counts(SpanProcessor):
 
 
 async def run(projects: int, seconds: float, say: Say) -> IdleReport:
-    """Fill a ledger, serve it, and count. Raises BenchError if the server does not get ready."""
+    """Fill a ledger, start a server and count. Raises BenchError if the server does not become ready."""
     counts = _Counts()
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder), grpc_port=0, http_port=0)
@@ -88,7 +88,7 @@ async def _fill(settings: Settings, projects: int) -> None:
     try:
         first = await recalld.ledger.generation("default")
         said = [Message("user", "Likes tea")]
-        for number in range(projects - 1):  # with `default`
+        for number in range(projects - 1):  # `default` exists already
             name = f"p{number}"
             await recalld.ledger.ensure_project(name, replace(first, number=1))
             await recalld.add.add(Access(name, principal="bench"), AddCommand(Scope("ann"), said, infer=False))

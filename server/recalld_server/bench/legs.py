@@ -1,6 +1,6 @@
-"""What a search over Weaviate costs beside its two legs alone.
+"""Comparison of searches over Weaviate with Weaviate's two legs alone.
 
-The same questions, filters and limits go to the same objects through Weaviate's own driver, in the same seconds.
+The same questions, filters and limits are sent to the same objects via Weaviate's own client, in the same period.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from recalld_server.bench import BenchError
 from recalld_server.bench.calls import Calls, percentile, together
 from recalld_server.bench.corpus import SEED, Corpus
 from recalld_server.bench.filling import Population
-from recalld_server.bootstrap import build
 from recalld_server.domain.analysis import Analyser
 from recalld_server.domain.errors import IndexUnavailable
 from recalld_server.domain.memory import Scope
-from recalld_server.domain.question import ask
+from recalld_server.domain.query import ask
 from recalld_server.domain.ranking import DEPTH
 from recalld_server.domain.revision import DEFAULT_LANGUAGE
 from recalld_server.domain.vectors import UInt32Array
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.settings import Settings
 
-TENANT = schema.tenant("default")  # of the project that every new server has
-QUESTIONS = 250  # made beforehand; they come round again, which spares searches the embedder and nothing else
-PATIENCE = 10.0  # seconds for what is not measured
-WARM_UP = 3  # pairs of each caller that do not count
+TENANT = schema.tenant("default")  # the project of every new server
+QUESTIONS = 250  # created beforehand and repeated: repeats only avoid the embedder, whose time is subtracted
+PATIENCE = 10.0  # timeout of calls that are not measured, in seconds
+WARM_UP = 3  # pairs of each caller that are not measured
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and what the legs take of it."""
+    """A question, and the terms and vector for the legs."""
 
     text: str
     terms: UInt32Array
@@ -55,7 +55,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Searches outside the embedder, and the legs alone, of `callers` who do one after the other. Milliseconds."""
+    """Times of searches without the embedder, and of the legs alone, with `callers` callers. In milliseconds."""
 
     callers: int
     count: int
@@ -68,13 +68,13 @@ class Beside:
 
 
 class Engine:
-    """Weaviate as a measurement sees it. What fails raises IndexUnavailable."""
+    """Access to Weaviate for benchmarks. Its methods raise IndexUnavailable."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def holding(self) -> list[str]:
-        """Collections of this service with a tenant of the project `default`."""
+        """The collections of recalld that have a tenant of the project `default`."""
 
         async def work(driver: WeaviateAsyncClient) -> list[str]:
             names = [name for name in await driver.collections.list_all() if name.startswith(schema.PREFIX)]
@@ -83,18 +83,18 @@ class Engine:
         return await self._client.call(work, PATIENCE)
 
     async def clear(self) -> None:
-        """Remove that tenant everywhere."""
+        """Remove that tenant from all collections."""
         for name in await self.holding():
             await self._client.call(lambda driver: driver.collections.use(name).tenants.remove([TENANT]), PATIENCE)  # noqa: B023
 
     async def beside(
         self, target: str, population: Population, asked: Sequence[Asked], callers: int, seconds: float
     ) -> Beside:
-        """Ask each question both ways, in turns first, until `seconds` are over. Raises BenchError."""
+        """Measure both ways for `seconds`; they take turns at going first. Raises BenchError."""
         [name] = await self.holding()
         tenant = await self._client.call(lambda driver: _tenant(driver, name), PATIENCE)
         calls, turns = Calls(target, population, Corpus()), count()
-        chosen = random.Random(SEED)  # noqa: S311 - chooses what to read, hides nothing
+        chosen = random.Random(SEED)  # noqa: S311 - chooses users, not a secret
         pairs: list[tuple[float, float]] = []
 
         async def pair() -> tuple[float, float]:
@@ -130,16 +130,16 @@ class Engine:
 
 @asynccontextmanager
 async def empty(settings: Settings) -> AsyncIterator[Engine]:
-    """The engine at `settings.index`, which keeps nothing of what is done inside. Raises BenchError, SettingMissing."""
+    """Yield the engine at `settings.index` and clear it at the end. Raises BenchError, SettingMissing."""
     client = Client(Address.parse(settings.index, settings.index_key, tls=settings.index_tls))
     try:
         engine = Engine(client)
         try:
             taken = await engine.holding()
         except IndexUnavailable:
-            raise BenchError(f"{client.address} can't be reached") from None
+            raise BenchError(f"cannot reach Weaviate at {client.address}") from None
         if taken:
-            raise BenchError(f"{client.address} has entries of a project `default`: measure on one that has none")
+            raise BenchError(f"Weaviate at {client.address} has entries of a project `default`; use one without")
         try:
             yield engine
         finally:
@@ -149,7 +149,7 @@ async def empty(settings: Settings) -> AsyncIterator[Engine]:
 
 
 async def prepared() -> list[Asked]:
-    """Questions, analysed and embedded as a server with default settings does it."""
+    """Questions, analysed and embedded as by a server with default settings."""
     texts = list(islice(Corpus(SEED + 2).questions(), QUESTIONS))
     analyser = Analyser(DEFAULT_LANGUAGE)
     questions = [ask(text, frozenset(), analyser) for text in texts]
@@ -166,12 +166,12 @@ async def prepared() -> list[Asked]:
 
 
 async def _tenant(driver: WeaviateAsyncClient, name: str) -> Any:
-    """The driver's own object: what is measured goes through nothing of ours."""
+    """The client's own tenant object, so that the measurement does not include our code."""
     return driver.collections.use(name).with_tenant(TENANT)
 
 
 async def _legs(tenant: Any, asked: Asked, user: str) -> float:
-    """Milliseconds of both legs side by side, names and scores only."""
+    """Milliseconds of both legs in parallel, which return only ids and scores."""
     start = perf_counter()
     scope = Scope(user_id=user)
     inside: Any = compiled(None, scope, time.time_ns() // 1000).condition

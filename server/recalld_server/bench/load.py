@@ -1,7 +1,7 @@
-"""How fast a server is: add, get, search and stream at several sizes and numbers of callers, and imports of texts.
+"""Load benchmark: add, get, search and stream at several sizes and numbers of callers, and imports of texts.
 
-Each size has a server process of its own on loopback, with default settings, an empty folder and, if asked for, other
-engines; this process is the only client, and they all share the processors of the machine.
+Each size has its own server process on loopback, with default settings, a temporary folder and optionally other
+engines. This process is the only client. All processes share the machine's processors.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from recalld_server.bench.calls import Calls, Measurement, measure
 from recalld_server.bench.corpus import SEED, Corpus
 from recalld_server.bench.engines import EMBEDDED, Engines
 from recalld_server.bench.filling import Population, store
-from recalld_server.bootstrap import build
-from recalld_server.settings import Settings
+from recalld_server.wiring.composition import build
+from recalld_server.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from recalld_server.bench.legs import Asked, Beside
 
-EMBED_BATCH = 500  # texts in one call of the embedder alone: as many as an import puts into a transaction
-WARM_UP = 3.0  # seconds of searches before anything is measured: a server that was just filled has nothing in memory
+EMBED_BATCH = 500  # texts per call of the embedder alone: the size of an import's transaction
+WARM_UP = 3.0  # seconds of searches before the measurements, since a new server has empty caches
 STATUS = Path("/proc")
 
 Say = Callable[[str], None]
@@ -37,9 +37,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ImportRate:
-    """Texts a second through ImportMemories, and through the embedder alone in this process while no server ran.
+    """Texts per second of ImportMemories, and of the embedder alone in this process without a server.
 
-    The embedder's rate is the better of two, before and after the import, so that a busy machine flatters no ratio.
+    The embedder's rate is the better of two, before and after the import, so that other load cannot raise `ratio`.
     """
 
     texts: int
@@ -48,15 +48,15 @@ class ImportRate:
 
     @property
     def ratio(self) -> float:
-        """How much of the embedder's speed an import has."""
+        """The rate of the import relative to the embedder alone."""
         return self.import_per_second / self.embedder_per_second
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Everything measured on one server. `resident` is MiB after the fill and at the end, None where not known.
+    """The results of one server. `resident`: resident memory in MiB after the fill and at the end, None if unknown.
 
-    `beside` has searches beside the legs of the engine alone, where the index is one that can be asked by itself.
+    `beside` compares searches with the legs of the engine alone; empty for the embedded index.
     """
 
     memories: int
@@ -69,7 +69,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """One run. `imports` is None when it was left out; each size had `warm_up` seconds of searches first."""
+    """The results of all sizes. `imports` is None if skipped. `warm_up` is the warm-up of each size in seconds."""
 
     processors: int
     seconds: float
@@ -78,7 +78,7 @@ class LoadReport:
     sizes: Sequence[Size]
 
     def as_json(self) -> dict[str, Any]:
-        """Times in milliseconds, rates a second, memory in MiB or "unknown"."""
+        """For --json: times in milliseconds, rates per second, memory in MiB or "unknown"."""
         imports = {**asdict(self.imports), "ratio": self.imports.ratio} if self.imports else None
         sizes = []
         for size in self.sizes:
@@ -91,7 +91,7 @@ class LoadReport:
 async def run(
     sizes: Sequence[int], callers: Sequence[int], seconds: float, import_texts: int, engines: Engines, say: Say
 ) -> LoadReport:
-    """Measure one after the other; takes at least sizes x callers x 4 x seconds. Raises BenchError, ServerError."""
+    """Run all measurements; takes at least sizes x callers x 4 x seconds. Raises BenchError, ServerError."""
     texts = Corpus(SEED + 1).texts(import_texts)
     model, dimension, before = await embedder_alone(texts, say)
     imports = None
@@ -102,7 +102,7 @@ async def run(
         imports = ImportRate(import_texts, imported, max(before, after))
     asked: Sequence[Asked] = ()
     if engines.index != EMBEDDED:
-        from recalld_server.bench.legs import prepared  # it needs the extra
+        from recalld_server.bench.legs import prepared  # needs the extra `fleet`
 
         asked = await prepared()
     measured = [await at_size(size, callers, seconds, model, dimension, engines, asked, say) for size in sizes]
@@ -110,11 +110,11 @@ async def run(
 
 
 async def embedder_alone(texts: Sequence[str], say: Say) -> tuple[str, int, float]:
-    """The default embedder's model, dimension and texts a second; 0 without texts. Leaves nothing behind."""
+    """The model, dimension and texts per second (0 without texts) of the default embedder."""
     say(f"the embedder alone: {len(texts)} texts in batches of {EMBED_BATCH}")
     folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="recalld-bench-")
     try:
-        recalld = await build(Settings(data_dir=Path(folder)))  # defaults, as a local server has them
+        recalld = await build(Settings(data_dir=Path(folder)))  # default settings, as a local server
         try:
             embedder = recalld.embedder
             if not texts:
@@ -131,7 +131,7 @@ async def embedder_alone(texts: Sequence[str], say: Say) -> tuple[str, int, floa
 
 
 async def import_rate(texts: Sequence[str], engines: Engines) -> float:
-    """Texts a second that a new server stores and embeds."""
+    """The texts per second that a new server imports."""
     async with engines.server() as (server, _):
         client = server.client()
         await asyncio.to_thread(store, client, [{"text": "warm up", "user_id": "another"}])
@@ -172,7 +172,7 @@ async def at_size(
 
 
 def resident(server: LocalServer) -> float | None:
-    """MiB of the server's memory that are in RAM; None on a system that does not tell."""
+    """The resident memory of the server in MiB; None if the system does not provide it."""
     status = STATUS / str(server.pid) / "status"
     if status.exists():
         for line in status.read_text().splitlines():

@@ -1,8 +1,8 @@
-"""What a server does when ten times as much is asked as it can answer.
+"""Benchmark of a server under overload, by default with ten times the load that it can answer.
 
-Searches of one filled server: one caller alone, then a crowd that shows what the server can do, then searches begun at
-`times` that rate whatever becomes of the earlier ones, then one caller alone again. Server and caller share the
-machine, so the caller spends as little as it can: requests are made beforehand and answers are not decoded.
+Four phases of searches on a filled server: one caller; CROWD callers, which measure the capacity; an open-loop load of
+`times` the capacity, which does not wait for answers; and one caller again. Server and client share the machine, so the
+client does as little as possible: it creates requests beforehand and does not decode answers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from recalld_server.bench.filling import Population, store
 from recalld_server.bench.load import embedder_alone, resident
 
 MEMORIES = 1_000
-CROWD = 8  # callers that show what the server can do: more add waiting, not answers
-ALONE = 200  # searches of one caller, before and after
-SETTLE = 2.0  # seconds between the flood and the last figures: as long as refused callers are asked to stay away, twice
-TICK = 0.005  # seconds between the starts of searches of a flood
+CROWD = 8  # callers that saturate the server: more only add waiting time
+ALONE = 200  # searches of one caller, before and after the overload
+SETTLE = 2.0  # seconds between the overload and the last phase: twice the retry delay of refused calls
+TICK = 0.005  # seconds between batches of new searches
 DETAILS = "grpc-status-details-bin"
 
 Say = Callable[[str], None]
@@ -46,7 +46,7 @@ class Alone:
 
 @dataclass(slots=True)
 class Flood:
-    """What became of the searches begun. Times in milliseconds, memory in MiB (None where the system does not tell)."""
+    """Results of a phase: times in milliseconds of admitted and refused searches, and resident memory in MiB."""
 
     admitted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class OverloadReport:
-    """One run. Rates a second, times in milliseconds."""
+    """The results. Rates are per second, times in milliseconds; `resident` in MiB, None if unknown."""
 
     seconds: float
     capacity: float
@@ -74,16 +74,16 @@ class OverloadReport:
 
     @property
     def slowdown(self) -> float:
-        """The p99 of admitted searches against that of one caller alone."""
+        """The p99 of admitted searches relative to that of one caller."""
         return self.during.p99 / self.before.p99
 
     def as_json(self) -> dict[str, Any]:
-        """All figures."""
+        """For --json."""
         return {**asdict(self), "slowdown": self.slowdown}
 
 
 async def run(seconds: float, times: float, say: Say) -> OverloadReport:
-    """Measure on a server of its own. Raises BenchError, ServerError."""
+    """Run all phases on a temporary server. Raises BenchError, ServerError."""
     model, dimension, _ = await embedder_alone((), say)
     population = Population(MEMORIES)
     async with start_local() as server:
@@ -103,7 +103,9 @@ async def run(seconds: float, times: float, say: Say) -> OverloadReport:
             say("one caller again")
             after = await searches.alone(ALONE)
     if not flood.admitted or not flood.refused:
-        raise BenchError(f"{len(flood.admitted)} searches were admitted and {len(flood.refused)} refused")
+        raise BenchError(
+            f"no valid overload: {len(flood.admitted)} searches were admitted, {len(flood.refused)} refused"
+        )
     total = len(flood.admitted) + len(flood.refused) + flood.others.total()
     return OverloadReport(
         seconds=lasted,
@@ -129,14 +131,14 @@ class _Searches:
         self._next = 0
 
     def request(self) -> bytes:
-        """A search that was not asked before."""
+        """A new search, whose question was not asked before."""
         self._next += 1
         scope = Scope(user_id=self._population.user(self._next % self._population.memories))
         made: bytes = SearchRequest(query=next(self._questions), scope=scope, limit=LIMIT).SerializeToString()
         return made
 
     async def alone(self, count: int) -> Alone:
-        """Searches one after the other."""
+        """Measure `count` searches of one caller."""
         flood = Flood()
         for _ in range(count):
             await self._one(self.request(), flood)
@@ -144,7 +146,7 @@ class _Searches:
         return _alone(flood.admitted)
 
     async def crowd(self, seconds: float) -> float:
-        """Searches a second of CROWD callers, each waiting for its answer."""
+        """The searches per second of CROWD callers, each of which waits for its answers."""
         flood = Flood()
         start = perf_counter()
 
@@ -157,7 +159,7 @@ class _Searches:
         return len(flood.admitted) / (perf_counter() - start)
 
     async def flood(self, server: LocalServer, rate: float, seconds: float) -> tuple[Flood, float]:
-        """Begin `rate` searches a second, and wait for the last answer."""
+        """Start `rate` searches per second for `seconds`, and wait for all answers."""
         requests = [self.request() for _ in range(int(rate * seconds))]
         flood, tasks = Flood(), set[asyncio.Task[None]]()
         watch = asyncio.create_task(_watch(server, flood))
@@ -190,7 +192,7 @@ class _Searches:
 
 
 def _complete(trailing: Any) -> bool:
-    """Whether a refusal says OVERLOADED and when to come again."""
+    """Whether a refusal has the reason OVERLOADED and a retry delay."""
     status = status_pb2.Status.FromString(trailing.get(DETAILS, b""))
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     found = [detail.Unpack(info) for detail in status.details] + [detail.Unpack(retry) for detail in status.details]

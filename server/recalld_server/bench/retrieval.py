@@ -1,10 +1,10 @@
-"""How much of the evidence searches find: conversations go in by ImportMemories, their questions out by Search.
+"""Benchmark of retrieval: imports conversations with ImportMemories and asks their questions with Search.
 
-recall@k of a question is the share of its evidence turns among the first k hits; a figure is the mean over questions.
-Questions without evidence do not count. The form of the data is that of LoCoMo (Maharana et al. 2024), see `read`.
+recall@k of a question is the share of its evidence turns among the first k hits; reported figures are means over
+questions. Questions without evidence are ignored. The data follows LoCoMo (Maharana et al. 2024), see `read`.
 
-On other engines than the embedded ones everything is done on both, and the overlap of a question is the share of the
-first ten hits that both have.
+On other engines than the embedded ones, everything is done on both; the overlap of a question is the share of the first
+ten hits that both have in common.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from recalld_server.bench.engines import Engines
 from recalld_server.bench.filling import store
 
 DEPTHS = (5, 10, 20)
-SHARED = 10  # hits of which the overlap is taken
+SHARED = 10  # hits that are compared for the overlap
 TIME_FORM = "%I:%M %p on %d %B, %Y"  # "1:56 pm on 8 May, 2023", taken as UTC
 
 Say = Callable[[str], None]
@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one speaker said at once."""
+    """One turn of a speaker."""
 
     id: str
     speaker: str
@@ -56,7 +56,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """All sessions of one pair of speakers, in order, and what is asked about them."""
+    """All sessions of a pair of speakers, in order, and the questions about them."""
 
     id: str
     turns: Sequence[Turn]
@@ -65,7 +65,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Recall at each of DEPTHS of one question, the turns found, and the time of the search for the Python client."""
+    """The result of a question: recall at each of DEPTHS, the ids of the turns found, and the client's search time."""
 
     category: str
     recall: tuple[float, ...]
@@ -75,9 +75,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalReport:
-    """One run. `repeated` turns said what their session had said before, so no memory of their own came of them.
+    """The results. `repeated` turns equal an earlier turn of their session, so they have no memory of their own.
 
-    `embedded` is the same on the embedded engines, for a run on others.
+    `embedded` has the results of the embedded engines, if other engines were measured.
     """
 
     turns: int
@@ -87,26 +87,26 @@ class RetrievalReport:
     embedded: RetrievalReport | None = None
 
     def recall(self, category: str | None = None) -> dict[str, float]:
-        """Mean recall by depth, of all questions or of one category."""
+        """The mean recall by depth, over all questions or those of one category."""
         rows = [answer.recall for answer in self.answers if category in (None, answer.category)]
         return {f"recall@{depth}": float(mean) for depth, mean in zip(DEPTHS, np.mean(rows, axis=0), strict=True)}
 
     def categories(self) -> dict[str, int]:
-        """Questions in each category, by name."""
+        """The number of questions by category."""
         names = sorted({answer.category for answer in self.answers})
         return {name: sum(answer.category == name for answer in self.answers) for name in names}
 
     def overlap(self, other: RetrievalReport) -> float:
-        """The mean overlap with a run of the same questions."""
+        """The mean overlap with another report on the same questions."""
         return float(np.mean([_overlap(a.found, b.found) for a, b in zip(self.answers, other.answers, strict=True)]))
 
     def search_ms(self) -> dict[str, float]:
-        """Percentiles of the time of a search."""
+        """Percentiles of the search time in milliseconds."""
         times = [answer.milliseconds for answer in self.answers]
         return {f"p{share}": float(np.percentile(times, share)) for share in (50, 99)}
 
     def as_json(self) -> dict[str, Any]:
-        """The figures under the names of the field."""
+        """For --json."""
         by_category = {name: {"questions": n, **self.recall(name)} for name, n in self.categories().items()}
         total = {"questions": len(self.answers), **self.recall()}
         found: dict[str, Any] = {**total, "by_category": by_category, "search_ms": self.search_ms()}
@@ -116,15 +116,15 @@ class RetrievalReport:
 
 
 def read(path: Path) -> list[Conversation]:
-    """Conversations of a JSON file; raises BenchError where its form is another.
+    """Read conversations from a JSON file. Raises BenchError if it does not have this format:
 
     [{id, sessions: [{session, time, turns: [{id, speaker, text, caption?}]}], questions: [{question, category,
-    evidence: [turn id]}]}]. A picture that was shared counts as said, by its caption.
+    evidence: [turn id]}]}]. The caption of a shared picture is added to the text.
     """
     try:
         found = [_conversation(given) for given in json.loads(path.read_text(encoding="utf-8"))]
     except (KeyError, TypeError, ValueError) as error:
-        raise BenchError(f"{path.name} has not the form of conversations: {error!r}") from error
+        raise BenchError(f"{path.name} does not have the format of conversations: {error!r}") from error
     if not any(conversation.questions for conversation in found):
         raise BenchError(f"{path.name} has no question with evidence")
     return found
@@ -147,15 +147,15 @@ def _conversation(given: dict[str, Any]) -> Conversation:
 
 
 def run(conversations: Sequence[Conversation], target: str | None, engines: Engines, say: Say) -> RetrievalReport:
-    """Import everything, then ask everything, one call at a time. Raises BenchError, RecalldError, ServerError."""
+    """Import all conversations, then ask all questions, one at a time. Raises BenchError, RecalldError, ServerError."""
     if target is None:
-        # First the engines that may not be there: what was measured would be lost.
+        # Measure the other engines first: if they are unavailable, nothing is lost.
         elsewhere = None if engines == Engines() else asyncio.run(_elsewhere(conversations, engines, say))
         say("starting a server in a temporary folder")
         with start_local() as server:
             embedded = _measured(server.client(), conversations, "", say)
         return replace(elsewhere, embedded=embedded) if elsewhere else embedded
-    batch = f"bench-{uuid4().hex[:8]}-"  # apart from what the server has
+    batch = f"bench-{uuid4().hex[:8]}-"  # prefix of user ids, to keep them apart from existing ones
     with MemoryClient(target) as client:
         try:
             return _measured(client, conversations, batch, say)
@@ -205,11 +205,11 @@ def _asked(client: MemoryClient, question: Question, user: str) -> Answer:
 
 
 def recall(evidence: frozenset[str], found: Sequence[str]) -> tuple[float, ...]:
-    """The share of the evidence among the first so many found, for each of DEPTHS."""
+    """The share of the evidence among the first hits, for each of DEPTHS."""
     return tuple(len(evidence.intersection(found[:depth])) / len(evidence) for depth in DEPTHS)
 
 
 def _overlap(one: Sequence[str], other: Sequence[str]) -> float:
-    """The share of the first hits that both have; 1 where neither has any."""
+    """The share of the first hits that both have in common; 1 if neither has any."""
     first, second = set(one[:SHARED]), set(other[:SHARED])
     return len(first & second) / max(len(first), len(second), 1) if first or second else 1.0

@@ -1,4 +1,4 @@
-"""Reports of benchmarks as tables for people. Progress goes to standard error, results to standard output."""
+"""Prints reports of benchmarks as tables. Progress goes to standard error, results to standard output."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """Tell what is being done."""
+    """Print the progress."""
     Console(stderr=True).print(f"{text} …", style="dim", markup=False, highlight=False)
 
 
 def show_retrieval(report: RetrievalReport) -> None:
-    """Recall by category and the time of searches."""
+    """Print recall by category and search times."""
     console = Console()
     overall = report.recall()
     table = _table("Recall of evidence turns", "category", "questions", *overall)
@@ -39,11 +39,11 @@ def show_retrieval(report: RetrievalReport) -> None:
     console.print(f"search, one caller: p50 {times['p50']:.1f} ms, p99 {times['p99']:.1f} ms", highlight=False)
     console.print(f"import: {report.turns} turns in {report.import_seconds:.1f} s", highlight=False)
     if report.repeated:
-        console.print(f"{report.repeated} turns repeat what their session has said; they count as not found")
+        console.print(f"{report.repeated} turns repeat an earlier turn of their session; they count as not found")
 
 
 def show_load(report: LoadReport) -> None:
-    """One table of times and one of stages for each size."""
+    """Print a table of times and a table of stages for each size."""
     console = Console()
     for size in report.sizes:
         users = "one user" if size.users == 1 else f"{size.users:,} users of {size.memories // size.users:,}"
@@ -53,28 +53,28 @@ def show_load(report: LoadReport) -> None:
             console.print(_beside(size))
         filled, measured = (f"{mib:.0f} MiB" if mib is not None else "unknown" for mib in size.resident)
         console.print(
-            f"fill: {size.fill_per_second:.0f} memories a second; server resident: {filled} after the fill, "
+            f"fill: {size.fill_per_second:.0f} memories per second; resident memory: {filled} after the fill, "
             f"{measured} after the calls\n",
             highlight=False,
         )
     if imports := report.imports:
         console.print(
-            f"import of {imports.texts} texts: {imports.import_per_second:.0f} a second, {imports.ratio:.0%} of the "
+            f"import of {imports.texts} texts: {imports.import_per_second:.0f} per second, {imports.ratio:.0%} of the "
             f"{imports.embedder_per_second:.0f} of the embedder alone",
             highlight=False,
         )
     console.print(
         f"{report.processors} processors, shared by the server (one process) and this client (one process); "
-        f"{report.seconds:g} s for each row, after {report.warm_up:g} s of searches. Vectors of the fill were made, "
-        "not embedded. No question was asked twice, so no embedding came from the cache of queries.",
+        f"{report.seconds:g} s for each row, after {report.warm_up:g} s of searches. The memories have random vectors. "
+        "No question was asked twice, so no query embedding came from the cache.",
         highlight=False,
     )
 
 
 def show_overload(report: OverloadReport) -> None:
-    """Times before, during and after, and what became of the calls."""
+    """Print times before, during and after the overload, and the results of the calls."""
     console = Console()
-    table = _table(f"{report.asked:.0f} searches a second, {report.seconds:.0f} s", "searches", "p50 ms", "p99 ms")
+    table = _table(f"{report.asked:.0f} searches per second, {report.seconds:.0f} s", "searches", "p50 ms", "p99 ms")
     rows = {
         "one caller before": report.before,
         "admitted under overload": report.during,
@@ -86,16 +86,18 @@ def show_overload(report: OverloadReport) -> None:
     console.print(table)
     filled, most = (f"{mib:.0f} MiB" if mib is not None else "unknown" for mib in report.resident)
     console.print(
-        f"admitted {report.admitted:.0f} a second of {report.capacity:.0f} that it can; p99 {report.slowdown:.1f} "
-        f"times the unloaded one; {report.refusals} refused, {report.without_retry_info} of them incompletely; "
-        f"other errors: {report.other_errors or 'none'}; resident {filled} before, {most} at most",
+        f"admitted {report.admitted:.0f} per second, capacity {report.capacity:.0f}; p99 {report.slowdown:.1f} times "
+        f"that without load; {report.refusals} refused, {report.without_retry_info} of them without reason or delay; "
+        f"other errors: {report.other_errors or 'none'}; resident memory {filled} before, at most {most}",
         highlight=False,
     )
 
 
 def show_commits(report: CommitsReport) -> None:
-    """Rates by engine, and what each is of the first engine's with the same callers."""
-    table = _table("Commits a second", "ledger", "projects", "callers", "commits/s", "of SQLite's", "p50 ms", "p99 ms")
+    """Print rates by engine, also relative to the first engine with the same callers."""
+    table = _table(
+        "Commits per second", "ledger", "projects", "callers", "commits/s", "relative to SQLite", "p50 ms", "p99 ms"
+    )
     first = {(rate.projects, rate.callers): rate.per_second for rate in reversed(report.rates)}
     for at, rate in enumerate(report.rates):
         if at and rate.engine != report.rates[at - 1].engine:
@@ -107,17 +109,17 @@ def show_commits(report: CommitsReport) -> None:
 
 
 def show_idle(report: IdleReport) -> None:
-    """The counts of one report."""
-    table = _table("A server that nobody calls", "projects", "statements/s", "CPU ms/s", "spans/s")
+    """Print the figures of an idle server."""
+    table = _table("Idle server", "projects", "statements/s", "CPU ms/s", "spans/s")
     shown = (f"{report.statements:.1f}", f"{1000 * report.cpu:.1f}", f"{report.spans:.1f}")
     table.add_row(str(report.projects), *shown)
     Console().print(table)
 
 
 def show_deletion(report: DeletionReport) -> None:
-    """One row an engine: the whole, and the seconds of each 10,000 in order."""
+    """Print a row per engine: the total and the seconds of each 10,000, in order."""
     table = _table(
-        "Deletion of a tenth by a filter", "ledger", "memories", "deleted", "fill s", "all s", "each 10,000, s"
+        "Deletion of a tenth by a filter", "ledger", "memories", "deleted", "fill s", "total s", "s per 10,000"
     )
     for run in report.runs:
         steps = " ".join(f"{seconds:.1f}" for seconds in run.steps)
@@ -139,7 +141,7 @@ def _times(size: Size, title: str) -> Table:
 
 def _stages(size: Size, title: str) -> Table:
     names = list(dict.fromkeys(name for call in size.calls for name in call.stages))
-    names.sort(key=("elsewhere", "outside the embedder").__contains__)  # these two stand last
+    names.sort(key=("elsewhere", "outside the embedder").__contains__)  # these two are last
     table = _table(title, "call", "callers", *names)
     for at, call in enumerate(size.calls):
         if at and call.call != size.calls[at - 1].call:
@@ -151,7 +153,7 @@ def _stages(size: Size, title: str) -> Table:
 
 def _beside(size: Size) -> Table:
     headings = ("questions", "search p50", "search p99", "legs p50", "legs p99", "ratio of p50")
-    title = f"searches outside the embedder beside the two legs alone, each of {size.beside[0].limit} objects, ms"
+    title = f"searches without the embedder, and the two legs alone with {size.beside[0].limit} objects each, ms"
     table = _table(title, "callers", *headings)
     for one in size.beside:
         times = (f"{time:.2f}" for time in (one.search_p50, one.search_p99, one.legs_p50, one.legs_p99, one.ratio))

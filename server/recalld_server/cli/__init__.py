@@ -1,4 +1,4 @@
-"""The command line: `recalld …`. Each command imports what it needs when it runs, so that help is there at once."""
+"""The command line, `recalld`. Commands import their dependencies when they run, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ cli.command("export")(export.export)
 cli.command("doctor")(doctor.doctor)
 cli.command("migrate")(migrate.migrate)
 cli.command("demo")(demo.demo)
-cli.add_typer(keys.cli, name="keys", help="Make, list and end API keys.")
-cli.add_typer(projects.cli, name="projects", help="Create and list projects, build their indexes anew.")
+cli.add_typer(keys.cli, name="keys", help="Create, list and revoke API keys.")
+cli.add_typer(projects.cli, name="projects", help="Create and list projects; rebuild their indexes.")
 
 
 def main() -> None:
     """The entry point `recalld`."""
-    # gRPC's core reads this once, at its import. Its lines go to standard error past our log, one for each call that it
-    # refuses, with what the caller sent, and before every error of ours.
+    # gRPC's core reads this once, when it is imported. Otherwise it writes to standard error, past our log: a line with
+    # the caller's data for every call that it refuses, and a line before each of our error messages.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from recalld_server.bench import bench
 

@@ -1,4 +1,4 @@
-"""`recalld demo`: a short conversation remembered and searched, with what happened."""
+"""`recalld demo`: store a short conversation, search it and print the results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Authority, Target, UseTls, clear_errors
+from recalld_server.cli.memories import Authority, UseTls, clear_errors
 from recalld_server.cli.memories import client as connected
 from recalld_server.cli.terminal import echo
 
@@ -21,19 +21,22 @@ QUESTIONS = ["Which food is dangerous for her?", "Who is visiting, and when?", "
 
 
 def demo(
-    target: Target = None,
+    target: Annotated[str | None, typer.Option(help="Server to use; default: a temporary server.")] = None,
     tls: UseTls = None,
     tls_ca: Authority = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's memories in place.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's memories on the --target server.")] = False,
 ) -> None:
-    """Show what the service does, against --target or a server of its own in a temporary folder."""
+    """Store and search a sample conversation.
+
+    Uses the server given with --target, otherwise starts a temporary one.
+    """
     from recalld import testing
 
     if target:
         with connected(target, tls, tls_ca) as client, clear_errors():
             _show(client, keep)
         return
-    echo("starting a server in a temporary folder …")
+    echo("starting a temporary server …")
     with testing.start_local() as server, server.client() as client:
         _show(client, keep=True)
 
@@ -46,11 +49,11 @@ def _show(client: object, keep: bool) -> None:
     for message in CONVERSATION:
         echo(f"  {message['role']:>9}  {message['content']}")
     added: Any = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
-    echo("\nWhat was kept of it, each with the message it came from:")
+    echo("\nMemories extracted from it:")
     for result in added["results"]:
         echo(f"  {result['event']:6} {result['memory']}")
     again: Any = client.add(CONVERSATION, user_id="recalld-demo", output_format="v1.1")
-    echo(f"\nThe same conversation again changed {len(again['results'])} memories: repeats are merged.")
+    echo(f"\nAdding the same conversation again changed {len(again['results'])} memories: repeats are merged.")
     for question in QUESTIONS:
         echo(f"\n{question}")
         with client.stream_search(question, user_id="recalld-demo", limit=2) as stream:
@@ -62,4 +65,4 @@ def _show(client: object, keep: bool) -> None:
             echo(f"        ms: {stages}")
     if not keep:
         client.delete_all(user_id="recalld-demo")
-        echo("\nThe demo's memories were deleted again; --keep leaves them.")
+        echo("\nThe demo's memories were deleted; --keep keeps them.")

@@ -1,4 +1,4 @@
-"""`recalld doctor`: does the index say what the ledger says?"""
+"""`recalld doctor`: check the ledger's file and compare each project's index with the ledger."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from recalld_server.cli.serve import DataDir, Index, Ledger
 from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from recalld_server.bootstrap import Recalld
-    from recalld_server.settings import Settings
+    from recalld_server.wiring.parts import Recalld
+    from recalld_server.wiring.settings import Settings
 
 
 def doctor(
@@ -19,14 +19,17 @@ def doctor(
     ledger: Ledger = None,
     index: Index = None,
     rebuild_index: Annotated[
-        bool, typer.Option("--rebuild-index", help="Make the index anew from the ledger.")
+        bool, typer.Option("--rebuild-index", help="Rebuild every project's index from the ledger first.")
     ] = False,
 ) -> None:
-    """Check a data folder and a ledger that no server uses: status 0 when all is well, 1 when not."""
+    """Check a ledger and its index while no server uses them.
+
+    Exits with status 0 if both are sound, 1 if not or if the ledger file does not exist, 2 if they cannot be opened.
+    """
     import asyncio
 
     from recalld_server.domain.errors import RecalldError
-    from recalld_server.settings import Settings
+    from recalld_server.wiring.settings import Settings
 
     try:
         settings = Settings.read({"data_dir": data_dir, "ledger": ledger, "index": index})
@@ -38,8 +41,8 @@ def doctor(
 
 
 async def _examine(settings: Settings, rebuild: bool) -> bool:
-    from recalld_server.bootstrap import build
-    from recalld_server.engines import ledger_file
+    from recalld_server.wiring.composition import build
+    from recalld_server.wiring.ledger_store import ledger_file
 
     if (path := ledger_file(settings)) and not path.exists():
         echo(f"there is no ledger in {path.parent}")
@@ -48,7 +51,7 @@ async def _examine(settings: Settings, rebuild: bool) -> bool:
     try:
         found = await recalld.ledger.sound()
         if found is None:
-            echo("ledger: PostgreSQL answers; its files are its own to check, with pg_amcheck")
+            echo("ledger: PostgreSQL answers; check its files with pg_amcheck")
         else:
             echo(f"ledger file: {'sound' if found else 'DAMAGED'}")
         sound = found is not False
@@ -61,14 +64,14 @@ async def _examine(settings: Settings, rebuild: bool) -> bool:
 
 async def _project(recalld: Recalld, project: str, rebuild: bool) -> bool:
     if rebuild:
-        await recalld.projector.rebuild(project)
+        await recalld.projection.rebuild(project)
         echo(f"project {project}: index rebuilt")
-    report = await recalld.examiner.examine(project)
+    report = await recalld.index_audit.examine(project)
     echo(
         f"project {project}: {report.live} memories, {report.entries} index entries, {report.pending} pending, "
         f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, "
-        f"{report.unfound} of {report.probed} looked for not found by vector"
+        f"{report.unfound} of {report.probed} sampled memories not found by vector"
     )
     if report.pending and not report.wrong:
-        echo(f"project {project}: what is pending will be applied when a server starts")
+        echo(f"project {project}: a server applies the pending changes when it starts")
     return not report.wrong

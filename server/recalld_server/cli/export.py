@@ -1,4 +1,4 @@
-"""`recalld export`: memories as a file."""
+"""`recalld export`: write memories to a file."""
 
 from __future__ import annotations
 
@@ -25,30 +25,34 @@ from recalld_server.cli.terminal import echo, echo_json
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="Where to write; it appears when it is complete.")],
+    file: Annotated[Path, typer.Argument(help="File to write. It appears only once the export is complete.")],
     user: User = None,
     agent: Agent = None,
     app: App = None,
     run: Run = None,
     format: Annotated[
-        str | None, typer.Option(help="jsonl or parquet; default: by the file's name, else jsonl.")
+        str | None, typer.Option(help="jsonl or parquet; default: parquet if FILE ends in .parquet, else jsonl.")
     ] = None,
-    history: Annotated[bool, typer.Option("--history", help="Every revision, of deleted memories too.")] = False,
-    vectors: Annotated[bool, typer.Option("--vectors", help="Embeddings too.")] = False,
-    filters: Annotated[str | None, typer.Option(help="A filter as JSON, as for `recalld search`.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Include every revision, also those of deleted memories.")
+    ] = False,
+    vectors: Annotated[bool, typer.Option("--vectors", help="Include the embeddings.")] = False,
+    filters: Annotated[
+        str | None, typer.Option(help='Filter as JSON, for example {"categories": {"in": ["food"]}}.')
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the .part file of an export that broke, as of that export.")
+        bool, typer.Option("--resume", help="Resume an interrupted export from its .part file, with its snapshot.")
     ] = False,
     target: Target = None,
     tls: UseTls = None,
     tls_ca: Authority = None,
 ) -> None:
-    """Write memories to a file, with progress; without ids all of them."""
+    """Write memories to a file. Without ids, exports the whole project."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     if not file.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {file.parent}")
+        raise typer.BadParameter(f"folder {file.parent} does not exist")
     options: dict[str, Any] = {
         "format": format or ("parquet" if file.suffix == ".parquet" else "jsonl"),
         "with_history": history,
@@ -70,6 +74,6 @@ def export(
                 bar.update(tasks[progress.stage], completed=progress.completed, total=progress.total or None)
     except (typer.Exit, KeyboardInterrupt):
         if any(file.parent.glob(f"{escape(file.name)}.*.part")):
-            echo("The same command with --resume goes on where this one stopped.", err=True)
+            echo("Run the same command with --resume to continue this export.", err=True)
         raise
     echo_json({"file": str(file), "bytes": file.stat().st_size})

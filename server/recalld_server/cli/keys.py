@@ -1,4 +1,4 @@
-"""`recalld keys`: on the ledger itself, also while a server runs on it, or through a server with --target."""
+"""`recalld keys`: manage API keys in the ledger, also while a server uses it, or via a server with --target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recalld_server.cli.memories import Agent, App, Run, User
+from recalld_server.cli.memories import Agent, App, Authority, Run, User
 from recalld_server.cli.serve import DataDir, Ledger
 from recalld_server.cli.terminal import echo
 
@@ -23,37 +23,35 @@ if TYPE_CHECKING:
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 ROLES = ("reader", "writer", "admin", "operator")
 COLUMNS = "{:<18}{:<10}{:<16}{:<28}{:<22}{}"
-Project = Annotated[str, typer.Option("--project", "-p", help="Project the keys belong to.")]
+Project = Annotated[str, typer.Option("--project", "-p", help="Project of the key.")]
 Server = Annotated[
     str | None,
-    typer.Option("--target", help="Ask this server, with the key in RECALLD_API_KEY, instead of the ledger."),
-]
-Authority = Annotated[
-    Path | None, typer.Option("--tls-ca", help="PEM file of the authority that signed the server's certificate.")
+    typer.Option("--target", help="Use this server, with the key in RECALLD_API_KEY, not the ledger."),
 ]
 
 
 @cli.command()
 def create(
-    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}; operator not with --target.")] = "writer",
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}; operator only without --target.")] = "writer",
     project: Project = "default",
     user: User = None,
     agent: Agent = None,
     app: App = None,
     run: Run = None,
-    name: Annotated[str, typer.Option(help="For people.")] = "",
-    days: Annotated[float | None, typer.Option(min=0.0, help="It expires after so many days; default never.")] = None,
+    name: Annotated[str, typer.Option(help="Display name.")] = "",
+    days: Annotated[float | None, typer.Option(min=0.0, help="Days until the key expires; default: never.")] = None,
     new: Annotated[
-        bool, typer.Option("--new", help="Create the ledger if it does not exist yet: before a server's first start.")
+        bool, typer.Option("--new", help="Create the ledger if it does not exist, before a server's first start.")
     ] = False,
     data_dir: DataDir = None,
     ledger: Ledger = None,
     target: Server = None,
     tls_ca: Authority = None,
 ) -> None:
-    """Make a key and print it, once. The ids pin it to what carries them.
+    """Create a key and print its secret, which is shown only once.
 
-    From the first key on every call needs one; a server that runs notices within a second.
+    --user, --agent, --app and --run pin the key to memories with these ids. As soon as one key exists, every call needs
+    a key; a running server notices within a second.
     """
     from recalld_server.domain.errors import FieldInvalid
 
@@ -61,7 +59,7 @@ def create(
         raise typer.BadParameter(f"--role must be one of {', '.join(ROLES)}")
     pin = {"user_id": user or "", "agent_id": agent or "", "app_id": app or "", "run_id": run or ""}
     if role == "operator" and (target or any(pin.values())):
-        raise typer.BadParameter("operator keys are made on the ledger itself and have no pin")
+        raise typer.BadParameter("operator keys cannot have --target, --user, --agent, --app or --run")
     expire = None if days is None else int((datetime.now(UTC).timestamp() + days * 86_400) * 1_000_000)
 
     async def direct() -> str:
@@ -90,13 +88,15 @@ def create(
 
 @cli.command("list")
 def list_keys(
-    project: Annotated[str, typer.Option("--project", "-p", help="Only this project's; needed with --target.")] = "",
+    project: Annotated[
+        str, typer.Option("--project", "-p", help="Only keys of this project; required with --target.")
+    ] = "",
     data_dir: DataDir = None,
     ledger: Ledger = None,
     target: Server = None,
     tls_ca: Authority = None,
 ) -> None:
-    """List keys, latest first, without secrets."""
+    """List keys, newest first, without secrets."""
 
     async def direct() -> Sequence[ApiKey]:
         async with _keys(data_dir, ledger) as keys:
@@ -128,13 +128,13 @@ def list_keys(
 
 @cli.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="The key's id: rk_<id>_… without the rest.")],
+    key_id: Annotated[str, typer.Argument(help="Id of the key: the middle part of rk_<id>_<secret>.")],
     data_dir: DataDir = None,
     ledger: Ledger = None,
     target: Server = None,
     tls_ca: Authority = None,
 ) -> None:
-    """End a key for good; a server that runs refuses it within seconds."""
+    """Revoke a key permanently. Running servers refuse it within seconds."""
 
     async def direct() -> None:
         from recalld_server.domain.memory import Access
@@ -152,7 +152,7 @@ def revoke(
 
 
 def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> Any:
-    """The answer of ProjectService to one call; an error of the service is printed and ends with status 1."""
+    """Call an RPC of ProjectService. On an RPC error, prints it and exits with status 1."""
     import grpc
 
     from recalld.channel import Connection, new_correlation_id
@@ -172,15 +172,15 @@ def asked(target: str | None, tls_ca: Path | None, rpc: str, request: Any) -> An
 
 @asynccontextmanager
 async def _keys(data_dir: Path | None, ledger: str | None, *, new: bool = False) -> AsyncIterator[Keys]:
-    from recalld_server.beside import open_keys
-    from recalld_server.settings import Settings
+    from recalld_server.admin.offline import open_keys
+    from recalld_server.wiring.settings import Settings
 
     async with open_keys(Settings.read({"data_dir": data_dir, "ledger": ledger}), new=new) as keys:
         yield keys
 
 
 def done(work: Any) -> Any:
-    """What the work gives; an error of the service is printed and ends with status 1."""
+    """Run a coroutine and return its result. On an error, prints it and exits with status 1."""
     from recalld_server.domain.errors import RecalldError
 
     try:

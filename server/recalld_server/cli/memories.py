@@ -1,4 +1,4 @@
-"""`recalld add`, `recalld search` and `recalld import`: the Python client from a terminal."""
+"""`recalld add`, `recalld search` and `recalld import`: use the Python client from a terminal."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ from recalld_server.cli.terminal import echo, echo_json, inline, visible
 if TYPE_CHECKING:
     from recalld import ImportFailure, MemoryClient
 
-Target = Annotated[str | None, typer.Option(help="Server to talk to [RECALLD_TARGET]; default localhost:7420.")]
+Target = Annotated[str | None, typer.Option(help="Server address [RECALLD_TARGET]; default: localhost:7420.")]
 UseTls = Annotated[
     bool | None,
     typer.Option(
         "--tls/--no-tls",
-        help="Whether to use TLS [RECALLD_TLS]; default: with a key (RECALLD_API_KEY) to another machine.",
+        help="Use TLS [RECALLD_TLS]; default: only if RECALLD_API_KEY is set and the server is another machine.",
     ),
 ]
 Authority = Annotated[
     Path | None,
-    typer.Option("--tls-ca", help="PEM file of the authority that signed the server's certificate [RECALLD_TLS_CA]."),
+    typer.Option("--tls-ca", help="PEM file of the CA that signed the server's certificate [RECALLD_TLS_CA]."),
 ]
-User = Annotated[str | None, typer.Option("--user", "-u", help="user_id")]
-Agent = Annotated[str | None, typer.Option("--agent", help="agent_id")]
-App = Annotated[str | None, typer.Option("--app", help="app_id")]
-Run = Annotated[str | None, typer.Option("--run", help="run_id")]
-AGAIN = "To repeat the import is safe: what is stored already counts as known."
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
+User = Annotated[str | None, typer.Option("--user", "-u", help="User id (user_id).")]
+Agent = Annotated[str | None, typer.Option("--agent", help="Agent id (agent_id).")]
+App = Annotated[str | None, typer.Option("--app", help="App id (app_id).")]
+Run = Annotated[str | None, typer.Option("--run", help="Run id (run_id).")]
+AGAIN = "It is safe to repeat the import: memories that are already stored are not stored again."
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 def add(
-    text: Annotated[str, typer.Argument(help="What was said, or - for standard input.")],
+    text: Annotated[str, typer.Argument(help="Message text, or - to read standard input.")],
     user: User = None,
     agent: Agent = None,
     app: App = None,
     run: Run = None,
-    verbatim: Annotated[bool, typer.Option("--verbatim", help="Store the text as it stands.")] = False,
+    verbatim: Annotated[
+        bool, typer.Option("--verbatim", help="Store the text unchanged as one memory, without extraction.")
+    ] = False,
     target: Target = None,
     tls: UseTls = None,
     tls_ca: Authority = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remember what a text says."""
+    """Extract facts from a text and store them as memories."""
     said = typer.get_text_stream("stdin").read() if text == "-" else text
     with client(target, tls, tls_ca) as connected, clear_errors():
         found: Any = connected.add(said, output_format="v1.1", infer=not verbatim, **scope_of(user, agent, app, run))
@@ -58,21 +60,21 @@ def add(
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    query: Annotated[str, typer.Argument(help="Text to search for.")],
     user: User = None,
     agent: Agent = None,
     app: App = None,
     run: Run = None,
-    limit: Annotated[int, typer.Option(help="Most results.")] = 10,
+    limit: Annotated[int, typer.Option(help="Maximum number of results.")] = 10,
     filters: Annotated[
-        str | None, typer.Option(help='A filter as JSON, such as {"categories": {"in": ["food"]}}.')
+        str | None, typer.Option(help='Filter as JSON, for example {"categories": {"in": ["food"]}}.')
     ] = None,
     target: Target = None,
     tls: UseTls = None,
     tls_ca: Authority = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find memories; results are printed as they come."""
+    """Search memories and print results as they arrive."""
     options: dict[str, Any] = {"limit": limit, **scope_of(user, agent, app, run)}
     if filters:
         options["filters"] = json_option(filters, "--filters")
@@ -89,14 +91,17 @@ def import_memories(
     file: Annotated[
         Path,
         typer.Argument(
-            help="JSON Lines: texts ({text, user_id, …}) or memories as `get` gives them; or an export, also .parquet."
+            help="JSON Lines of texts ({text, user_id, …}) or of memories as `get` returns them, or a .parquet export."
         ),
     ],
     target: Target = None,
     tls: UseTls = None,
     tls_ca: Authority = None,
 ) -> None:
-    """Store a file of texts or memories, with progress. An export with history brings its history back."""
+    """Import texts, memories or an export from a file.
+
+    An export with history restores the history too.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -130,32 +135,32 @@ def import_memories(
             tell(())
             bar.update(task, completed=rows.total)
     except (typer.Exit, KeyboardInterrupt):
-        echo(f"the import stopped: at least {stored} stored, {unchanged} known already, {refused} refused", err=True)
+        echo(f"import stopped: at least {stored} stored, {unchanged} known already, {refused} refused", err=True)
         echo(AGAIN, err=True)
         raise
     echo(f"{stored} stored, {unchanged} known already, {refused} refused")
     if refused:
-        echo(f"The lines that were refused were skipped. Mend them. {AGAIN}", err=True)
+        echo(f"Refused lines were skipped. Correct them and import the file again. {AGAIN}", err=True)
         raise typer.Exit(1)
 
 
 def scope_of(user: str | None, agent: str | None, app: str | None, run: str | None) -> dict[str, Any]:
     given = {"user_id": user, "agent_id": agent, "app_id": app, "run_id": run}
-    return {name: value for name, value in given.items() if value is not None}  # an empty one is refused, not ignored
+    return {name: value for name, value in given.items() if value is not None}  # the client refuses empty ids
 
 
 def client(target: str | None, tls: bool | None = None, tls_ca: Path | None = None) -> MemoryClient:
-    """A client with the options of a command; what they leave open comes from the environment."""
+    """Return a client with a command's options. Options that are None come from the environment."""
     from recalld import MemoryClient
 
     if tls_ca and tls is False:
-        raise typer.BadParameter("--tls-ca and --no-tls exclude each other")
+        raise typer.BadParameter("--tls-ca cannot be combined with --no-tls")
     with clear_errors():
         return MemoryClient(target, tls=tls if tls_ca is None else tls_ca)
 
 
 class clear_errors:  # noqa: N801 - reads as a verb where it is used
-    """Shows an error of the service as one line and ends with status 1."""
+    """Print a RecalldError on one line and exit with status 1."""
 
     def __enter__(self) -> None:
         return None

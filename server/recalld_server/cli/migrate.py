@@ -1,4 +1,4 @@
-"""`recalld migrate`: the ledger moves to another engine."""
+"""`recalld migrate`: move the ledger to another engine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ def migrate(
         str,
         typer.Option(
             envvar="RECALLD_MIGRATE_TO",
-            help="The empty ledger to copy to: postgresql://user:password@host:port/database, or the path of a file.",
+            help="Empty ledger to copy to: postgresql://user:password@host:port/database or a file path.",
         ),
     ],
     data_dir: DataDir = None,
     ledger: Ledger = None,
     index: Index = None,
 ) -> None:
-    """Copy a ledger that no server uses into another engine, compare the two, and make the index there.
+    """Copy a ledger to another engine, verify the copy and build its index.
 
-    Repeat the command if it was broken off: it goes on where it was. The original stays as it is.
+    Stop all servers of the ledger first. The original is not changed. If the command is interrupted, run it again; it
+    resumes.
     """
     import asyncio
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+    from recalld_server.admin.migration import move
     from recalld_server.domain.errors import RecalldError
-    from recalld_server.moving import move
-    from recalld_server.settings import Settings
+    from recalld_server.wiring.settings import Settings
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
@@ -50,7 +51,7 @@ def migrate(
     except (RecalldError, ValueError) as error:
         echo(f"recalld: {error}", err=True)
         raise typer.Exit(2) from None
-    echo(f"{moved.rows} rows in {moved.tables} tables are the same in both ledgers, by their SHA-256")
+    echo(f"{moved.rows} rows in {moved.tables} tables are the same in both ledgers (compared by SHA-256)")
     for project, report in moved.projects.items():
         echo(f"project {project}: {report.live} memories, {report.entries} in the index, {report.wrong} wrong")
-    echo("moved: start servers with RECALLD_LEDGER, and RECALLD_INDEX if given, set to the new engines from now on")
+    echo("moved: from now on set RECALLD_LEDGER, and RECALLD_INDEX if you gave --index, to the new engines")

@@ -1,4 +1,4 @@
-"""`recalld projects`: through a server, with an operator's key in RECALLD_API_KEY, or on a ledger in PostgreSQL."""
+"""`recalld projects`: via a server, with an operator key in RECALLD_API_KEY, or directly on a PostgreSQL ledger."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recalld_server.cli.builds import rebuild_index, reembed
-from recalld_server.cli.keys import Authority, asked, done
-from recalld_server.cli.memories import Target
+from recalld_server.cli.keys import asked, done
+from recalld_server.cli.memories import Authority, Target
+from recalld_server.cli.reindex import rebuild_index, reembed
 from recalld_server.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -21,16 +21,18 @@ cli.command()(rebuild_index)
 cli.command()(reembed)
 Ledger = Annotated[
     str | None,
-    typer.Option(help="Work on this ledger itself, postgresql://user:password@host:port/database, and ask no server."),
+    typer.Option(help="Open this ledger, postgresql://user:password@host:port/database, instead of using a server."),
 ]
-Id = Annotated[str, typer.Argument(help="The project's id.")]
+Id = Annotated[str, typer.Argument(help="Project id.")]
 
 
 @cli.command()
 def create(
-    project: Annotated[str, typer.Argument(help="Its id: up to 64 of a-z, 0-9 and -, beginning with a letter.")],
-    name: Annotated[str, typer.Option(help="For people.")] = "",
-    language: Annotated[str, typer.Option(help="Of its memories, by its Snowball name; default english.")] = "",
+    project: Annotated[str, typer.Argument(help="Project id: up to 64 of a-z, 0-9 and -, starting with a letter.")],
+    name: Annotated[str, typer.Option(help="Display name.")] = "",
+    language: Annotated[
+        str, typer.Option(help="Language of the memories (Snowball stemmer name); default: english.")
+    ] = "",
     ledger: Ledger = None,
     target: Target = None,
     tls_ca: Authority = None,
@@ -70,7 +72,7 @@ def list_projects(ledger: Ledger = None, target: Target = None, tls_ca: Authorit
 
 @cli.command()
 def usage(project: Id, ledger: Ledger = None, target: Target = None, tls_ca: Authority = None) -> None:
-    """Count what a project holds."""
+    """Print the counts of a project: memories, revisions, entities, messages, sequence number."""
     if ledger:
         kept = _on(ledger, lambda projects: projects.usage(project))
         figures = (kept.memories, kept.revisions, kept.entities, kept.messages, kept.seq)
@@ -84,8 +86,8 @@ def usage(project: Id, ledger: Ledger = None, target: Target = None, tls_ca: Aut
 
 
 def _on(ledger: str, work: Callable[[Projects], Awaitable[Any]]) -> Any:
-    from recalld_server.beside import open_projects
-    from recalld_server.settings import Settings
+    from recalld_server.admin.offline import open_projects
+    from recalld_server.wiring.settings import Settings
 
     async def direct() -> Any:
         async with open_projects(Settings.read({"ledger": ledger})) as projects:

@@ -1,4 +1,4 @@
-"""Rows of a file to import: JSON Lines, or Parquet as an export writes it."""
+"""Rows of a file to import: JSON Lines, or a Parquet export."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ JSON_COLUMNS = ("metadata", "input")
 
 
 class Rows:
-    """The rows of a file in their order. Lines that are not JSON are left out, and told by `unreadable`.
+    """The rows of a file, in order. Skips lines that are not JSON; `unreadable` reports them.
 
-    Raises typer.BadParameter for a Parquet file that is none.
+    `done` of `total` is the progress, in rows of Parquet or bytes of JSON Lines. Raises typer.BadParameter if a
+    .parquet file is not Parquet.
     """
 
     def __init__(self, file: Path) -> None:
-        self.done = 0  # of `total`
+        self.done = 0
         self._file = file
         self._parquet = file.suffix == ".parquet"
         self._lines_of_rows = array("Q")
@@ -33,11 +34,11 @@ class Rows:
         return self._records() if self._parquet else self._lines()
 
     def line(self, row: int) -> int:
-        """The line, from 1, of a row that was given."""
+        """The line number, from 1, of the row that the iterator yielded at index `row`."""
         return row + 1 if self._parquet else self._lines_of_rows[row]
 
     def unreadable(self) -> list[tuple[int, str]]:
-        """Lines that hold no JSON, from 1, and why; each is told once."""
+        """Line numbers, from 1, of lines that are not JSON, each with the reason. A call returns only new ones."""
         found, self._unreadable = self._unreadable, []
         return found
 
@@ -52,7 +53,7 @@ class Rows:
                 except ValueError as error:
                     self._unreadable.append((number, f"is not JSON: {error}"))
                 except RecursionError:
-                    self._unreadable.append((number, "is not JSON that can be read: it is nested too deep"))
+                    self._unreadable.append((number, "is JSON that is nested too deeply"))
                 else:
                     self._lines_of_rows.append(number)
                     yield row
@@ -74,7 +75,7 @@ class Rows:
 
 
 def json_option(text: str | bytes, where: str) -> Any:
-    """JSON that a user gave. Raises typer.BadParameter."""
+    """Parse JSON from a user. Raises typer.BadParameter, naming `where`, if it is invalid."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""What the command line prints: never a control character of somebody's text.
+"""Output of the command line. Control characters are always escaped.
 
-Memories, names and messages come from whoever may write. On a terminal an escape sequence can set its title, fill the
-clipboard or hide lines, and a pipe often ends at a terminal too, so the rule holds for all output.
+Memories, names and messages are untrusted text. On a terminal an escape sequence can set the title, fill the clipboard
+or hide lines. A pipe often ends at a terminal too, so all output is escaped.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Any
 
 import typer
 
-# C0 and C1 controls, delete, line separators, marks that reorder a line, and lone surrogates; not tab and line feed.
+# C0 and C1 controls, delete, line separators, bidirectional marks and lone surrogates; tab and line feed are allowed.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def echo(text: object = "", *, err: bool = False) -> None:
-    """Prints a line, or lines, with every control character written out."""
+    """Print text with every control character escaped."""
     typer.echo(visible(str(text)), err=err)
 
 
 def echo_json(value: Any) -> None:
-    """Prints one line of JSON. Controls that JSON would leave as they are become escapes of JSON."""
+    """Print one line of JSON. Control characters that json.dumps leaves as they are become JSON escapes."""
     line = json.dumps(value, ensure_ascii=False)
     typer.echo(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
 
 
 def visible(text: str) -> str:
-    """The text with control characters as \\x1b or \\u202e."""
+    """The text with control characters escaped, such as \\x1b or \\u202e."""
     return CONTROLS.sub(_written, text)
 
 
 def inline(text: str) -> str:
-    """The text on one line, so that it can't pass for another line of the output."""
+    """The text on a single line, escaped, so that it cannot imitate other lines of the output."""
     return visible(" ".join(text.split()))
 
 

@@ -1,4 +1,4 @@
-"""`recalld watch`: changes in a terminal, as they happen."""
+"""`recalld watch`: print changes in a terminal as they happen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recalld_server.cli.memories import (
 from recalld_server.cli.rows import json_option
 from recalld_server.cli.terminal import echo, echo_json, inline
 
-SHOWN = 100  # characters of a text in a line
+SHOWN = 100  # characters of a memory per line
 
 
 def watch(
@@ -32,16 +32,16 @@ def watch(
     app: App = None,
     run: Run = None,
     filters: Annotated[
-        str | None, typer.Option(help='A filter as JSON, such as {"categories": {"in": ["food"]}}.')
+        str | None, typer.Option(help='Filter as JSON, for example {"categories": {"in": ["food"]}}.')
     ] = None,
-    beginning: Annotated[bool, typer.Option("--beginning", help="Begin with the oldest change kept.")] = False,
-    resume: Annotated[str, typer.Option(help="Go on after the token of an earlier watch.")] = "",
+    beginning: Annotated[bool, typer.Option("--beginning", help="Start with the oldest change that is kept.")] = False,
+    resume: Annotated[str, typer.Option(help="Resume after the token that an earlier watch printed.")] = "",
     target: Target = None,
     tls: UseTls = None,
     tls_ca: Authority = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print changes as they are committed, until interrupted."""
+    """Print changes as they are committed, until you interrupt it."""
     options: dict[str, Any] = {"beginning": beginning, "resume_token": resume, **scope_of(user, agent, app, run)}
     if filters:
         options["filters"] = json_option(filters, "--filters")
@@ -50,7 +50,7 @@ def watch(
             for change in changes:
                 echo_json(change) if as_json else echo(_line(change))
         if changes.resume_token:
-            echo(f"go on with --resume {changes.resume_token}", err=True)
+            echo(f"resume with --resume {changes.resume_token}", err=True)
 
 
 def _line(change: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""Terms: what the keyword leg of both engines and the ranking count.
+"""Analyser: turns text into the terms of the keyword leg (in both engines) and of the ranking.
 
-Text is folded (NFKC, case folded) and cut into words; possessive endings and stop words go; what is left is stemmed by
-Snowball (Porter 2001) in the project's language, and loses its accents. Scripts written without spaces between words
-give single characters and pairs of neighbouring ones instead (Han, kana, Hangul, Thai, Lao, Khmer, Burmese). Each emoji
-and other pictorial symbol is a term.
+It folds the text (NFKC, case folding), splits it into words, drops possessive endings and stop words, stems the words
+with Snowball (Porter 2001) in the language of the project, and removes accents. Scripts without spaces between words
+(Han, kana, Hangul, Thai, Lao, Khmer, Burmese) yield single characters and pairs of adjacent characters instead of
+words. Each emoji or other pictorial symbol is a term.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from recalld_server.domain.stop_words import STOP_WORDS
 from recalld_server.domain.vectors import UInt32Array
 
 ANALYSER_VERSION: Final = 2
-"""Raise it with any change that gives other terms. What was stored under an older version is searched with the terms of
-that version until its index is rebuilt: 1 had neither symbols nor words without their accents."""
+"""Increase it with every change of the terms. An index of an older version is searched with the terms of that version
+until it is rebuilt. Version 1 dropped symbols and kept accents."""
 
-CACHED_WORDS: Final = 1 << 16  # a stem takes 33 µs, a cached one 0.1; bounded, for callers choose the words
+CACHED_WORDS: Final = 1 << 16  # a stem takes 33 µs, a cached one 0.1 µs; bounded because callers choose the words
 
 UNSPACED: Final = (
     "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
@@ -42,7 +42,7 @@ UNSPACED: Final = (
 
 
 def _marks() -> str:
-    """Combining marks as a character class: `\\w` leaves them out and would cut Hindi words at every vowel."""
+    """Return combining marks as a character class. `\\w` excludes them, and would split Hindi words at each vowel."""
     blocks = (range(0x300, 0x3100), range(0xA66F, 0xAC00), range(0xFE20, 0xFE30), range(0x11000, 0x11A00))
     return "".join(chr(c) for block in blocks for c in block if unicodedata.category(chr(c)).startswith("M"))
 
@@ -60,20 +60,20 @@ _PIECE: Final = re.compile(rf"(?P<run>(?:[{UNSPACED}][{_MARKS}]*)+)|(?P<symbol>{
 _CHARACTER: Final = re.compile(rf"[{UNSPACED}][{_MARKS}]*")
 _ENDING: Final = re.compile(r"'(?:s|m|re|ve|ll|d)$")
 _TYPED: Final = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | dict.fromkeys(map(ord, "’‘ʼ`´"), "'")
-"""Characters that are not seen go, and all apostrophes become one; before folding, which turns ´ into a space."""
+"""Removes invisible characters and unifies apostrophes. Applied before folding, which turns ´ into a space."""
 
 _ACCENTS: Final = re.compile("[\u0300-\u036f]+")
 _BASE: Final = str.maketrans({"ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe"})
-"""Letters that Unicode does not take apart."""
+"""Letters that have no canonical decomposition in Unicode, so that NFD keeps them."""
 
 
 class Analyser:
-    """Text to terms in one language. Safe to share between threads."""
+    """The analyser of one language. Thread-safe."""
 
     def __init__(self, language: str = "english", version: int = ANALYSER_VERSION) -> None:
-        """`language`: a Snowball algorithm. Raises ValueError, naming those there are, for any other.
+        """Make an analyser that yields the terms of ANALYSER_VERSION `version`.
 
-        `version`: the ANALYSER_VERSION whose terms are given.
+        `language` is the name of a Snowball algorithm; raises ValueError, which lists them, if it is not.
         """
         if language not in snowballstemmer.algorithms():
             raise ValueError(f"language must be one of {', '.join(snowballstemmer.algorithms())}; not {language!r}")
@@ -82,12 +82,12 @@ class Analyser:
         self._english = language in ("english", "porter")
         self._stop_words = STOP_WORDS.get("english" if self._english else language, frozenset())
         self._stemmer = snowballstemmer.stemmer(language)
-        self._lock = threading.Lock()  # the stemmer keeps the word it works on in itself
+        self._lock = threading.Lock()  # the stemmer stores the current word in its own state
         self._stem = lru_cache(CACHED_WORDS)(self._stemmed)
         self._hash = lru_cache(CACHED_WORDS)(_hashed)
 
     def tokens(self, text: str) -> list[str]:
-        """The analysed tokens of a text, in order, with repeats. Time is linear in the length of the text."""
+        """Return the tokens of a text in order, with repeats. The time is linear in the length of the text."""
         tokens: list[str] = []
         for piece in _PIECE.finditer(fold(text.translate(_TYPED))):
             if piece["run"]:
@@ -99,25 +99,29 @@ class Analyser:
         return tokens
 
     def terms(self, text: str) -> UInt32Array:
-        """The hash of each token, in order, with repeats: (number of tokens,)."""
+        """Return the hash of each token in order, with repeats: (number of tokens,)."""
         hashes = [self._hash(token) for token in self.tokens(text)]
         return np.array(hashes, dtype=np.uint32)
 
     def is_stop_word(self, word: str) -> bool:
-        """True for words that tell nothing of what a text is about; in any case."""
+        """Return whether the word is a stop word, regardless of case."""
         return fold(word.translate(_TYPED)) in self._stop_words
 
     def _words(self, word: str) -> list[str]:
-        """The stems of one word as written: "alex's" gives one, "l'avion" two, "don't" none."""
+        """Return the stems of one word as written: "alex's" yields one, "l'avion" two, "don't" none."""
         if self._english and word.endswith("n't"):
             return []
         if not self._first:
-            word = word.replace("i\u0307", "i")  # İ in lower case
+            word = word.replace("i\u0307", "i")  # the lower case of İ
         bare = _ENDING.sub("", word) if self._english else word.removesuffix("'s")
         return [self._stem(part) for part in bare.split("'") if part not in self._stop_words]
 
     def _stemmed(self, word: str) -> str:
-        """English writes "résumé" and "resume"; other languages tell endings by their accents, which go afterwards."""
+        """Stem a word and remove its accents.
+
+        English words lose accents before stemming, because "résumé" and "resume" are both written. Other languages lose
+        them afterwards, because their stemmers recognise endings by accents.
+        """
         if self._english and not self._first:
             word = _without_accents(word)
         with self._lock:
@@ -126,7 +130,7 @@ class Analyser:
 
 
 def _without_accents(word: str) -> str:
-    """ "jose" for "josé", of Latin, Greek and Cyrillic letters; signs of other scripts, which are letters, stay."""
+    """Remove accents of Latin, Greek and Cyrillic letters ("josé" to "jose"); keep the marks of other scripts."""
     if word.isascii():
         return word
     apart = unicodedata.normalize("NFD", word)
@@ -134,11 +138,14 @@ def _without_accents(word: str) -> str:
 
 
 def _characters_and_pairs(run: str) -> list[str]:
-    """Single characters find what is one character long, pairs tell apart what shares characters."""
+    """Return the characters of a run and its pairs of adjacent characters.
+
+    Single characters match words of one character; pairs distinguish words that share characters.
+    """
     characters = _CHARACTER.findall(run)
     return characters + [a + b for a, b in pairwise(characters)]
 
 
 def _hashed(token: str) -> int:
-    """The first four bytes of BLAKE2b. One pair in four thousand millions collides: two words may pass for one."""
+    """Return the first four bytes of BLAKE2b. Two words collide with a probability of 2^-32 and then count as one."""
     return int.from_bytes(hashlib.blake2b(token.encode()).digest()[:4], "big")

@@ -1,4 +1,4 @@
-"""Term counts, their information and BM25 over small sets of rows (Robertson and Zaragoza, 2009)."""
+"""Term counts, idf and BM25 over small sets of rows (Robertson and Zaragoza, 2009)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NO_TERMS: UInt32Array = np.empty(0, dtype=np.uint32)
 
 
 def row_lengths(rows: Sequence[UInt32Array]) -> Int64Array:
-    """How many terms each row has, with repeats: (n,)."""
+    """Return the number of terms of each row, with repeats: (n,)."""
     return np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
 
 
 def term_counts(terms: UInt32Array, rows: Sequence[UInt32Array]) -> Float64Array:
-    """How often each of the q terms stands in each of the n rows: (n, q).
+    """Return the count of each of the q terms in each of the n rows: (n, q).
 
-    `terms` must be distinct and ascending. Rows are read as one flat array: a loop over 400 rows would cost more than
-    the whole ranking.
+    `terms` must be distinct and ascending. The rows are processed as one flat array, because a loop over 400 rows takes
+    longer than the rest of the ranking.
     """
     n, q = len(rows), len(terms)
     if not n or not q:
@@ -38,15 +38,15 @@ def term_counts(terms: UInt32Array, rows: Sequence[UInt32Array]) -> Float64Array
 
 
 def information(counts: Float64Array) -> Float64Array:
-    """The idf of each term among these rows: (q,), above zero.
+    """Return the idf of each term among these rows: (q,), above zero.
 
-    A term that no row has counts as if one had it: else one unknown word would outweigh all that was found.
+    A term that occurs in no row counts as if one row had it; otherwise a single unknown word would outweigh all others.
     """
     return rarity(np.maximum(np.count_nonzero(counts, axis=0), 1), len(counts))
 
 
 def rarity(with_term: Int64Array, rows: int) -> Float64Array:
-    """The idf of terms that stand in so many of the rows each: (q,), above zero."""
+    """Return the idf of terms from the number of rows that have each term, out of `rows`: (q,), above zero."""
     without = np.maximum(rows - with_term, 0)
     idf: Float64Array = np.log1p((without + 0.5) / (with_term + 0.5))
     return idf
@@ -55,9 +55,10 @@ def rarity(with_term: Int64Array, rows: int) -> Float64Array:
 def saturation(
     counts: Float64Array | Int64Array, lengths: Float64Array, k1: float, b: float, mean: float | None = None
 ) -> Float64Array:
-    """The share of a term's information that its count gives, (n, q), between 0 and k1 + 1.
+    """Return the BM25 saturation of the counts, the factor of the idf: (n, q), from 0 to below k1 + 1.
 
-    Rows longer than the mean, by default that of these rows, need more; all are of mean length when that is zero.
+    Rows longer than `mean` need higher counts for the same value. `mean` defaults to the mean length of these rows; if
+    it is zero, all rows count as of mean length.
     """
     if mean is None:
         mean = float(lengths.mean()) if len(lengths) else 0.0
@@ -68,6 +69,6 @@ def saturation(
 
 
 def bm25(counts: Float64Array, lengths: Float64Array, k1: float = 1.2, b: float = 0.75) -> Float64Array:
-    """Scores of the rows, (n,); zero where no term occurs. The defaults are those of Weaviate."""
+    """Return the BM25 scores of the rows: (n,); zero if no term occurs. The defaults are those of Weaviate."""
     scores: Float64Array = saturation(counts, lengths, k1, b) @ information(counts)
     return scores

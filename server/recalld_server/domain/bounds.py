@@ -1,4 +1,4 @@
-"""How much one transaction may write: beyond it the engine would be at it for longer than others can wait."""
+"""Limits on the size of one transaction, so that other writers do not wait too long for it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from recalld_server.domain.memory import Memory
 from recalld_server.domain.steps import Steps
 
 _LARGEST = TEXT_BYTES + METADATA_BYTES + CATEGORIES * ID_BYTES  # bytes of one memory
-_MOST_VALUES = METADATA_BYTES // 2 + CATEGORIES  # of one memory: each takes a digit and a comma
+_MOST_VALUES = METADATA_BYTES // 2 + CATEGORIES  # of one memory: a value takes at least a digit and a comma
 
 
 def check_written(memories: Sequence[Memory], field: str, remedy: str) -> Steps[None]:
-    """Raise LimitExceeded, about `field`, if these are too much to write at once. `remedy` says what to do then."""
+    """Raise LimitExceeded for `field` if the memories are too large for one transaction.
+
+    `remedy` is the last part of the error text and tells the caller what to do.
+    """
     if len(memories) * max(_LARGEST / WRITE_BYTES, _MOST_VALUES / WRITE_VALUES) <= 1:
         return
-    sizes: dict[int, int] = {}  # of metadata: many memories share one
+    sizes: dict[int, int] = {}  # by id() of the metadata, because many memories share one object
     values = size = 0
     for memory in memories:
         yield
@@ -32,15 +35,15 @@ def check_written(memories: Sequence[Memory], field: str, remedy: str) -> Steps[
         ("values of metadata and categories", values, WRITE_VALUES),
     ):
         if actual > most:
-            text = f"must write at most {most} {what} in {len(memories)} memories together, not {actual}; {remedy}"
+            text = f"must write at most {most} {what} in all {len(memories)} memories, not {actual}; {remedy}"
             raise LimitExceeded.at(field, text, limit=most, actual=actual)
 
 
 def values_of(memory: Memory) -> int:
-    """How many values of a memory filters can compare: its categories, and each item of a list in its metadata."""
+    """Count the filterable values of a memory: its categories, and its metadata values, where each list item counts."""
     return len(memory.categories) + sum(len(v) if isinstance(v, list | tuple) else 1 for v in memory.metadata.values())
 
 
 def metadata_size(metadata: Mapping[str, Any]) -> int:
-    """Bytes as compact JSON."""
+    """Return the size of metadata as compact JSON, in bytes of UTF-8."""
     return len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())

@@ -1,7 +1,8 @@
-"""Everything that can go wrong by the caller's or the surroundings' doing.
+"""The errors of the service: invalid requests, conflicts with stored state, and failures of what it depends on.
 
-Each error is a noun whose docstring is its message. `metadata` goes to the caller as ErrorInfo.metadata, `violations`
-as BadRequest field violations. `rpc/errors.py` holds the one table from these types to gRPC codes and reasons.
+The docstring of an error class is its default message, and callers see it: keep it to one line. `metadata` is sent as
+ErrorInfo.metadata and `violations` as BadRequest field violations. `rpc/render/errors.py` maps these classes to gRPC
+codes and reasons.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Self
 
 
 class RecalldError(Exception):
-    """The request can't be served."""
+    """The request cannot be served."""
 
-    lasting = False  # until an operator has done something: callers are not told to try again
+    lasting = False  # True if only an operator can fix it: the status then carries no RetryInfo
 
     def __init__(self, message: str = "", /, *, violations: Sequence[tuple[str, str]] = (), **metadata: object) -> None:
         self.message = message or (type(self).__doc__ or "").strip()
@@ -22,24 +23,24 @@ class RecalldError(Exception):
         super().__init__(self.message)
 
 
-# What the caller sent
+# Invalid requests
 
 
 class FieldInvalid(RecalldError):
-    """A field of the request is not as it must be."""
+    """The request has an invalid field."""
 
     @classmethod
     def at(cls, field: str, text: str, **metadata: object) -> Self:
-        """The error of one field; `text` says what it must be, as in `must not be empty`."""
+        """Make the error for one field. `text` states the rule the value breaks, for example `must not be empty`."""
         return cls(f"{field}: {text}.", violations=[(field, text)], field=field, **metadata)
 
 
 class FilterInvalid(FieldInvalid):
-    """The filter names a field, operator or value that does not exist or does not fit."""
+    """The filter uses an unknown field or operator, or a value that the field does not accept."""
 
 
 class ScopeMissing(FieldInvalid):
-    """At least one of user_id, agent_id, app_id and run_id is needed."""
+    """The request needs at least one of user_id, agent_id, app_id and run_id."""
 
 
 class QueryEmpty(FieldInvalid):
@@ -47,50 +48,50 @@ class QueryEmpty(FieldInvalid):
 
 
 class TextInvalid(FieldInvalid):
-    """Text may hold neither NUL nor lone surrogates."""
+    """Text must not contain NUL characters or lone surrogates."""
 
 
 class LimitExceeded(FieldInvalid):
-    """The request goes beyond a limit."""
+    """The request exceeds a limit."""
 
 
 class VectorInvalid(FieldInvalid):
-    """A vector must have the model's dimension, finite numbers and a length above zero."""
+    """A vector must have the dimension of the model, only finite numbers, and at least one that is not zero."""
 
 
 class RequestMalformed(RecalldError):
-    """The bytes are not a message of this call."""
+    """The request body cannot be decoded as the request message of this RPC."""
 
 
 class TokenInvalid(RecalldError):
-    """The token was not given by this service, or not for this call and these arguments."""
+    """The token was not issued by this service, or was issued for another call or other arguments."""
 
 
 class PageTokenInvalid(TokenInvalid):
-    """The page token was not given by this service for this call, these arguments and this caller."""
+    """The page token was not issued by this service for this call, these arguments and this caller."""
 
 
 class ResumeTokenInvalid(TokenInvalid):
-    """The resume token was not given by this service for this call, these arguments and this caller."""
+    """The resume token was not issued by this service for this call, these arguments and this caller."""
 
 
 class ConsistencyTokenInvalid(TokenInvalid):
-    """The consistency token was not given by this service for this project."""
+    """The consistency token was not issued by this service for this project."""
 
 
 class ConsistencyTokenForeign(RecalldError):
-    """The consistency token names a state that this ledger has never reached."""
+    """The consistency token belongs to another ledger or project, or is ahead of this one; read without it."""
 
 
 class RequestIdReused(RecalldError):
-    """The request id was used before with another request."""
+    """The request id was already used for a different request; choose a new one."""
 
 
-# What the ledger holds
+# Conflicts with stored state
 
 
 class MemoryNotFound(RecalldError):
-    """There is no such memory here."""
+    """Memory not found."""
 
 
 class RevisionNotFound(RecalldError):
@@ -98,43 +99,43 @@ class RevisionNotFound(RecalldError):
 
 
 class EntityNotFound(RecalldError):
-    """There is no such entity here."""
+    """Entity not found."""
 
 
 class ProjectNotFound(RecalldError):
-    """There is no such project."""
+    """Project not found."""
 
 
 class ProjectExists(RecalldError):
-    """The project id is taken."""
+    """A project with this id already exists."""
 
 
 class KeyNotFound(RecalldError):
-    """There is no such API key here."""
+    """API key not found."""
 
 
 class OperationNotFound(RecalldError):
-    """There is no such operation here."""
+    """Operation not found."""
 
 
 class ExportNotFound(RecalldError):
-    """There is no such export here, or it is not finished."""
+    """Export not found, or not finished yet."""
 
 
 class ExportWithdrawn(RecalldError):
-    """The export held a memory that has been forgotten since."""
+    """The export was withdrawn because one of its memories was forgotten; start a new export."""
 
 
 class MemoryImmutable(RecalldError):
-    """The memory was stored as immutable: it can be deleted, not changed."""
+    """The memory is immutable: it can be deleted but not changed."""
 
 
 class MemoryNotDeleted(RecalldError):
-    """The memory is not deleted; name the revision that shall come back."""
+    """The memory is neither deleted nor expired; name the revision to restore."""
 
 
 class MemoryExists(RecalldError):
-    """A memory with this id exists already with other content."""
+    """A memory with this id already exists and has different content."""
 
 
 class EtagMismatch(RecalldError):
@@ -142,38 +143,38 @@ class EtagMismatch(RecalldError):
 
 
 class CountMismatch(RecalldError):
-    """The number of matching memories is not the expected one; nothing was deleted."""
+    """The number of matching memories differs from expected_count; nothing was deleted."""
 
 
 class WriteConflict(RecalldError):
-    """Other writers changed the same memories again and again; try once more."""
+    """Other writers kept changing the same memories; try again."""
 
 
 class HistoryTrimmed(RecalldError):
-    """The history asked for has been trimmed."""
+    """The requested history has been trimmed; `oldest_sequence` in the metadata is the oldest that is kept."""
 
 
 class WatchTooSlow(RecalldError):
-    """The reader of this watch fell too far behind; resume with the token."""
+    """The reader of this watch is too slow; open it again with the resume token."""
 
 
 class AsOfFuture(RecalldError):
-    """The moment asked for lies ahead of the ledger."""
+    """The requested moment is in the future or beyond the newest sequence number of the ledger."""
 
 
 class AsOfNeedsScope(RecalldError):
-    """A search as of an earlier moment needs a user, agent, app or run."""
+    """A search as of an earlier moment needs a user_id, agent_id, app_id or run_id."""
 
 
 class AsOfTooWide(RecalldError):
-    """A search as of an earlier moment ranks at most 10,000 memories."""
+    """A search as of an earlier moment can rank at most 10,000 memories; narrow its scope or its filter."""
 
 
-# Guards of a commit: use cases answer these by deciding again
+# Conflicts that a commit detects: use cases handle these by deciding the change again
 
 
 class RevisionConflict(RecalldError):
-    """A memory is not at the revision this change expects."""
+    """A memory is not at the revision that this change expects."""
 
     def __init__(self, memory_ids: Sequence[str]) -> None:
         super().__init__(memory_ids=",".join(memory_ids))
@@ -189,11 +190,11 @@ class DuplicateText(RecalldError):
 
 
 class GenerationMoved(RecalldError):
-    """The index was switched to another generation meanwhile."""
+    """The project was switched to another index generation during the call."""
 
 
 class FeaturesMissing(RecalldError):
-    """Live memories have no terms and no vector, so no index can find them."""
+    """Live memories have no terms and no vector, so they cannot be indexed."""
 
     def __init__(self, memory_ids: Sequence[str]) -> None:
         super().__init__()
@@ -201,18 +202,18 @@ class FeaturesMissing(RecalldError):
 
 
 class LeaseLost(RecalldError):
-    """Another worker has taken this work, or it has ended."""
+    """The lease on this operation was lost: another worker has it, or the operation has ended."""
 
 
 class OutcomeTaken(RecalldError):
-    """Another call stored its outcome under this request id first."""
+    """Another call has already stored its outcome under this request id."""
 
 
-# Who is asking
+# Authentication and authorisation
 
 
 class KeyMissing(RecalldError):
-    """This server needs an API key."""
+    """This server requires an API key; send it as `authorization: Bearer <key>`."""
 
 
 class KeyInvalid(RecalldError):
@@ -224,23 +225,24 @@ class KeyExpired(RecalldError):
 
 
 class KeyRevoked(RecalldError):
-    """The API key was revoked."""
+    """The API key has been revoked."""
 
 
 class OriginRefused(RecalldError):
-    """Without API keys this server answers its own machine only."""
+    """Until an API key has been created, this server accepts calls only from its own machine."""
 
 
 class RoleInsufficient(RecalldError):
-    """The key's role does not allow this call."""
+    """The role of the API key does not allow this call."""
 
 
-# How much is asked
+# Limits of load
 
 
 class TooMuch(RecalldError):
-    """More is asked than is given; try again later. `subject` says of whom: the server, a class of calls or a key."""
+    """A limit of load was reached; try again later."""
 
+    # `subject` names what reached the limit (a key, a project, a class of calls) and is sent in the QuotaFailure.
     def __init__(self, message: str = "", /, *, subject: str = "", **metadata: object) -> None:
         super().__init__(message)
         self.metadata = {key: str(value) for key, value in metadata.items()}
@@ -252,57 +254,59 @@ class Overloaded(TooMuch):
 
 
 class RateLimited(TooMuch):
-    """The key has made too many calls in too short a time; try again later."""
+    """The API key has exceeded its rate limit; try again later."""
 
 
 class StreamLimit(TooMuch):
-    """The key has as many streams open as it may; end one first."""
+    """The API key has reached its limit of open streams; close one first."""
 
 
 class ReadTooCostly(RecalldError):
-    """The request takes more time than a read may; narrow its scope or its filter."""
+    """The request exceeded the time limit of a read; narrow its scope or its filter."""
 
 
-# The surroundings
+# Failures of the stores and models that the service depends on
 
 
 class IndexBehind(RecalldError):
-    """The index has not reached the asked-for state in time; try again shortly."""
+    """The index did not reach the requested state in time; try again shortly."""
 
 
 class IndexUnavailable(RecalldError):
-    """The search index can't be reached; try again shortly."""
+    """The search index cannot be reached; try again shortly."""
 
 
 class IndexLost(IndexBehind):
-    """The index of the project was lost and is being made anew; try again shortly."""
+    """The index of the project was lost and is being rebuilt; try again shortly."""
 
 
 class EntryInvalid(RecalldError):
-    """The index can't take the entry of a memory."""
+    """The index cannot store the entry of a memory."""
 
     @classmethod
     def dimension(cls, memory_id: str, shape: tuple[int, ...], dimension: int) -> EntryInvalid:
-        """For a vector that is not of the index's dimension."""
+        """Make the error for a vector of the wrong dimension."""
         found = " x ".join(map(str, shape))
-        return cls(f"The vector of a memory has {found} dimensions, its index {dimension}.", memory_id=memory_id)
+        return cls(
+            f"The vector of a memory has {found} dimensions, but its index has {dimension}.", memory_id=memory_id
+        )
 
 
 class LedgerUnavailable(RecalldError):
-    """The ledger can't be reached; try again shortly."""
+    """The ledger cannot be reached; try again shortly."""
 
 
 class EmbedderUnavailable(RecalldError):
-    """The embedding model can't be reached; try again shortly."""
+    """The embedding model cannot be reached; try again shortly."""
 
 
 class ExtractorFailed(RecalldError):
-    """The extractor gave no usable answer; nothing was stored."""
+    """The extractor returned no usable answer; nothing was stored."""
 
 
 class NotYetAvailable(RecalldError):
-    """This call is part of the API but not of this version of the service."""
+    """The API defines this call, but this version of the service does not implement it yet."""
 
 
 class SettingMissing(RecalldError):
-    """The configuration lacks something the ledger needs."""
+    """A required setting is missing or wrong."""

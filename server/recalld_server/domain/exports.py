@@ -1,26 +1,20 @@
-"""Exports: a snapshot of memories as a file. Times in µs."""
+"""Exports: snapshots of memories as files. Times are in µs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
+from recalld_server.domain.commands import ExportCommand
 from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Cause, Kind, Memory, Scope
 from recalld_server.domain.vectors import FloatVector
 
-CHUNK = 1024 * 1024  # bytes of every chunk but the last
-
-
-class Format(str, Enum):
-    """How the rows of a file are written."""
-
-    JSONL = "JSONL"
-    PARQUET = "PARQUET"
+CHUNK = 1024 * 1024  # bytes of each chunk except the last
 
 
 class ExportState(str, Enum):
-    """How far an export is."""
+    """The state of an export."""
 
     PENDING = "PENDING"
     READY = "READY"
@@ -29,24 +23,13 @@ class ExportState(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ExportCommand:
-    """What to export, and how. `scope` is narrowed by the pin already."""
-
-    scope: Scope
-    filter: Filter | None
-    format: Format
-    with_history: bool = False
-    with_vectors: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Export:
-    """An export. `request` is what was asked, in a form its caller reads; `seq` the snapshot."""
+    """An export. `seq` is the sequence number of its snapshot, `size` its bytes, `sha256` hexadecimal."""
 
     id: str
     scope: Scope
     operation: str
-    request: bytes
+    command: ExportCommand | None  # None for one that was withdrawn
     state: ExportState
     seq: int
     memories: int
@@ -58,7 +41,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a file, with its SHA-256 in hexadecimal."""
+    """A part of a file with its SHA-256 in hexadecimal. Numbers begin at 0."""
 
     number: int
     data: bytes
@@ -67,9 +50,10 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One revision of a memory as exported. `seq_to` is where the revision ended up to the snapshot; None: it had not.
+    """One revision of a memory in an export.
 
-    `vector` is that of its text, where the generation has it.
+    `seq_to` is the sequence number that ended the revision, None if it was current at the snapshot. `vector` belongs to
+    its text; None if the generation has none or vectors were not requested.
     """
 
     memory: Memory
@@ -83,9 +67,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The rows of an export. `now` leaves out what had expired; with history nothing is left out.
+    """Which rows to export: the memories at the sequence number `seq` that match and had not expired at `now`.
 
-    With history a memory that matched at any revision comes with all of them. `generation` names the vectors wanted.
+    With history, a memory that matched at any revision is exported with all its revisions, even if it had expired.
+    `generation` is the number of the generation whose vectors are exported, None for no vectors.
     """
 
     scope: Scope

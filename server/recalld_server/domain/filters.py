@@ -1,13 +1,13 @@
-"""Filters over memories: their form, what makes one invalid, and what they mean.
+"""Filters over memories: their structure, validation and semantics.
 
-`matches` is the law. Every store compiles filters to its own language and is held to the law by the congruence tests.
-All functions but `violations` expect a filter without violations.
+`matches` defines the semantics. Each store compiles filters to its own query language, and the congruence tests compare
+it with `matches`. All functions except `violations` expect a valid filter.
 
-A comparison is about the elements a memory has under a field: one for an id or a time that is set, one for the text,
-one for each category, and for `metadata.<key>` (one top-level key, dots and all) one for a scalar or for each scalar in
-a list; null, objects and lists in lists give none. It holds if some element satisfies it. Types never mix: a bool is no
-number, a number no string, 1 is 1.0. Strings compare by code point. NE is exactly NoneOf(EQ), so both include memories
-without the field.
+A field of a memory has elements: an id or a time has one if it is set, the text has one, and categories have one each.
+`metadata.<key>`, where the key is one top-level key that may contain dots, has one element for a scalar and one for
+each scalar in a list; null, objects and nested lists have none. A comparison holds if at least one element satisfies
+it. Values of different types are never equal: neither a bool and a number nor a number and a string; 1 equals 1.0.
+Strings compare by code point. NE is defined as NoneOf(EQ), so both match memories without the field.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from recalld_server.domain.memory import SCOPE_FIELDS, Memory, fold
 MAX_DEPTH = 8
 MAX_LEAVES = 200
 MAX_LIST = 1000
-MAX_VALUES = 10_000  # of all comparisons together: each is converted, compiled, bound and compared
-MAX_BYTES = 1024 * 1024  # of the whole filter as protobuf: exports keep theirs and show it
+MAX_VALUES = 10_000  # in all comparisons together: each is converted, compiled, bound and compared
+MAX_BYTES = 1024 * 1024  # of the whole filter as protobuf: exports store their filter and return it
 MAX_NAME_BYTES = 256
-MAX_INTEGER = 2**53  # beyond it neither JSON nor a double keeps integers apart
+MAX_INTEGER = 2**53  # a double, and so JSON, cannot represent all larger integers
 METADATA = "metadata."
-FIRST_MICROS = -62_135_596_800_000_000  # 0001-01-01, where protobuf's Timestamp begins
+FIRST_MICROS = -62_135_596_800_000_000  # 0001-01-01, the first day of a protobuf Timestamp
 LAST_MICROS = 253_402_300_799_999_999  # the end of 9999
 
 
 class Operator(str, Enum):
-    """How the elements of a field are compared with a value."""
+    """How a comparison compares the elements of a field with its value."""
 
     EQ = "EQ"
     NE = "NE"
@@ -61,28 +61,28 @@ Value = Scalar | tuple[Scalar, ...]
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Every one of the filters matches. Without filters it matches everything."""
+    """Matches if all of the filters match. Without filters it matches everything."""
 
     filters: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of the filters matches. Without filters it matches nothing."""
+    """Matches if at least one of the filters matches. Without filters it matches nothing."""
 
     filters: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NoneOf:
-    """The filter does not match."""
+    """Matches if the filter does not match."""
 
     filter: Filter
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One field against one value: a tuple for IN, a bool for EXISTS, a scalar otherwise."""
+    """Compares a field with a value: a tuple for IN, a bool for EXISTS, a scalar otherwise."""
 
     field: str
     operator: Operator
@@ -117,7 +117,7 @@ _COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
 
 
 def matches(condition: Filter, memory: Memory) -> bool:
-    """Whether the memory is among those the filter describes."""
+    """Return whether the filter matches the memory."""
     match condition:
         case AllOf(filters):
             return all(matches(inner, memory) for inner in filters)
@@ -131,7 +131,7 @@ def matches(condition: Filter, memory: Memory) -> bool:
             return bool(_elements(field, memory)) is value
         case Comparison(field, Operator.NE, value):
             return not matches(Comparison(field, Operator.EQ, value), memory)
-        case Comparison(field, Operator.IN, tuple(values)):  # as a set: elements and values may be thousands
+        case Comparison(field, Operator.IN, tuple(values)):  # with a set, because both sides may have thousands
             there = {(kind_of(element), element) for element in _elements(field, memory)}
             return any((kind_of(wanted), wanted) in there for wanted in values)
         case Comparison(field, Operator.ICONTAINS, str(value)):
@@ -143,9 +143,9 @@ def matches(condition: Filter, memory: Memory) -> bool:
 
 
 def scalars(value: Any) -> tuple[str | float | bool, ...]:
-    """The elements of a metadata value, numbers as floats.
+    """Return the elements of a metadata value, with numbers as floats.
 
-    Numbers no filter can name (not finite, integers beyond 2^53) give none; metadata that was checked holds no such.
+    Numbers that a filter cannot contain (not finite, or integers beyond 2^53) are dropped; validated metadata has none.
     """
     return tuple(
         float(item) if kind_of(item) == "number" else item
@@ -155,7 +155,7 @@ def scalars(value: Any) -> tuple[str | float | bool, ...]:
 
 
 def kind_of(value: Any) -> str:
-    """The type of a value as comparisons see it: string, number, bool or time; anything else is "other"."""
+    """Return the type of a value in comparisons: "string", "number", "bool", "time", or "other" for anything else."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
@@ -180,10 +180,10 @@ def _elements(field: str, memory: Memory) -> tuple[Scalar, ...]:
 
 
 def violations(condition: Filter, path: str = "filter") -> list[tuple[str, str]]:
-    """Everything wrong with a filter, as (field path in the request, what is allowed). Empty for a valid one.
+    """Return all violations of a filter as (field path in the request, what is allowed); empty if it is valid.
 
-    Leaves are comparisons and groups without filters. What lies below the depth limit or beyond the limits of leaves
-    and values is not looked at, so the work and the stack are bounded whatever was sent.
+    Leaves are comparisons and groups without filters. Parts below the depth limit or beyond the limits of leaves and
+    values are not checked, so that the work and the stack are bounded for every input.
     """
     found: list[tuple[str, str]] = []
     leaves = values = 0
@@ -196,16 +196,16 @@ def violations(condition: Filter, path: str = "filter") -> list[tuple[str, str]]
         if depth > MAX_DEPTH or not (children or isinstance(node, NoneOf)):
             leaves += 1
             if leaves > MAX_LEAVES:
-                found.append((path, f"must have at most {MAX_LEAVES} comparisons and empty groups in all"))
+                found.append((path, f"must have at most {MAX_LEAVES} comparisons and empty groups in total"))
                 return
         if depth > MAX_DEPTH:
-            found.append((at, f"must be nested at most {MAX_DEPTH} deep"))
+            found.append((at, f"must be nested at most {MAX_DEPTH} levels deep"))
         elif isinstance(node, NoneOf):
             visit(node.filter, f"{at}.none_of", depth + 1)
         elif isinstance(node, Comparison):
             values += len(node.value) if isinstance(node.value, tuple) else 1
             if values > MAX_VALUES:
-                found.append((path, f"must have at most {MAX_VALUES} values in all; split it over several calls"))
+                found.append((path, f"must have at most {MAX_VALUES} values in total; split it over several calls"))
                 return
             found.extend(_comparison_violations(node, f"{at}.comparison"))
         else:
@@ -225,7 +225,7 @@ def _comparison_violations(comparison: Comparison, path: str) -> Iterator[tuple[
         if not 0 < _size(key) <= MAX_NAME_BYTES:
             yield f"{path}.field", f"must name a metadata key of 1 to {MAX_NAME_BYTES} bytes after 'metadata.'"
         if _unfit_text(key):
-            yield f"{path}.field", "must hold neither NUL nor lone surrogates"
+            yield f"{path}.field", "must not contain NUL characters or lone surrogates"
     elif field in OPERATORS:
         allowed = OPERATORS[field]
     else:
@@ -250,15 +250,15 @@ def _value_violations(field: str, kinds: tuple[str, ...], value: Value) -> Itera
         yield f"must be a {' or '.join(kinds)}"
     elif isinstance(value, Instant):
         if not FIRST_MICROS <= value.micros <= LAST_MICROS:
-            yield "must lie in the years 1 to 9999"
+            yield "must be in the years 1 to 9999"
     elif isinstance(value, str):
         if _unfit_text(value):
-            yield "must hold neither NUL nor lone surrogates"
+            yield "must not contain NUL characters or lone surrogates"
         if (field in SCOPE_FIELDS or field == "id") and not 0 < _size(value) <= MAX_NAME_BYTES:
-            hint = "" if value or field == "id" else "; use EXISTS to ask whether it is set"
+            hint = "" if value or field == "id" else "; use EXISTS to test whether it is set"
             yield f"must be an id of 1 to {MAX_NAME_BYTES} bytes{hint}"
     elif _unfit_number(value):
-        yield "must be a finite number, and an integer at most 2^53 either side of zero"
+        yield "must be a finite number; integers must be between -2^53 and 2^53"
 
 
 def _kinds(field: str, operator: Operator) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Erasing memories for good: what stands in for their ids, and what can be said afterwards of each place."""
+"""The model of ForgetMemories: progress, remains, and the legs of the receipt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.revision import Generation
 
-KEPT = 1000  # messages that a receipt can count
+KEPT = 1000  # the largest number of kept messages that a receipt counts
 
 
-class LegState(str, Enum):
-    """What a receipt can say of one place."""
+class ErasureState(str, Enum):
+    """The state of one storage place in a receipt."""
 
     EMPTY = "EMPTY"
     PENDING = "PENDING"
@@ -24,27 +24,30 @@ class LegState(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
-    """One place that could have held what was forgotten. `detail`: what clears it, or why nobody here can know."""
+class ErasureTarget:
+    """One storage place that may have held forgotten data: a leg of the receipt.
+
+    `detail` says what remains and what removes it, or why recalld does not cover the place.
+    """
 
     name: str
-    state: LegState
+    state: ErasureState
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """How much a scope and filter match: memories at their last revision, deleted ones included, and revisions."""
+class ErasureScope:
+    """The number of memories that a scope and a filter match, deleted ones included, and of their revisions."""
 
     memories: int
     revisions: int
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the search for what matches is: in which of its stages, and after which row of it.
+class ErasureCursor:
+    """The position of the search for matching memories: the stage, and the key of the last row read in it.
 
-    The last stages look at what was committed after the sequence number `since`.
+    The last stages read revisions committed after the sequence number `since`.
     """
 
     since: int
@@ -54,15 +57,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How far forgetting is. `ids`: what the last transaction erased; `place`: where it goes on, None at the end.
+    """The progress of a ForgetMemories call.
 
-    `count`, `revisions` and `exports`, which were withdrawn, are totals since the call began, at the sequence number
-    `after`. `kept` are messages, by add and position, that live memories, too, were taken from: at most KEPT of them.
-    `attempt`: of the outcome stored last.
+    `ids` are the memories erased by the last transaction, `place` the position at which the call continues, None at the
+    end. `count` (memories), `revisions` and `exports` (withdrawn) are totals since the start of the call, at the
+    sequence number `after`. `kept` are up to KEPT messages, by (add id, position), that are also sources of live
+    memories. `attempt` is the attempt number of the last stored outcome.
     """
 
     after: int
-    place: Place | None
+    place: ErasureCursor | None
     ids: Sequence[str] = ()
     count: int = 0
     revisions: int = 0
@@ -74,9 +78,9 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What the ledger's tables still hold of some forgotten memories, counted.
+    """The remains of the forgotten memories `ids` in the tables of the ledger.
 
-    `rows` with content, `derived` features and facets, `pending` changes the index was not told of. `upto` is the
+    Counts `rows` with content, `derived` rows (features and facets) and `pending` changes of the index. `upto` is the
     sequence number at which the last of `ids` was forgotten.
     """
 
@@ -88,7 +92,10 @@ class Remains:
 
 
 def masked(secret: bytes, scope: Scope) -> Scope:
-    """The scope with each id replaced by its HMAC-SHA-256: equal for equal ids, telling nothing without the secret."""
+    """Replace each id of a scope by its HMAC-SHA-256, truncated to 128 bits.
+
+    Equal ids have equal values; without the secret a value does not reveal its id.
+    """
     return Scope(
         **{
             name: "~" + hmac.digest(secret, f"{name}\0{id}".encode(), hashlib.sha256)[:16].hex()

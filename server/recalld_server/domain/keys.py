@@ -1,4 +1,4 @@
-"""API keys: who may call, what for, and for how long. Secrets are no part of them."""
+"""API keys: their project, role, pin and expiry. A key object never contains the secret."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recalld_server.domain.memory import Scope
 
 
 class Role(IntEnum):
-    """What a key may do. Each of the first three includes the ones before it; OPERATOR stands beside them."""
+    """The role of a key. ADMIN includes WRITER, and WRITER includes READER; OPERATOR is separate from them."""
 
     READER = 1
     WRITER = 2
@@ -19,7 +19,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret. An operator's has no project and no pin. Times are µs; None: never."""
+    """A key without its secret. An operator key has no project and no pin. Times are in µs; None means never."""
 
     id: str
     project: str

@@ -1,6 +1,6 @@
-"""The nouns of recalld: memories, the scopes they belong to and the messages they were taken from.
+"""The core types: memories, their scopes, and the messages they were extracted from.
 
-Times are integer microseconds since the Unix epoch, UTC. Absent ids are empty strings.
+Times are integer microseconds since the Unix epoch, UTC. An id that is not set is an empty string.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCOPE_FIELDS = ("user_id", "agent_id", "app_id", "run_id")
 
 
 class Kind(str, Enum):
-    """What a revision did to its memory."""
+    """The kind of change that a revision made to its memory."""
 
     ADDED = "ADDED"
     UPDATED = "UPDATED"
@@ -28,7 +28,7 @@ class Kind(str, Enum):
 
 
 class Cause(str, Enum):
-    """Why a memory was deleted. NONE on every other kind of revision."""
+    """Why a memory was deleted; NONE for all other kinds of revision."""
 
     NONE = ""
     CALLER = "caller"
@@ -38,7 +38,7 @@ class Cause(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whom a memory is about. Any subset of the four ids; equality is exact, by code point."""
+    """The user, agent, app and run of a memory, of which any may be unset. Ids compare by code point."""
 
     user_id: str = ""
     agent_id: str = ""
@@ -46,18 +46,18 @@ class Scope:
     run_id: str = ""
 
     def items(self) -> tuple[tuple[str, str], ...]:
-        """The ids that are set, as (field, id), in the order of SCOPE_FIELDS."""
+        """Return the set ids as (field, id), in the order of SCOPE_FIELDS."""
         return tuple((name, value) for name in SCOPE_FIELDS if (value := getattr(self, name)))
 
     def __bool__(self) -> bool:
         return bool(self.user_id or self.agent_id or self.app_id or self.run_id)
 
     def admits(self, other: Scope) -> bool:
-        """True when `other` carries every id this scope names."""
+        """Return whether `other` has every id that is set in this scope."""
         return all(getattr(other, name) == value for name, value in self.items())
 
     def narrowed(self, by: Scope) -> Scope | None:
-        """This scope and `by` together; None when they contradict each other, so nothing can match."""
+        """Return the intersection with the scope `by`; None if they contradict each other and nothing can match."""
         merged = {}
         for name in SCOPE_FIELDS:
             mine, theirs = getattr(self, name), getattr(by, name)
@@ -67,13 +67,13 @@ class Scope:
         return Scope(**merged)
 
     def key(self) -> str:
-        """A fixed-length key of the whole scope, 32 hexadecimal digits."""
+        """Return a digest of the whole scope, 32 hexadecimal digits."""
         return digest(self.user_id, self.agent_id, self.app_id, self.run_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a caller may touch: one project and, with a pinned key, one scope inside it."""
+    """The data a caller may access: a project and, with a pinned key, a scope in it. `principal` is the key id."""
 
     project: str
     pin: Scope = Scope()
@@ -82,7 +82,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of an add. `position` is its place in the conversation, set by the commit."""
+    """One message of an add. `time` is in µs; `position` is its index in the conversation, set by the commit."""
 
     role: str
     content: str
@@ -92,20 +92,20 @@ class Message:
 
     @property
     def speaker(self) -> str:
-        """Who said it: the name when one was given, else the role."""
+        """The name of the author, or the role if the message has no name."""
         return self.name or self.role
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One remembered statement at one revision."""
+    """A memory at one revision."""
 
     id: str
     text: str
     scope: Scope
     metadata: Mapping[str, Any] = field(default_factory=dict)
     categories: tuple[str, ...] = ()
-    create_time: int | None = None  # None, as update_time: the commit sets it
+    create_time: int | None = None  # this and update_time are None until the commit sets them
     update_time: int | None = None
     expire_time: int | None = None
     event_time: int | None = None
@@ -123,41 +123,45 @@ class Memory:
     immutable: bool = False
     feedback: str = ""
     feedback_reason: str = ""
-    # Those of `categories` that a caller gave; the others were derived from the text. None: not known.
+    # The categories given by a caller; the rest of `categories` was derived from the text. None: unknown, because the
+    # memory was stored by a version that did not record it.
     given_categories: tuple[str, ...] | None = None
 
     @property
     def etag(self) -> str:
-        """Opaque and different for each revision (AIP-154)."""
+        """The opaque etag of this revision (AIP-154)."""
         return digest(self.id, str(self.revision))[:16]
 
     @property
     def forgotten(self) -> bool:
-        """Whether the content was erased for good: no other memory has an empty text."""
+        """Whether the memory was forgotten; only forgotten memories have an empty text."""
         return not self.text
 
     @property
     def date(self) -> int:
-        """When it happened, else when it was said, else when it was stored. 0 if it is not stored yet."""
+        """The event time, else the time of the message, else the create time; 0 if it has none of them yet."""
         return next((time for time in (self.event_time, self.said_time, self.create_time) if time is not None), 0)
 
     @property
     def spoken(self) -> str:
-        """The text as it is embedded: led by the speaker's name when one was given."""
+        """The text to embed: with the name of the speaker in front if the message has a name."""
         return spoken(self.text, self.speaker, self.named)
 
     @property
     def text_key(self) -> str:
-        """Equal for two memories that say the same; see `text_key`."""
+        """The identity of the text in the scope; see the function `text_key`."""
         return text_key(self.text, self.speaker, self.said_time)
 
     def live_at(self, now: int) -> bool:
-        """False from the moment the memory expires."""
+        """Return whether the memory has not expired at `now`."""
         return self.expire_time is None or self.expire_time > now
 
 
 def kept_sources(sources: Sequence[Message]) -> tuple[Message, ...]:
-    """The messages that a memory is shown, exported and imported with: the first, and as many after it as fit."""
+    """Return the messages that a memory is returned, exported and imported with.
+
+    These are the first message and as many following ones as SOURCES and SOURCE_BYTES allow.
+    """
     kept = sources[:SOURCES]
     room = SOURCE_BYTES
     for place, message in enumerate(kept):
@@ -168,32 +172,33 @@ def kept_sources(sources: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def spoken(text: str, speaker: str, named: bool) -> str:
-    """A text led by the name of who said it, if that was given."""
+    """Return the text, with the speaker in front if `named`."""
     return f"{speaker}: {text}" if named else text
 
 
 def fold(text: str) -> str:
-    """Text for comparison without regard to case: NFKC, case folded, NFKC again (Unicode 3.13, D147)."""
+    """Fold a text for caseless comparison: NFKC, case folding, NFKC (Unicode Standard 3.13, D147)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def text_key(text: str, speaker: str, said_time: int | None) -> str:
-    """The identity of a text in its scope: equal texts of one speaker without a time, or of the same time, are one.
+    """Return the identity of a text in its scope; two memories with equal keys are exact repeats.
 
-    Texts are equal character by character, after NFC and without outer white space: case, width, indentation and line
-    ends may be what a text is about. What was said at two times was said twice.
+    The key covers the text, the speaker and the time of the message: the same text at two times is two memories. Texts
+    compare character by character, after NFC and without outer white space, because case, width, indentation and line
+    ends may be significant.
     """
     said = "" if said_time is None else str(said_time)
     return digest(unicodedata.normalize("NFC", text).strip(), speaker, said)
 
 
 def conversation_key(scope: Scope, add_id: str) -> str:
-    """One conversation for each scope with a run; without a run every add is its own."""
+    """Return the key of the conversation: one per scope if it has a run_id, otherwise one per add."""
     return scope.key() if scope.run_id else digest("add", add_id)
 
 
 def digest(*parts: str) -> str:
-    """128-bit BLAKE2b of the parts, each led by its length, as 32 hexadecimal digits."""
+    """Return the 128-bit BLAKE2b hash of the length-prefixed parts, as 32 hexadecimal digits."""
     h = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode()

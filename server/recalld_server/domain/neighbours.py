@@ -1,4 +1,4 @@
-"""Which rows of a pool stand beside which in their conversation."""
+"""The neighbours of the rows of a pool in their conversations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from recalld_server.domain.bm25 import Float64Array
 from recalld_server.domain.vectors import BoolArray, Int64Array
 
-WINDOW: Final = 2  # positions to either side
-SHARERS: Final = 3  # a message of twenty facts must not outweigh its neighbours
+WINDOW: Final = 2  # positions on each side that count as neighbours
+SHARERS: Final = 3  # rows counted per position, so that a message with 20 facts does not outweigh its neighbours
 
 
 class Neighbours:
-    """Places of a conversation, each with the rows that share it, and the places around them.
+    """The rows of a pool grouped by place, which is a (conversation, position), with the places around each place.
 
-    Rows that share a place (the facts of one message) count there as their mean, over at most SHARERS of them in the
-    order of their ordinals. All arrays are (n,); n may be 0.
+    Several rows at one place (the facts of one message) count as the mean of the first SHARERS rows by ordinal. All
+    arrays are (n,); n may be 0.
     """
 
     def __init__(self, conversation: Int64Array, position: Int64Array, ordinal: Int64Array) -> None:
@@ -39,7 +39,10 @@ class Neighbours:
         self._at = self._places(talk[self._starts], place[self._starts])
 
     def _places(self, talk: Int64Array, place: Int64Array) -> dict[int, Int64Array]:
-        """For each offset the place at it, or −1. Places are sorted, so offset o lies at most |o| places away."""
+        """Return for each offset the index of the place at that offset, or -1.
+
+        Places are sorted and positions are distinct, so the place at offset o is at most |o| indices away.
+        """
         count = len(talk)
         at = {o: np.full(count, -1, dtype=np.int64) for o in range(-WINDOW, WINDOW + 1) if o}
         for step in range(1, WINDOW + 1):
@@ -53,37 +56,40 @@ class Neighbours:
         return at
 
     def sums(self, values: Float64Array, weights: Mapping[int, float]) -> Float64Array:
-        """Σ over offsets of weight times the mean at that offset, for (n, k) values: (n, k). Nothing there adds 0."""
+        """Return Σ over offsets of weight times the mean at that offset, for (n, k) values: (n, k).
+
+        Offsets without rows add 0.
+        """
         if not len(values):
             return values.copy()
         counted = np.where(self._counted[:, None], values[self._rows], 0.0)
         means = np.add.reduceat(counted, self._starts, axis=0) / self._sharers[:, None]
-        means = np.vstack([means, np.zeros((1, values.shape[1]))])  # the place at −1: none
+        means = np.vstack([means, np.zeros((1, values.shape[1]))])  # index -1 stands for a missing place
         total = np.zeros((len(self._starts), values.shape[1]))
         for offset, places in self._at.items():
             total += weights.get(abs(offset), 0.0) * means[places]
         return total[self._groups]
 
     def weight(self, weights: Mapping[int, float]) -> Float64Array:
-        """Σ of the weights of the offsets at which there is a row: (n,)."""
+        """Return Σ of the weights of the offsets that have a row: (n,)."""
         total = np.zeros(len(self._starts))
         for offset, places in self._at.items():
             total += weights.get(abs(offset), 0.0) * (places >= 0)
         return total[self._groups]
 
     def conversation_sums(self, values: Float64Array) -> Float64Array:
-        """Σ of (n, k) values over all rows of the same conversation: (n, k)."""
+        """Return Σ of (n, k) values over all rows of the same conversation: (n, k)."""
         if not len(values):
             return values.copy()
         sums = np.add.reduceat(values[self._rows], self._talk_starts, axis=0)
         return sums[self._talks]
 
     def around(self, chosen: BoolArray, alone: BoolArray) -> BoolArray:
-        """The rows chosen or `alone`, those that share their places, and those up to WINDOW positions from the chosen.
+        """Return the rows at the places of `chosen` and `alone`, and within WINDOW positions of `chosen`.
 
-        All are (n,).
+        All arrays are (n,).
         """
-        places = np.zeros(len(self._starts) + 1, dtype=np.bool_)  # the last one stands for none
+        places = np.zeros(len(self._starts) + 1, dtype=np.bool_)  # the last entry, index -1, is a missing place
         places[self._groups[chosen]] = True
         near = places.copy()
         for at in self._at.values():
@@ -93,7 +99,7 @@ class Neighbours:
 
 
 def _scatter(rows: Int64Array, values: Int64Array) -> Int64Array:
-    """Values given in the order of `rows`, back in the order of the pool."""
+    """Reorder values from the order of `rows` to the order of the pool."""
     result = np.empty_like(values)
     result[rows] = values
     return result

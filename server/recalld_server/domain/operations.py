@@ -1,4 +1,4 @@
-"""Long-running work and what is known of it. Times in µs."""
+"""Operations: long-running work in a queue, and its state. Times are in µs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recalld_server.domain.revision import RequestKey
 
 
 class OperationKind(str, Enum):
-    """What work it is."""
+    """The kind of an operation."""
 
     ADD = "ADD"
     EXPORT = "EXPORT"
@@ -23,7 +23,7 @@ class OperationKind(str, Enum):
 
 
 class OperationState(str, Enum):
-    """How far it is. The last three are terminal."""
+    """The state of an operation. SUCCEEDED, FAILED and CANCELLED are terminal."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -33,19 +33,19 @@ class OperationState(str, Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens."""
+        """Whether the state is terminal."""
         return self not in (OperationState.PENDING, OperationState.RUNNING)
 
 
-BUILDS = (OperationKind.REBUILD_INDEX, OperationKind.REEMBED_PROJECT)  # one at a time in a project
-QUEUED = (OperationKind.ADD, OperationKind.EXPORT)  # as many as callers ask for, within the limits of a project
+BUILDS = (OperationKind.REBUILD_INDEX, OperationKind.REEMBED_PROJECT)  # at most one unfinished in a project
+QUEUED = (OperationKind.ADD, OperationKind.EXPORT)  # any number, within the limits of the project
 
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:
-    """Work to do. `payload` is what was asked, in a form its job reads; it is erased when the work ends.
+    """An operation to queue. `payload` is its encoded command (domain.commands), which is erased at its end.
 
-    With a `request` the same work under the same id is one operation. `scope` is where an add will store.
+    `request` makes it idempotent: the same request returns the same operation. `scope` is the scope of an add.
     """
 
     id: str
@@ -59,10 +59,10 @@ class NewOperation:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One piece of work. `fence` grows with every claim: whoever holds an older one no longer counts.
+    """An operation. `fence`, the fencing number, grows with every claim; writes with an older one are refused.
 
-    `checkpoint` is where work goes on after a crash, `result` what its answer is made of, `error` a described error.
-    `payload` is there only for the worker that has claimed it; else it is empty.
+    `checkpoint` is the state from which a new attempt continues, `result` the data of the answer, `error` the output of
+    `described`. `payload` is set only for the worker that has claimed the operation.
     """
 
     id: str
@@ -88,12 +88,15 @@ class Operation:
 
     @property
     def request(self) -> RequestKey:
-        """Under which the outcome of an add is kept: the caller's request id, or the operation's own."""
+        """The key of the outcome of a queued add: the caller's request id, or the operation id if there is none."""
         return RequestKey("AddAsync", self.request_id or self.id, self.fingerprint)
 
 
 def described(error: Exception) -> dict[str, Any]:
-    """An error as it is kept: its type, message and metadata. What nobody foresaw keeps only its type."""
+    """Return an error in its stored form: type, message, violations and metadata; of others than RecalldError nothing.
+
+    An unexpected error has an empty type, so that callers see it as INTERNAL without its text.
+    """
     if not isinstance(error, RecalldError):
         return {"type": ""}
     return {

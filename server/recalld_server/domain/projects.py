@@ -1,4 +1,4 @@
-"""Projects: their names, how they treat what they are told, and what they hold."""
+"""Projects, their settings and their usage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import snowballstemmer
 
-DEFAULT_PROJECT = "default"  # there from the first start on
+DEFAULT_PROJECT = "default"  # the first start of a server creates it
 PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{0,63}")
 DAY = 24 * 3600 * 1_000_000  # µs
 MINUTE = 60 * 1_000_000  # µs
@@ -17,7 +17,7 @@ MINUTE = 60 * 1_000_000  # µs
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A tenant. `name` is empty where its id stands for it. Times are µs."""
+    """A tenant. `name` is the display name, empty if the id is used instead. Times are in µs."""
 
     id: str
     name: str = ""
@@ -28,9 +28,9 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ProjectSettings:
-    """What a project wants otherwise than by default; the default is None or empty. Spans are µs.
+    """The settings of a project; None or an empty value stands for the default. Retention times are in µs.
 
-    `custom_categories` are (name, description). `extractor` is "rules" or "openai", empty for the server's.
+    `custom_categories` are (name, description). `extractor` names an extractor, empty for the default of the server.
     """
 
     custom_instructions: str = ""
@@ -41,19 +41,19 @@ class ProjectSettings:
     extractor: str = ""
 
     def stored(self) -> dict[str, Any]:
-        """As JSON values, without defaults."""
+        """Return the settings as JSON values, without defaults."""
         return {name: value for name, value in asdict(self).items() if value not in ("", (), None)}
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> ProjectSettings:
-        """The settings of `stored`."""
+        """Return the settings from their `stored` form."""
         categories = tuple((name, description) for name, description in stored.get("custom_categories", ()))
         return cls(**{**stored, "custom_categories": categories})
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a project holds, counted at sequence number `seq`; `export_bytes` are those of exports kept."""
+    """Counts of the project's data at the sequence number `seq`; `export_bytes` is the size of the kept exports."""
 
     memories: int
     revisions: int
@@ -65,9 +65,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Changes an index has not confirmed yet, and when (µs) the oldest of them was committed; None: none waits.
+    """The number of pending changes of an index, and the commit time (µs) of the oldest, None if there are none.
 
-    `operation` builds the next index; empty: none does.
+    `operation` is the id of the reindex operation of the project, empty if there is none.
     """
 
     pending: int
@@ -76,5 +76,5 @@ class Backlog:
 
 
 def languages() -> frozenset[str]:
-    """The languages that have a stemmer, by their Snowball names."""
+    """Return the supported languages, which are those with a Snowball stemmer, by their Snowball names."""
     return frozenset(snowballstemmer.algorithms())

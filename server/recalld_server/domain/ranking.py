@@ -1,9 +1,9 @@
-"""The order of search results: what the index nominated, judged together with its surroundings.
+"""Ranking of search results: candidates from the index, scored together with their neighbours in the conversation.
 
-Score = how much of the question's information a memory and its neighbours in the conversation cover (BM25 over terms,
-Robertson and Zaragoza 2009, with counts that spill over from the neighbours) + how near they are in meaning + who said
-it + when. Measured on LoCoMo (Maharana et al. 2024). Pure: no statistics beyond the pool are read, so nothing of other
-scopes shows in a score.
+Score = lexical match (the share of the question's idf that a memory covers, by BM25 over terms, Robertson and Zaragoza
+2009, with term counts that include weighted counts of the neighbours) + cosine of the memory and of its context +
+speaker + date. The constants were measured on LoCoMo (Maharana et al. 2024). All statistics come from the pool, so a
+score reveals nothing about other scopes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 
 from recalld_server.domain.bm25 import Float64Array, bm25, information, row_lengths, saturation, term_counts
 from recalld_server.domain.neighbours import Neighbours
-from recalld_server.domain.question import Question
+from recalld_server.domain.query import Question
 from recalld_server.domain.vectors import BoolArray, FloatMatrix, FloatVector, Int64Array, UInt32Array
 
-DEPTH = 40  # candidates of each leg: 50 find no more, 30 a hundredth less in a scope of 3,000 memories
-SURROUNDED = 20  # candidates of each leg, its best, that bring their neighbours: with all of them .002 more are found
+DEPTH = 40  # candidates per leg: 50 find no more, 30 find .01 less in a scope of 3,000 memories
+SURROUNDED = 20  # best candidates per leg whose neighbours join the pool; with those of all, .002 more are found
 
 
 class Mode(str, Enum):
-    """What a search goes by."""
+    """Which legs a search uses."""
 
     HYBRID = "HYBRID"
     KEYWORD = "KEYWORD"
@@ -33,35 +33,35 @@ class Mode(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Every constant of the formula. Measured optima are flat: half or double moves recall@10 by less than .01."""
+    """The constants of the formula. The optima are flat: halving or doubling one moves recall@10 by less than .01."""
 
-    near: float = 0.5  # what a neighbour one position away counts: answers follow questions
-    far: float = 0.25  # two positions away; beyond that nothing was gained
-    conversation: float = 0.05  # of a term's count in the whole conversation: breaks ties towards the right talk
-    conversation_cap: float = 2.0  # so that a long talk about one thing does not win by its length
-    k1: float = 1.2  # BM25's usual saturation
-    b: float = 0.4  # below the usual .75: memories are short, and length tells little
+    near: float = 0.5  # weight of a neighbour one position away: answers follow questions
+    far: float = 0.25  # weight of a neighbour two positions away; larger distances gained nothing
+    conversation: float = 0.05  # weight of the term count of the whole conversation, which breaks ties
+    conversation_cap: float = 2.0  # limit of that count, so that long conversations do not win by length
+    k1: float = 1.2  # the usual BM25 saturation
+    b: float = 0.4  # below the usual .75, because memories are short and their length says little
     similarity: float = 0.4  # cosine of the memory itself
-    context: float = 0.4  # cosine of the memory with its neighbours
-    speaker: float = 0.5  # who is asked about mostly said it; not more, for others speak of them too
+    context: float = 0.4  # weighted mean cosine of the memory and its neighbours
+    speaker: float = 0.5  # the speaker asked about is mostly the author; not more, as others speak about them, too
     date: float = 0.4  # the month asked for
-    year_only: float = 0.5  # a year alone tells less than a month
-    other_day: float = 0.5  # the right month, but another day than the one named
+    year_only: float = 0.5  # a year alone is less specific than a month
+    other_day: float = 0.5  # the right month, but not the day asked for
 
     @property
     def offsets(self) -> dict[int, float]:
-        """Weight by distance in positions."""
+        """The weights by distance in positions."""
         return {1: self.near, 2: self.far}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """The rows a ranking sees: candidates and their neighbours, live and inside the access and scope.
+    """The rows of a ranking: candidates and their neighbours, live and inside the access and scope.
 
-    n rows, n ≥ 0. `candidate`: nominated by the index. `eligible`: may be a result (inside the filter).
-    `conversation`: equal numbers, same conversation, also in another pool of this process. (conversation, position,
-    ordinal) is unique in a ledger. `date`: µs UTC. `terms`: analysed, with repeats. `vectors`: (n, d) float32, of unit
-    length, or zeros for a memory without a vector.
+    n rows, n >= 0. `candidate`: nominated by the index. `eligible`: may be a result (inside the filter).
+    `conversation`: equal numbers mean the same conversation, in all pools of the process. (conversation, position,
+    ordinal) is unique in a ledger. `date`: µs, UTC. `terms`: analysed, with repeats. `vectors`: (n, d) float32, rows of
+    unit length, or of zeros for memories without a vector.
     """
 
     ids: tuple[str, ...]
@@ -79,7 +79,7 @@ class Pool:
         return len(self.ids)
 
     def only(self, rows: Int64Array) -> Pool:
-        """The pool of these rows, in this order."""
+        """Return the pool of these rows, in this order."""
         picked = rows.tolist()
         return Pool(
             ids=tuple(self.ids[i] for i in picked),
@@ -95,7 +95,10 @@ class Pool:
         )
 
     def joined(self, other: Pool) -> Pool:
-        """The rows of both, each once: as it is here if it is in both, and a candidate if it is one in either."""
+        """Return the union of both pools.
+
+        A row in both pools is taken from this one, and is a candidate if it is one in either.
+        """
         place = {id: i for i, id in enumerate(self.ids)}
         known = np.array([place.get(id, -1) for id in other.ids], np.int64)
         new = np.flatnonzero(known < 0)
@@ -118,11 +121,12 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """Results and why. All arrays are (n,) over the pool but `order`, the rows of the results, best first,
-    and `idf`, (q,) in the order of the question's terms.
+    """The results of a ranking and the parts of their scores.
 
-    `score` = lexical + weighted similarity_normalised + weighted context_normalised + speaker + date; it orders one
-    answer. `relevance` is absolute, 0 to 1: what thresholds test. `speaker` and `date` are weighted already.
+    `order` holds the pool rows of the results, best first. `idf` is (q,), in the order of the question's terms. All
+    other arrays are (n,) over the pool. `score` = lexical + weighted similarity_normalised + weighted
+    context_normalised + speaker + date, where `speaker` and `date` are already weighted; it is comparable only within
+    one answer. `relevance` is absolute, 0 to 1; thresholds apply to it.
     """
 
     order: Int64Array
@@ -149,11 +153,11 @@ def rank(
     mode: Mode = Mode.HYBRID,
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> Ranking:
-    """Order the eligible rows of a pool; equal scores by id.
+    """Rank the eligible rows of a pool by score; rows with equal scores by id.
 
-    HYBRID is the whole formula. KEYWORD leaves meaning out, and only rows with a term of the question are results.
-    VECTOR leaves words out. `query_vector` is (d,) of unit length; None, with KEYWORD or for a question of whose words
-    the model knows too few, stands for no similarity.
+    HYBRID uses the whole formula. KEYWORD leaves out the cosines, and only rows with a term of the question are
+    results. VECTOR leaves out the lexical part. `query_vector` is (d,), unit length; None (with KEYWORD, or if the
+    model knows too few words of the question) counts as no similarity.
     """
     counts = term_counts(question.terms, pool.terms)
     idf = information(counts)
@@ -180,11 +184,11 @@ def rank(
         score = score + lexical
     if mode is not Mode.KEYWORD:
         score = score + weights.similarity * similarity_normalised + weights.context * context_normalised
-    # Products of float32 matrices differ in the last bits with the number of rows; equal memories must stay equal.
+    # The last bits of float32 matrix products depend on the number of rows, but equal memories must have equal scores.
     score = np.round(score, 6)
     matched = _share(counts > 0, idf)
     results = pool.eligible & (matched > 0) if mode is Mode.KEYWORD else pool.eligible
-    by_id = sorted(np.flatnonzero(results).tolist(), key=pool.ids.__getitem__)  # equal scores stay in this order
+    by_id = sorted(np.flatnonzero(results).tolist(), key=pool.ids.__getitem__)  # the stable sort keeps this for ties
     order = np.array(by_id, dtype=np.int64)
     order = order[np.argsort(-score[order], kind="stable")]
     return Ranking(
@@ -211,7 +215,10 @@ def relevance_only(
     idf: Float64Array,
     mode: Mode = Mode.HYBRID,
 ) -> Float64Array:
-    """The relevance of rows beyond the ranked pool, (n,), 0 to 1. `idf` is that of the ranking, so figures compare."""
+    """Return the relevance of rows outside of the ranked pool: (n,), 0 to 1.
+
+    `idf` is that of the ranking, so that the values are comparable.
+    """
     matched = _share(term_counts(question.terms, terms) > 0, idf)
     return _relevance(matched, cosines(vectors, query_vector), mode)
 
@@ -223,10 +230,10 @@ def exact_candidates(
     depth: int = DEPTH,
     mode: Mode = Mode.HYBRID,
 ) -> Pool:
-    """What an index would have given: the best `depth` eligible rows by BM25 and by cosine, and neighbours of these.
+    """Nominate candidates without an index, as an index would: the best `depth` eligible rows by BM25 and by cosine.
 
-    `pool` holds all rows of a scope. The answer is the smaller pool of those candidates and what stands around them,
-    in the order of `pool`: `rank` takes its statistics from the pool, so more rows would order otherwise.
+    `pool` holds all rows of a scope. Returns the pool of the candidates and their neighbours, in the order of `pool`.
+    Only these may be ranked: `rank` takes its statistics from the pool, so more rows would change the order.
     """
     legs = []
     if mode is not Mode.VECTOR:
@@ -248,7 +255,7 @@ def reached(
     vectors: FloatMatrix,
     mode: Mode = Mode.HYBRID,
 ) -> BoolArray:
-    """The rows that a leg reaches at some depth, (n,): those with a term of the question, and those with a vector."""
+    """Return the rows that a leg can nominate: (n,); those with a term of the question, and those with a vector."""
     rows: BoolArray = np.zeros(len(terms), np.bool_)
     if mode is not Mode.VECTOR:
         rows |= (term_counts(question.terms, terms) > 0).any(axis=1)
@@ -258,14 +265,14 @@ def reached(
 
 
 def cosines(vectors: FloatMatrix, query_vector: FloatVector | None) -> Float64Array:
-    """Cosine of each row to the query, (n,); 0 without a query and for rows of zeros."""
+    """Return the cosine of each row and the query vector: (n,); 0 without a query vector and for rows of zeros."""
     if query_vector is None:
         return np.zeros(len(vectors))
     return (vectors @ query_vector).astype(np.float64)
 
 
 def _share(parts: Float64Array | BoolArray, idf: Float64Array) -> Float64Array:
-    """Parts of the terms' information, as a share of all of it; 0 without terms."""
+    """Return the idf-weighted sum of each row's parts, (n, q), as a share of the total idf: (n,); 0 without terms."""
     if not len(idf):
         return np.zeros(len(parts))
     shares: Float64Array = parts @ idf / idf.sum()
@@ -273,15 +280,15 @@ def _share(parts: Float64Array | BoolArray, idf: Float64Array) -> Float64Array:
 
 
 def _relevance(matched: Float64Array, similarity: Float64Array, mode: Mode) -> Float64Array:
-    """The larger of the matched share of the idf and the cosine, as far as the mode counts them."""
+    """Return the larger of the matched share of the idf and the cosine, using only the legs of the mode."""
     near = np.zeros_like(similarity) if mode is Mode.KEYWORD else np.clip(similarity, 0.0, 1.0)
     return near if mode is Mode.VECTOR else np.minimum(np.maximum(near, matched), 1.0)
 
 
 def _normalised(values: Float64Array, candidate: BoolArray) -> Float64Array:
-    """Values between the candidates' smallest (0) and largest (1), clipped; 0 when these are equal or there are none.
+    """Scale values so that the smallest among the candidates is 0 and the largest 1, and clip the others.
 
-    Cosines of float32 that differ by less than 1e-6 are equal: scaling would make an order of their rounding.
+    All are 0 if there are no candidates or their values differ by at most 1e-6, the rounding error of float32 cosines.
     """
     among = values[candidate]
     low, high = (float(among.min()), float(among.max())) if len(among) else (0.0, 0.0)
@@ -289,6 +296,6 @@ def _normalised(values: Float64Array, candidate: BoolArray) -> Float64Array:
 
 
 def _best(scores: Float64Array, allowed: BoolArray, depth: int) -> Int64Array:
-    """The rows of the highest scores among the allowed, at most `depth`; earlier rows first when equal."""
+    """Return up to `depth` allowed rows with the highest scores; among equal scores, earlier rows first."""
     rows = np.flatnonzero(allowed)
     return rows[np.argsort(-scores[rows], kind="stable")[:depth]]

@@ -1,4 +1,4 @@
-"""Changes, the revisions they write, and what is read back of them."""
+"""Changes to the ledger, the revisions they write, and the results of reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_LANGUAGE = "english"
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The version of an index: which embedding model and analyser its entries were made with."""
+    """A generation of an index: the embedding model, analyser version and language its entries were made with."""
 
     number: int
     model: str
@@ -36,12 +36,12 @@ class Generation:
 
     @property
     def name(self) -> str:
-        """Equal for two indexes only if their entries may be mixed."""
+        """The unique name of the generation; entries of indexes with the same name are interchangeable."""
         return f"{self.number}/{self.model}/{self.dimension}/{self.analyser}/{self.language}"
 
     @classmethod
     def parse(cls, name: str) -> Generation:
-        """The generation of a name. Model names may hold slashes."""
+        """Return the generation with this name. Model names may contain slashes."""
         number, rest = name.split("/", 1)
         model, dimension, analyser, language = rest.rsplit("/", 3)
         return cls(int(number), model, int(dimension), int(analyser), language)
@@ -49,18 +49,18 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What ranking needs of one text: its terms (with repeats) and its vector. Derived; rebuilt at will.
+    """The features of one text: its terms, with repeats, and its vector. They can be recomputed from the text.
 
-    The vector has unit length, or is all zeros for a text of which the model knows too few words.
+    The vector has unit length, or is all zeros if the model knows too few words of the text.
     """
 
     terms: UInt32Array
     vector: FloatVector
-    generation: int = 0  # number of the one they were made for; 0: whichever is in use
+    generation: int = 0  # number of the generation they were made for; 0: the current one
 
     @property
     def meant(self) -> bool:
-        """Whether the vector tells what the text means."""
+        """Whether the text has a vector, that is, the vector is not all zeros."""
         return bool(self.vector.any())
 
 
@@ -68,8 +68,8 @@ class Features:
 class Put:
     """Write a memory as its next revision.
 
-    `expected` is the live revision it replaces, 0 for a memory that must not be live. `features` may be None only when
-    the text stays as it was. A `unique` put fails if another live memory of the scope has the same text.
+    `expected` is the live revision that it replaces, 0 if the memory must not be live. `features` may be None only if
+    the text does not change. A `unique` put fails if another live memory of the scope has the same text.
     """
 
     memory: Memory
@@ -81,7 +81,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """End a memory at its live revision `expected`."""
+    """Delete a memory whose live revision is `expected`."""
 
     memory_id: str
     expected: int
@@ -89,10 +89,11 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """One revision of a memory's history as it is restored, number and times included.
+class HistoricRevision:
+    """One revision of an imported history, with its number and times.
 
-    `features` are there for a text that none of the revisions before it has: `memory.text_revision` says whose it is.
+    `features` is set if the previous revision has another text; otherwise `memory.text_revision` names the revision
+    whose features it shares.
     """
 
     memory: Memory
@@ -103,7 +104,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class RequestKey:
-    """Under which an outcome is stored: the call, the caller's request id and what was asked (SHA-256, hexadecimal)."""
+    """The key of a stored outcome: RPC, request id, and the fingerprint of the request (SHA-256, hexadecimal)."""
 
     rpc: str
     request_id: str
@@ -112,9 +113,9 @@ class RequestKey:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The messages of one add, in order; the commit gives them positions in their conversation.
+    """The messages of one add, in order; the commit assigns their positions in the conversation.
 
-    `key` is empty for a conversation that ends with its add. `restored` messages keep the positions they carry.
+    `key` is empty for a conversation without a run, which has only this add. `restored` messages keep their positions.
     """
 
     add_id: str
@@ -125,28 +126,28 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One transaction. All of it happens or none of it.
+    """The content of one transaction, which is applied completely or not at all.
 
-    `histories` are memories that were never there, each with all its revisions, oldest first. `attempt` numbers the
-    answers stored under one request: 0 for the first, one more than that of the partial one which this goes on from.
+    `histories` are memories that never existed in this ledger, each with all its revisions, oldest first. `attempt`
+    numbers the answers stored under one request: 0 for the first, that of the partial outcome plus 1 when resuming.
     """
 
     puts: Sequence[Put] = ()
     deletes: Sequence[Delete] = ()
-    histories: Sequence[Sequence[Past]] = ()
+    histories: Sequence[Sequence[HistoricRevision]] = ()
     conversations: Sequence[Conversation] = ()
     request: RequestKey | None = None
     answer: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = False
     attempt: int = 0
-    request_id: str = ""  # recorded on the revisions where there is no `request`
+    request_id: str = ""  # recorded on the revisions if there is no `request`
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a change became. `seq` is the project's head afterwards; `memories` as stored, in the order of the puts.
+    """The result of a change. `seq` is the new head of the project; `memories` are as stored, in the order of the puts.
 
-    `touched` names the memories an index of `generation` has to be told of.
+    `touched` are the ids of the memories whose changes are pending for the index of `generation`.
     """
 
     seq: int
@@ -157,9 +158,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A stored answer: ids and revisions, never texts. `partial` means the work goes on under the same request id.
+    """A stored answer, with ids and revisions but no texts. `partial`: the call is not finished.
 
-    Whoever goes on commits with the next `attempt`; of several that do at once one commits, the others look again.
+    A retry with the same request id resumes a partial outcome and commits with the next `attempt`. Of concurrent
+    retries only one can commit; the other ones read the outcome again.
     """
 
     fingerprint: str
@@ -171,7 +173,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A live memory at its revision, found by a filter. `create_time` (µs) and id are its place in the order."""
+    """A live memory found by a filter, at its revision. Matches are ordered by (`create_time` in µs, id)."""
 
     memory_id: str
     revision: int
@@ -180,7 +182,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A live memory at its revision that has expired, at `expire_time` µs."""
+    """A live memory that expired at `expire_time` (µs), at its revision."""
 
     expire_time: int
     project: str
@@ -189,13 +191,13 @@ class Expired:
 
     @property
     def place(self) -> tuple[int, str, str]:
-        """Its place in the order of what expires, over all projects."""
+        """The sort key of expired memories over all projects."""
         return self.expire_time, self.project, self.memory_id
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A revision seen as a change. `before` is None for the first, `after` for a deletion."""
+    """A revision as a change. `before` is None for the first revision, `after` is None for a deletion."""
 
     seq: int
     kind: Kind
@@ -210,7 +212,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """Sequence numbers of a project: the newest, the newest up to which the index has everything, the oldest kept."""
+    """Sequence numbers of a project: the newest, the one up to which the index has every change, the oldest kept."""
 
     head: int
     applied: int
@@ -219,7 +221,7 @@ class Positions:
 
 @dataclass(frozen=True, slots=True)
 class IndexLag:
-    """How far an index is behind: head minus applied sequence number, and the changes pending in all generations."""
+    """The lag of an index: head minus applied sequence number, and the pending changes of all generations."""
 
     changes: int
     pending: int
@@ -227,7 +229,7 @@ class IndexLag:
 
 @dataclass(frozen=True, slots=True)
 class SearchState:
-    """What a search must know first: the index version, who speaks in the scope, where the project stands."""
+    """The inputs of a search: current generation, speakers of the scope, and positions of the project."""
 
     generation: Generation
     speakers: frozenset[str]
@@ -236,9 +238,10 @@ class SearchState:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A page of live memories, or of those live as of a sequence number.
+    """A query for a page of memories that are live, or were live at the sequence number `as_of`.
 
-    `after` is (order value, id) of the last row already given. `now` hides what has expired by then.
+    `after` is (order value, id) of the last row of the previous page. Memories that have expired at `now` (µs) are left
+    out.
     """
 
     scope: Scope = Scope()
@@ -255,7 +258,7 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Memories in order, whether more follow, and how many match in all if that was asked."""
+    """Memories in order, whether more follow, and the total number of matches if it was requested."""
 
     memories: Sequence[Memory]
     more: bool
@@ -264,7 +267,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """A page of events after a sequence number, in order. A filter holds if it holds before or after the change."""
+    """A query for a page of events after the sequence number `after`, in order.
+
+    The filter applies to the memory before and after the change; one match is enough.
+    """
 
     after: int = 0
     memory_id: str = ""
@@ -275,7 +281,7 @@ class EventQuery:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A user, agent, app or run that live memories belong to. Times in µs."""
+    """A user, agent, app or run that has live memories. Times are in µs."""
 
     type: str
     id: str
@@ -286,7 +292,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """What the ledger says of one memory to an index: the live memory and its features, at a sequence number."""
+    """The entry of one live memory for the index: the memory, its features and its sequence number."""
 
     memory: Memory
     features: Features

@@ -1,4 +1,4 @@
-"""Long computations in steps: a generator that yields where it may pause, and returns what was computed."""
+"""Long computations as steps: generators that yield where they can be paused, and return the result."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
-"""Yields between steps of a few milliseconds at most; returns the result."""
+"""A generator that yields between steps of at most a few milliseconds and returns the result."""
 
 
 def once(work: Callable[[], T]) -> Steps[T]:
-    """Work that is short enough for one step."""
+    """Wrap work that is short enough for a single step."""
     yield from ()
     return work()
 
 
 def completed(steps: Steps[T]) -> T:
-    """The result, computed at once."""
+    """Run all steps without a pause and return the result."""
     while (ended := advanced(steps, 3600.0)) is None:
         pass
     return ended[0]
 
 
 def advanced(steps: Steps[T], seconds: float) -> tuple[T] | None:
-    """Compute for about `seconds` of processor time, one step at least: (the result,), or None if steps are left."""
+    """Run steps for about `seconds` of CPU time, at least one; return (result,), or None if steps are left."""
     until = thread_time() + seconds
     while True:
         try:

@@ -1,7 +1,8 @@
-"""Words that tell nothing of what a text is about, by language. A language without a list keeps all its words.
+"""Stop words by language. A language without a list has no stop words.
 
-Function words only. Words of order, place and measure (first, after, down, most, again) stay, for they tell questions
-apart; on the evaluation conversations lists of 75 and of 190 words found the same within .002.
+The lists contain only function words. Words of order, place and measure (first, after, down, most, again) are not stop
+words, because they distinguish questions. On the evaluation conversations, the results with lists of 75 and of 190
+words differed by less than .002.
 """
 
 from __future__ import annotations

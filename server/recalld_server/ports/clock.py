@@ -1,4 +1,4 @@
-"""Time and ids as ports, so tests own both."""
+"""The ports of time and of id generation, so that tests control both."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time. May jump; order comes from sequence numbers, never from here."""
+    """Wall-clock time. It may jump, so sequence numbers define the order of changes."""
 
     def now(self) -> int:
-        """Microseconds since the Unix epoch, UTC."""
+        """Return the microseconds since the Unix epoch, UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after about `seconds`; cancellation passes through."""
+        """Sleep for about `seconds`. Can be cancelled."""
         ...
 
 
 class Ids(Protocol):
-    """Names for new things. Never gives the same one twice."""
+    """Generator of unique ids and secrets."""
 
     def memory(self) -> str:
-        """A UUIDv7 (RFC 9562) in text: later ones sort after earlier ones of the same process."""
+        """Return a UUIDv7 (RFC 9562) as text. Within a process, later ids sort after earlier ones."""
         ...
 
     def key(self) -> str:
-        """The public part of an API key, hexadecimal."""
+        """Return the public part of an API key, hexadecimal."""
         ...
 
     def secret(self) -> str:
-        """256 bits nobody can guess, hexadecimal."""
+        """Return 256 random bits from a cryptographically secure source, hexadecimal."""
         ...

@@ -1,4 +1,4 @@
-"""The port of the embedding model: texts to vectors of unit length, or of zeros where it can't tell the meaning."""
+"""The port of the embedding model, which turns texts into vectors."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from recalld_server.domain.vectors import FloatMatrix
 
 
 class Priority(IntEnum):
-    """Which requests go first where requests queue: those with the lower number."""
+    """The priority of a request in the queue; the lowest number goes first."""
 
-    SEARCH = 0  # a question: somebody waits for the answer, and the text is short
-    WRITE = 1  # an add or an update: somebody waits until it is stored
-    BACKGROUND = 2  # imports and new indexes: as fast as there is room
+    SEARCH = 0  # a search: a caller waits for it, and its text is short
+    WRITE = 1  # an add or an update: a caller waits for it
+    BACKGROUND = 2  # imports and reindexes: they use the remaining capacity
 
 
 class Embedder(Protocol):
-    """One model. A text has the same vector in every call and every process, but for roundings: two of them have a
-    cosine of .999 or more. A text of a search has the very same one in every call of a process.
+    """One embedding model.
 
-    Safe to call from many tasks of one event loop. A cancelled call costs no more than what already runs.
+    A text has the same vector in every call and every process, apart from rounding: two vectors of it have a cosine of
+    .999 or more. With Priority.SEARCH all calls of a process return identical vectors for a text.
+
+    Safe for concurrent calls on one event loop. After a cancellation only the batch that is already running completes.
     """
 
     @property
     def model(self) -> str:
-        """Names the vectors: those of two embedders may be compared only if their models are equal."""
+        """The name of the model. Vectors of two embedders are comparable only if their models are equal."""
         ...
 
     @property
     def dimension(self) -> int:
-        """Length of each vector; never changes."""
+        """The number of components of each vector; constant."""
         ...
 
     async def embed(
         self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
     ) -> FloatMatrix:
-        """The vectors of `texts`, in their order: (n, dimension) float32, finite, rows of unit length; n may be 0.
+        """Return the vectors of `texts` in their order: (n, dimension) float32, finite, rows of unit length; n >= 0.
 
-        A row is all zeros where the model knows so few of the text's words that its vector would say nothing: the text
-        is then found by its words alone.
+        A row is all zeros if the model knows too few words of the text for a meaningful vector; the text is then found
+        only by the keyword leg. Texts may have any length.
 
-        Where requests queue, those of a higher priority go first, yet some of the lowest are always let through.
-        Within a priority the projects take turns, a batch each, and so do the requests of one project: one request
-        of 20,000 texts delays others by no more than a batch. Texts of any length are taken.
+        Requests of a higher priority go first, but some of the lowest priority are always let through. Within a
+        priority, projects take turns batch by batch, and so do the requests of one project: a request of 20,000 texts
+        delays other requests by at most one batch.
 
-        Raises EmbedderUnavailable if the model can't be reached, answers nonsense or has been closed; then no part of
-        the request is given. Raises Overloaded if more than a bound waits already of that project or in all; requests
-        of BACKGROUND wait for their turn instead, so their callers bound how many they make at once.
+        Raises EmbedderUnavailable if the model cannot be reached, returns an invalid answer or is closed; no vector is
+        returned then. Raises Overloaded if the queue of the project or of the server is full. BACKGROUND requests wait
+        instead, so their callers must limit how many they make at once.
         """
         ...
 
     async def close(self) -> None:
-        """Free what the model holds. Calls still waiting fail. May be called twice."""
+        """Release the resources of the model. Waiting calls fail. Idempotent."""
         ...

@@ -1,7 +1,7 @@
-"""The port of exports: snapshots of memories as files in chunks, and the encoders that write them.
+"""The port of exports: snapshots of memories, stored as files in chunks, and the encoders that write them.
 
-Every method is one transaction and may raise LedgerUnavailable. Callers' methods see exports whose scope lies inside
-the pin. Workers' methods take the operation as claimed and raise LeaseLost like those of ports.operations.
+Every method is one transaction and may raise LedgerUnavailable. Methods with an `access` see only exports whose scope
+is inside the pin. Methods with a `held` operation raise LeaseLost as in ports.operations.
 """
 
 from __future__ import annotations
@@ -16,36 +16,40 @@ from recalld_server.domain.revision import RequestKey
 
 
 class Exports(Protocol):
-    """Exports of all projects. A finished one is there until its `expire_time`."""
+    """The exports of all projects. A finished export is kept until its `expire_time`."""
 
     async def start(self, access: Access, new: NewOperation, scope: Scope) -> Operation:
-        """Write down an export, `new.subject`, of the state as it is now, and its operation.
+        """Store an export of the current state, with the id `new.subject`, and its operation.
 
-        Raises RequestIdReused.
+        Raises RequestIdReused, Overloaded.
         """
         ...
 
     async def get(self, access: Access, id: str) -> Export:
-        """Raises ExportNotFound."""
+        """Return an export. Raises ExportNotFound."""
         ...
 
     async def latest(self, access: Access, scope: Scope) -> Export:
-        """The latest finished export of exactly this scope. Raises ExportNotFound."""
+        """Return the latest finished export whose scope equals `scope`. Raises ExportNotFound."""
         ...
 
     async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> tuple[Sequence[Export], bool]:
-        """Latest first, and whether more follow; `after` is (create time, id) of the last one given.
+        """Return a page of exports, latest first, and whether more follow.
 
-        One at least, and no more than make a page of PAGE_BYTES by what was asked for.
+        `after` is (create time in µs, id) of the last export of the previous page. The page ends early when the
+        requests of its exports exceed PAGE_BYTES, but has at least one export if any is left.
         """
         ...
 
     async def chunk(self, access: Access, id: str, number: int) -> tuple[Export, Chunk | None]:
-        """A finished export and one of its chunks, None beyond its end. Raises ExportNotFound, ExportWithdrawn."""
+        """Return a finished export and one of its chunks, None beyond the end.
+
+        Raises ExportNotFound, ExportWithdrawn.
+        """
         ...
 
     async def delete(self, access: Access, id: str, request: RequestKey | None) -> None:
-        """Drop an export and its data, cancel its operation if that runs, and keep the outcome under the request.
+        """Delete an export and its data, cancel its operation if it is running, and store the outcome of the request.
 
         Raises ExportNotFound, OutcomeTaken.
         """
@@ -54,63 +58,64 @@ class Exports(Protocol):
     # For forgetting
 
     async def clear(self, project: str | None = None) -> None:
-        """Erase the data that nobody can read any more, in small transactions: of withdrawn, failed, expired and
-        deleted exports of a project, or of all.
+        """Erase the data of withdrawn, failed, expired and deleted exports of a project, or of all projects if None.
+
+        Uses several small transactions.
         """
         ...
 
     async def withdrawn(self, project: str) -> bool:
-        """Whether data is left of withdrawn exports, by looking."""
+        """Check whether any data of withdrawn exports is left."""
         ...
 
     # For workers
 
     async def rows(self, project: str, selection: Selection, after: tuple[str, int], limit: int) -> Sequence[Row]:
-        """Rows ordered by (memory id, revision), from the first above `after` on. The same whenever it is asked.
+        """Return rows ordered by (memory id, revision) that follow `after`. Repeated calls return the same rows.
 
-        Fewer than the limit where they have PAGE_BYTES together, but none only where none are left.
+        The page ends early at PAGE_BYTES, and is empty only if no rows are left.
         """
         ...
 
     async def restart(self, held: Operation) -> None:
-        """Drop the chunks written so far."""
+        """Delete the chunks written so far."""
         ...
 
     async def append(
         self, held: Operation, chunks: Sequence[Chunk], checkpoint: Mapping[str, Any], completed: int, total: int
     ) -> None:
-        """Keep chunks together with the place to go on from."""
+        """Store chunks, the checkpoint from which a new attempt continues, and the progress."""
         ...
 
     async def written(self, held: Operation, number: int) -> bytes | None:
-        """The data of a chunk that was kept, None beyond the last."""
+        """Return the data of a stored chunk, None beyond the last one."""
         ...
 
     async def complete(
         self, held: Operation, chunks: Sequence[Chunk], *, memories: int, size: int, sha256: str, seconds: float
     ) -> None:
-        """Keep the last chunks, make the export READY, and end its operation.
+        """Store the last chunks, make the export READY, and end its operation.
 
-        It is kept for as long as its project's settings say, or else for `seconds`.
+        The export is kept for the time in the project's settings, or for `seconds` if they have none.
         """
         ...
 
 
 class Encoder(Protocol):
-    """Writes rows into one file. Not safe to share; may be called in any thread, one call at a time."""
+    """Encodes the rows of one file. Allows calls from any thread, but only one at a time."""
 
-    resumable: bool  # a file may be continued by another encoder: what is written of a row depends on that row alone
+    resumable: bool  # another encoder can continue the file, because the bytes of a row depend on that row alone
 
     def encode(self, row: Row) -> bytes:
-        """The bytes of one row, or some bytes of rows before it, or none yet."""
+        """Encode a row and return the bytes that are ready: they may lag behind the rows, and may be empty."""
         ...
 
     def finish(self) -> bytes:
-        """What is left."""
+        """Return the remaining bytes of the file."""
         ...
 
 
 class Encoders(Protocol):
-    """Makes an encoder for a format; `model` names the vectors, empty without vectors."""
+    """Makes an encoder for a format. `model` is the model of the vectors, empty for an export without vectors."""
 
     def __call__(self, format: str, *, history: bool, model: str) -> Encoder: ...

@@ -1,7 +1,7 @@
-"""The port of index generations: the next one is built beside the one in use, then takes its place.
+"""The port of index generations: the next generation is built beside the current one and then replaces it.
 
-Every method is one transaction and may raise LedgerUnavailable. Those that change anything carry the operation they
-work for and raise LeaseLost when it is held by another.
+Every method is one transaction and may raise LedgerUnavailable. Methods that write take the `held` operation and raise
+LeaseLost if another worker holds it.
 """
 
 from __future__ import annotations
@@ -15,47 +15,48 @@ from recalld_server.domain.revision import Features, Generation, Positions
 
 
 class Generations(Protocol):
-    """What a project's index is made of, and what it is about to be made of."""
+    """The current generation of each project and the one being built, with the features of both."""
 
     async def begin(self, held: Operation, generation: Generation) -> Generation:
-        """Have every commit from now on write pending rows for `generation` too.
+        """Begin to build `generation`: from now on every commit also writes pending changes for it.
 
-        Gives the generation under way if this work had begun one. Its number is one more than the current one's.
+        Returns the generation that this operation began earlier, if it did. The number of the new generation is that
+        of the current one plus 1.
         """
         ...
 
     async def ids(self, project: str, after: str, last: str, limit: int) -> Sequence[str]:
-        """Memories, live or not, with ids above `after` up to and including `last`, by id."""
+        """Return the ids of memories, live or not, above `after` and up to `last` (inclusive), in order."""
         ...
 
     async def extent(self, project: str) -> tuple[int, str]:
-        """How many memories there are, live or not, and the last of their ids; empty for none."""
+        """Return the number of memories, live or not, and the greatest id, "" if there are none."""
         ...
 
     async def unfeatured(self, project: str, generation: Generation, ids: Sequence[str]) -> Sequence[Memory]:
-        """Revisions of these memories whose text has no features in the generation; forgotten ones have no text."""
+        """Return the revisions of these memories whose text has no features in the generation; skips forgotten ones."""
         ...
 
     async def known(
         self, project: str, generation: Generation, memories: Sequence[Memory]
     ) -> Sequence[Features | None]:
-        """The features of these revisions in a generation, in their order."""
+        """Return the features of these revisions in a generation, in their order; None where there are none."""
         ...
 
     async def feature(
         self, held: Operation, generation: Generation, memories: Sequence[Memory], features: Sequence[Features]
     ) -> None:
-        """Keep features of revisions in the generation under way."""
+        """Store the features of these revisions in the generation being built."""
         ...
 
     async def switch(self, held: Operation, generation: Generation) -> Positions | None:
-        """Use `generation` from now on if nothing is pending for it; None when something is."""
+        """Make `generation` the current one and return the positions; None if changes are pending for it."""
         ...
 
     async def drop(self, held: Operation, after: str, limit: int) -> str | None:
-        """Delete what generations that are not in use have of the next memories with ids above `after`.
+        """Delete about `limit` rows of features of unused generations, for memories with ids above `after`, in order.
 
-        In the order of their ids, about `limit` rows; gives the last id, None when there were no more memories.
-        Rows that are pending for such generations go as well, all of them with the last part.
+        Returns the last memory id, None if no memories were left. Also deletes the pending changes of unused
+        generations, the last of them in the last call.
         """
         ...

@@ -1,7 +1,7 @@
-"""The port of the index: a projection of the ledger that nominates candidates for searches.
+"""The port of the index: a projection of the ledger that nominates the candidates of a search.
 
-It is never the only place of anything. Any method may raise IndexUnavailable. An index that does not carry the
-generation asked for behaves as an empty one.
+Everything in the index can be rebuilt from the ledger. Any method may raise IndexUnavailable. A generation that the
+index does not have behaves like an empty one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from recalld_server.domain.vectors import FloatVector, UInt32Array
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """What to look for: distinct terms (no keyword leg when empty) and a unit vector (no vector leg when None)."""
+    """A query for candidates, as of the time `now` in µs.
+
+    `terms` are distinct; if empty, there is no keyword leg. `vector` has unit length; if None, there is no vector leg.
+    """
 
     scope: Scope
     filter: Filter | None
@@ -29,10 +32,10 @@ class IndexQuery:
 
 @dataclass(frozen=True, slots=True)
 class Nominations:
-    """Candidate ids with raw scores, best first: BM25 (engine's own scale) and cosine.
+    """Candidate ids with raw scores, best first: BM25 (scale of the engine) and cosine.
 
-    `exhausted` is True when neither leg has more to give at a larger depth. `absent` is True when the engine has no
-    place for the project at all: nothing was ever put there, or it was lost.
+    `exhausted` is True if a larger depth yields no more candidates in either leg. `absent` is True if the engine has no
+    storage for the project: nothing was ever written to it, or it was lost.
     """
 
     keyword: Sequence[tuple[str, float]]
@@ -42,96 +45,95 @@ class Nominations:
 
 
 class Index(Protocol):
-    """Searchable entries of each project, one set for each generation. `name` is what callers know the engine by."""
+    """The searchable entries of each project, one set per generation. `name` is the engine name shown to callers."""
 
     name: str
 
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:
-        """Make entries as given; idempotent, and atomic as far as the engine goes.
+        """Upsert `puts` and delete `deletes`. Idempotent, and atomic if the engine supports that.
 
-        An entry whose vector is all zeros has none: only its terms are found, and what an earlier entry of the memory
-        had for a vector is found no more.
+        Re-applying an entry repairs a partially lost one and never makes it temporarily unsearchable. An entry whose
+        vector is all zeros has no vector and is found only by its terms; the vector of an earlier entry of the memory
+        is removed.
 
-        Putting what is there already makes good what the engine may have lost of it; what was found stays found.
+        `mark` is a sequence number up to which the ledger has no pending changes. An index that may lose its last
+        writes in a power failure stores it with them, so that the method `mark` tells what must be applied again.
 
-        `mark`: the ledger has nothing pending up to this sequence number. An index that may lose its last writes on a
-        power failure keeps it beside them, so that `mark` tells what must be applied again.
-
-        Raises EntryInvalid for an entry the engine could not find again, and IndexLost where the place of a project
-        is known to have gone: it is not made again for these entries alone, but after `mark` has said 0.
+        Raises EntryInvalid for an entry that the engine could not find again. Raises IndexLost if the storage of a
+        project is known to be lost: it is created again only after the method `mark` has returned 0.
         """
         ...
 
     async def mark(self, project: str, generation: Generation) -> int:
-        """The newest mark that is sure to be kept with all applied before it; 0 for an empty index.
+        """Return the newest mark that is durable together with all entries applied before it; 0 for an empty index.
 
-        Of an engine of several nodes it is what most of them say: a node that lags behind can't make it 0.
+        In a cluster the majority of the nodes decides, so a lagging node cannot reset the mark to 0.
         """
         ...
 
     def require(self) -> None:
-        """Raise IndexUnavailable if the engine is known to be away. Asks nobody: it may be away all the same.
+        """Raise IndexUnavailable if the engine is known to be unreachable. Makes no request to the engine.
 
-        Searches are then refused whatever they would have asked it, be it nothing.
+        Searches call it first, so that all of them fail during an outage, even those that need no candidates.
         """
         ...
 
     async def check(self) -> None:
-        """Whether the engine can be used as it is configured; the message of what is raised says what is wrong.
+        """Check that the engine can be used with this configuration; the error message states the problem.
 
-        Raises SettingMissing for what only another configuration, or another version of the engine, can mend, and
-        IndexUnavailable for what may pass.
+        Raises SettingMissing if the configuration or the engine version must change, IndexUnavailable if the problem
+        may be temporary.
         """
         ...
 
     async def ping(self) -> None:
-        """Ask the engine for an answer that depends on no project. Raises IndexUnavailable."""
+        """Make a request to the engine that depends on no project. Raises IndexUnavailable."""
         ...
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
-        """Up to `depth` candidates from each leg inside project, pin, scope and filter, none expired at `query.now`.
+        """Return up to `depth` candidates per leg within project, pin, scope and filter, not expired at `query.now`.
 
-        They may be stale: the ledger disposes.
+        Candidates may be stale; callers check them against the ledger.
         """
         ...
 
     def entries(self, project: str, generation: Generation) -> AsyncIterator[tuple[str, int]]:
-        """(memory id, revision) of every entry, in any order, for comparison with the ledger."""
+        """Iterate over (memory id, revision) of every entry, in any order, for comparison with the ledger."""
         ...
 
     async def revisions(self, project: str, generation: Generation, ids: Sequence[str]) -> Mapping[str, int]:
-        """The revisions of those of up to 1,000 memories that have an entry."""
+        """Return the indexed revision of each of these memories (at most 1,000) that has an entry."""
         ...
 
     async def remaining(self, project: str, ids: Sequence[str]) -> int:
-        """How many entries of these memories there are, in whatever generation, by looking."""
+        """Count the entries of these memories in all generations, by a query to the engine."""
         ...
 
     @property
     def clears(self) -> bool:
-        """Whether `scrub` can reach the engine's files."""
+        """Whether `compact` can clear the files of the engine."""
         ...
 
-    async def scrub(self) -> bool | None:
-        """Leave nothing of entries deleted so far in caches and files of the engine, while others go on.
+    async def compact(self) -> bool | None:
+        """Remove all traces of deleted entries from the caches and files of the engine. Other calls may run meanwhile.
 
-        False if that could not be done now, None where the engine's files are out of reach.
+        Returns False if that is not possible now, None if recalld cannot clear the files of the engine.
         """
         ...
 
-    async def breaks(self) -> int:
-        """How often the engine was seen to break off so far, each time perhaps losing vectors it had confirmed.
+    async def outage_count(self) -> int:
+        """Return the number of outages seen so far. Each may have lost vectors that the engine had confirmed.
 
-        Raises IndexUnavailable while it is not whole.
+        Raises IndexUnavailable during an outage of a part of the engine.
         """
         ...
 
     async def drop(self, project: str, generation: Generation) -> None:
-        """Forget every entry of the project in this generation."""
+        """Delete every entry of the project in this generation."""
         ...
 
     async def close(self) -> None:
-        """Finish running work and let go of the engine."""
+        """Finish running work and disconnect from the engine."""
         ...

@@ -1,6 +1,7 @@
 """The port of the key ring: API keys and the digests of their secrets.
 
-Every method is one transaction and may raise LedgerUnavailable. Secrets never come here; the use case compares digests.
+Every method is one transaction and may raise LedgerUnavailable. The port never receives secrets; the use case compares
+digests.
 """
 
 from __future__ import annotations
@@ -17,35 +18,38 @@ class KeyRing(Protocol):
     """The keys of one ledger."""
 
     async def begun(self) -> bool:
-        """Whether a key was ever created. Once True it stays True, whatever becomes of the keys."""
+        """Return whether a key was ever created; it stays True after keys are revoked or expire."""
         ...
 
     async def add(
         self, access: Access, key: ApiKey, digest: bytes, request: RequestKey | None, answer: Mapping[str, Any]
     ) -> None:
-        """Store a key with the SHA-256 of its secret, and `answer` as the outcome of the request of `access`.
+        """Store a key with the SHA-256 of its secret, and `answer` as the outcome of the request.
 
-        Sets what `begun` tells in the same transaction. Raises ProjectNotFound unless the key's project exists or is
-        the default one, which the first start creates; OutcomeTaken.
+        `begun` returns True from this transaction on. Raises ProjectNotFound if the project of the key does not exist
+        (the default project may be missing, because the first start creates it), and OutcomeTaken.
         """
         ...
 
     async def find(self, key_id: str) -> tuple[ApiKey, bytes] | None:
-        """A key, expired and revoked ones too, and its digest."""
+        """Return a key, even an expired or revoked one, and its digest; None if there is none."""
         ...
 
     async def revoke(self, access: Access, key_id: str, request: RequestKey | None) -> ApiKey | None:
-        """End a key for good and return it with its revoke_time, which the first revocation sets.
+        """Revoke a key and return it with its revoke_time, which the first revocation sets.
 
-        None when there is no such key in the access's project; an access without a project reaches the keys of all.
-        Raises OutcomeTaken.
+        Returns None if the project of `access` has no such key; without a project `access` covers all projects. Raises
+        OutcomeTaken.
         """
         ...
 
     async def page(self, project: str | None, after: tuple[int, str] | None, limit: int) -> Sequence[ApiKey]:
-        """Keys of a project, or of the ledger (None), latest first; `after` is (create time, id) of the last given."""
+        """Return up to `limit` keys of a project, or of all projects and operators if None, latest first.
+
+        `after` is (create time in µs, id) of the last key of the previous page.
+        """
         ...
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
-        """As Ledger.outcome."""
+        """See Ledger.outcome."""
         ...

@@ -1,8 +1,8 @@
-"""The port of long-running work: it is written down before it begins, and claimed by one worker at a time.
+"""The port of operations: a durable queue of work, of which one worker at a time holds each operation.
 
-Every method is one transaction and may raise LedgerUnavailable. Callers' methods take the access and see only work
-started under a pin that lies inside theirs. Workers' methods take the operation as claimed; once another worker has
-claimed it, or it has ended, they raise LeaseLost and change nothing.
+Every method is one transaction and may raise LedgerUnavailable. Methods with an `access` see only operations that were
+started under a pin inside the caller's pin. Methods with a `held` operation raise LeaseLost and change nothing if
+another worker has claimed it since or it has ended.
 """
 
 from __future__ import annotations
@@ -15,42 +15,43 @@ from recalld_server.domain.operations import NewOperation, Operation, OperationK
 
 
 class Operations(Protocol):
-    """Work of all projects. Ended work is kept 24 hours."""
+    """The operations of all projects. Ended operations are kept for 24 hours."""
 
     async def create(self, access: Access, new: NewOperation) -> Operation:
-        """Write work down as PENDING, or give what this principal started under the same request id.
+        """Store a PENDING operation, or return the one that this principal started under the same request id.
 
-        Of the kinds in BUILDS a project has one at a time: the same work is joined, other work raises WriteConflict.
-        The deletion of a project is joined as well. Of each kind in QUEUED a project has a bound of work that has not
-        ended, by count and by bytes of payload. Raises Overloaded beyond it, and RequestIdReused when the id came with
-        another request.
+        A project has at most one unfinished operation of the kinds in BUILDS: the same request returns that operation,
+        a different one raises WriteConflict. A running deletion of the project is returned as well. The unfinished
+        operations of each kind in QUEUED are limited per project, by number and by bytes of payload.
+
+        Raises WriteConflict, Overloaded (beyond the limit), RequestIdReused (the id was used for a different request).
         """
         ...
 
     async def get(self, access: Access, id: str) -> Operation:
-        """Raises OperationNotFound."""
+        """Return an operation. Raises OperationNotFound."""
         ...
 
     async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> Sequence[Operation]:
-        """Latest first; `after` is (create time, id) of the last one given."""
+        """Return up to `limit` operations, latest first; `after` is (create time in µs, id) of the last one seen."""
         ...
 
     async def cancel(self, access: Access, id: str) -> Operation:
-        """What waits is CANCELLED at once; what runs is asked to stop; what ended stays, and so does a deletion.
+        """Cancel a PENDING operation at once, or request a RUNNING one to stop.
 
-        Raises OperationNotFound.
+        Does nothing to an ended operation or a project deletion. Raises OperationNotFound.
         """
         ...
 
     async def hide(self, access: Access, id: str) -> None:
-        """Show it no more; the work goes on. Raises OperationNotFound."""
+        """Hide an operation from callers; its work continues. Raises OperationNotFound."""
         ...
 
     async def waiting(self, project: str, scope: Scope) -> int:
-        """Adds that have not ended and will store inside the scope: each id it has is theirs. For forgetting."""
+        """Count the unfinished adds whose scope has every id of `scope`. Used by ForgetMemories."""
         ...
 
-    # For workers: the service's own work, under no pin.
+    # For workers, without a pin
 
     async def claim(
         self,
@@ -59,37 +60,39 @@ class Operations(Protocol):
         after: str | None = None,
         besides: Collection[str] = (),
     ) -> Operation | None:
-        """Work of one of the kinds that waits, or whose lease has ended: now RUNNING with a new fencing number and a
-        lease, and with its payload.
+        """Claim an operation of one of the kinds that is PENDING or whose lease has expired; None if there is none.
 
-        With `after` projects take turns: it is the oldest of the first project after that one, in the order of their
-        names and around the end, that has any; that project itself comes last. Without, it is what has waited longest,
-        or that of the first project by name where the one that waited longest is in `besides`. Those are left out.
+        The operation is returned as RUNNING, with its payload, a new fencing number and a lease of `seconds`.
+        Operations of the projects in `besides` are skipped.
+
+        Without `after` it is the operation that has waited longest; if its project is in `besides`, it is the oldest of
+        the first project by id. With `after` projects take turns: it is the oldest operation of the next project after
+        that one in cyclic order of the ids; `after` itself comes last.
         """
         ...
 
-    async def beat(self, held: Operation, seconds: float) -> bool:
-        """Renew the lease. True when the work shall stop."""
+    async def renew(self, held: Operation, seconds: float) -> bool:
+        """Renew the lease. Returns True if the work should stop."""
         ...
 
     async def advance(self, held: Operation, checkpoint: Mapping[str, Any], completed: int, total: int) -> None:
-        """Keep how far the work is."""
+        """Store the checkpoint and the progress."""
         ...
 
     async def finish(
         self, held: Operation, state: OperationState, *, result: Mapping[str, Any], error: Mapping[str, Any]
     ) -> None:
-        """End the work for good and erase its payload. An export that ends here was not finished: its data goes."""
+        """End the operation and erase its payload. Deletes the data of an export, which is incomplete in this case."""
         ...
 
     async def release(self, held: Operation, seconds: float) -> None:
-        """Give the work back, to be claimed in `seconds` at the earliest."""
+        """Return the operation to the queue; it can be claimed after `seconds`."""
         ...
 
     async def free(self) -> None:
-        """End every lease. Only for a process that alone has the ledger, at its start."""
+        """End every lease. Only for a process with exclusive use of the ledger, at its start."""
         ...
 
     async def sweep(self) -> int:
-        """Drop what ended more than 24 hours ago, and exports whose time has come. Returns how many."""
+        """Delete operations that ended more than 24 hours ago, and expired exports; return the number of both."""
         ...

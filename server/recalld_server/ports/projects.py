@@ -1,7 +1,7 @@
-"""The port of projects: who they are and how they treat what they are told.
+"""The port of projects and their settings.
 
-Every method is one transaction and may raise LedgerUnavailable. Methods with a request store the answer under it and
-may raise OutcomeTaken.
+Every method is one transaction and may raise LedgerUnavailable. Methods with a `request` store their answer under it
+and may raise OutcomeTaken.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ class Projects(Protocol):
         generation: Generation,
         request: RequestKey | None,
     ) -> Mapping[str, Any]:
-        """Store a project without memories, whose index is `generation`; returns its fields as stored for the request.
+        """Store an empty project with the index `generation`; return its fields as stored for the request.
 
-        Raises ProjectExists, also for a project that was deleted.
+        Raises ProjectExists, also if a deleted project had this id.
         """
         ...
 
     async def get(self, project: str) -> Project:
-        """A project. Raises ProjectNotFound."""
+        """Return a project. Raises ProjectNotFound."""
         ...
 
     async def page(self, after: str, limit: int) -> Sequence[Project]:
-        """Projects with ids above `after`, by id."""
+        """Return up to `limit` projects with ids above `after`, by id."""
         ...
 
     async def update(
         self, access: Access, project: str, values: Mapping[str, str], request: RequestKey | None
     ) -> Mapping[str, Any]:
-        """Change `name` or `description`; returns the project's fields afterwards. Raises ProjectNotFound."""
+        """Change `name` or `description`; return the new fields of the project. Raises ProjectNotFound."""
         ...
 
     async def settings(self, project: str) -> tuple[ProjectSettings, Generation]:
-        """How a project treats what it is told, and the index version it uses. Raises ProjectNotFound."""
+        """Return the settings of a project and the current generation of its index. Raises ProjectNotFound."""
         ...
 
     async def change_settings(
@@ -58,21 +58,21 @@ class Projects(Protocol):
         request: RequestKey | None,
         build: NewOperation,
     ) -> Mapping[str, Any]:
-        """Change the named fields of the settings; returns all of them as `ProjectSettings.stored`.
+        """Change the given fields of the settings; return all of them in the form of `ProjectSettings.stored`.
 
-        With a language the index is not made in, `build` is written down in the same transaction. Raises
-        ProjectNotFound, and WriteConflict when the language changes while an index is being built.
+        If the new language differs from that of the index, `build` is queued in the same transaction. Raises
+        ProjectNotFound, and WriteConflict if the language changes during a reindex.
         """
         ...
 
     async def usage(self, project: str) -> Usage:
-        """Count what a project holds. Raises ProjectNotFound."""
+        """Return the counts of the project's data. Raises ProjectNotFound."""
         ...
 
     async def backlog(self, project: str, generation: Generation) -> Backlog:
-        """What the index of a generation has not confirmed yet."""
+        """Return the pending changes of a generation."""
         ...
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
-        """As Ledger.outcome."""
+        """See Ledger.outcome."""
         ...

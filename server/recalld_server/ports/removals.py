@@ -1,4 +1,4 @@
-"""The port of removed projects: gone for everybody at once, cleared away afterwards.
+"""The port of project deletions: access ends at once, the data is deleted afterwards.
 
 Every method is one transaction and may raise LedgerUnavailable.
 """
@@ -13,25 +13,25 @@ from recalld_server.domain.operations import NewOperation, Operation
 from recalld_server.domain.revision import Generation
 
 
-class Removals(Protocol):
-    """Projects that were removed. Their ids stay known, so that none is given again."""
+class ProjectDeletions(Protocol):
+    """The removed projects. Their ids stay reserved."""
 
     async def begin(self, access: Access, new: NewOperation) -> Operation:
-        """Take the project `new.subject` and its keys away, and write down the work that clears what it held.
+        """Remove the project `new.subject` and its API keys, and queue the operation that deletes its data.
 
-        Gives the work that is under way, or was started under the same request id; begins it again where it failed.
-        Raises ProjectNotFound (also for one that was cleared before), RequestIdReused.
+        Returns the existing operation if one is running or was started under the same request id; queues a new one if
+        it failed. Raises ProjectNotFound (also if its data is already deleted), RequestIdReused.
         """
         ...
 
     async def generations(self, project: str) -> Sequence[Generation]:
-        """The versions of its index: the one in use when it was removed, and the one that was being built."""
+        """Return the generations of its index: the current one at its removal, and the one that was being built."""
         ...
 
     async def clear(self, project: str, limit: int) -> int:
-        """Delete up to `limit` rows of what it held; how many it were. None are left when it is 0."""
+        """Delete up to `limit` rows of the project; return their number, 0 if none are left."""
         ...
 
     async def end(self, project: str) -> bool:
-        """Write down that nothing is left; False when something is."""
+        """Record that all data is deleted; return False, and record nothing, if some is left."""
         ...

@@ -1,0 +1,1 @@
+"""The gRPC API: parse a request, call a use case, render the answer."""

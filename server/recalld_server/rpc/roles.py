@@ -1,4 +1,4 @@
-"""Who may call what: one row for each rpc. What has no row is refused, and a test names it."""
+"""The roles that may make each call, one row per RPC. A call without a row is refused; a test reports missing rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from recalld_server.domain.operations import OperationKind
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The least role of a project's own keys (None: none will do), and whether pinned and operator keys will do."""
+    """The API keys that may make a call.
+
+    `least` is the lowest sufficient role of a project's own keys (None: no such key may). `operator` admits operator
+    keys, `pinned` admits keys with a pin.
+    """
 
     least: Role | None
     operator: bool = False
@@ -18,7 +22,7 @@ class Rule:
 
     @property
     def needed(self) -> str:
-        """In words, for who was refused."""
+        """The sufficient roles in words, for error messages."""
         own = f"{self.least.name}{'' if self.pinned else ' without a pin'}" if self.least else ""
         return " or ".join(part for part in (own, "OPERATOR" if self.operator else "") if part)
 
@@ -30,11 +34,10 @@ class Rule:
 
 
 READ, WRITE, ADMIN = Rule(Role.READER), Rule(Role.WRITER), Rule(Role.ADMIN)
-# What a pinned key must not do, because it concerns the whole project.
-ADMIN_OF_ALL = Rule(Role.ADMIN, pinned=False)
+ADMIN_OF_ALL = Rule(Role.ADMIN, pinned=False)  # these calls concern the whole project, so a pin excludes them
 KEYS = Rule(Role.ADMIN, operator=True, pinned=False)
 OPERATE = Rule(None, operator=True)
-FOLLOW = Rule(Role.READER, operator=True)  # operators see the work that they started
+FOLLOW = Rule(Role.READER, operator=True)  # operators see the operations that they started
 
 _TABLE: dict[str, dict[str, Rule]] = {
     "recalld.v1.MemoryService": {
@@ -91,7 +94,7 @@ _TABLE: dict[str, dict[str, Rule]] = {
 RULES: dict[str, Rule] = {
     f"/{service}/{name}": rule for service, methods in _TABLE.items() for name, rule in methods.items()
 }
-# Who may cancel or delete an operation, besides having the call itself: who may start one.
+# A caller may cancel or delete an operation only if its key may also start one of that kind.
 ENDING: dict[OperationKind, Rule] = {
     OperationKind.ADD: WRITE,
     OperationKind.EXPORT: WRITE,

@@ -1,4 +1,4 @@
-"""The gRPC server: its options, the services everyone expects, and how it stops."""
+"""The gRPC server: its options, the health and reflection services, and its graceful shutdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import grpc
@@ -18,36 +18,37 @@ from recalld_server.domain.limits import CALL_BYTES
 from recalld_server.rpc.interceptors import chain
 from recalld_server.rpc.interceptors.admission import CALLS, Admission
 from recalld_server.rpc.interceptors.auth import Authenticator
+from recalld_server.rpc.interceptors.in_flight import InFlight
 from recalld_server.rpc.interceptors.quota import Limits, Quota
-from recalld_server.rpc.interceptors.running import Running
 from recalld_server.telemetry.instruments import Instruments
 
-SLACK = 1024 * 1024  # the library's own limit lies above ours, for its errors carry no reason
+SLACK = 1024 * 1024  # bytes by which gRPC's own limit exceeds ours, because its errors carry no reason
 OPTIONS = (
-    ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+    ("grpc.so_reuseport", 0),  # otherwise a second server could silently share the port
     ("grpc.max_receive_message_length", CALL_BYTES + SLACK),
     ("grpc.max_send_message_length", CALL_BYTES + SLACK),
-    # A request is never inflated: 17 MB can become 17 GB, and grpcio 1.78 looks at the size only afterwards, before
-    # anybody has seen the key. A compressed call ends UNIMPLEMENTED, "Compression algorithm 'gzip' is disabled."
+    # Never decompress requests: 17 MB can become 17 GB. grpcio 1.78 checks the size only after decompression, which it
+    # does before authentication. A compressed call ends UNIMPLEMENTED, "Compression algorithm 'gzip' is disabled."
     ("grpc.compression_enabled_algorithms_bitset", 1),  # bit 0: identity
     ("grpc.max_metadata_size", 64 * 1024),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),  # clients ping once a minute in long calls
-    ("grpc.keepalive_time_ms", 60_000),  # a caller that is gone without a word leaves its streams' places
+    ("grpc.keepalive_time_ms", 60_000),  # detects vanished callers, whose streams would count against the limits
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.server_handshake_timeout_ms", 10_000),  # for TLS and the first HTTP/2 frames
-    # Together these bound what callers pile up that begin calls and cancel them at once, without a key ("rapid reset").
-    ("grpc.max_concurrent_streams", 256),  # of one connection; four times what one key may hold
-    ("grpc.http2.max_requests_per_read", 2),  # then other connections have their turn
+    # Together these two bound the cost of callers that start calls and cancel them at once, without a key ("rapid
+    # reset").
+    ("grpc.max_concurrent_streams", 256),  # per connection; four times the streams of one key
+    ("grpc.http2.max_requests_per_read", 2),  # then it is the turn of other connections
 )
-LIBRARY_CALLS = 8 * CALLS  # refused by the library without a reason: only to bound what a flood can pile up
+LIBRARY_CALLS = 8 * CALLS  # only bounds the calls of a flood: beyond it gRPC refuses calls without a reason
 IDLE = 300.0  # seconds without a call after which a connection is closed
-AGE = 600.0  # seconds after which a connection takes no new calls; the library varies it by a tenth
-CUT = 0.4  # seconds for calls that are ended to get their status
-AGE_GRACE = 3600  # seconds that calls of such a connection may go on: every stream can be resumed
+AGE = 600.0  # seconds after which a connection takes no new calls; gRPC varies it by a tenth
+CUT = 0.4  # seconds for cut calls to send their status
+AGE_GRACE = 3600  # seconds for which the calls of an aged connection may continue: every stream can be resumed
 
 
 class Service(NamedTuple):
-    """A servicer, how it is added to a server, and its full name."""
+    """A servicer, the function that adds it to a server, and the full name of its service."""
 
     add: Callable[[Any, grpc.aio.Server], None]
     servicer: Any
@@ -60,19 +61,19 @@ class GrpcServer:
 
     server: grpc.aio.Server
     health: health.aio.HealthServicer
-    running: Running
+    running: InFlight
     admission: Admission
     quota: Quota
     services: Sequence[str]
     port: int
 
     async def serving(self, name: str, ready: bool) -> None:
-        """Set the health of a service, "" for the server. Without effect once it stops."""
+        """Set the health of a service; the name "" means the whole server. No effect once the server stops."""
         serving = health_pb2.HealthCheckResponse
         await self.health.set(name, serving.SERVING if ready else serving.NOT_SERVING)
 
     async def drain(self, grace: float) -> None:
-        """Say NOT_SERVING, refuse new calls, give the running ones `grace` seconds, then end them with ShuttingDown."""
+        """Report NOT_SERVING and refuse new calls. Calls that still run after `grace` seconds end with ShuttingDown."""
         await self.health.enter_graceful_shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -86,10 +87,10 @@ class GrpcServer:
     async def close(self) -> None:
         """Close the port and all connections.
 
-        A process that ends does without: gRPC 1.78 may crash here (SIGSEGV) if there are connections on which nothing
-        was said yet.
+        A process that is about to exit should skip this: gRPC 1.78 may crash here (SIGSEGV) if there are connections
+        without any call yet.
         """
-        await self.server.stop(None)  # with a grace it would also wait for callers that are only connected
+        await self.server.stop(None)  # with a grace period it would also wait for idle connections
 
     async def stop(self, grace: float) -> None:
         """Drain, then close."""
@@ -110,15 +111,15 @@ async def start(
     age: float = AGE,
     credentials: grpc.ServerCredentials | None = None,
 ) -> GrpcServer:
-    """Listen on host:port (0: a free one), without TLS if there are no credentials.
+    """Start to listen on host:port (port 0: a free one), without TLS if there are no credentials.
 
-    Takes `calls` at once. Closes connections `idle` seconds after their last
-    call and, if `age` is not 0, lets go of each after `age` seconds. Raises SettingMissing when the port is taken.
+    At most `calls` calls run at once. A connection is closed `idle` seconds after its last call. If `age` is not 0, a
+    connection takes no new calls after `age` seconds. Raises SettingMissing if the port cannot be bound.
     """
-    running = Running()
+    running = InFlight()
     instruments = instruments or Instruments()
     admission = Admission(instruments, os.cpu_count() or 1, calls)
-    quota = Quota(instruments, replace(limits, all_streams=min(limits.all_streams, calls * 3 // 4)))
+    quota = Quota(instruments, limits, calls)
     interceptors = chain(admission, running, quota, authenticator, instruments)
     options = [*OPTIONS, *_lives(idle, age)]
     server = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=LIBRARY_CALLS)
@@ -137,13 +138,15 @@ async def start(
     except RuntimeError:
         bound = 0
     if not bound:
-        raise SettingMissing(f"Port {port} on {host} can't be had; another program may listen there.")
+        raise SettingMissing(f"Cannot bind gRPC port {port} on {host}; another program may already use it.")
     await server.start()
     return GrpcServer(server, status, running, admission, quota, names, bound)
 
 
 def _lives(idle: float, age: float) -> Sequence[tuple[str, int]]:
-    """How long connections live: behind a load balancer that spreads connections, only new ones reach a new server."""
+    """The options for the lifetime of connections. `age` makes clients reconnect: a load balancer that distributes
+    connections sends only new ones to a new server.
+    """
     lives = [("grpc.max_connection_idle_ms", int(idle * 1000))]
     if age:
         lives += [

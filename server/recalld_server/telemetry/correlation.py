@@ -1,4 +1,4 @@
-"""What ties log lines, spans and answers of one call together."""
+"""The context variables that link the log lines, spans and responses of one call."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(
 
 
 def trace_of(traceparent: str) -> str:
-    """The trace id of a `traceparent` header (W3C Trace Context); empty if it is none."""
+    """The trace id of a `traceparent` header (W3C Trace Context); empty if the header is invalid."""
     found = _TRACEPARENT.match(traceparent)
     return found.group(1) if found and set(found.group(1)) != {"0"} else ""

@@ -1,4 +1,4 @@
-"""Metrics by OTLP: the instruments' figures in OpenTelemetry's form. Imported only when asked for."""
+"""Export of the metrics by OTLP. This module is imported only if the export is on."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from recalld_server.telemetry import names
-from recalld_server.telemetry.detached import detached
+from recalld_server.concurrency.daemon_thread import detached
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
 def resource() -> Resource:
-    """Who is speaking: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES; where they are silent `recalld`, host and pid.
+    """The resource of this server, from OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
 
-    Without an instance the sums of several servers would be taken for one that jumps up and down.
+    The default service name is `recalld`, the default instance id host:pid. Without an instance id, a collector would
+    take the counters of several servers for a single counter that jumps up and down.
     """
     told = Resource.create()
     own = Resource({"service.instance.id": f"{socket.gethostname()}:{os.getpid()}"}).merge(told)
@@ -45,7 +46,7 @@ def resource() -> Resource:
 
 
 class Sender:
-    """Exports the instruments' figures at intervals, and once more at its end."""
+    """Exports the metrics at a fixed interval, and once more when it ends."""
 
     def __init__(self, instruments: Instruments, sample: Callable[[], Awaitable[None]]) -> None:
         self._instruments = instruments
@@ -55,8 +56,10 @@ class Sender:
         self._start = time.time_ns()
 
     async def run(self, interval: float) -> None:
-        """Until cancelled, and then once more. A receiver that is away is the exporter's to log; the next round sends
-        the same sums."""
+        """Export every `interval` seconds until cancelled, and then once more.
+
+        The exporter logs failed exports. They lose nothing, because every export sends the cumulative sums.
+        """
         try:
             while True:
                 await asyncio.sleep(interval)
@@ -65,7 +68,7 @@ class Sender:
             await self._send()
 
     def shutdown(self) -> None:
-        """End an export that is under way, and the connection."""
+        """Cancel a running export and close the connection."""
         self._exporter.shutdown()
 
     async def _send(self) -> None:
@@ -74,16 +77,17 @@ class Sender:
         await detached(lambda: self._exporter.export(figures))
 
     def collected(self) -> MetricsData:
-        """All metrics as they stand."""
+        """The current values of all metrics in OpenTelemetry's form."""
         now = time.time_ns()
         families = {family.name: family for family in self._instruments.registry.collect()}
         metrics = [
-            Metric(m.name, m.help, m.unit, self._data(m, families[m.prometheus].samples, now)) for m in names.METRICS
+            Metric(m.name, m.help, m.unit, self._data(m, families[m.prometheus].samples, now))
+            for m in metric_names.METRICS
         ]
         scope = ScopeMetrics(InstrumentationScope("recalld"), metrics, "")
         return MetricsData([ResourceMetrics(self._resource, [scope], "")])
 
-    def _data(self, metric: names.Metric, samples: Iterable[Any], now: int) -> Sum | Gauge | Histogram:
+    def _data(self, metric: metric_names.Metric, samples: Iterable[Any], now: int) -> Sum | Gauge | Histogram:
         if metric.kind == "histogram":
             return Histogram(self._histograms(metric, samples, now), CUMULATIVE)
         wanted = [sample for sample in samples if not sample.name.endswith("_created")]
@@ -92,11 +96,11 @@ class Sender:
         ]
         return Sum(points, CUMULATIVE, is_monotonic=True) if metric.kind == "counter" else Gauge(points)
 
-    def _histograms(self, metric: names.Metric, samples: Iterable[Any], now: int) -> list[HistogramDataPoint]:
+    def _histograms(self, metric: metric_names.Metric, samples: Iterable[Any], now: int) -> list[HistogramDataPoint]:
         buckets: dict[tuple[str, ...], list[int]] = defaultdict(list)
         sums: dict[tuple[str, ...], float] = {}
         for sample in samples:
-            key = tuple(sample.labels[names.label(attribute)] for attribute in metric.labels)
+            key = tuple(sample.labels[metric_names.label(attribute)] for attribute in metric.labels)
             if sample.name.endswith("_bucket"):
                 buckets[key].append(int(sample.value))
             elif sample.name.endswith("_sum"):
@@ -110,12 +114,12 @@ class Sender:
                 sum=sums[key],
                 bucket_counts=[high - low for low, high in zip([0, *found], found, strict=False)],
                 explicit_bounds=metric.buckets,
-                min=None,  # type: ignore[arg-type] # not kept; both are optional in the protocol
+                min=None,  # type: ignore[arg-type] # not measured; both are optional in the protocol
                 max=None,  # type: ignore[arg-type]
             )
             for key, found in buckets.items()
         ]
 
 
-def _attributes(metric: names.Metric, labels: dict[str, str]) -> dict[str, str]:
-    return {attribute: labels[names.label(attribute)] for attribute in metric.labels}
+def _attributes(metric: metric_names.Metric, labels: dict[str, str]) -> dict[str, str]:
+    return {attribute: labels[metric_names.label(attribute)] for attribute in metric.labels}

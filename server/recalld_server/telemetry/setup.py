@@ -1,4 +1,4 @@
-"""Turning telemetry on: metrics always, traces and OTLP when the standard OTEL_* variables ask for them."""
+"""Sets up telemetry: metrics always, traces and OTLP export if the standard OTEL_* variables request them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from recalld_server.telemetry.detached import detached
+from recalld_server.concurrency.daemon_thread import detached
 from recalld_server.telemetry.instruments import Instruments
 
-Sample = Callable[[], Awaitable[None]]  # brings the gauges up to date
+Sample = Callable[[], Awaitable[None]]  # updates the gauges
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-SECONDS = 60.0  # between exports of metrics, as the specification has it
-LEFT = 0.4  # seconds for sending what is left when the server ends, and as many for giving up
+SECONDS = 60.0  # the default of OTEL_METRIC_EXPORT_INTERVAL in the OpenTelemetry specification
+LEFT = 0.4  # seconds for the last export when the server stops, and again for the shutdown of the exporters
 
 log = logging.getLogger(__name__)
 
 
 def wanted(environ: Mapping[str, str], signal: str) -> bool:
-    """Whether the environment asks for TRACES or METRICS by OTLP.
+    """Whether the environment requests OTLP export of a signal, TRACES or METRICS.
 
-    It does by naming the exporter `otlp` for the signal or, where none is named, an endpoint. OTEL_SDK_DISABLED
-    forbids it.
+    It does if OTEL_<signal>_EXPORTER is `otlp` or, without that variable, if an OTLP endpoint is set.
+    OTEL_SDK_DISABLED=true turns the export off.
     """
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
@@ -33,15 +33,26 @@ def wanted(environ: Mapping[str, str], signal: str) -> bool:
     return bool(environ.get(ENDPOINT) or environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
 
 
+def _interval(environ: Mapping[str, str]) -> float:
+    given = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")
+    try:
+        return float(given) / 1000 if given else SECONDS
+    except ValueError:
+        raise ValueError(f"OTEL_METRIC_EXPORT_INTERVAL is {given!r}; it must be a number of milliseconds.") from None
+
+
 class Telemetry:
-    """The instruments of a server, and what sends them away. Raises ValueError for a protocol it does not speak."""
+    """The instruments of a server and their OTLP exporters.
+
+    Raises ValueError for an unsupported OTLP protocol or an invalid OTEL_METRIC_EXPORT_INTERVAL.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._provider: Any = None
         self._spans: Any = None  # the exporter of traces
         self._sender: Any = None
         self._sending: asyncio.Task[None] | None = None
-        self._interval = float(environ.get("OTEL_METRIC_EXPORT_INTERVAL", SECONDS * 1000)) / 1000
+        self._interval = _interval(environ)
         self._metrics = wanted(environ, "METRICS")
         traces = wanted(environ, "TRACES")
         if traces or self._metrics:
@@ -49,7 +60,10 @@ class Telemetry:
         self.instruments = Instruments(self._tracer() if traces else None)
 
     def start(self, sample: Sample) -> None:
-        """Begin to send metrics, each time after `sample`. Needs a running loop; does nothing when not asked for."""
+        """Start the export of metrics, which calls `sample` before each export. Does nothing if the export is off.
+
+        Needs a running event loop.
+        """
         if self._metrics:
             from recalld_server.telemetry.otlp import Sender
 
@@ -57,7 +71,7 @@ class Telemetry:
             self._sending = asyncio.create_task(self._sender.run(self._interval))
 
     async def close(self) -> None:
-        """Send what is left, for LEFT seconds at most: a collector that is away does not hold up the end."""
+        """Export the remaining telemetry for at most LEFT seconds, so that a dead collector does not delay the stop."""
         ending: list[asyncio.Task[None]] = []
         if self._sender and self._sending:
             self._sending.cancel()
@@ -68,17 +82,17 @@ class Telemetry:
             return
         _, late = await asyncio.wait(ending, timeout=LEFT)
         if late:
-            log.warning("the last telemetry was not sent: the collector did not take it within %g s", LEFT)
+            log.warning("the last telemetry was not sent: the collector did not accept it within %g s", LEFT)
         if self._sender:
             ending.append(asyncio.create_task(detached(self._sender.shutdown)))
-        if late and self._spans:  # its processor would wait for it
+        if late and self._spans:  # the span processor waits for this exporter
             ending.append(asyncio.create_task(detached(self._spans.shutdown)))
         _, late = await asyncio.wait(ending, timeout=LEFT)
         for task in late:
             task.cancel()
         for task in ending:
             if task.done() and not task.cancelled() and (error := task.exception()):
-                log.warning("telemetry did not end in order", exc_info=error)
+                log.warning("telemetry shutdown failed", exc_info=error)
 
     def _tracer(self) -> Any:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -95,7 +109,7 @@ class Telemetry:
 
 
 def check_protocol(environ: Mapping[str, str]) -> None:
-    """Raise ValueError for a protocol of OTLP that is not spoken here."""
+    """Raise ValueError if OTEL_EXPORTER_OTLP_PROTOCOL is not supported."""
     protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     if protocol != "grpc":
         raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; allowed: grpc.")

@@ -1,4 +1,4 @@
-"""Where the time of a call goes: stages, collected while a call runs, and the observer that counts and traces them."""
+"""The stages of a call: their time is collected while the call runs, and an observer measures and traces them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Whoever keeps figures of stages."""
+    """Receives the stages; `telemetry.instruments.Instruments` implements it."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Around one stage. Must not raise anything of its own."""
+        """A context manager that measures one stage. It must not raise exceptions of its own."""
         ...
 
 
 _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
-_inside: ContextVar[list[float] | None] = ContextVar("inside", default=None)  # seconds of stages in the running one
+_inside: ContextVar[list[float] | None] = ContextVar("inside", default=None)  # seconds of the current stage's children
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 def observe(observer: Observer) -> Token[Observer | None]:
-    """From here on, and in tasks made from here, stages are reported to `observer`."""
+    """Report stages to `observer`, in the current context and in tasks created from it."""
     return _observer.set(observer)
 
 
 @contextmanager
 def stages() -> Iterator[dict[str, float]]:
-    """Collect the stages of what runs inside: name → wall seconds, summed, without those of stages inside a stage."""
+    """Collect the stages within the context: name → sum of wall-clock seconds, without the time of nested stages."""
     collected: dict[str, float] = {}
     token = _stages.set(collected)
     try:
@@ -40,10 +40,10 @@ def stages() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Time one stage; see names.py for the names."""
+    """Measure one stage. `metric_names.STAGES` lists the names."""
     collected, observer, around = _stages.get(), _observer.get(), _inside.get()
     if collected is not None:
-        collected.setdefault(name, 0.0)  # in the order they began
+        collected.setdefault(name, 0.0)  # keeps the stages in the order in which they start
     within = [0.0]
     token = _inside.set(within)
     start = perf_counter()
@@ -63,5 +63,5 @@ def span(name: str) -> Iterator[None]:
 
 
 def current() -> dict[str, float]:
-    """What was collected so far; empty where nobody collects."""
+    """The stages collected so far; empty outside of `stages`."""
     return dict(_stages.get() or {})

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry. Importing this costs 0.3 s, so only `telemetry.setup` does, and only when asked for."""
+"""Traces by OpenTelemetry. The import takes 0.3 s, so `telemetry.setup` imports this module only if traces are on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
-# Codes that are the server's fault; of the others a server span is no error (semantic conventions for gRPC).
+# Only these codes mark a server span as an error, because they are the server's fault (semantic conventions for gRPC).
 FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 
 
@@ -24,18 +24,18 @@ class Call:
 
     @property
     def trace_id(self) -> str:
-        """32 hex digits."""
+        """The trace id, 32 hexadecimal digits."""
         return format(self._span.get_span_context().trace_id, "032x")
 
     def answered(self, attribute: str, code: str) -> None:
-        """Note the code the caller gets."""
+        """Record the status code of the call under `attribute`."""
         self._span.set_attribute(attribute, code)
         if code in FAULTS:
             self._span.set_status(Status(StatusCode.ERROR))
 
 
 class Tracer:
-    """See telemetry.instruments.Tracer. Exceptions are recorded by their type alone: their words may hold a text."""
+    """See telemetry.instruments.Tracer. Only the types of exceptions are recorded: messages may contain user texts."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("recalld")
@@ -44,7 +44,7 @@ class Tracer:
     @contextmanager
     def span(self, name: str, kind: str, attributes: Mapping[str, Any]) -> Iterator[None]:
         if not get_current_span().get_span_context().is_valid:
-            yield  # the background's: each of its looks, several a second, would be a trace of its own
+            yield  # background work: each of its polls, several per second, would be a separate trace
             return
         with self._tracer.start_as_current_span(
             name, kind=KINDS[kind], attributes=dict(attributes), record_exception=False, set_status_on_exception=False

@@ -1,59 +1,39 @@
-"""Adding: messages become facts, facts become memories, repeats become one."""
+"""Add: extract facts from messages, merge exact repeats into existing memories, and store the rest as new memories."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.bounds import check_written, metadata_size
+from recalld_server.domain.commands import AddCommand
 from recalld_server.domain.errors import LimitExceeded, MemoryNotFound
 from recalld_server.domain.expiry import refuse_past
-from recalld_server.domain.facts import Extraction, ExtractRequest, Fact, VerdictReason
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest, Fact, VerdictReason
+from recalld_server.domain.extraction.redaction import redacted
+from recalld_server.domain.extraction.verbatim import verbatim
 from recalld_server.domain.limits import CATEGORIES, METADATA_BYTES
-from recalld_server.domain.memory import Access, Kind, Memory, Message, Scope, conversation_key, text_key
+from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, text_key
 from recalld_server.domain.projects import ProjectSettings
-from recalld_server.domain.redaction import redacted
-from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put, RequestKey
+from recalld_server.domain.revision import Change, ChangeType, Conversation, Features, Generation, Put
 from recalld_server.domain.steps import Steps
-from recalld_server.domain.verbatim import verbatim
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.extractor import Extractor
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
-from recalld_server.time_slices import sliced
+from recalld_server.usecases.commits import CommitCoordinator, Written, stored_answer
 from recalld_server.usecases.features import FeatureMaker
-from recalld_server.usecases.writing import Writer, Written, stored_answer
 
-REPEATS = 1000  # texts looked up at once
+REPEATS = 1000  # texts looked up in one query
 SPLIT = "split the conversation into several adds"
 
 
 @dataclass(frozen=True, slots=True)
-class AddCommand:
-    """What a caller wants remembered. `timestamp` is when messages without a time of their own were said, in µs."""
-
-    scope: Scope
-    messages: Sequence[Message]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    infer: bool = True
-    includes: str = ""
-    excludes: str = ""
-    custom_categories: tuple[tuple[str, str], ...] = ()
-    custom_instructions: str = ""
-    categories: tuple[str, ...] = ()
-    expire_time: int | None = None
-    timestamp: int | None = None
-    immutable: bool = False
-    dry_run: bool = False
-    add_id: str = ""  # made up when empty
-    request: RequestKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
-    """One memory of an answer and what became of it."""
+    """A memory of the answer and the change that the add made to it."""
 
     memory: Memory
     change: ChangeType
@@ -62,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one input message."""
+    """The outcome of one input message: the reason and the memories it led to."""
 
     index: int
     reason: VerdictReason
@@ -72,7 +52,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The answer to an add. `seq` is 0 for a dry run."""
+    """The answer of an add. `seq` is the sequence number after it, 0 for a dry run."""
 
     results: Sequence[Result]
     verdicts: Sequence[Verdict]
@@ -83,7 +63,7 @@ class Added:
 
 @dataclass(slots=True)
 class _Decision:
-    """Facts against what the scope knows already. The memory of each fact stands at the fact's place."""
+    """The facts compared with the memories of the scope. `memories[i]` belongs to the i-th fact."""
 
     puts: list[Put]
     memories: list[Memory]
@@ -99,7 +79,7 @@ class Add:
         projects: Projects,
         extractor: Extractor,
         features: FeatureMaker,
-        writer: Writer,
+        commits: CommitCoordinator,
         clock: Clock,
         ids: Ids,
     ) -> None:
@@ -107,33 +87,33 @@ class Add:
         self._projects = projects
         self._extractor = extractor
         self._features = features
-        self._writer = writer
+        self._commits = commits
         self._clock = clock
         self._ids = ids
 
     async def add(self, access: Access, command: AddCommand) -> Added:
-        """Store what the messages say; see the proto for what callers are promised.
+        """Extract facts from the messages and store them; the proto defines the contract.
 
-        Raises MemoryNotFound (the scope lies outside the key's pin), LimitExceeded, EmbedderUnavailable,
-        ExtractorFailed, RequestIdReused, WriteConflict, LedgerUnavailable.
+        Raises MemoryNotFound if the scope is outside the pin of the key, and LimitExceeded, EmbedderUnavailable,
+        ExtractorFailed, RequestIdReused, WriteConflict or LedgerUnavailable.
         """
         if not access.pin.admits(command.scope):
-            raise MemoryNotFound("The scope lies outside what this key may touch.")
+            raise MemoryNotFound("The scope is outside the pin of this API key.")
         if command.dry_run:
             return await self._previewed(access, command)
-        written = await self._writer.once(access, command.request, lambda _: self._add(access, command))
+        written = await self._commits.once(access, command.request, lambda _: self._add(access, command))
         return _answered(written)
 
     async def recall(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Added]:
-        """The answers of adds that were committed under these request ids; without those no longer kept."""
-        found = await self._writer.recall(access, rpc, request_ids)
+        """Return the kept answers of adds committed under these request ids; ids without a kept answer are omitted."""
+        found = await self._commits.recall(access, rpc, request_ids)
         return {id: _answered(written) for id, written in found.items()}
 
     async def _add(self, access: Access, command: AddCommand) -> Written:
         with span("ledger"):
             settings, stood = await self._projects.settings(access.project)
         messages, extraction, add_id = await self._extracted(command, settings, stood.language)
-        made: dict[tuple[int, str], Features] = {}  # by generation and text
+        made: dict[tuple[int, str], Features] = {}  # by generation and text; a retry after a conflict reuses them
 
         async def decide() -> Change:
             generation = await self._ledger.generation(access.project)
@@ -148,7 +128,7 @@ class Add:
             answer = _stored(decision, extraction, add_id)
             return Change(puts=puts, conversations=said, request=command.request, answer=answer)
 
-        written = await self._writer.decided(access, decide)
+        written = await self._commits.decided(access, decide)
         return await self._with_unchanged(access, written)
 
     async def _previewed(self, access: Access, command: AddCommand) -> Added:
@@ -166,7 +146,7 @@ class Add:
     async def _extracted(
         self, command: AddCommand, settings: ProjectSettings, language: str
     ) -> tuple[list[Message], Extraction, str]:
-        """The messages as they are stored, what was read from them, and the id of the add."""
+        """Return the messages as they are stored, the extraction, and the id of the add."""
         refuse_past(command.expire_time, self._clock.now())
         messages = [replace(m, time=m.time if m.time is not None else command.timestamp) for m in command.messages]
         request = ExtractRequest(
@@ -250,7 +230,7 @@ class Add:
 
     @staticmethod
     def _merged(decision: _Decision, command: AddCommand, known: Memory, fact: Fact) -> Memory:
-        """An exact repeat leaves its metadata, categories and longer life on the memory that is there."""
+        """Merge the metadata, the categories and the later expiry of an exact repeat into the existing memory."""
         merged = replace(
             known,
             metadata={**known.metadata, **command.metadata},
@@ -279,7 +259,7 @@ class Add:
         made |= {(g, memory.spoken): features for memory, features in zip(wanted, found, strict=True)}
 
     async def _with_unchanged(self, access: Access, written: Written) -> Written:
-        """Memories that stayed as they were are part of the answer but not of the commit."""
+        """Load the unchanged memories: they are part of the answer but not of the commit."""
         named = [
             (id, revision) for id, revision in written.answer["memories"] if (id, revision) not in written.memories
         ]
@@ -289,28 +269,28 @@ class Add:
 
 
 def _later(one: int | None, other: int | None) -> int | None:
-    """The later of two ends; None never comes."""
+    """Return the later of two expiry times; None means never."""
     return None if one is None or other is None else max(one, other)
 
 
 def _too_short_lived(known: Memory, command: AddCommand) -> bool:
-    """An immutable memory that ends before the caller wants cannot stand for what is added."""
+    """Whether the known memory is immutable and expires earlier than the caller wants; then the add makes a new one."""
     return known.immutable and _later(known.expire_time, command.expire_time) != known.expire_time
 
 
 def _check_merged(memory: Memory) -> None:
-    """What many adds bring together must still be a memory that an update or an import may carry."""
+    """Raise LimitExceeded if repeated adds have merged more into a memory than an update or an import accepts."""
     for name, most, actual in (
         ("metadata", METADATA_BYTES, metadata_size(memory.metadata)),
         ("categories", CATEGORIES, len(memory.categories)),
     ):
         if actual > most:
-            text = f"must be at most {most} together with what memory {memory.id} holds already, not {actual}"
+            text = f"must be at most {most} when merged into memory {memory.id}, which has the same text, not {actual}"
             raise LimitExceeded.at(name, text, limit=most, actual=actual)
 
 
 def _keys(facts: Sequence[Fact], messages: Sequence[Message]) -> Steps[list[str]]:
-    """The identity of each fact's text, by which it is compared with what is there."""
+    """Return the text key of each fact, which identifies exact repeats."""
     keys = []
     for fact in facts:
         keys.append(text_key(fact.text, fact.speaker, messages[fact.sources[0]].time))
@@ -346,7 +326,7 @@ def _answered(written: Written) -> Added:
         for (id, revision), change in zip(answer["memories"], answer["changes"], strict=True)
         if (id, revision) in written.memories
     ]
-    # Answers stored before there was a detail have two parts.
+    # Answers stored by versions without verdict details have only two parts.
     verdicts = [Verdict(i, VerdictReason(reason), *more) for i, (reason, *more) in enumerate(answer["verdicts"])]
     return Added(results, verdicts, answer["add_id"], written.seq, written.applied)
 

@@ -1,4 +1,4 @@
-"""Clearing the engines' files of what erased rows left in them, in the background."""
+"""Background erasure: removes the remains of erased rows from the files of the ledger and the index."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from recalld_server.ports.erasure import ErasureLog
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-AGAIN = 30.0  # seconds until another try
+AGAIN = 30.0  # seconds before the next attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Cleared(Generic[T]):
-    """Of the files of either engine."""
+class PerEngine(Generic[T]):
+    """A value for the files of the ledger and one for the files of the index."""
 
     ledger: T
     index: T
 
 
 class Erasure:
-    """One run clears for all who asked before it began; who asks meanwhile is served by the next.
+    """Compacts the files in the background. One run serves all requests made before it began.
 
-    Erasures that no run has cleared yet are known to the ledger, so a server that stopped goes on after its start.
+    The ledger counts the erasures that no run has cleared, so a restarted server resumes them.
     """
 
-    def __init__(self, ledger: Ledger, index: Index) -> None:
+    def __init__(self, ledger: ErasureLog, index: Index) -> None:
         self._ledger = ledger
         self._index = index
         self._asked = 0
-        self._cleared = Cleared(0, 0)
-        self._moved = asyncio.Event()  # when `_cleared` changes
+        self._cleared = PerEngine(0, 0)
+        self._moved = asyncio.Event()  # set and replaced when `_cleared` changes
         self._running: asyncio.Task[None] | None = None
 
     async def resume(self) -> None:
-        """Clear what was erased before this server started, if need be."""
+        """Start a run if rows were erased before this server started and are not cleared."""
         if await self._ledger.erasures() > 0:
             self.request()
 
     def request(self) -> None:
-        """Clear what is erased by now."""
+        """Clear the files of all rows erased until now, in the background."""
         self._asked += 1
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
 
-    async def cleared(self, seconds: float) -> Cleared[bool]:
-        """Which engines' files are clear of all that was asked for until now, at the latest after so many seconds.
+    async def cleared(self, seconds: float) -> PerEngine[bool]:
+        """Wait up to `seconds` for the requests made until now; return which engines have cleared their files.
 
-        Of files out of reach nobody knows; nothing is waited for.
+        Does not wait for an engine whose files recalld cannot clear (`clears` is False).
         """
         asked = self._asked
         with suppress(TimeoutError):
@@ -62,10 +62,10 @@ class Erasure:
                     self._index.clears and self._cleared.index < asked
                 ):
                     await self._moved.wait()
-        return Cleared(self._cleared.ledger >= asked, self._cleared.index >= asked)
+        return PerEngine(self._cleared.ledger >= asked, self._cleared.index >= asked)
 
     async def close(self) -> None:
-        """Stop; what is not cleared is cleared after the next start."""
+        """Stop. The next start clears the rest."""
         if self._running is not None:
             self._running.cancel()
             with suppress(asyncio.CancelledError):
@@ -79,19 +79,19 @@ class Erasure:
     async def _once(self, asked: int) -> bool:
         try:
             erasures = await self._ledger.erasures()
-            if await self._index.scrub() is False:
+            if await self._index.compact() is False:
                 return False
-            self._move(Cleared(self._cleared.ledger, asked))
-            if await self._ledger.scrub() is False:
+            self._move(PerEngine(self._cleared.ledger, asked))
+            if await self._ledger.compact() is False:
                 return False
             await self._ledger.cleared(erasures)
-            self._move(Cleared(asked, asked))
+            self._move(PerEngine(asked, asked))
         except Exception as error:
             log.warning("files not cleared", extra={"error": type(error).__name__}, exc_info=error)
             return False
         return True
 
-    def _move(self, cleared: Cleared[int]) -> None:
+    def _move(self, cleared: PerEngine[int]) -> None:
         self._cleared = cleared
         self._moved.set()
         self._moved = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Importing: texts and whole memories in bulk, at the embedder's speed."""
+"""ImportMemories: bulk import of texts, memories and histories."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.bounds import values_of
-from recalld_server.domain.derivation import Derivation
 from recalld_server.domain.errors import (
     DuplicateText,
     GenerationMoved,
@@ -22,11 +22,12 @@ from recalld_server.domain.errors import (
     VectorInvalid,
     WriteConflict,
 )
-from recalld_server.domain.event_times import event_time
 from recalld_server.domain.expiry import refuse_past
+from recalld_server.domain.extraction.derivation import Derivation
+from recalld_server.domain.extraction.event_times import event_time
 from recalld_server.domain.limits import HISTORY_VALUES
 from recalld_server.domain.memory import Access, Kind, Memory, Message, conversation_key, digest
-from recalld_server.domain.revision import Change, Conversation, Features, Generation, Past, Put
+from recalld_server.domain.revision import Change, Conversation, Features, Generation, HistoricRevision, Put
 from recalld_server.domain.steps import Steps
 from recalld_server.domain.vectors import FloatVector
 from recalld_server.ports.clock import Clock, Ids
@@ -34,17 +35,16 @@ from recalld_server.ports.embedder import Priority
 from recalld_server.ports.ledger import Ledger
 from recalld_server.ports.projects import Projects
 from recalld_server.telemetry.span import span
-from recalld_server.time_slices import sliced
-from recalld_server.usecases.features import FeatureMaker, analyser
-from recalld_server.usecases.histories import ImportedHistory, pasts, wanting
-from recalld_server.usecases.writing import DECISIONS, Writer
+from recalld_server.usecases.commits import DECISIONS, CommitCoordinator
+from recalld_server.usecases.features import FeatureMaker, features_of
+from recalld_server.usecases.history_import import ImportedHistory, pasts, wanting
 
-TRANSACTION = 500  # items
+TRANSACTION = 500  # items in one transaction
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedText:
-    """A text that was said; becomes a new memory unless its scope knows the text."""
+    """A text with its message; it becomes a new memory unless the scope already has a memory with this text."""
 
     memory: Memory
     message: Message
@@ -52,7 +52,7 @@ class ImportedText:
 
 @dataclass(frozen=True, slots=True)
 class ImportedMemory:
-    """A whole memory with its id, times and revision. `vector` is used if `model` is the project's."""
+    """A memory with its id, times and revision. `vector` is used if `model` is the model of the project."""
 
     memory: Memory
     vector: FloatVector | None = None
@@ -63,13 +63,13 @@ ImportItem = ImportedText | ImportedMemory | ImportedHistory
 
 
 def memories_of(item: ImportItem) -> Sequence[Memory]:
-    """What an item writes: one memory, or each revision of its history."""
+    """Return the memories that an item writes: one, or one per revision of a history."""
     return [each.memory for each in item.revisions] if isinstance(item, ImportedHistory) else [item.memory]
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one batch. `failed` pairs an item's place in the batch with its error."""
+    """The result of one batch. `failed` holds (position in the batch, error) of each failed item."""
 
     stored: int
     unchanged: int
@@ -78,7 +78,7 @@ class Imported:
     applied: bool
 
     def followed(self, count: int, after: Imported) -> Imported:
-        """Both as one; this part had `count` items."""
+        """Return this result and that of the items after it as one; `count` is the number of items of this one."""
         failed = [*self.failed, *((count + at, error) for at, error in after.failed)]
         stored, unchanged = self.stored + after.stored, self.unchanged + after.unchanged
         return Imported(stored, unchanged, failed, after.seq, self.applied and after.applied)
@@ -87,37 +87,44 @@ class Imported:
 @dataclass(slots=True)
 class _Plan:
     puts: list[Put] = field(default_factory=list)
-    histories: list[list[Past]] = field(default_factory=list)
+    histories: list[list[HistoricRevision]] = field(default_factory=list)
     conversations: list[Conversation] = field(default_factory=list)
     unchanged: int = 0
     failed: list[tuple[int, RecalldError]] = field(default_factory=list)
     ordinals: Counter[tuple[str, int]] = field(default_factory=Counter)
 
 
-class Import:
-    """The use case behind ImportMemories: one batch is one transaction, and the batches follow one another."""
+class Imports:
+    """The use case behind ImportMemories. Each batch is one transaction, and batches are stored in order."""
 
     def __init__(
-        self, ledger: Ledger, projects: Projects, features: FeatureMaker, writer: Writer, clock: Clock, ids: Ids
+        self,
+        ledger: Ledger,
+        projects: Projects,
+        features: FeatureMaker,
+        commits: CommitCoordinator,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         self._ledger = ledger
         self._projects = projects
         self._features = features
-        self._writer = writer
+        self._commits = commits
         self._clock = clock
         self._ids = ids
-        self.held = 0  # bytes of the items under way, as their callers count them
+        self.held = 0  # bytes of the items being imported; the callers update it
 
     async def batch(
         self, access: Access, items: Sequence[ImportItem], request_id: str = "", after: Future[Imported] | None = None
     ) -> Imported:
-        """Store up to 500 items; the same items again change nothing. `request_id` is recorded on their events.
+        """Store up to 500 items. Importing the same items again changes nothing. Events record `request_id`.
 
-        `after`: the batch before, which may still run. This one is embedded meanwhile, is stored only once that one is,
-        and fails as it does.
+        `after` is the previous batch, which may still be running. This batch is embedded in the meantime, is stored
+        after the previous one, and raises its error if that one fails.
 
-        A bad item fails alone: MemoryExists (its id is taken by other content), MemoryNotFound (outside the pin),
-        VectorInvalid. What fails the batch is raised: EmbedderUnavailable, WriteConflict, LedgerUnavailable.
+        Errors of single items are returned in `failed`: MemoryExists (another memory has the id), MemoryNotFound
+        (outside of the pin), VectorInvalid, LimitExceeded, FieldInvalid. Raises EmbedderUnavailable, WriteConflict or
+        LedgerUnavailable if the whole batch fails.
         """
         if not items:
             return Imported(0, 0, [], 0, True)
@@ -131,9 +138,9 @@ class Import:
         made: dict[tuple[int, str], Features],
         after: Future[Imported] | None = None,
     ) -> Imported:
-        """One transaction; on a conflict two, and so on, until the items that can't be stored stand alone.
+        """Store the items in one transaction; after a RevisionConflict store each half, down to single items.
 
-        `made` are features by generation and text.
+        `made` caches features by generation and text.
         """
         plan = _Plan()
 
@@ -160,7 +167,7 @@ class Import:
 
         for _ in range(DECISIONS):
             try:
-                written = await self._writer.write(access, await decide())
+                written = await self._commits.write(access, await decide())
             except (DuplicateText, GenerationMoved):
                 continue
             except RevisionConflict:
@@ -173,7 +180,8 @@ class Import:
                 return Imported(stored, plan.unchanged, plan.failed, written.seq, written.applied)
         if len(items) > 1:
             raise WriteConflict
-        # Taken where this caller can't see it, or quoting messages that say something else: not to be had.
+        # A single item that still conflicts: its id is taken by a memory this caller cannot see, or it quotes messages
+        # that are stored with other content.
         stand = await self._ledger.positions(access)
         taken = MemoryExists(memory_id=items[0].memory.id)
         return Imported(0, 0, [(0, taken)], stand.head, stand.applied >= stand.head)
@@ -205,7 +213,7 @@ class Import:
         outside: frozenset[str],
         derivation: Derivation,
     ) -> Steps[_Plan]:
-        """What becomes of each item, one step or more each."""
+        """Decide what to do with each item, in one or more steps per item."""
         yield from derivation.prepare()
         plan = _Plan()
         for at, (item, key) in enumerate(zip(items, keys, strict=True)):
@@ -213,9 +221,10 @@ class Import:
             memory = item.memory
             try:
                 if not access.pin.admits(memory.scope):
-                    raise MemoryNotFound("The scope lies outside what this key may touch.")
+                    raise MemoryNotFound("The scope is outside the pin of this API key.")
                 if not outside.isdisjoint((memory.id, memory.add_id)):
-                    raise MemoryNotFound("The id or add_id lies outside what this key may touch.", memory_id=memory.id)
+                    text = "The id or add_id is outside the scope that this API key is limited to."
+                    raise MemoryNotFound(text, memory_id=memory.id)
                 if isinstance(item, ImportedText):
                     refuse_past(memory.expire_time, self._clock.now(), "text.expire_time")
                 ends = isinstance(item, ImportedHistory) and not item.live
@@ -241,7 +250,7 @@ class Import:
         return plan
 
     async def _taken(self, access: Access, items: Sequence[ImportItem]) -> dict[str, tuple[Memory, bool]]:
-        """Memories that have, or had, an id of these items, and whether they are live."""
+        """Return the memories, live or deleted, that have the id of an item, and whether each is live."""
         ids = list(dict.fromkeys(item.memory.id for item in items if item.memory.id))
         return dict(await self._ledger.latest(access, ids)) if ids else {}
 
@@ -272,7 +281,7 @@ class Import:
         return Put(memory, Kind.ADDED, unique=True)
 
     def _whole(self, item: ImportedMemory, generation: Generation, plan: _Plan) -> Put:
-        """A memory with what it brings. One that no message gave stands alone, whatever its run."""
+        """Return the put of a whole memory, with its imported features if they can be used."""
         given = item.memory
         features = _given(given, item.vector, item.model, generation)
         named = replace(
@@ -283,14 +292,14 @@ class Import:
         )
         return Put(_placed(named, plan), Kind.ADDED, features=features, unique=not given.id)
 
-    def _history(self, item: ImportedHistory, generation: Generation, plan: _Plan) -> Steps[list[Past]]:
+    def _history(self, item: ImportedHistory, generation: Generation, plan: _Plan) -> Steps[list[HistoricRevision]]:
         made_up = self._ids.memory()
         places: dict[tuple[str, tuple[Message, ...]], Memory] = {}
 
         def placed(given: Memory) -> Memory:
             memory = replace(given, add_id=given.add_id or made_up)
             of = (memory.add_id, memory.sources)
-            if of not in places:  # revisions of one memory have one place between the others of their message
+            if of not in places:  # all revisions with the same messages share one position in the conversation
                 places[of] = _placed(memory, plan)
             there = places[of]
             return replace(
@@ -306,7 +315,7 @@ class Import:
 
 
 def _check_size(item: ImportedHistory) -> None:
-    """Raise LimitExceeded for a history of more values than a transaction writes in its time."""
+    """Raise LimitExceeded if a history has more values than one transaction can write in time."""
     values = sum(map(values_of, memories_of(item)))
     if values > HISTORY_VALUES:
         text = f"must hold at most {HISTORY_VALUES} values of metadata and categories in all revisions, not {values}"
@@ -315,7 +324,7 @@ def _check_size(item: ImportedHistory) -> None:
 
 
 def _keys(items: Sequence[ImportItem]) -> Steps[list[tuple[str, str]]]:
-    """The scope and the text of each item, as they are compared with what is there."""
+    """Return the scope key and the text key of each item, which identify exact repeats."""
     keys = []
     for item in items:
         keys.append((item.memory.scope.key(), item.memory.text_key))
@@ -324,7 +333,7 @@ def _keys(items: Sequence[ImportItem]) -> Steps[list[tuple[str, str]]]:
 
 
 def _placed(given: Memory, plan: _Plan) -> Memory:
-    """The memory in its conversation, whose messages it brings. One that no message gave stands alone."""
+    """Put a memory into the conversation of its messages. A memory without messages gets one of its own."""
     if not given.sources:
         return replace(given, conversation=digest("add", given.add_id))
     memory = replace(given, conversation=conversation_key(given.scope, given.add_id))
@@ -344,23 +353,22 @@ def _running(memory: Memory) -> str:
 
 
 def _given(memory: Memory, vector: FloatVector | None, model: str, generation: Generation) -> Features | None:
-    """Features from the vector that came with a memory, if the project's model made it; None to embed the text."""
+    """Return features with the imported vector if the model of the project made it; None if it must be embedded."""
     if vector is None:
         return None
     norm = float(np.linalg.norm(vector))
     if model == generation.model:
         if len(vector) != generation.dimension or not np.isfinite(norm) or norm == 0:
-            text = f"must have {generation.dimension} finite numbers, not all zero, for {generation.model}"
+            text = f"must have {generation.dimension} finite numbers, not all zero, for the model {generation.model}"
             raise VectorInvalid(
                 violations=[("vector", text)], field="vector", dimension=generation.dimension, actual=len(vector)
             )
-        terms = analyser(generation.language, generation.analyser).terms(memory.text)
-        return Features(terms, (vector / norm).astype(np.float32), generation.number)
+        return features_of(generation, memory, (vector / norm).astype(np.float32))
     return None
 
 
 def _same(stored: Memory, given: Memory) -> bool:
-    """Whether an import of `given` has nothing to add to `stored`."""
+    """Return whether importing `given` would not change `stored`."""
     alike = (stored.text, stored.scope, dict(stored.metadata), stored.categories) == (
         given.text,
         given.scope,

@@ -1,4 +1,4 @@
-"""API keys: making, recognising, listing and ending them."""
+"""API keys: create, authenticate, list and revoke."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.keyring import KeyRing
-from recalld_server.usecases.repeats import repeatable
+from recalld_server.usecases.idempotency import repeatable
 
 T = TypeVar("T")
 
-FRESH = 2.0  # seconds a look-up is trusted: what another process revokes ends within them
-FRESH_BEGUN = 0.5  # seconds for which no key at all is believed
-CACHED = 4096  # keys, and as many ids of no key: nobody fills the memory by guessing, or takes a key's place
+FRESH = 2.0  # seconds a look-up is cached, and so the delay until a revocation by another process takes effect
+FRESH_BEGUN = 0.5  # seconds the answer "no key exists" is cached
+CACHED = 4096  # cached keys; unknown ids have a cache of the same size, so guessed ids cannot evict keys
 PREFIX = "rk_"
 
 
 class Keys:
-    """The use cases behind keys, for the API, the command line and everyone who asks who is calling."""
+    """The use cases of API keys, for the API, the command line and the authentication of calls."""
 
     def __init__(self, ring: KeyRing, clock: Clock, ids: Ids) -> None:
         self._ring = ring
@@ -44,10 +44,10 @@ class Keys:
         self._begun_until = 0.0
         self._known: OrderedDict[str, tuple[tuple[ApiKey, bytes], float]] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
-        self._changes = 0  # of this process: a look-up that began before one is not kept
+        self._changes = 0  # by this process: a look-up that began before a change is not cached
 
     async def begun(self, *, sure: bool = True) -> bool:
-        """Whether a key was ever created. Not `sure`: a key that another process made may take 0.5 s to be noticed."""
+        """Whether a key was ever created. If `sure` is False, the answer may be 0.5 s old."""
         if not self._begun and (sure or monotonic() >= self._begun_until):
             self._begun = await self._ring.begun() or self._begun
             self._begun_until = monotonic() + FRESH_BEGUN
@@ -56,10 +56,10 @@ class Keys:
     async def create(
         self, access: Access, wanted: ApiKey, request: RequestKey | None = None, field: str = "api_key.expire_time"
     ) -> tuple[ApiKey, str]:
-        """A new key like `wanted`, with an id and a time of its own, and what its owner sends: `rk_<id>_<secret>`.
+        """Create a key from `wanted` with a new id and creation time; return it and its text, `rk_<id>_<secret>`.
 
-        The latter is empty when the answer to an earlier call is repeated. Raises FieldInvalid (it expired already),
-        ProjectNotFound, RequestIdReused, LedgerUnavailable.
+        The text is empty if the request was already answered, because the secret is not stored. Raises FieldInvalid if
+        the expiry time has passed, and ProjectNotFound, RequestIdReused or LedgerUnavailable.
         """
         refuse_past(wanted.expire_time, self._clock.now(), field)
         given = ""
@@ -80,7 +80,10 @@ class Keys:
         return key, given
 
     async def authenticate(self, given: str) -> ApiKey:
-        """The key that `rk_<id>_<secret>` proves. Raises KeyInvalid, KeyRevoked, KeyExpired, LedgerUnavailable."""
+        """Return the key with the text `given`, `rk_<id>_<secret>`.
+
+        Raises KeyInvalid, KeyRevoked, KeyExpired, LedgerUnavailable.
+        """
         id, _, secret = given.removeprefix(PREFIX).partition("_")
         found = await self._find(id) if given.startswith(PREFIX) and len(id) <= 64 else None
         key, digest = found or (None, bytes(32))
@@ -95,12 +98,12 @@ class Keys:
     async def page(
         self, project: str | None, after: tuple[int, str] | None, limit: int
     ) -> tuple[Sequence[ApiKey], bool]:
-        """Keys of a project, or of the ledger (None), latest first, and whether more follow."""
+        """Return a page of the keys of a project, or of all keys if None, latest first, and whether more follow."""
         found = await self._ring.page(project, after, limit + 1)
         return found[:limit], len(found) > limit
 
     async def revoke(self, access: Access, key_id: str, request: RequestKey | None = None) -> ApiKey:
-        """End a key of the access's project, of any project for an access without one; again changes nothing.
+        """Revoke a key of the caller's project, or of any project if the caller has none. Idempotent.
 
         Raises KeyNotFound, RequestIdReused, LedgerUnavailable.
         """

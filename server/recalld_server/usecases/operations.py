@@ -1,4 +1,4 @@
-"""Operations as callers see them: read, waited for, cancelled."""
+"""Operations: start, read, list, wait for, cancel and hide them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from recalld_server.domain.operations import NewOperation, Operation, OperationK
 from recalld_server.domain.revision import RequestKey
 from recalld_server.ports.clock import Clock, Ids
 from recalld_server.ports.operations import Operations
-from recalld_server.usecases.worker import Worker
+from recalld_server.usecases.work_signal import WorkSignal
 
-LOOKS = (0.02, 0.5)  # seconds between looks of a waiting call: from, to
+LOOKS = (0.02, 0.5)  # seconds between polls of a waited-for operation: first and longest
 
 
-class Follow:
-    """The use cases behind google.longrunning.Operations, and the start of all work but exports."""
+class OperationQueries:
+    """The use cases behind google.longrunning.Operations; also starts operations other than exports and deletions."""
 
-    def __init__(self, operations: Operations, worker: Worker, clock: Clock, ids: Ids) -> None:
+    def __init__(self, operations: Operations, signal: WorkSignal, clock: Clock, ids: Ids) -> None:
         self._operations = operations
-        self._worker = worker
+        self._signal = signal
         self._clock = clock
         self._ids = ids
         self._stopping = False
         self._looks: dict[tuple[str, str], _Look] = {}
 
     def stop(self) -> None:
-        """Calls that wait are answered within half a second with what is known then."""
+        """Answer waiting calls with the current state, within half a second."""
         self._stopping = True
 
     async def start(
@@ -42,40 +42,40 @@ class Follow:
         total: int = 0,
         scope: Scope = Scope(),
     ) -> Operation:
-        """Write work down and have it begun; an empty subject becomes a new id.
+        """Queue an operation and wake the worker. An empty `subject` is replaced by a new id.
 
-        The request counts even without a request id: its fingerprint tells the same build from another.
+        `request` is needed even without a request id, because its fingerprint identifies a repeated build.
         Raises RequestIdReused, WriteConflict, Overloaded.
         """
         new = NewOperation(self._ids.memory(), kind, subject or self._ids.memory(), payload, total, request, scope)
         operation = await self._operations.create(access, new)
-        self._worker.nudge()
+        self._signal.add()
         return operation
 
     async def get(self, access: Access, id: str) -> Operation:
-        """Raises OperationNotFound."""
+        """Return an operation. Raises OperationNotFound."""
         return await self._operations.get(access, id)
 
     async def page(self, access: Access, after: tuple[int, str] | None, limit: int) -> tuple[Sequence[Operation], bool]:
-        """Latest first, and whether more follow."""
+        """Return a page of operations, latest first, and whether more follow."""
         found = await self._operations.page(access, after, limit + 1)
         return found[:limit], len(found) > limit
 
     async def cancel(self, access: Access, id: str) -> None:
-        """Ask work to stop. Raises OperationNotFound."""
+        """Request cancellation of an operation. Raises OperationNotFound."""
         asked = await self._operations.cancel(access, id)
-        self._worker.stir(access.project, asked.subject)
+        self._signal.recheck(access.project, asked.subject)
 
     async def delete(self, access: Access, id: str) -> None:
-        """Show it no more; the work goes on. Raises OperationNotFound."""
+        """Hide an operation from callers; its work continues. Raises OperationNotFound."""
         await self._operations.hide(access, id)
 
     async def wait(self, access: Access, id: str, seconds: float) -> Operation:
-        """The operation when it has ended, or as it stands after `seconds`. Raises OperationNotFound.
+        """Wait up to `seconds` for the end of an operation and return it. Raises OperationNotFound.
 
-        However many wait for an operation, one of them looks.
+        All calls that wait for the same operation share one poll loop.
         """
-        found = await self._operations.get(access, id)  # raises for who may not see it
+        found = await self._operations.get(access, id)  # raises if the caller may not see it: the poll does not check
         if found.state.ended or seconds <= 0 or self._stopping:
             return found
         key = (access.project, id)
@@ -96,7 +96,7 @@ class Follow:
         return await self._operations.get(access, id)
 
     async def _ended(self, project: str, id: str) -> Operation:
-        """The operation when it has ended, or when this server stops."""
+        """Poll until the operation has ended or this server stops, and return it."""
         pause, longest = LOOKS
         while True:
             await self._clock.sleep(pause)
@@ -108,7 +108,7 @@ class Follow:
 
 @dataclass(slots=True)
 class _Look:
-    """What looks whether an operation has ended, for those who wait."""
+    """The poll task of an operation and the number of calls that wait for it."""
 
     task: asyncio.Future[Operation]
     waiting: int = 0

@@ -1,4 +1,4 @@
-"""Projects: tenants, how they treat what they are told, what they hold and how their index stands."""
+"""Projects: create and change them, their settings, their usage and the state of their index."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from recalld_server.domain.projects import (
 from recalld_server.domain.revision import Generation, Positions, RequestKey
 from recalld_server.ports.clock import Ids
 from recalld_server.ports.index import Index
-from recalld_server.ports.ledger import Ledger
+from recalld_server.ports.project_state import ProjectState
 from recalld_server.ports.projects import Projects
-from recalld_server.usecases.projector import Projector
-from recalld_server.usecases.repeats import repeatable
-from recalld_server.usecases.worker import Worker
+from recalld_server.usecases.idempotency import repeatable
+from recalld_server.usecases.projection import Projection
+from recalld_server.usecases.work_signal import WorkSignal
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class IndexStanding:
-    """What the index of a project is, whether its engine answers, and how far it follows the ledger."""
+class IndexStatus:
+    """The index of a project: engine, generation, whether the engine answers, and its lag behind the ledger."""
 
     engine: str
     generation: Generation
@@ -44,18 +44,18 @@ class IndexStanding:
 
 
 class Administration:
-    """The use cases behind ProjectService, but for keys.
+    """The use cases behind ProjectService except those of API keys.
 
-    `first` is the generation a new project begins with, `extractors` those this server has.
+    `first` is the generation of new projects; `extractors` are the names of the extractors of this server.
     """
 
     def __init__(
         self,
         projects: Projects,
-        ledger: Ledger,
+        ledger: ProjectState,
         index: Index,
-        projector: Projector,
-        worker: Worker,
+        projection: Projection,
+        signal: WorkSignal,
         ids: Ids,
         first: Generation,
         extractors: frozenset[str],
@@ -63,83 +63,86 @@ class Administration:
         self._projects = projects
         self._ledger = ledger
         self._index = index
-        self._projector = projector
-        self._worker = worker
+        self._projection = projection
+        self._signal = signal
         self._ids = ids
         self._first = first
         self._extractors = extractors
 
     def project(self, access: Access, named: str) -> str:
-        """The project a request is about. Raises ProjectNotFound, and FieldInvalid for operators who name none."""
+        """Return the project of a request: the named one, or that of the caller.
+
+        Raises ProjectNotFound if the caller belongs to another project, FieldInvalid if neither is given.
+        """
         if access.project:
             if named not in ("", access.project):
                 raise ProjectNotFound(project_id=named)
             return access.project
         if not named:
-            text = "must name a project, as the key belongs to none"
+            text = "must name a project, because the API key belongs to none"
             raise FieldInvalid.at("project_id", text)
         return named
 
     async def create(
         self, access: Access, project: Project, settings: ProjectSettings, request: RequestKey | None
     ) -> Project:
-        """Create an empty project. Raises ProjectExists, FieldInvalid (no such extractor), RequestIdReused."""
+        """Create an empty project. Raises ProjectExists, FieldInvalid (unknown extractor), RequestIdReused."""
         self._refuse_extractor(settings.extractor)
         first = replace(self._first, language=settings.language or self._first.language)
         answer = await repeatable(
             self._projects, access, request, lambda: self._projects.create(access, project, settings, first, request)
         )
         try:
-            await self._projector.catch_up(project.id)  # there is nothing yet, so it is searched at once
-        except Exception as error:  # it is there all the same, and the projector comes to it
+            await self._projection.catch_up(project.id)  # so that the empty project can be searched at once
+        except Exception as error:  # the project exists all the same, and the projector repeats the catch-up
             extra = {"project": project.id, "error": type(error).__name__}
             log.warning("index of a new project waits", extra=extra, exc_info=not isinstance(error, RecalldError))
         return Project(**answer)
 
     async def get(self, project: str) -> Project:
-        """A project. Raises ProjectNotFound."""
+        """Return a project. Raises ProjectNotFound."""
         return await self._projects.get(project)
 
     async def page(self, after: str, limit: int) -> tuple[Sequence[Project], bool]:
-        """Projects with ids above `after`, by id, and whether more follow."""
+        """Return a page of the projects with ids above `after`, by id, and whether more follow."""
         found = await self._projects.page(after, limit + 1)
         return found[:limit], len(found) > limit
 
     async def update(
         self, access: Access, project: str, values: Mapping[str, str], request: RequestKey | None
     ) -> Project:
-        """Change name or description. Raises ProjectNotFound, RequestIdReused."""
+        """Change the name or the description. Raises ProjectNotFound, RequestIdReused."""
         answer = await repeatable(
             self._projects, access, request, lambda: self._projects.update(access, project, values, request)
         )
         return Project(**answer)
 
     async def settings(self, project: str) -> ProjectSettings:
-        """How a project treats what it is told. Raises ProjectNotFound."""
+        """Return the settings of a project. Raises ProjectNotFound."""
         return (await self._projects.settings(project))[0]
 
     async def change_settings(
         self, access: Access, project: str, values: Mapping[str, Any], request: RequestKey | None
     ) -> ProjectSettings:
-        """Change some of the settings; calls that begin later go by them.
+        """Change some of the settings; they apply to calls that begin afterwards.
 
-        Another language begins a new index. Raises ProjectNotFound, FieldInvalid (no such extractor), RequestIdReused,
-        and WriteConflict for another language while an index is being built.
+        A new language starts a reindex. Raises ProjectNotFound, FieldInvalid (unknown extractor), RequestIdReused, and
+        WriteConflict if the language changes during a reindex.
         """
         self._refuse_extractor(values.get("extractor", ""))
         same_work = RequestKey("UpdateProjectSettings", "", f"language {values.get('language', '')}")
         build = NewOperation(self._ids.memory(), OperationKind.REBUILD_INDEX, project, request=same_work)
         change = partial(self._projects.change_settings, access, project, values, request, build)
         settings = ProjectSettings.parse(await repeatable(self._projects, access, request, change))
-        self._worker.nudge()
+        self._signal.add()
         return settings
 
     async def usage(self, project: str) -> Usage:
-        """Count what a project holds. Raises ProjectNotFound."""
+        """Return the counts of the project's data. Raises ProjectNotFound."""
         return await self._projects.usage(project)
 
-    async def index_standing(self, access: Access, project: str) -> IndexStanding:
-        """How a project's index stands. Raises ProjectNotFound."""
+    async def index_standing(self, access: Access, project: str) -> IndexStatus:
+        """Return the state of the project's index. Raises ProjectNotFound."""
         generation = await self._ledger.generation(project)
         try:
             await self._index.mark(project, generation)
@@ -147,24 +150,24 @@ class Administration:
         except RecalldError:
             healthy = False
         positions = await self._ledger.positions(replace(access, project=project))
-        return IndexStanding(
+        return IndexStatus(
             self._index.name, generation, healthy, positions, await self._projects.backlog(project, generation)
         )
 
     def _refuse_extractor(self, name: str) -> None:
         if name and name not in self._extractors:
-            text = f"this server has no such extractor; it has {', '.join(sorted(self._extractors))}"
+            text = f"must be one of {', '.join(sorted(self._extractors))}, the extractors of this server"
             raise FieldInvalid.at("settings.extractor", text)
 
 
 async def founded(projects: Projects, project: Project, language: str) -> Project:
-    """Create an empty project on a ledger itself; its servers see it within seconds.
+    """Create an empty project directly in the ledger; running servers see it within seconds.
 
-    Its index is made as that of the project `default` is. Raises FieldInvalid, ProjectExists, and ProjectNotFound where
-    no server was ever started.
+    Its index uses the model and the analyser of the project `default`. Raises FieldInvalid, ProjectExists, and
+    ProjectNotFound if no server was ever started on this ledger.
     """
     if not PROJECT_ID.fullmatch(project.id):
-        raise FieldInvalid("A project's id is 1 to 64 of a-z, 0-9 and -, beginning with a letter.")
+        raise FieldInvalid("The project id must have 1 to 64 characters of a-z, 0-9 and -, and begin with a letter.")
     if language and language not in languages():
         raise FieldInvalid(f"The language must be one of {', '.join(sorted(languages()))}.")
     _, usual = await projects.settings(DEFAULT_PROJECT)

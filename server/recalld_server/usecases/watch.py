@@ -1,4 +1,4 @@
-"""Following a project: its changes in order, from any moment on, for as long as the caller stays."""
+"""Watch: a stream of the changes of a project in sequence order, from any moment on."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from recalld_server.domain.filters import Filter
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.revision import Event, EventQuery
 from recalld_server.ports.clock import Clock
-from recalld_server.ports.ledger import Ledger
-from recalld_server.usecases.read import AsOf, Read
-from recalld_server.usecases.signal import Committed
+from recalld_server.ports.memories import MemoryReader
+from recalld_server.usecases.commit_notifications import CommitNotifications
+from recalld_server.usecases.queries import AsOf, Queries
 
-CHECKPOINT = 10.0  # seconds between checkpoints: callers are promised one every 15
-LOOK = 1.0  # seconds between looks at the ledger when nobody tells of a commit
-PAGE = 100  # events read at once, which bounds what a reader that is slow keeps in memory here
+CHECKPOINT = 10.0  # seconds between checkpoints; the API promises one every 15
+LOOK = 1.0  # seconds between polls of the ledger without a commit notification
+PAGE = 100  # events in one read, which bounds the memory that a slow reader occupies
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a watch is: every matching change up to `seq` was seen.
+    """The position of a watch: it has delivered every matching change up to `seq`.
 
-    `floor` is the oldest history kept when the watch began. One that began with it reads older rows too, namely those
-    still current; it misses something only if more is trimmed before it is through.
+    `floor` is the oldest kept sequence number at the start of the watch. A watch from the beginning also reads older
+    rows that are still current, so it misses changes only if more history is trimmed before it has read them.
     """
 
     seq: int
@@ -34,7 +34,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class WatchQuery:
-    """Which changes, and after which moment: a position, or the past, or all history kept (neither: from now on)."""
+    """Which changes to deliver, and from where: after a position or a past moment, from the beginning, or from now."""
 
     scope: Scope = Scope()
     filter: Filter | None = None
@@ -44,8 +44,8 @@ class WatchQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """A change, or None for a checkpoint, and the position after it. `time` is the server's, µs."""
+class WatchMessage:
+    """A change, or None for a checkpoint, and the position after it. `time` is the server time in µs."""
 
     event: Event | None
     position: Position
@@ -53,10 +53,15 @@ class Sight:
 
 
 class Watch:
-    """The use case behind Watch. The ledger is looked at after each commit told of, and every second in any case."""
+    """The use case behind Watch. It reads the ledger after each commit notification, and at least every second."""
 
     def __init__(
-        self, ledger: Ledger, read: Read, committed: Committed, clock: Clock, checkpoint: float = CHECKPOINT
+        self,
+        ledger: MemoryReader,
+        read: Queries,
+        committed: CommitNotifications,
+        clock: Clock,
+        checkpoint: float = CHECKPOINT,
     ) -> None:
         self._ledger = ledger
         self._read = read
@@ -66,20 +71,20 @@ class Watch:
         self._stopped = False
 
     def stop(self) -> None:
-        """Let every watch end after the change it is at; new ones end at once."""
+        """End every watch after its current change; new ones end at once."""
         self._stopped = True
         self._committed.wake_all()
 
-    async def run(self, access: Access, query: WatchQuery) -> AsyncGenerator[Sight, None]:
-        """A checkpoint, then changes and checkpoints in order, until the caller leaves or `stop`.
+    async def run(self, access: Access, query: WatchQuery) -> AsyncGenerator[WatchMessage, None]:
+        """Yield a checkpoint, then changes and checkpoints in order, until the caller leaves or `stop` is called.
 
-        Raises HistoryTrimmed naming the oldest sequence number kept, AsOfFuture, LedgerUnavailable, and
-        ResumeTokenInvalid for a position that the ledger never had.
+        Raises HistoryTrimmed (with the oldest kept sequence number), AsOfFuture, LedgerUnavailable, and
+        ResumeTokenInvalid if the position is beyond the newest sequence number.
         """
         at = await self._start(access, query)
         asked = EventQuery(scope=query.scope, filter=query.filter, limit=PAGE)
         loop = asyncio.get_running_loop()
-        yield Sight(None, at, self._clock.now())
+        yield WatchMessage(None, at, self._clock.now())
         due = loop.time() + self._checkpoint
         while not self._stopped:
             woken = self._committed.next(access.project)
@@ -88,17 +93,17 @@ class Watch:
                 raise HistoryTrimmed(oldest_sequence=stand.oldest)
             for event in events:
                 at = Position(event.seq, at.floor)
-                yield Sight(event, at, self._clock.now())
+                yield WatchMessage(event, at, self._clock.now())
                 if self._stopped:
                     return
                 if loop.time() >= due:
-                    yield Sight(None, at, self._clock.now())
+                    yield WatchMessage(None, at, self._clock.now())
                     due = loop.time() + self._checkpoint
             if more:
                 continue
             at = Position(max(at.seq, stand.head), at.floor)
             if loop.time() >= due:
-                yield Sight(None, at, self._clock.now())
+                yield WatchMessage(None, at, self._clock.now())
                 due = loop.time() + self._checkpoint
             await _wait(woken, min(LOOK, max(0.0, due - loop.time())))
 
@@ -108,8 +113,8 @@ class Watch:
             return Position(seq, seq)
         stand = await self._ledger.positions(access)
         if query.after is not None:
-            if query.after.seq > stand.head:  # a backup was put back
-                raise ResumeTokenInvalid("The token is of a state that this ledger does not have.")
+            if query.after.seq > stand.head:  # for example after a restore from a backup
+                raise ResumeTokenInvalid("The resume token is ahead of the ledger; start the watch again without it.")
             return query.after
         return Position(0, stand.oldest) if query.beginning else Position(stand.head, stand.head)
 

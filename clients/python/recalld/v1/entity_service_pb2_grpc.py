@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class EntityServiceStub(object):
-    """The users, agents, apps and runs that memories are about. They come and go with their memories. A pinned key sees
-    only those that occur inside its scope, with the counts of that scope.
+    """The users, agents, apps and runs that memories are about. An entity exists as long as it has memories. A pinned key
+    sees only entities inside its pin, with the counts inside the pin.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     def __init__(self, channel):
@@ -51,29 +51,29 @@ class EntityServiceStub(object):
 
 
 class EntityServiceServicer(object):
-    """The users, agents, apps and runs that memories are about. They come and go with their memories. A pinned key sees
-    only those that occur inside its scope, with the counts of that scope.
+    """The users, agents, apps and runs that memories are about. An entity exists as long as it has memories. A pinned key
+    sees only entities inside its pin, with the counts inside the pin.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     def ListEntities(self, request, context):
-        """Lists entities that have live memories, by the name of the type and then by id. Needs a key of role reader.
+        """Lists entities that have live memories, ordered by the name of the type, then by id. Needs a key of role reader.
 
         INVALID_ARGUMENT (FIELD_INVALID): page_size is negative, or type is unknown.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of a request with other arguments.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is from another ledger or from a request with other arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteEntity(self, request, context):
-        """Deletes an entity with all memories that carry it; under a pin only those inside the pin. Needs a key of role
-        writer. An entity whose memories are already gone is no error: nothing is deleted.
+        """Deletes an entity with all its memories; with a pinned key only memories inside the pin. Needs a key of role
+        writer. If its memories are already deleted, the call succeeds and deletes nothing.
 
         INVALID_ARGUMENT (FIELD_INVALID): type is unknown or not set.
-        INVALID_ARGUMENT (REQUEST_ID_REUSED): the same request_id came with another request.
-        NOT_FOUND (ENTITY_NOT_FOUND): there never was such an entity.
+        INVALID_ARGUMENT (REQUEST_ID_REUSED): the request_id was used for another request.
+        NOT_FOUND (ENTITY_NOT_FOUND): no memory ever had this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,10 +101,10 @@ def add_EntityServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EntityService(object):
-    """The users, agents, apps and runs that memories are about. They come and go with their memories. A pinned key sees
-    only those that occur inside its scope, with the counts of that scope.
+    """The users, agents, apps and runs that memories are about. An entity exists as long as it has memories. A pinned key
+    sees only entities inside its pin, with the counts inside the pin.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     @staticmethod

@@ -27,11 +27,11 @@ if _version_not_supported:
 
 
 class ExportServiceStub(object):
-    """Takes memories out: as files, or as one JSON object of the caller's own shape. An export is a snapshot at one
-    sequence number and is kept 24 hours unless the project's settings say otherwise. A pinned key sees only exports
-    whose scope lies inside its pin.
+    """Exports memories as files, or as one JSON object that follows the caller's schema. An export is a snapshot at one
+    sequence number. It is kept for 24 hours, unless the project's settings say otherwise. A pinned key sees only exports
+    whose scope is inside its pin.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     def __init__(self, channel):
@@ -68,67 +68,68 @@ class ExportServiceStub(object):
 
 
 class ExportServiceServicer(object):
-    """Takes memories out: as files, or as one JSON object of the caller's own shape. An export is a snapshot at one
-    sequence number and is kept 24 hours unless the project's settings say otherwise. A pinned key sees only exports
-    whose scope lies inside its pin.
+    """Exports memories as files, or as one JSON object that follows the caller's schema. An export is a snapshot at one
+    sequence number. It is kept for 24 hours, unless the project's settings say otherwise. A pinned key sees only exports
+    whose scope is inside its pin.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     def CreateExport(self, request, context):
-        """Starts an export. The operation ends with the Export. Needs a key of role writer.
+        """Starts an export. The response of the operation is the Export. Needs a key of role writer.
 
-        INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given; a file of the whole project needs a filter
-        that matches everything.
+        INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given. To export the whole project, give a
+        filter that matches everything.
         INVALID_ARGUMENT (FIELD_INVALID): neither json_schema nor format is given, or the schema cannot be used: not a JSON
-        Schema, a reference that is not local, deeper than 16, or a pattern RE2 does not know.
+        Schema, a reference that is not local, deeper than 16, or a pattern that RE2 does not support.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): the schema is larger than 64 KiB.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
-        INVALID_ARGUMENT (REQUEST_ID_REUSED): the same request_id came with another request.
-        RESOURCE_EXHAUSTED (OVERLOADED): the project has 10,000 exports waiting, or 256 MiB of their requests.
+        INVALID_ARGUMENT (REQUEST_ID_REUSED): the request_id was used for another request.
+        RESOURCE_EXHAUSTED (OVERLOADED): 10,000 exports of the project are waiting, or 256 MiB of their requests.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetExport(self, request, context):
-        """Returns an export by id, or the latest finished one for exactly a scope. Needs a key of role reader.
+        """Returns an export by id, or the latest finished export of exactly this scope. Needs a key of role reader.
 
-        INVALID_ARGUMENT (FIELD_INVALID): neither or both of export_id and scope.
-        NOT_FOUND (EXPORT_NOT_FOUND): no such export, or none finished for the scope.
-        FAILED_PRECONDITION (EXPORT_WITHDRAWN): it held a memory that has been forgotten since.
+        INVALID_ARGUMENT (FIELD_INVALID): neither or both of export_id and scope are given.
+        NOT_FOUND (EXPORT_NOT_FOUND): there is no such export, or no finished one for the scope.
+        FAILED_PRECONDITION (EXPORT_WITHDRAWN): it contained a memory that has been forgotten since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListExports(self, request, context):
-        """Lists exports, latest first, without their results. Needs a key of role reader.
+        """Lists exports, newest first, without their results. Needs a key of role reader.
 
         INVALID_ARGUMENT (FIELD_INVALID): page_size is negative.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of another caller.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is from another ledger or from another caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExport(self, request, context):
-        """Deletes an export and its data; one still running is cancelled. Needs a key of role writer.
+        """Deletes an export and its data, and cancels it if it is running. Needs a key of role writer.
 
-        NOT_FOUND (EXPORT_NOT_FOUND): no such export.
-        INVALID_ARGUMENT (REQUEST_ID_REUSED): the same request_id came with another request.
+        NOT_FOUND (EXPORT_NOT_FOUND): there is no such export.
+        INVALID_ARGUMENT (REQUEST_ID_REUSED): the request_id was used for another request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadExport(self, request, context):
-        """Streams the bytes of a finished export in chunks of up to 1 MiB. After a break go on at the offset reached. Needs a
-        key of role reader.
+        """Streams the bytes of a finished export in chunks of up to 1 MiB. To resume after an interruption, set `offset`.
+        Needs a key of role reader.
 
         INVALID_ARGUMENT (FIELD_INVALID): offset is negative or beyond the end.
-        NOT_FOUND (EXPORT_NOT_FOUND): no such export, or it is not finished.
-        FAILED_PRECONDITION (EXPORT_WITHDRAWN): it held a memory that has been forgotten since, perhaps during this stream.
+        NOT_FOUND (EXPORT_NOT_FOUND): there is no such export, or it is not finished.
+        FAILED_PRECONDITION (EXPORT_WITHDRAWN): it contained a memory that has been forgotten since, perhaps
+        during this stream.
         RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -172,11 +173,11 @@ def add_ExportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExportService(object):
-    """Takes memories out: as files, or as one JSON object of the caller's own shape. An export is a snapshot at one
-    sequence number and is kept 24 hours unless the project's settings say otherwise. A pinned key sees only exports
-    whose scope lies inside its pin.
+    """Exports memories as files, or as one JSON object that follows the caller's schema. An export is a snapshot at one
+    sequence number. It is kept for 24 hours, unless the project's settings say otherwise. A pinned key sees only exports
+    whose scope is inside its pin.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     @staticmethod

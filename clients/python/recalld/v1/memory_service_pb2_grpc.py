@@ -27,18 +27,19 @@ if _version_not_supported:
 
 
 class MemoryServiceStub(object):
-    """Stores, reads, changes and forgets memories. Reading needs a key of role reader, everything else writer. A pinned key
-    sees only its scope; what lies outside is NOT_FOUND.
+    """Stores, reads, changes and forgets memories. Reads need a key of role reader, all other calls one of role writer
+    unless they say otherwise. A pinned key sees only memories inside its pin; others are NOT_FOUND.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call", and every call with a request_id with
-    INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
+    Every call can also fail with the reasons that ErrorReason marks "any call", and every call with a request_id can
+    fail with INVALID_ARGUMENT (REQUEST_ID_REUSED): the id was used for another request.
 
-    A request_id (at most 64 printable ASCII characters) makes a retry safe: the same request with the same id, key and
-    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept. A field
-    that is given with its default is as one that is left out. Memories that were forgotten since then are no longer in
-    the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and says that it was carried out.
+    A request_id is an idempotency key of at most 64 printable ASCII characters, which makes a retry safe: for 24 hours,
+    across restarts and servers, the same request with the same id, key and rpc gets the first answer. Only committed
+    answers are kept. A field with its default value equals an omitted field. Memories that were forgotten since are no
+    longer in the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and the error says that
+    the call was carried out.
 
-    Every write answers with a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
+    Every write returns a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
     """
 
     def __init__(self, channel):
@@ -130,33 +131,34 @@ class MemoryServiceStub(object):
 
 
 class MemoryServiceServicer(object):
-    """Stores, reads, changes and forgets memories. Reading needs a key of role reader, everything else writer. A pinned key
-    sees only its scope; what lies outside is NOT_FOUND.
+    """Stores, reads, changes and forgets memories. Reads need a key of role reader, all other calls one of role writer
+    unless they say otherwise. A pinned key sees only memories inside its pin; others are NOT_FOUND.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call", and every call with a request_id with
-    INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
+    Every call can also fail with the reasons that ErrorReason marks "any call", and every call with a request_id can
+    fail with INVALID_ARGUMENT (REQUEST_ID_REUSED): the id was used for another request.
 
-    A request_id (at most 64 printable ASCII characters) makes a retry safe: the same request with the same id, key and
-    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept. A field
-    that is given with its default is as one that is left out. Memories that were forgotten since then are no longer in
-    the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and says that it was carried out.
+    A request_id is an idempotency key of at most 64 printable ASCII characters, which makes a retry safe: for 24 hours,
+    across restarts and servers, the same request with the same id, key and rpc gets the first answer. Only committed
+    answers are kept. A field with its default value equals an omitted field. Memories that were forgotten since are no
+    longer in the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and the error says that
+    the call was carried out.
 
-    Every write answers with a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
+    Every write returns a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
     """
 
     def Add(self, request, context):
-        """Takes what is worth remembering from messages or a text and stores it, all or nothing.
+        """Extracts facts from messages or a text and stores them as memories, atomically.
 
-        INVALID_ARGUMENT (SCOPE_MISSING): the scope names no id.
-        INVALID_ARGUMENT (FIELD_INVALID): neither or both of messages and text, an unknown role, an expire_time in the
-        past.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 500 messages, or a message, text, id or metadata is too large;
-        the messages give more than 5,000 facts, or memories of more than 16 MiB or 20,000 values of metadata and
-        categories together. Split the conversation then.
+        INVALID_ARGUMENT (SCOPE_MISSING): the scope has no id.
+        INVALID_ARGUMENT (FIELD_INVALID): neither or both of messages and text are given, a role is unknown, or expire_time
+        is in the past.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): there are more than 500 messages, or a message, text, id or metadata is too
+        large, or the messages yield more than 5,000 facts, or memories with more than 16 MiB or 20,000 values of metadata
+        and categories together. Split the conversation in this case.
         INVALID_ARGUMENT (TEXT_INVALID): a string contains NUL.
-        ABORTED (WRITE_CONFLICT): other writes to the same memories won three times over.
+        ABORTED (WRITE_CONFLICT): conflicting writes to the same memories won three times in a row.
         UNAVAILABLE (INDEX_UNAVAILABLE): related memories could not be looked up; nothing was stored.
-        UNAVAILABLE (EXTRACTOR_FAILED): the language model failed or answered nonsense twice; nothing was stored.
+        UNAVAILABLE (EXTRACTOR_FAILED): the language model failed or returned an unusable answer twice; nothing was stored.
         RESOURCE_EXHAUSTED (EXTRACTOR_BUDGET): the extraction needs more calls, tokens or time than allowed.
         UNAVAILABLE (EMBEDDER_UNAVAILABLE): the facts could not be embedded; nothing was stored.
         """
@@ -165,11 +167,11 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AddAsync(self, request, context):
-        """As Add, but answers at once; the operation ends with the AddResponse or with the error of Add.
-        Until then the request is kept whole, with what it excludes; then its row is removed and written over.
+        """As Add, but returns at once. The operation ends with the AddResponse or with the error of Add. Until then the whole
+        request is stored, including text that `excludes` covers; then its row is deleted and overwritten.
 
         INVALID_ARGUMENT (FIELD_INVALID): dry_run is set.
-        RESOURCE_EXHAUSTED (OVERLOADED): the project has 10,000 adds waiting, or 256 MiB of them.
+        RESOURCE_EXHAUSTED (OVERLOADED): 10,000 adds of the project are waiting, or 256 MiB of them.
         All errors of Add that concern the request itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -177,51 +179,52 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportMemories(self, request_iterator, context):
-        """Stores texts or whole memories as they are, in transactions of up to 500. Not atomic: what a progress message has
-        settled stays stored when the stream breaks. Sending it again is harmless: equal content under one id, or an equal
-        text again in one scope (see AddRequest.metadata), counts as unchanged. Bad items do not end the stream; they are named in `failed` with
-        INVALID_ARGUMENT (FIELD_INVALID, LIMIT_EXCEEDED, TEXT_INVALID, VECTOR_INVALID, SCOPE_MISSING) or
-        ALREADY_EXISTS (MEMORY_EXISTS): the id is taken by a memory with other content.
+        """Stores texts or whole memories without extraction, in transactions of up to 500 items. Not atomic: items that a
+        progress message reported as settled stay stored if the stream breaks. It is safe to send them again: equal content
+        with the same id, or an equal text in the same scope (see AddRequest.metadata), counts as unchanged. Invalid items
+        do not end the stream; `failed` lists them with
+        INVALID_ARGUMENT (FIELD_INVALID, LIMIT_EXCEEDED, TEXT_INVALID, VECTOR_INVALID, SCOPE_MISSING) or with
+        ALREADY_EXISTS (MEMORY_EXISTS): the id belongs to a memory with other content.
 
         RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
-        UNAVAILABLE (EMBEDDER_UNAVAILABLE): the stream ends here; what is settled is stored.
+        UNAVAILABLE (EMBEDDER_UNAVAILABLE): the stream ends; settled items are stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMemory(self, request, context):
-        """Returns one memory, also when it has expired and is not yet deleted.
+        """Returns one memory, also if it has expired but is not yet deleted.
 
-        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory.
+        NOT_FOUND (MEMORY_NOT_FOUND): there is no such live memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMemories(self, request, context):
-        """Lists memories a page at a time.
+        """Lists memories in pages.
 
         INVALID_ARGUMENT (FIELD_INVALID): page_size or skip is negative, order_by is unknown, or as_of is empty.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of a request with other arguments.
-        OUT_OF_RANGE (AS_OF_FUTURE): as_of lies ahead of the ledger.
-        OUT_OF_RANGE (HISTORY_TRIMMED): as_of lies before the oldest history kept.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is from another ledger or from a request with other arguments.
+        OUT_OF_RANGE (AS_OF_FUTURE): as_of is ahead of the ledger.
+        OUT_OF_RANGE (HISTORY_TRIMMED): as_of is older than the history that is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateMemory(self, request, context):
-        """Changes one memory. A new text is embedded again; equal values still make a new revision.
+        """Updates one memory. A new text is embedded again. Equal values create a new revision too.
 
-        INVALID_ARGUMENT (FIELD_INVALID): the mask names another field, the text is empty, expire_time is in the past.
+        INVALID_ARGUMENT (FIELD_INVALID): the mask has another field, the text is empty, or expire_time is in the past.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): text or metadata is too large.
         INVALID_ARGUMENT (TEXT_INVALID): a string contains NUL.
-        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory, or it has expired.
-        FAILED_PRECONDITION (MEMORY_IMMUTABLE): the memory is immutable and this update does not clear that.
+        NOT_FOUND (MEMORY_NOT_FOUND): there is no such live memory, or it has expired.
+        FAILED_PRECONDITION (MEMORY_IMMUTABLE): the memory is immutable and this update does not clear `immutable`.
         ABORTED (ETAG_MISMATCH): the memory is at another revision than etag.
-        ABORTED (WRITE_CONFLICT): other writes to the memory won three times over.
+        ABORTED (WRITE_CONFLICT): conflicting writes to the memory won three times in a row.
         UNAVAILABLE (EMBEDDER_UNAVAILABLE): the text could not be embedded; nothing was stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -229,42 +232,43 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteMemory(self, request, context):
-        """Deletes one memory. Its history stays and RestoreMemory brings it back; ForgetMemories is the call that erases.
+        """Deletes one memory. Its history is kept, so that RestoreMemory can restore it. To erase memories use
+        ForgetMemories.
 
-        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory, or it has expired.
+        NOT_FOUND (MEMORY_NOT_FOUND): there is no such live memory, or it has expired.
         ABORTED (ETAG_MISMATCH): the memory is at another revision than etag.
-        ABORTED (WRITE_CONFLICT): other writes to the memory won three times over.
+        ABORTED (WRITE_CONFLICT): conflicting writes to the memory won three times in a row.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchUpdateMemories(self, request, context):
-        """Changes up to 1,000 memories, all or none.
+        """Updates up to 1,000 memories atomically.
 
-        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist or have expired; the metadata names each.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 updates, or memories of more than 16 MiB or 20,000 values of
-        metadata and categories together, what stays as it is included.
-        All errors of UpdateMemory, with the path of the update they are about.
+        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist or have expired; the metadata lists them.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): there are more than 1,000 updates, or the memories have more than 16 MiB or
+        20,000 values of metadata and categories together, including unchanged fields.
+        All errors of UpdateMemory, with the path of the update.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchDeleteMemories(self, request, context):
-        """Deletes up to 1,000 memories, all or none.
+        """Deletes up to 1,000 memories atomically.
 
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 1,000 ids.
-        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist or have expired; the metadata names each.
-        ABORTED (WRITE_CONFLICT): other writes to the memories won three times over.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): there are more than 1,000 ids.
+        NOT_FOUND (MEMORY_NOT_FOUND): some do not exist or have expired; the metadata lists them.
+        ABORTED (WRITE_CONFLICT): conflicting writes to the memories won three times in a row.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteMemories(self, request, context):
-        """Deletes what a scope and filter match when the call starts, 250 to a transaction. If it breaks off, the same
-        request_id goes on where it stopped.
+        """Deletes the memories that match a scope and filter when the call starts, in transactions of 250. If the call is
+        interrupted, repeat it with the same request_id to resume it.
 
         INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
@@ -275,11 +279,11 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RestoreMemory(self, request, context):
-        """Brings a deleted or expired memory back, or an earlier revision, as a new revision.
+        """Restores a deleted or expired memory, or the content of an earlier revision, as a new revision.
 
-        NOT_FOUND (MEMORY_NOT_FOUND): there never was such a memory, or it was forgotten.
+        NOT_FOUND (MEMORY_NOT_FOUND): the memory never existed or was forgotten.
         NOT_FOUND (REVISION_NOT_FOUND): the memory has no such revision.
-        OUT_OF_RANGE (HISTORY_TRIMMED): the revision is older than the history kept.
+        OUT_OF_RANGE (HISTORY_TRIMMED): the revision is older than the history that is kept.
         FAILED_PRECONDITION (MEMORY_NOT_DELETED): the memory is live and no revision is given.
         FAILED_PRECONDITION (MEMORY_IMMUTABLE): the memory is live and immutable.
         UNAVAILABLE (EMBEDDER_UNAVAILABLE): the text could not be embedded; nothing was stored.
@@ -289,18 +293,19 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ForgetMemories(self, request, context):
-        """Erases what a scope and filter match, deleted memories included: text, metadata, sources and categories of all
-        revisions, their features, and messages no other live fact needs. Irrevocable. Their ids stay taken, and their
-        history tells when they were forgotten and nothing else. Exports that may hold them are withdrawn before the first
-        is erased, and exports begun meanwhile with the memories they may hold. Goes on, in transactions of 200 revisions,
-        until nothing matches, also what was committed meanwhile; if it breaks off, the same request_id goes on. Repeated
-        under its request_id after it has ended it erases nothing and looks again: the receipt has the legs of that look.
+        """Erases the memories that match a scope and filter, including deleted ones: text, metadata, sources and categories
+        of all revisions, their features, and messages that no other live fact needs. Irrevocable. Their ids cannot be
+        used again, and their history only has the time of the erasure. Exports that may contain them are withdrawn before
+        the first memory is erased; exports that start meanwhile are withdrawn together with the memories that they may
+        contain. The call continues, in transactions of 200 revisions, until no memory matches, not even one committed
+        meanwhile. If it is interrupted, repeat it with the same request_id to resume it. If it is repeated with its
+        request_id after its end, it erases nothing and checks again: the receipt then has the legs of the new check.
 
-        Files are not rewritten, and other calls go on. The embedded engines overwrite rows and freed pages at once, and
-        copies that unused parts of pages or the log may hold in the background; the legs `ledger_file` and `index_file`
-        are PENDING until then. What is stored after the call has erased is not covered: neither what calls under way store,
-        such as an import, nor what AddAsync queued before; the leg `queued_adds` is PENDING while such adds wait. Needs a key
-        of role admin.
+        Files are not rewritten, and other calls continue. The embedded engines overwrite rows and freed pages at once;
+        copies in unused parts of pages or in the log are overwritten in the background, and the legs `ledger_file` and
+        `index_file` are PENDING until then. The call does not cover memories that are stored after it has erased: by
+        running calls, such as imports, or by AddAsync requests that were queued before; the leg `queued_adds` is PENDING
+        while such requests wait. Needs a key of role admin.
 
         INVALID_ARGUMENT (SCOPE_MISSING): neither scope nor filter is given.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
@@ -311,56 +316,58 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Lists the changes of one memory, or of all memories a scope and filter match, oldest first.
+        """Lists the changes of one memory, or of all memories that match a scope and filter, oldest first.
 
-        INVALID_ARGUMENT (FIELD_INVALID): memory_id stands beside scope or filter, or a number is negative.
+        INVALID_ARGUMENT (FIELD_INVALID): memory_id is given together with scope or filter, or a number is negative.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of a request with other arguments.
-        NOT_FOUND (MEMORY_NOT_FOUND): there never was a memory memory_id.
-        OUT_OF_RANGE (HISTORY_TRIMMED): after_sequence lies before the oldest history kept, which the metadata names.
-        OUT_OF_RANGE (AS_OF_FUTURE): after_sequence lies ahead of the ledger.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is from another ledger or from a request with other arguments.
+        NOT_FOUND (MEMORY_NOT_FOUND): the memory never existed.
+        OUT_OF_RANGE (HISTORY_TRIMMED): after_sequence is older than the history that is kept; the metadata has the oldest
+        number.
+        OUT_OF_RANGE (AS_OF_FUTURE): after_sequence is ahead of the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Streams changes as they are committed, in order, each at least once, until the caller cancels. A checkpoint comes
-        at least every 15 s. A FORGOTTEN change has no content left to match, so it comes whatever the filter says.
+        """Streams changes as they are committed, in order, each at least once, until the caller cancels. The server sends a
+        checkpoint at least every 15 s. A FORGOTTEN change has no content, so it is sent whatever the filter.
         UNAVAILABLE (SHUTTING_DOWN) ends a watch with a resume_token in the metadata.
 
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
-        INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is not of this ledger, or of a request with another filter.
-        OUT_OF_RANGE (AS_OF_FUTURE): as_of lies ahead of the ledger.
-        OUT_OF_RANGE (HISTORY_TRIMMED): the start lies before the oldest history kept, which the metadata names.
+        INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is from another ledger or from a request with another filter.
+        OUT_OF_RANGE (AS_OF_FUTURE): as_of is ahead of the ledger.
+        OUT_OF_RANGE (HISTORY_TRIMMED): the start is older than the history that is kept; the metadata has the oldest
+        number.
         RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
-        RESOURCE_EXHAUSTED (WATCH_TOO_SLOW): the reader fell too far behind; the metadata holds a resume_token.
-        UNAUTHENTICATED (KEY_EXPIRED, KEY_REVOKED): the key ended while the stream was open.
+        RESOURCE_EXHAUSTED (WATCH_TOO_SLOW): the reader fell too far behind; the metadata has a resume_token.
+        UNAUTHENTICATED (KEY_EXPIRED, KEY_REVOKED): the key expired or was revoked while the stream was open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteByInstruction(self, request, context):
-        """Deletes what an instruction in plain words asks for, such as "delete all of my food preferences".
+        """Deletes memories by an instruction in natural language, such as "delete all of my food preferences".
 
-        INVALID_ARGUMENT (SCOPE_MISSING): the scope names no id.
-        INVALID_ARGUMENT (FIELD_INVALID): the instruction is empty or names nothing that could be deleted.
+        INVALID_ARGUMENT (SCOPE_MISSING): the scope has no id.
+        INVALID_ARGUMENT (FIELD_INVALID): the instruction is empty or does not say what to delete.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): the instruction is longer than 8 KiB.
-        UNAVAILABLE (INDEX_UNAVAILABLE): the memories meant could not be looked up; nothing was deleted.
+        UNAVAILABLE (INDEX_UNAVAILABLE): the matching memories could not be looked up; nothing was deleted.
         UNAVAILABLE (EXTRACTOR_FAILED): the language model failed; nothing was deleted.
-        ABORTED (WRITE_CONFLICT): other writes to the memories won three times over.
+        ABORTED (WRITE_CONFLICT): conflicting writes to the memories won three times in a row.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetFeedback(self, request, context):
-        """Sets or removes a judgement of one memory. Also on an immutable one.
+        """Sets or removes the feedback on one memory. This also works for an immutable memory.
 
         INVALID_ARGUMENT (LIMIT_EXCEEDED): the reason is longer than 16 KiB.
-        NOT_FOUND (MEMORY_NOT_FOUND): no such live memory, or it has expired.
-        ABORTED (WRITE_CONFLICT): other writes to the memory won three times over.
+        NOT_FOUND (MEMORY_NOT_FOUND): there is no such live memory, or it has expired.
+        ABORTED (WRITE_CONFLICT): conflicting writes to the memory won three times in a row.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -458,18 +465,19 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MemoryService(object):
-    """Stores, reads, changes and forgets memories. Reading needs a key of role reader, everything else writer. A pinned key
-    sees only its scope; what lies outside is NOT_FOUND.
+    """Stores, reads, changes and forgets memories. Reads need a key of role reader, all other calls one of role writer
+    unless they say otherwise. A pinned key sees only memories inside its pin; others are NOT_FOUND.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call", and every call with a request_id with
-    INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
+    Every call can also fail with the reasons that ErrorReason marks "any call", and every call with a request_id can
+    fail with INVALID_ARGUMENT (REQUEST_ID_REUSED): the id was used for another request.
 
-    A request_id (at most 64 printable ASCII characters) makes a retry safe: the same request with the same id, key and
-    call gets the first one's answer for 24 hours, across restarts and servers. Only committed answers are kept. A field
-    that is given with its default is as one that is left out. Memories that were forgotten since then are no longer in
-    the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and says that it was carried out.
+    A request_id is an idempotency key of at most 64 printable ASCII characters, which makes a retry safe: for 24 hours,
+    across restarts and servers, the same request with the same id, key and rpc gets the first answer. Only committed
+    answers are kept. A field with its default value equals an omitted field. Memories that were forgotten since are no
+    longer in the answer; a call about one memory then fails with NOT_FOUND (MEMORY_NOT_FOUND), and the error says that
+    the call was carried out.
 
-    Every write answers with a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
+    Every write returns a consistency_token for SearchRequest.at_least_as_fresh. Reads of this service never wait.
     """
 
     @staticmethod

@@ -27,14 +27,14 @@ if _version_not_supported:
 
 
 class ProjectServiceStub(object):
-    """Manages projects, their keys, settings and index. A project is the tenant: nothing crosses projects, and an API key
-    belongs to one. An operator key belongs to none and manages projects and keys only; it reads no memory.
+    """Manages projects and their keys, settings and indexes. A project is a tenant: projects share no data, and an API key
+    belongs to one project. An operator key belongs to none; it manages projects and keys and cannot read memories.
 
-    Where a request has a project_id, empty means the project of the key. Another project than the key's own is
-    PROJECT_NOT_FOUND, save for operators, who must name one: without, INVALID_ARGUMENT (FIELD_INVALID).
+    An empty project_id means the project of the key. A key of another project gets PROJECT_NOT_FOUND. Operators can use
+    every project and must give a project_id, otherwise the call fails with INVALID_ARGUMENT (FIELD_INVALID).
 
-    Every call may also fail with the reasons that ErrorReason marks "any call", and every call with a request_id with
-    INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
+    Every call can also fail with the reasons that ErrorReason marks "any call", and every call with a request_id can
+    fail with INVALID_ARGUMENT (REQUEST_ID_REUSED): the id was used for another request.
     """
 
     def __init__(self, channel):
@@ -116,20 +116,20 @@ class ProjectServiceStub(object):
 
 
 class ProjectServiceServicer(object):
-    """Manages projects, their keys, settings and index. A project is the tenant: nothing crosses projects, and an API key
-    belongs to one. An operator key belongs to none and manages projects and keys only; it reads no memory.
+    """Manages projects and their keys, settings and indexes. A project is a tenant: projects share no data, and an API key
+    belongs to one project. An operator key belongs to none; it manages projects and keys and cannot read memories.
 
-    Where a request has a project_id, empty means the project of the key. Another project than the key's own is
-    PROJECT_NOT_FOUND, save for operators, who must name one: without, INVALID_ARGUMENT (FIELD_INVALID).
+    An empty project_id means the project of the key. A key of another project gets PROJECT_NOT_FOUND. Operators can use
+    every project and must give a project_id, otherwise the call fails with INVALID_ARGUMENT (FIELD_INVALID).
 
-    Every call may also fail with the reasons that ErrorReason marks "any call", and every call with a request_id with
-    INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
+    Every call can also fail with the reasons that ErrorReason marks "any call", and every call with a request_id can
+    fail with INVALID_ARGUMENT (REQUEST_ID_REUSED): the id was used for another request.
     """
 
     def CreateProject(self, request, context):
         """Creates an empty project. Operators only.
 
-        INVALID_ARGUMENT (FIELD_INVALID): the id or a setting is not allowed.
+        INVALID_ARGUMENT (FIELD_INVALID): the id or a setting is invalid.
         ALREADY_EXISTS (PROJECT_EXISTS): the id is taken, also by a deleted project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -137,43 +137,44 @@ class ProjectServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetProject(self, request, context):
-        """Returns a project. Needs an operator key, or any of the project's own.
+        """Returns a project. Needs an operator key or any key of the project.
 
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProjects(self, request, context):
-        """Lists all projects by id. Operators only.
+        """Lists all projects, ordered by id. Operators only.
 
         INVALID_ARGUMENT (FIELD_INVALID): page_size is negative.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of another caller.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is from another ledger or from another caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProject(self, request, context):
-        """Changes a project's name or description. Needs an operator key, or the project's own of role admin without a pin.
+        """Updates the name or description of a project. Needs an operator key, or a key of the project of role admin without
+        a pin.
 
-        INVALID_ARGUMENT (FIELD_INVALID): the mask names another field, or a value is not allowed.
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        INVALID_ARGUMENT (FIELD_INVALID): the mask has another field, or a value is invalid.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProject(self, request, context):
-        """Deletes a project with all its memories, history, keys, exports and index. Irrevocable; its id is never given
-        again, and is all that is kept. The project is gone with the answer: its keys are refused. The operation clears
-        away what it held; should that fail, the same call begins it again. What deleted rows leave in the embedded engines'
-        files is overwritten in the background afterwards. Operators only.
+        """Deletes a project with all its memories, history, keys, exports and its index. Irrevocable; only its id is kept, so
+        that it cannot be used again. The project is deleted when the call returns: its keys are refused from then on. The
+        operation deletes its data; if that fails, repeat the call to start it again. Remains of deleted rows in the files
+        of the embedded engines are overwritten in the background afterwards. Operators only.
 
-        INVALID_ARGUMENT (FIELD_INVALID): confirm_project_id is not project_id, or it is the project `default`, which is
-        always there.
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        INVALID_ARGUMENT (FIELD_INVALID): confirm_project_id is not project_id, or it is the project `default`, which
+        cannot be deleted.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,94 +183,95 @@ class ProjectServiceServicer(object):
     def GetProjectSettings(self, request, context):
         """Returns a project's settings. Needs a key of role reader.
 
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProjectSettings(self, request, context):
-        """Changes a project's settings; they hold for calls that begin later. Needs a key of role admin without a pin.
+        """Updates the settings of a project, for calls that start later. Needs a key of role admin without a pin.
 
-        INVALID_ARGUMENT (FIELD_INVALID): the mask names an unknown field, a value is not allowed, or the server has no
-        such extractor.
-        INVALID_ARGUMENT (LIMIT_EXCEEDED): more than 100 categories, or instructions above 16 KiB.
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
-        ABORTED (WRITE_CONFLICT): another language while a rebuild or re-embedding is under way.
+        INVALID_ARGUMENT (FIELD_INVALID): the mask has an unknown field, a value is invalid, or the server does not
+        have the extractor.
+        INVALID_ARGUMENT (LIMIT_EXCEEDED): there are more than 100 categories, or the instructions exceed 16 KiB.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
+        ABORTED (WRITE_CONFLICT): the language changes while a rebuild or re-embedding is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateApiKey(self, request, context):
-        """Creates a key and shows its secret, once. From the first key on the server needs a key for every call, for good.
-        Needs a key of role admin without a pin, or an operator key.
+        """Creates a key and returns its secret, only once. As soon as the first key exists, the server requires a key for
+        every call, permanently. Needs a key of role admin without a pin, or an operator key.
 
-        INVALID_ARGUMENT (FIELD_INVALID): no role, the role OPERATOR, or an expire_time in the past.
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        INVALID_ARGUMENT (FIELD_INVALID): the role is missing or OPERATOR, or expire_time is in the past.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Lists a project's keys, latest first, without secrets. Needs a key of role admin without a pin, or an operator key.
+        """Lists the keys of a project, newest first, without secrets. Needs a key of role admin without a pin, or an operator
+        key.
 
         INVALID_ARGUMENT (FIELD_INVALID): page_size is negative.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not of this ledger, or of a request with other arguments.
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is from another ledger or from a request with other arguments.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Ends a key, at once for new calls and within 15 s for those under way. Revoking it again changes nothing. Needs a key
-        of role admin without a pin, or an operator key.
+        """Revokes a key: new calls are refused at once, running calls end within 15 s. To revoke a key again has no effect.
+        Needs a key of role admin without a pin, or an operator key.
 
-        NOT_FOUND (KEY_NOT_FOUND): no such key.
+        NOT_FOUND (KEY_NOT_FOUND): there is no such key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUsage(self, request, context):
-        """Counts what a project holds. Needs a key of role reader without a pin, or an operator key.
+        """Counts the data of a project. Needs a key of role reader without a pin, or an operator key.
 
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetIndexStatus(self, request, context):
-        """Says what the index of a project is and how far it follows the ledger. Needs a key of role reader.
+        """Returns the state of a project's index and how far it is behind the ledger. Needs a key of role reader.
 
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RebuildIndex(self, request, context):
-        """Builds the index anew from the ledger beside the current one, with the same model, and then switches. Searches go
-        on meanwhile. Needs a key of role admin without a pin. A rebuild or re-embedding under way is joined if it is the
-        same work.
+        """Builds a new index from the ledger next to the current one, with the same model, and then switches to it. Searches
+        continue meanwhile. If the same rebuild is already running, its operation is returned. Needs a key of role admin
+        without a pin.
 
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
-        ABORTED (WRITE_CONFLICT): another rebuild or re-embedding is under way.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
+        ABORTED (WRITE_CONFLICT): another rebuild or re-embedding is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReembedProject(self, request, context):
-        """Embeds all memories with another model, as a rebuild, and uses that model from the switch on. Needs a key of role
-        admin without a pin.
+        """Embeds all memories with another model into a new index, as RebuildIndex does, and then switches to index and
+        model. Needs a key of role admin without a pin.
 
         INVALID_ARGUMENT (FIELD_INVALID): the server has no embedder for the model.
-        NOT_FOUND (PROJECT_NOT_FOUND): no such project.
-        ABORTED (WRITE_CONFLICT): another rebuild or re-embedding is under way.
+        NOT_FOUND (PROJECT_NOT_FOUND): the project does not exist.
+        ABORTED (WRITE_CONFLICT): another rebuild or re-embedding is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -357,14 +359,14 @@ def add_ProjectServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProjectService(object):
-    """Manages projects, their keys, settings and index. A project is the tenant: nothing crosses projects, and an API key
-    belongs to one. An operator key belongs to none and manages projects and keys only; it reads no memory.
+    """Manages projects and their keys, settings and indexes. A project is a tenant: projects share no data, and an API key
+    belongs to one project. An operator key belongs to none; it manages projects and keys and cannot read memories.
 
-    Where a request has a project_id, empty means the project of the key. Another project than the key's own is
-    PROJECT_NOT_FOUND, save for operators, who must name one: without, INVALID_ARGUMENT (FIELD_INVALID).
+    An empty project_id means the project of the key. A key of another project gets PROJECT_NOT_FOUND. Operators can use
+    every project and must give a project_id, otherwise the call fails with INVALID_ARGUMENT (FIELD_INVALID).
 
-    Every call may also fail with the reasons that ErrorReason marks "any call", and every call with a request_id with
-    INVALID_ARGUMENT (REQUEST_ID_REUSED): the same id came with another request.
+    Every call can also fail with the reasons that ErrorReason marks "any call", and every call with a request_id can
+    fail with INVALID_ARGUMENT (REQUEST_ID_REUSED): the id was used for another request.
     """
 
     @staticmethod

@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class SearchServiceStub(object):
-    """Finds memories by meaning, by words and by filters. Needs a key of role reader or above. A deleted, expired or
-    out-of-scope memory is never returned, and texts are always current, however late the index is.
+    """Searches memories by meaning, by keywords and by filters. Needs a key of role reader or above. Deleted, expired and
+    out-of-scope memories are never returned, and texts are always current, even if the index is behind.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     def __init__(self, channel):
@@ -51,29 +51,30 @@ class SearchServiceStub(object):
 
 
 class SearchServiceServicer(object):
-    """Finds memories by meaning, by words and by filters. Needs a key of role reader or above. A deleted, expired or
-    out-of-scope memory is never returned, and texts are always current, however late the index is.
+    """Searches memories by meaning, by keywords and by filters. Needs a key of role reader or above. Deleted, expired and
+    out-of-scope memories are never returned, and texts are always current, even if the index is behind.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     def Search(self, request, context):
         """Returns the best memories for a query, best first, in one answer of at most 3 MiB.
 
-        INVALID_ARGUMENT (QUERY_EMPTY): the query has no character besides white space.
-        INVALID_ARGUMENT (FIELD_INVALID): threshold, mode, max_tokens or as_of is out of bounds, limit below 1, or resume_token is
-        set.
+        INVALID_ARGUMENT (QUERY_EMPTY): the query is empty or only white space.
+        INVALID_ARGUMENT (FIELD_INVALID): threshold, mode, max_tokens or as_of is out of bounds, limit is below 1, or
+        resume_token is set.
         INVALID_ARGUMENT (LIMIT_EXCEEDED): limit is above 10,000, the query longer than 8 KiB, or an id than 256 bytes.
         INVALID_ARGUMENT (TEXT_INVALID): the query or an id contains NUL.
         INVALID_ARGUMENT (FILTER_INVALID): the filter has an unknown field or operator, a wrong value, or too many parts.
-        INVALID_ARGUMENT (CONSISTENCY_TOKEN_INVALID): at_least_as_fresh is not a token of recalld.
-        FAILED_PRECONDITION (CONSISTENCY_TOKEN_FOREIGN): at_least_as_fresh is of another ledger or project, or ahead of it.
-        FAILED_PRECONDITION (AS_OF_NEEDS_SCOPE): as_of is set and the scope names no id.
-        FAILED_PRECONDITION (AS_OF_TOO_WIDE): as_of is set and the scope held more than 10,000 memories then.
-        OUT_OF_RANGE (AS_OF_FUTURE): as_of lies ahead of the ledger.
-        OUT_OF_RANGE (HISTORY_TRIMMED): as_of lies before the oldest history kept.
-        UNAVAILABLE (INDEX_BEHIND): the index did not reach at_least_as_fresh in time; RetryInfo says when to try again.
-        UNAVAILABLE (INDEX_UNAVAILABLE): the index does not answer; RetryInfo says when to try again.
+        INVALID_ARGUMENT (CONSISTENCY_TOKEN_INVALID): at_least_as_fresh is not a consistency token.
+        FAILED_PRECONDITION (CONSISTENCY_TOKEN_FOREIGN): at_least_as_fresh is from another ledger or project, or
+        ahead of it.
+        FAILED_PRECONDITION (AS_OF_NEEDS_SCOPE): as_of is set and the scope has no id.
+        FAILED_PRECONDITION (AS_OF_TOO_WIDE): as_of is set and the scope had more than 10,000 memories then.
+        OUT_OF_RANGE (AS_OF_FUTURE): as_of is ahead of the ledger.
+        OUT_OF_RANGE (HISTORY_TRIMMED): as_of is older than the history that is kept.
+        UNAVAILABLE (INDEX_BEHIND): the index did not reach at_least_as_fresh in time; RetryInfo says when to retry.
+        UNAVAILABLE (INDEX_UNAVAILABLE): the index does not answer; RetryInfo says when to retry.
         UNAVAILABLE (EMBEDDER_UNAVAILABLE): the query could not be embedded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -81,12 +82,13 @@ class SearchServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamSearch(self, request, context):
-        """Streams the same memories in the same order, each as soon as its place is certain. A stream that did not end with
-        `done` was broken: send the same request with the last resume_token to go on. Cancelling stops the work at once.
+        """Streams the same memories in the same order, each as soon as its rank is certain. A stream that did not end with
+        `done` was interrupted: send the same request with the last resume_token to resume it. Cancel the
+        call to stop the search at once.
 
-        INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is not of this server, or of another request.
+        INVALID_ARGUMENT (RESUME_TOKEN_INVALID): the token is from another server or from another request.
         RESOURCE_EXHAUSTED (STREAM_LIMIT): the key has 64 streams and waits open, or its project 256.
-        All errors of Search, but that resume_token may be set.
+        All errors of Search, except that resume_token may be set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,10 +116,10 @@ def add_SearchServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SearchService(object):
-    """Finds memories by meaning, by words and by filters. Needs a key of role reader or above. A deleted, expired or
-    out-of-scope memory is never returned, and texts are always current, however late the index is.
+    """Searches memories by meaning, by keywords and by filters. Needs a key of role reader or above. Deleted, expired and
+    out-of-scope memories are never returned, and texts are always current, even if the index is behind.
 
-    Every call may also fail with the reasons that ErrorReason marks "any call".
+    Every call can also fail with the reasons that ErrorReason marks "any call".
     """
 
     @staticmethod

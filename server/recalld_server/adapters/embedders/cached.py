@@ -1,4 +1,4 @@
-"""Vectors of recent searches, kept in front of an embedder."""
+"""A cache of query vectors in front of an embedder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from recalld_server.domain.vectors import FloatMatrix, FloatVector
 from recalld_server.ports.embedder import Embedder, Priority
 
-SIZE: Final = 2048  # questions; at 384 dimensions 3 MB of vectors and at most 16 MB of text
+SIZE: Final = 2048  # queries; 3 MB of vectors with 384 dimensions, and at most 16 MB of text
 
 
-class Cached:
-    """The embedder port over another embedder.
+class CachedEmbedder:
+    """Implements ports.embedder.Embedder with an LRU cache of `size` query vectors over another embedder.
 
-    Texts of searches are kept, the least lately asked going first: pages and resumed streams ask the same question
-    again. Texts to be stored are not: they seldom return.
+    Pages and resumed streams repeat the same query, so vectors of searches are cached. Texts to be stored seldom
+    repeat, so their vectors are not.
     """
 
     def __init__(self, embedder: Embedder, size: int = SIZE) -> None:
@@ -28,23 +28,23 @@ class Cached:
 
     @property
     def model(self) -> str:
-        """The model of the embedder behind."""
+        """The model of the wrapped embedder."""
         return self._embedder.model
 
     @property
     def dimension(self) -> int:
-        """The dimension of the embedder behind."""
+        """The dimension of the wrapped embedder."""
         return self._embedder.dimension
 
     @property
     def cached(self) -> int:
-        """Questions whose vectors are held."""
+        """Number of cached queries."""
         return len(self._vectors)
 
     async def embed(
         self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
     ) -> FloatMatrix:
-        """See the port. What fails is not kept."""
+        """See Embedder.embed. Failures are not cached."""
         if priority is not Priority.SEARCH:
             return await self._embedder.embed(texts, priority=priority, project=project)
         found = {text: self._vectors[text] for text in texts if text in self._vectors}
@@ -60,6 +60,6 @@ class Cached:
         return np.array([found[text] for text in texts], dtype=np.float32).reshape(len(texts), self.dimension)
 
     async def close(self) -> None:
-        """Forget all vectors and close the embedder behind."""
+        """Clear the cache and close the wrapped embedder."""
         self._vectors.clear()
         await self._embedder.close()

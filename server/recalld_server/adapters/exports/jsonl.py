@@ -1,4 +1,4 @@
-"""JSON Lines: one object a row, as `recalld import` takes them back."""
+"""JSON Lines encoder: one object per row. `recalld import` reads this format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Jsonl:
-    """See ports.exports.Encoder. Every row stands for itself, so a file can be continued anywhere."""
+    """See ports.exports.Encoder. Rows are independent of each other, so a file can be continued after any row."""
 
     resumable = True
 
@@ -32,7 +32,7 @@ class Jsonl:
 
 
 def fields(row: Row, history: bool) -> dict[str, Any]:
-    """A row as JSON values, without its vector; what is not set is left out."""
+    """A row as JSON values, without its vector and without unset fields."""
     memory = row.memory
     found: dict[str, Any] = {
         "id": memory.id,
@@ -65,12 +65,12 @@ def fields(row: Row, history: bool) -> dict[str, Any]:
 
 
 def numbers(vector: list[float]) -> str:
-    """Stored as float16, whose every value five significant digits tell apart."""
+    """Comma-separated numbers. Five significant digits tell all float16 values apart, the form of stored vectors."""
     return ",".join(["%.5g"] * len(vector)) % tuple(vector)
 
 
 def time(micros: int | None) -> str | None:
-    """ISO 8601 in UTC, to the microsecond."""
+    """ISO 8601 in UTC with microseconds; None for None."""
     if micros is None:
         return None
     return (EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Apache Parquet, a row group at a time. Metadata and sources are JSON text; times are UTC to the microsecond."""
+"""Apache Parquet encoder. Metadata and sources are JSON text; times are UTC with microseconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recalld_server.adapters.exports.jsonl import fields
 from recalld_server.domain.exports import Row
 from recalld_server.domain.memory import SCOPE_FIELDS
 
-GROUP = 1_000  # rows; with vectors, as Python objects until they are written, some 20 MB
+GROUP = 1_000  # rows per row group; they take some 20 MB as Python objects if they have vectors
 _TIME = pa.timestamp("us", tz="UTC")
 _COLUMNS = {
     "id": pa.string(),
@@ -49,7 +49,7 @@ _TIMES = {
 
 
 class Parquet:
-    """See ports.exports.Encoder. A file has one footer, so a new attempt writes it anew."""
+    """See ports.exports.Encoder. The footer describes the whole file, so a new attempt rewrites the file."""
 
     resumable = False
 
@@ -93,7 +93,7 @@ class Parquet:
 
 
 class _Sink:
-    """A file to write to, from which the bytes are taken as they come."""
+    """A write-only file object that buffers bytes until `take`."""
 
     closed = False
 
@@ -109,10 +109,10 @@ class _Sink:
         return self._taken + len(self._held)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Does nothing: writes go to the buffer directly."""
 
     def close(self) -> None:
-        """The bytes stay until they are taken."""
+        """Does nothing: the bytes stay until `take`."""
 
     def writable(self) -> bool:
         return True
@@ -124,7 +124,7 @@ class _Sink:
         return False
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """The bytes written since the last call."""
         data = bytes(self._held)
         self._taken += len(data)
         self._held.clear()

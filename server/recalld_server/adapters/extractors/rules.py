@@ -1,14 +1,14 @@
-"""The default extractor: the rules of the domain, offline and deterministic."""
+"""The default extractor: the rules of domain.extraction, offline and deterministic."""
 
 from __future__ import annotations
 
-from recalld_server.domain.extraction import extracting
-from recalld_server.domain.facts import Extraction, ExtractRequest
-from recalld_server.time_slices import sliced
+from recalld_server.concurrency.time_slices import sliced
+from recalld_server.domain.extraction.facts import Extraction, ExtractRequest
+from recalld_server.domain.extraction.pipeline import extracting
 
 
 class RulesExtractor:
-    """Implements the Extractor port by rules; long input is read away from the event loop."""
+    """Implements ports.extractor.Extractor with rules. Long input is processed outside the event loop."""
 
     async def extract(self, request: ExtractRequest) -> Extraction:
         """See Extractor.extract. `custom_instructions` have no effect."""

@@ -1,4 +1,4 @@
-"""Exports in the ledger: ports.exports.Exports."""
+"""Implements ports.exports.Exports with SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, o
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import chunks as data
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.commit import commit
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger import export_chunks as data
+from recalld_server.adapters.ledger.commits.commit import commit
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.operations import cancelled, created, ended, fenced
 from recalld_server.adapters.ledger.rows import (
     begun,
@@ -29,7 +28,9 @@ from recalld_server.adapters.ledger.rows import (
     unexpired,
     with_sources,
 )
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
+from recalld_server.domain.commands import export_command
 from recalld_server.domain.errors import ExportNotFound, ExportWithdrawn, OperationNotFound, ProjectNotFound
 from recalld_server.domain.exports import Chunk, Export, ExportState, Row, Selection
 from recalld_server.domain.limits import PAGE_BYTES
@@ -62,7 +63,7 @@ class SqlExports:
                     "project": access.project,
                     "id": new.subject,
                     "operation": new.id,
-                    "request": new.payload,
+                    "command": new.payload,
                     **{name: getattr(scope, name) for name in SCOPE_FIELDS},
                     "state": ExportState.PENDING.value,
                     "seq": seq,
@@ -74,7 +75,7 @@ class SqlExports:
                 connection.execute(insert(t.exports).values(row))
             return operation
 
-        return await self._engine.write(work, line=work_line(access.project))
+        return await self._engine.write(work, line=background_line(access.project))
 
     async def get(self, access: Access, id: str) -> Export:
         return await self._engine.read(lambda c: self._one(c, access, _E.id == id), access.project)
@@ -89,7 +90,7 @@ class SqlExports:
         if after is not None:
             mine.append(tuple_(_E.create_time, _E.id) < tuple_(literal(after[0]), literal(after[1])))
         latest_first = (_E.create_time.desc(), _E.id.desc())
-        sizes = select(func.length(_E.request)).where(*mine).order_by(*latest_first).limit(limit + 1)
+        sizes = select(func.length(_E.command)).where(*mine).order_by(*latest_first).limit(limit + 1)
         rows = select(t.exports).where(*mine).order_by(*latest_first)
 
         def work(connection: Connection) -> tuple[Sequence[Export], bool]:
@@ -121,17 +122,17 @@ class SqlExports:
                 commit(connection, access, Change(request=request), now)
             try:
                 operation = cancelled(connection, access, export.operation, now)
-            except OperationNotFound:  # hidden, or started under another pin: then nobody is left to stop it
+            except OperationNotFound:  # deleted by a caller, or started under another pin: nothing to cancel
                 operation = None
             connection.execute(delete(t.exports).where(_E.project == access.project, _E.id == id))
-            if operation and operation.state is OperationState.SUCCEEDED:  # its answer was the export
+            if operation and operation.state is OperationState.SUCCEEDED:  # its result was the export
                 named = and_(t.operations.c.project == access.project, t.operations.c.id == operation.id)
                 connection.execute(update(t.operations).where(named).values(hidden=True))
 
-        await self._engine.write(work, line=work_line(access.project))
+        await self._engine.write(work, line=background_line(access.project))
 
     async def clear(self, project: str | None = None) -> None:
-        while await self._engine.write(lambda c: data.clear(c, project), line=work_line(project or "")):
+        while await self._engine.write(lambda c: data.clear(c, project), line=background_line(project or "")):
             pass
 
     async def withdrawn(self, project: str) -> bool:
@@ -146,7 +147,7 @@ class SqlExports:
             some = select(_K.number).where(_chunks(held)).limit(data.CLEARED)
             return connection.execute(delete(t.export_chunks).where(_chunks(held), _K.number.in_(some))).rowcount
 
-        while await self._engine.write(work, line=work_line(held.access.project)):
+        while await self._engine.write(work, line=background_line(held.access.project)):
             pass
 
     async def append(
@@ -157,7 +158,7 @@ class SqlExports:
             fenced(connection, held, self._clock.now(), **values)
             _keep(connection, held, chunks)
 
-        await self._engine.write(work, line=work_line(held.access.project))
+        await self._engine.write(work, line=background_line(held.access.project))
 
     async def written(self, held: Operation, number: int) -> bytes | None:
         statement = select(_K.data).where(_chunks(held), _K.number == number)
@@ -178,7 +179,7 @@ class SqlExports:
             fenced(connection, held, now, completed=memories, total=memories)
             ended(connection, held, OperationState.SUCCEEDED, now, {}, {})
 
-        await self._engine.write(work, line=work_line(held.access.project))
+        await self._engine.write(work, line=background_line(held.access.project))
 
     def _one(self, connection: Connection, access: Access, condition: ColumnElement[bool]) -> Export:
         mine = and_(inside(access, source=t.exports), condition, self._kept())
@@ -193,7 +194,7 @@ class SqlExports:
 
 
 def _retention(connection: Connection, project: str) -> int:
-    """How long the project wants its exports kept, µs; 0: it does not say."""
+    """The project's setting `export_retention` in µs; 0 if it is not set."""
     settings = connection.execute(select(t.projects.c.settings).where(t.projects.c.project == project)).scalar_one()
     return int(json.loads(settings).get("export_retention") or 0)
 
@@ -238,7 +239,7 @@ def _rows(
 def _selected(project: str, s: Selection) -> list[ColumnElement[bool]]:
     if not s.with_history:
         return [live_at(s.seq), unexpired(s.now), *satisfying(s.filter)]
-    selected = [begun(s.seq), t.revisions.c.text != ""]  # forgotten ones have none
+    selected = [begun(s.seq), t.revisions.c.text != ""]  # a forgotten revision has an empty text
     if s.filter is not None:
         any_of = t.revisions.alias("any_of")
         matched = select(func.count()).where(
@@ -264,7 +265,7 @@ def _export(row: SqlRow[Any]) -> Export:
         id=row.id,
         scope=scope_of(row),
         operation=row.operation,
-        request=row.request,
+        command=export_command(row.command) if row.command else None,
         state=ExportState(row.state),
         seq=row.seq,
         memories=row.memories,

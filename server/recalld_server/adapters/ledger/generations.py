@@ -1,4 +1,4 @@
-"""Generations in the ledger: ports.generations.Generations."""
+"""Implements ports.generations.Generations with SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.operations import fenced
-from recalld_server.adapters.ledger.reads import stand
+from recalld_server.adapters.ledger.reads.queries import stand
 from recalld_server.adapters.ledger.rows import feature_row, features_of, memory_columns, memory_of
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.adapters.sql.array_params import in_list, in_pairs
 from recalld_server.adapters.sql.engine import SqlEngine
-from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain.memory import Access, Kind, Memory
 from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Features, Generation, Positions
@@ -40,7 +40,7 @@ class SqlGenerations:
             connection.execute(update(t.projects).where(_P.project == project).values(next_generation=generation.name))
             return generation
 
-        return await self._engine.write(work, line=work_line(held.access.project))
+        return await self._engine.write(work, line=background_line(held.access.project))
 
     async def ids(self, project: str, after: str, last: str, limit: int) -> Sequence[str]:
         within = and_(_R.project == project, _R.memory_id > after, _R.memory_id <= last)
@@ -54,9 +54,9 @@ class SqlGenerations:
             _F.text_revision == _R.text_revision,
             _F.generation == generation.number,
         )
-        # Any revision that says a text stands for all that do: the one that brought it may have been trimmed.
-        said = and_(_R.text != "", _R.kind != Kind.DELETED.value)  # of what was forgotten no text is left
-        statement = select(*memory_columns()).where(_R.project == project, listed(_R.memory_id, ids), said, ~has)
+        # Features belong to a text, so any revision with that text will do: retention may have dropped the first one.
+        said = and_(_R.text != "", _R.kind != Kind.DELETED.value)  # forgotten revisions have an empty text
+        statement = select(*memory_columns()).where(_R.project == project, in_list(_R.memory_id, ids), said, ~has)
         rows = await self._engine.read(lambda c: [memory_of(row) for row in c.execute(statement)], project)
         return list({(memory.id, memory.text_revision): memory for memory in rows}.values())
 
@@ -67,7 +67,7 @@ class SqlGenerations:
         statement = select(_F.memory_id, _F.text_revision, _F.terms, _F.vector).where(
             _F.project == project,
             _F.generation == generation.number,
-            paired(_F.memory_id, _F.text_revision, keys),
+            in_pairs(_F.memory_id, _F.text_revision, keys),
         )
         rows = await self._engine.read(lambda c: c.execute(statement).all(), project)
         found = {(row[0], row[1]): features_of(row[2], row[3]) for row in rows}
@@ -84,24 +84,24 @@ class SqlGenerations:
 
         def work(connection: Connection) -> None:
             fenced(connection, held, self._clock.now())
-            # What was forgotten while its text was embedded must not come back as a vector.
+            # A memory may have been forgotten while its text was embedded: it must not get a vector now.
             ids = list({memory.id for memory in memories})
             said = select(_R.memory_id).where(
-                _R.project == held.access.project, listed(_R.memory_id, ids), _R.text != ""
+                _R.project == held.access.project, in_list(_R.memory_id, ids), _R.text != ""
             )
             kept = set(connection.execute(said).scalars())
             if left := [row for row in rows if row["memory_id"] in kept]:
                 connection.execute(insert(t.features).on_conflict_do_nothing(), left)
 
         if rows:
-            await self._engine.write(work, line=work_line(held.access.project))
+            await self._engine.write(work, line=background_line(held.access.project))
 
     async def switch(self, held: Operation, generation: Generation) -> Positions | None:
         project = held.access.project
 
         def work(connection: Connection) -> Positions | None:
             fenced(connection, held, self._clock.now())
-            # The project's row first, as every commit does: from here on none can come between.
+            # Lock the project's row, as every commit does: no commit can happen before this transaction ends.
             mine = update(t.projects).where(_P.project == project).values(next_generation=_P.next_generation)
             connection.execute(mine)
             waiting = select(t.pending.c.seq).where(
@@ -113,11 +113,11 @@ class SqlGenerations:
             connection.execute(update(t.projects).where(_P.project == project).values(**values))
             return stand(connection, Access(project))[0]
 
-        return await self._engine.write(work, line=work_line(held.access.project))
+        return await self._engine.write(work, line=background_line(held.access.project))
 
     async def drop(self, held: Operation, after: str, limit: int) -> str | None:
-        project, line = held.access.project, work_line(held.access.project)
-        # By the place where the part before ended, or each part would go through all that is kept again.
+        project, line = held.access.project, background_line(held.access.project)
+        # Start after the previous part: otherwise each part would scan all the features that stay.
         part = select(_F.memory_id).where(_F.project == project, _F.memory_id > after)
         part = part.order_by(_F.memory_id).limit(limit)
         ids = await self._engine.read(lambda c: c.execute(part).scalars().all(), project)
@@ -133,7 +133,7 @@ class SqlGenerations:
             )
 
         while await self._engine.write(work, line=line) and not ids:
-            pass  # the last part goes on until nothing is pending
+            pass  # the last part repeats until no other generation has pending changes
         return ids[-1] if ids else None
 
     async def extent(self, project: str) -> tuple[int, str]:
@@ -143,7 +143,7 @@ class SqlGenerations:
 
 
 def _unpend(connection: Connection, project: str, others: ColumnElement[bool], limit: int) -> int:
-    """Delete some pending rows of generations; how many."""
+    """Delete at most `limit` pending changes of the generations `others`. Returns how many."""
     some = select(_N.generation, _N.seq).where(_N.project == project, others).limit(limit)
     gone = delete(t.pending).where(_N.project == project, tuple_(_N.generation, _N.seq).in_(some))
     return connection.execute(gone).rowcount

@@ -1,7 +1,7 @@
-"""The key ring over SQLAlchemy Core: ports.keyring.KeyRing.
+"""Implements ports.keyring.KeyRing with SQLAlchemy Core.
 
-Keys are the one thing that may be written beside a running server: each method is a transaction of its own on a file
-that takes several writers one after the other.
+Keys may be written by another process while a server runs. This is safe because each method is one transaction and
+SQLite serializes the writers of a file.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from recalld_server.adapters.ledger import reads
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.commit import store_outcome
+from recalld_server.adapters.ledger.commits.commit import store_outcome
+from recalld_server.adapters.ledger.reads import queries
 from recalld_server.adapters.ledger.rows import scope_of
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ProjectNotFound
 from recalld_server.domain.keys import ApiKey, Role
@@ -90,12 +90,12 @@ class SqlKeyRing:
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(
-            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+            lambda c: queries.outcome(c, access, rpc, request_id, self._clock.now()), access.project
         )
 
 
 def require_project(connection: Connection, project: str) -> None:
-    """Raise ProjectNotFound unless there is one."""
+    """Raise ProjectNotFound unless the project exists."""
     if connection.execute(select(t.projects.c.project).where(t.projects.c.project == project)).first() is None:
         raise ProjectNotFound(project_id=project)
 
@@ -103,7 +103,7 @@ def require_project(connection: Connection, project: str) -> None:
 def answered(
     connection: Connection, access: Access, request: RequestKey | None, answer: Mapping[str, Any], now: int
 ) -> None:
-    """Keep the answer to a request that changes no memory. Raises OutcomeTaken."""
+    """Store the outcome of a request that changes no memory. Raises OutcomeTaken."""
     if request:
         store_outcome(connection, access, Change(request=request, answer=answer), 0, now)
 

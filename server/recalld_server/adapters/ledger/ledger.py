@@ -1,4 +1,8 @@
-"""The ledger over SQLAlchemy Core: ports.ledger.Ledger, each method one transaction and one thread hop."""
+"""Implements ports.ledger.Ledger with SQLAlchemy Core.
+
+Each method is one transaction, except `trim`, `begin_forgetting` and `forget`, which read first and then write, and
+`pend_after`, which writes in parts.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +15,19 @@ from typing import TypeVar
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import commit as writing
-from recalld_server.adapters.ledger import (
-    entities,
-    erasures,
-    forget,
-    last_revisions,
-    projection,
-    reads,
-    recovery,
-    trim,
-    withdrawals,
-)
-from recalld_server.adapters.ledger import pool as ranking
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.features import FeatureCache
-from recalld_server.adapters.ledger.lines import work_line
-from recalld_server.adapters.ledger.states import States
+from recalld_server.adapters.ledger.commits import commit as writing
+from recalld_server.adapters.ledger.commits import retention
+from recalld_server.adapters.ledger.erasure import file_erasures, forgetting, last_revisions, withdrawals
+from recalld_server.adapters.ledger.lines import background_line
+from recalld_server.adapters.ledger.projection import pending, recovery
+from recalld_server.adapters.ledger.reads import candidates as ranking
+from recalld_server.adapters.ledger.reads import entities, queries
+from recalld_server.adapters.ledger.reads.feature_cache import FeatureCache
+from recalld_server.adapters.ledger.reads.search_state_cache import SearchStateCache
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.filters import Filter
-from recalld_server.domain.forgetting import Extent, Forgotten, Leg, Remains
+from recalld_server.domain.forgetting import ErasureScope, ErasureTarget, Forgotten, Remains
 from recalld_server.domain.memory import Access, Memory, Scope
 from recalld_server.domain.ranking import Pool
 from recalld_server.domain.revision import (
@@ -64,23 +61,23 @@ class SqlLedger:
         self._engine = engine
         self._clock = clock
         self._cache = FeatureCache()
-        self._states = States(engine)
+        self._states = SearchStateCache(engine)
 
     async def identity(self) -> tuple[str, bytes]:
-        """The ledger's id and the secret its tokens are signed with."""
+        """The id of the ledger and the secret that signs its tokens."""
         row = await self._engine.read(lambda c: c.execute(select(t.ledger.c.id, t.ledger.c.secret)).one())
         return row.id, row.secret
 
     async def sound(self) -> bool | None:
-        """Whether the engine finds its files intact; None where they are not its own to check."""
+        """Whether the engine's files are intact; None if another program owns them."""
         return await self._engine.sound()
 
     async def ping(self) -> None:
-        """Raises LedgerUnavailable where it can't take changes."""
+        """Raise LedgerUnavailable if the ledger is known not to accept changes."""
         await self._engine.ping(lambda c: c.execute(update(t.ledger).values(id=t.ledger.c.id)))
 
     async def ensure_project(self, project: str, generation: Generation) -> None:
-        """Create a project unless it exists."""
+        """Create the project unless it exists."""
         now = self._clock.now()
         row = {
             "project": project,
@@ -94,7 +91,7 @@ class SqlLedger:
         await self._engine.write(lambda c: c.execute(insert(t.projects).values(row).on_conflict_do_nothing()))
 
     async def generation(self, project: str) -> Generation:
-        return (await self._engine.read(lambda c: reads.stand(c, Access(project)), project))[1]
+        return (await self._engine.read(lambda c: queries.stand(c, Access(project)), project))[1]
 
     async def search_state(self, access: Access, scope: Scope) -> SearchState:
         return await self._states.get(access, scope)
@@ -106,35 +103,35 @@ class SqlLedger:
 
     async def outcomes(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Outcome]:
         return await self._engine.read(
-            lambda c: reads.outcomes(c, access, rpc, request_ids, self._clock.now()), access.project
+            lambda c: queries.outcomes(c, access, rpc, request_ids, self._clock.now()), access.project
         )
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(
-            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+            lambda c: queries.outcome(c, access, rpc, request_id, self._clock.now()), access.project
         )
 
     async def memories(self, access: Access, ids: Sequence[str], as_of: int | None = None) -> Mapping[str, Memory]:
-        return await self._engine.read(lambda c: reads.memories(c, access, ids, as_of), access.project)
+        return await self._engine.read(lambda c: queries.memories(c, access, ids, as_of), access.project)
 
     async def revisions(self, access: Access, named: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], Memory]:
-        return await self._engine.read(lambda c: reads.revisions(c, access, named), access.project)
+        return await self._engine.read(lambda c: queries.revisions(c, access, named), access.project)
 
     async def latest(self, access: Access, ids: Sequence[str]) -> Mapping[str, tuple[Memory, bool]]:
-        return await self._engine.read(lambda c: reads.latest(c, access, ids), access.project)
+        return await self._engine.read(lambda c: queries.latest(c, access, ids), access.project)
 
     async def repeats(
         self, access: Access, texts: Sequence[tuple[str, str]], now: int
     ) -> Mapping[tuple[str, str], Memory]:
-        return await self._engine.read(lambda c: reads.repeats(c, access, texts, now), access.project)
+        return await self._engine.read(lambda c: queries.repeats(c, access, texts, now), access.project)
 
     async def outside(self, access: Access, ids: Sequence[str], add_ids: Sequence[str]) -> frozenset[str]:
         if not access.pin:
             return frozenset()
-        return await self._engine.read(lambda c: reads.outside(c, access, ids, add_ids), access.project)
+        return await self._engine.read(lambda c: queries.outside(c, access, ids, add_ids), access.project)
 
     async def page(self, access: Access, query: ListQuery) -> Page:
-        return await self._engine.read(lambda c: reads.page(c, access, query), access.project)
+        return await self._engine.read(lambda c: queries.page(c, access, query), access.project)
 
     async def matching(
         self,
@@ -146,11 +143,11 @@ class SqlLedger:
         limit: int,
     ) -> Sequence[Match]:
         return await self._engine.read(
-            lambda c: reads.matching(c, access, scope, filter, as_of, after, limit), access.project
+            lambda c: queries.matching(c, access, scope, filter, as_of, after, limit), access.project
         )
 
     async def count(self, access: Access, scope: Scope, filter: Filter | None, as_of: int) -> int:
-        return await self._engine.read(lambda c: reads.count(c, access, scope, filter, as_of), access.project)
+        return await self._engine.read(lambda c: queries.count(c, access, scope, filter, as_of), access.project)
 
     async def pool(
         self,
@@ -182,7 +179,7 @@ class SqlLedger:
         def read(connection: Connection) -> tuple[T, Mapping[str, Memory]]:
             found = ranking.pool(connection, self._cache, access, scope, filter, ids, generation, now)
             made, named = context.run(choose, found)
-            return made, reads.memories(connection, access, named)
+            return made, queries.memories(connection, access, named)
 
         return await self._engine.read(read, access.project)
 
@@ -207,11 +204,11 @@ class SqlLedger:
         )
 
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:
-        return (await self._engine.read(lambda c: reads.events(c, access, query), access.project))[0]
+        return (await self._engine.read(lambda c: queries.events(c, access, query), access.project))[0]
 
     async def follow(self, access: Access, query: EventQuery) -> tuple[Sequence[Event], bool, Positions]:
         return await self._engine.read(
-            lambda c: (*reads.events(c, access, query), reads.stand(c, access)[0]), access.project
+            lambda c: (*queries.events(c, access, query), queries.stand(c, access)[0]), access.project
         )
 
     async def entities(
@@ -223,76 +220,76 @@ class SqlLedger:
         return await self._engine.read(lambda c: entities.count_entities(c, access, types), access.project)
 
     async def known(self, access: Access, scope: Scope) -> bool:
-        return await self._engine.read(lambda c: reads.known(c, access, scope), access.project)
+        return await self._engine.read(lambda c: queries.known(c, access, scope), access.project)
 
     async def positions(self, access: Access) -> Positions:
-        return (await self._engine.read(lambda c: reads.stand(c, access), access.project))[0]
+        return (await self._engine.read(lambda c: queries.stand(c, access), access.project))[0]
 
     async def sequence_at(self, access: Access, time: int) -> int:
-        return await self._engine.read(lambda c: reads.sequence_at(c, access, time), access.project)
+        return await self._engine.read(lambda c: queries.sequence_at(c, access, time), access.project)
 
     async def time_of(self, access: Access, seq: int) -> int:
-        return await self._engine.read(lambda c: reads.time_of(c, access, seq), access.project)
+        return await self._engine.read(lambda c: queries.time_of(c, access, seq), access.project)
 
     async def projects(self) -> Sequence[str]:
         statement = select(t.projects.c.project).order_by(t.projects.c.project)
         return await self._engine.read(lambda c: list(c.execute(statement).scalars()))
 
     async def pending(self, project: str, generation: Generation, limit: int) -> Sequence[str]:
-        return await self._engine.read(lambda c: projection.pending(c, project, generation, limit), project)
+        return await self._engine.read(lambda c: pending.pending(c, project, generation, limit), project)
 
     async def behind(self, age: float) -> Sequence[str]:
         now = self._clock.now()
-        return await self._engine.read(lambda c: projection.behind(c, now - _micros(age), now))
+        return await self._engine.read(lambda c: pending.behind(c, now - _micros(age), now))
 
     async def claim(
         self, project: str, generation: Generation, age: float, seconds: float, limit: int
     ) -> Sequence[str]:
         now = self._clock.now()
         before, until = now - _micros(age), now + _micros(seconds)
-        work = partial(projection.claim, project=project, generation=generation, before=before, now=now)
-        found = await self._engine.write(partial(work, until=until, limit=limit), line=work_line(project))
+        work = partial(pending.claim, project=project, generation=generation, before=before, now=now)
+        found = await self._engine.write(partial(work, until=until, limit=limit), line=background_line(project))
         return list(dict.fromkeys(found))
 
     async def release(self, project: str, generation: Generation, ids: Sequence[str]) -> None:
-        await self._engine.write(lambda c: projection.release(c, project, generation, ids), line=work_line(project))
+        await self._engine.write(lambda c: pending.release(c, project, generation, ids), line=background_line(project))
 
     async def lags(self) -> Mapping[str, IndexLag]:
-        return await self._engine.read(projection.lags)
+        return await self._engine.read(pending.lags)
 
     async def backlog(self, project: str) -> int:
-        return await self._engine.read(lambda c: projection.backlog(c, project), project)
+        return await self._engine.read(lambda c: pending.backlog(c, project), project)
 
     @property
     def queued(self) -> int:
-        """Changes that wait for the writer."""
+        """Number of changes that wait for the writer."""
         return self._engine.queued
 
     @property
     def cached(self) -> int:
-        """Memories whose features are held."""
+        """Number of memories whose features are cached."""
         return len(self._cache)
 
     async def expired(
         self, now: int, without: Collection[str], after: tuple[int, str, str] | None, limit: int
     ) -> Sequence[Expired]:
-        return await self._engine.read(lambda c: trim.expired(c, now, without, after, limit))
+        return await self._engine.read(lambda c: retention.expired(c, now, without, after, limit))
 
     async def purge_outcomes(self, before: int, limit: int) -> int:
-        return await self._engine.write(lambda c: trim.purge_outcomes(c, before, limit))
+        return await self._engine.write(lambda c: retention.purge_outcomes(c, before, limit))
 
     async def retentions(self) -> Mapping[str, int]:
-        return await self._engine.read(trim.retentions)
+        return await self._engine.read(retention.retentions)
 
     async def retention(self, project: str) -> int | None:
-        return await self._engine.read(lambda c: trim.retention(c, project), project)
+        return await self._engine.read(lambda c: retention.retention(c, project), project)
 
     async def trim(self, project: str, before: int, limit: int) -> bool:
-        if not await self._engine.read(lambda c: trim.due(c, project, before), project):
-            return False  # the writer has nothing to do in most projects, most of the time
-        return await self._engine.write(lambda c: trim.trim(c, project, before, limit), line=project)
+        if not await self._engine.read(lambda c: retention.due(c, project, before), project):
+            return False  # usually nothing is due: a read keeps this project out of the writer's queue
+        return await self._engine.write(lambda c: retention.trim(c, project, before, limit), line=project)
 
-    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> Extent:
+    async def extent(self, access: Access, scope: Scope, filter: Filter | None) -> ErasureScope:
         return await self._engine.read(lambda c: last_revisions.extent(c, access, scope, filter), access.project)
 
     async def begin_forgetting(
@@ -300,7 +297,9 @@ class SqlLedger:
     ) -> Forgotten:
         exports = await self._engine.read(lambda c: withdrawals.holding(c, access, scope, filter), access.project)
         now = self._clock.now()
-        return await self._engine.write(lambda c: forget.begin(c, access, exports, request, now), line=access.project)
+        return await self._engine.write(
+            lambda c: forgetting.begin(c, access, exports, request, now), line=access.project
+        )
 
     async def forget(
         self,
@@ -314,44 +313,46 @@ class SqlLedger:
         place = done.place
         if place is None:
             return done
-        # Found by a reader: what a filter goes through must not hold up writers.
-        found = await self._engine.read(lambda c: forget.found(c, access, scope, filter, place, limit), access.project)
+        # Found in a read transaction: a filter may scan many rows, which must not block writers.
+        found = await self._engine.read(
+            lambda c: forgetting.found(c, access, scope, filter, place, limit), access.project
+        )
         now = self._clock.now()
         return await self._engine.write(
-            lambda c: forget.forget(c, access, scope, filter, request, done, found, now), line=access.project
+            lambda c: forgetting.forget(c, access, scope, filter, request, done, found, now), line=access.project
         )
 
     async def remains(self, project: str, after: int, limit: int) -> Remains:
-        return await self._engine.read(lambda c: forget.remains(c, project, after, limit), project)
+        return await self._engine.read(lambda c: forgetting.remains(c, project, after, limit), project)
 
     async def said(self, project: str, messages: Collection[tuple[str, int]]) -> int:
-        return await self._engine.read(lambda c: forget.said(c, project, messages), project)
+        return await self._engine.read(lambda c: forgetting.said(c, project, messages), project)
 
     async def answers(self, project: str) -> bool:
-        since = self._clock.now() - reads.OUTCOMES_KEPT
-        return await self._engine.read(lambda c: forget.answers(c, project, since), project)
+        since = self._clock.now() - queries.OUTCOMES_KEPT
+        return await self._engine.read(lambda c: forgetting.answers(c, project, since), project)
 
     async def erasures(self) -> int:
-        return await self._engine.read(erasures.uncleared)
+        return await self._engine.read(file_erasures.uncleared)
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         self._cache.clear()
         self._states.clear()
-        return await self._engine.scrub()
+        return await self._engine.compact()
 
     async def cleared(self, number: int) -> None:
         if number:
-            await self._engine.write(lambda c: erasures.clear(c, number))
+            await self._engine.write(lambda c: file_erasures.clear(c, number))
 
     @property
     def clears(self) -> bool:
-        """Whether `scrub` can reach the engine's files."""
+        """Whether `compact` can reach the engine's files."""
         return self._engine.clears
 
-    def file_legs(self, cleared: bool) -> Sequence[Leg]:
+    def file_legs(self, cleared: bool) -> Sequence[ErasureTarget]:
         if not self._engine.clears:
-            return erasures.OUT_OF_REACH
-        return erasures.CLEARED if cleared else erasures.CLEARING
+            return file_erasures.OUT_OF_REACH
+        return file_erasures.CLEARED if cleared else file_erasures.CLEARING
 
     async def pend_after(self, project: str, generation: Generation, seq: int) -> int | None:
         return await recovery.pend_after(self._engine, self._clock, project, generation, seq)
@@ -363,29 +364,26 @@ class SqlLedger:
     async def entries(
         self, project: str, generation: Generation, ids: Sequence[str]
     ) -> tuple[Mapping[str, IndexEntry], Positions]:
-        return await self._engine.read(lambda c: projection.entries(c, project, generation, ids), project)
+        return await self._engine.read(lambda c: pending.entries(c, project, generation, ids), project)
 
     async def add_features(
         self, project: str, generation: Generation, memories: Sequence[Memory], features: Sequence[Features]
     ) -> None:
         await self._engine.write(
-            lambda c: projection.add_features(c, project, generation, memories, features), line=work_line(project)
+            lambda c: pending.add_features(c, project, generation, memories, features), line=background_line(project)
         )
 
     async def settle(self, project: str, generation: Generation, applied: Mapping[str, int], seq: int) -> Sequence[str]:
-        return await self._engine.write(lambda c: projection.settle(c, project, generation, applied, seq), line=project)
-
-    async def unfeatured(self, project: str, generation: Generation, limit: int) -> Sequence[Memory]:
-        return await self._engine.read(lambda c: projection.unfeatured(c, project, generation, limit), project)
+        return await self._engine.write(lambda c: pending.settle(c, project, generation, applied, seq), line=project)
 
     async def live(self, project: str, after: str, limit: int) -> Sequence[tuple[str, int]]:
-        return await self._engine.read(lambda c: projection.live(c, project, after, limit), project)
+        return await self._engine.read(lambda c: pending.live(c, project, after, limit), project)
 
     async def live_among(self, project: str, ids: Sequence[str]) -> Set[str]:
-        return await self._engine.read(lambda c: projection.live_among(c, project, ids), project)
+        return await self._engine.read(lambda c: pending.live_among(c, project, ids), project)
 
     async def pending_among(self, project: str, generation: Generation, ids: Sequence[str]) -> Set[str]:
-        return await self._engine.read(lambda c: projection.pending_among(c, project, generation, ids), project)
+        return await self._engine.read(lambda c: pending.pending_among(c, project, generation, ids), project)
 
     async def close(self) -> None:
         await self._engine.close()

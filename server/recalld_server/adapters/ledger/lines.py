@@ -1,8 +1,8 @@
-"""In which line a project's background work waits for the writer: see SqlEngine.write."""
+"""The writer's line for the background work of a project: see SqlEngine.write."""
 
 from __future__ import annotations
 
 
-def work_line(project: str) -> str:
-    """Beside the line of its callers' changes, so that it holds up neither them nor other projects."""
-    return f"{project} work"  # no id of a project has a space
+def background_line(project: str) -> str:
+    """A line apart from the line of the callers' changes, so that background work delays neither them nor others."""
+    return f"{project} work"  # project ids contain no spaces, so this cannot be the line of another project

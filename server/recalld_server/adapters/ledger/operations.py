@@ -1,4 +1,4 @@
-"""Operations in the ledger: ports.operations.Operations. Every statement of a worker carries its fencing number."""
+"""Implements ports.operations.Operations. Every write of a worker checks its fencing number."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import chunks
-from recalld_server.adapters.ledger import tables as t
-from recalld_server.adapters.ledger.lines import work_line
+from recalld_server.adapters.ledger import export_chunks
+from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.rows import dump, inside, scope_of
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import (
     LeaseLost,
@@ -36,11 +36,11 @@ from recalld_server.domain.operations import (
 )
 from recalld_server.ports.clock import Clock
 
-KEPT = 24 * 3600 * 1_000_000  # µs that ended work stays
-SWEPT = 200  # operations or exports in one transaction
+KEPT = 24 * 3600 * 1_000_000  # µs for which ended operations are kept
+SWEPT = 200  # operations or exports deleted per transaction
 _C = t.operations.c
-_UNENDED = _C.end_time.is_(None)  # in these words, as the indexes of work that has not ended say it
-_BLANK = dict.fromkeys((f"scope_{name}" for name in SCOPE_FIELDS), "")  # who was meant goes with what was asked
+_UNENDED = _C.end_time.is_(None)  # the same text as in the partial indexes, so that statements can use them
+_BLANK = dict.fromkeys((f"scope_{name}" for name in SCOPE_FIELDS), "")  # an ended operation keeps no scope
 _WAITING = t.exports.c.state == "PENDING"
 
 
@@ -53,7 +53,7 @@ class SqlOperations:
 
     async def create(self, access: Access, new: NewOperation) -> Operation:
         return await self._engine.write(
-            lambda c: created(c, access, new, self._clock.now())[0], line=work_line(access.project)
+            lambda c: created(c, access, new, self._clock.now())[0], line=background_line(access.project)
         )
 
     async def get(self, access: Access, id: str) -> Operation:
@@ -68,7 +68,7 @@ class SqlOperations:
 
     async def cancel(self, access: Access, id: str) -> Operation:
         return await self._engine.write(
-            lambda c: cancelled(c, access, id, self._clock.now()), line=work_line(access.project)
+            lambda c: cancelled(c, access, id, self._clock.now()), line=background_line(access.project)
         )
 
     async def hide(self, access: Access, id: str) -> None:
@@ -76,7 +76,7 @@ class SqlOperations:
             _one(connection, access, id)
             connection.execute(update(t.operations).where(_named(access.project, id)).values(hidden=True))
 
-        await self._engine.write(work, line=work_line(access.project))
+        await self._engine.write(work, line=background_line(access.project))
 
     async def waiting(self, project: str, scope: Scope) -> int:
         inside_scope = [_C[f"scope_{name}"] == value for name, value in scope.items()]
@@ -115,33 +115,33 @@ class SqlOperations:
 
         while found := await self._engine.read(lambda c: _next(c, now, kinds, after, besides)):
             project, id = found
-            if held := await self._engine.write(lambda c: work(c, project, id), line=work_line(project)):  # noqa: B023 - called at once
+            if held := await self._engine.write(lambda c: work(c, project, id), line=background_line(project)):  # noqa: B023 - called at once
                 return held
         return None
 
-    async def beat(self, held: Operation, seconds: float) -> bool:
+    async def renew(self, held: Operation, seconds: float) -> bool:
         now = self._clock.now()
         return await self._engine.write(
-            lambda c: fenced(c, held, now, free_from=_later(now, seconds)), line=work_line(held.access.project)
+            lambda c: fenced(c, held, now, free_from=_later(now, seconds)), line=background_line(held.access.project)
         )
 
     async def advance(self, held: Operation, checkpoint: Mapping[str, Any], completed: int, total: int) -> None:
         values = {"checkpoint": dump(dict(checkpoint)), "completed": completed, "total": total}
         await self._engine.write(
-            lambda c: fenced(c, held, self._clock.now(), **values), line=work_line(held.access.project)
+            lambda c: fenced(c, held, self._clock.now(), **values), line=background_line(held.access.project)
         )
 
     async def finish(
         self, held: Operation, state: OperationState, *, result: Mapping[str, Any], error: Mapping[str, Any]
     ) -> None:
         await self._engine.write(
-            lambda c: ended(c, held, state, self._clock.now(), result, error), line=work_line(held.access.project)
+            lambda c: ended(c, held, state, self._clock.now(), result, error), line=background_line(held.access.project)
         )
 
     async def release(self, held: Operation, seconds: float) -> None:
         now = self._clock.now()
         values = {"state": OperationState.PENDING.value, "free_from": _later(now, seconds)}
-        await self._engine.write(lambda c: fenced(c, held, now, **values), line=work_line(held.access.project))
+        await self._engine.write(lambda c: fenced(c, held, now, **values), line=background_line(held.access.project))
 
     async def free(self) -> None:
         await self._engine.write(lambda c: c.execute(update(t.operations).where(_UNENDED).values(free_from=0)))
@@ -152,7 +152,7 @@ class SqlOperations:
         for table, over in old:
             while gone := await self._engine.write(partial(_swept, table=table, over=over)):
                 swept += gone
-        while await self._engine.write(chunks.clear):
+        while await self._engine.write(export_chunks.clear):
             pass
         return swept
 
@@ -164,7 +164,10 @@ def _swept(connection: Connection, table: Table, over: ColumnElement[bool]) -> i
 
 
 def created(connection: Connection, access: Access, new: NewOperation, now: int) -> tuple[Operation, bool]:
-    """Write work down inside a transaction; False when it was there already."""
+    """Create an operation inside a transaction. Returns the existing one and False if it repeats a request or work.
+
+    Raises RequestIdReused, WriteConflict (another build is running), Overloaded.
+    """
     request = new.request
     fingerprint = request.fingerprint if request else ""
     if request and request.request_id:
@@ -179,7 +182,7 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
         busy = select(t.operations).where(_C.project == access.project, _C.kind.in_(builds), _UNENDED)
         if under_way := connection.execute(busy).first():
             if (under_way.kind, under_way.fingerprint) != (new.kind.value, fingerprint):
-                raise WriteConflict("Another rebuild or re-embedding is under way.")
+                raise WriteConflict("Another rebuild or re-embedding of this project is running; wait until it ends.")
             return _operation(under_way), False
     if new.kind is OperationKind.DELETE_PROJECT:
         busy = select(t.operations).where(_C.kind == new.kind.value, _C.subject == new.subject, _UNENDED)
@@ -217,13 +220,13 @@ def created(connection: Connection, access: Access, new: NewOperation, now: int)
 
 
 def _check_room(connection: Connection, project: str, kind: OperationKind) -> None:
-    """Callers may ask for more than is done: what waits has a bound, a project's own. Raises Overloaded."""
+    """Raise Overloaded if the queue of the project is full."""
     waiting = and_(_C.kind == kind.value, _C.project == project, _UNENDED)
     count, size = connection.execute(select(func.count(), func.coalesce(func.sum(_C.size), 0)).where(waiting)).one()
     if count >= WAITING_OPERATIONS or size >= WAITING_BYTES:
         raise Overloaded(
-            f"The project has as many {kind.value} operations waiting as it may: {WAITING_OPERATIONS}, or"
-            f" {WAITING_BYTES} bytes of them; ask again when some have ended.",
+            f"The project's queue of {kind.value} operations is full: at most {WAITING_OPERATIONS} operations or"
+            f" {WAITING_BYTES} bytes may wait. Try again when some have ended.",
             subject="operations",
             limit=WAITING_OPERATIONS,
             limit_bytes=WAITING_BYTES,
@@ -233,9 +236,9 @@ def _check_room(connection: Connection, project: str, kind: OperationKind) -> No
 def _next(
     connection: Connection, now: int, kinds: Collection[OperationKind], after: str | None, besides: Collection[str]
 ) -> tuple[str, str] | None:
-    """Project and id of the work that is next: see ports.operations.Operations.claim.
+    """Project and id of the operation to claim next: see ports.operations.Operations.claim.
 
-    Each statement finds the first of a range of projects in an index, however many wait.
+    Each statement reads only the first entry of an index range, however many operations wait.
     """
     free = and_(_UNENDED, _C.free_from <= now)
     oldest = [
@@ -248,7 +251,7 @@ def _next(
             .limit(1)
         )
     ]
-    if not oldest:  # as most looks find
+    if not oldest:  # the usual case
         return None
     _, project, id = min(oldest)
     if after is None and project not in besides:
@@ -266,7 +269,7 @@ def _next(
 
 
 def _ranges(after: str | None, besides: Collection[str]) -> Iterator[list[ColumnElement[bool]]]:
-    """Conditions on the project, in a circle that begins after one and leaves some out."""
+    """Conditions on the project in turn: projects above `after`, then those below, then `after`; never `besides`."""
     points = sorted({*besides, *([] if after is None else [after])})
     gaps = list(zip([None, *points], [*points, None], strict=True))
     first = 0 if after is None else points.index(after) + 1
@@ -277,14 +280,14 @@ def _ranges(after: str | None, besides: Collection[str]) -> Iterator[list[Column
 
 
 def building(connection: Connection, project: str) -> str:
-    """The operation that builds a project's next index; empty when none does."""
+    """The id of the operation that builds the next generation of the project; empty if none runs."""
     builds = [kind.value for kind in BUILDS]
     statement = select(_C.id).where(_C.project == project, _C.kind.in_(builds), _UNENDED)
     return connection.execute(statement).scalars().first() or ""
 
 
 def cancelled(connection: Connection, access: Access, id: str, now: int) -> Operation:
-    """Cancel inside a transaction."""
+    """Cancel an operation inside a transaction: a queued one ends at once, a running one is asked to stop."""
     found = _one(connection, access, id)
     if found.state.ended or found.kind is OperationKind.DELETE_PROJECT:  # the project is gone already
         return found
@@ -298,7 +301,7 @@ def cancelled(connection: Connection, access: Access, id: str, now: int) -> Oper
 
 
 def fenced(connection: Connection, held: Operation, now: int, **values: Any) -> bool:
-    """Change an operation for the worker that holds it; whether it shall stop. Raises LeaseLost."""
+    """Update an operation for its worker. True if it shall stop. Raises LeaseLost if it ended or was claimed again."""
     mine = and_(_named(held.access.project, held.id), _C.fence == held.fence, _UNENDED)
     statement = update(t.operations).where(mine).values(update_time=now, **values).returning(_C.cancel_requested)
     asked: bool | None = connection.execute(statement).scalar_one_or_none()
@@ -315,10 +318,13 @@ def ended(
     result: Mapping[str, Any],
     error: Mapping[str, Any],
 ) -> None:
-    """End an operation inside a transaction, with what it leaves behind. Raises LeaseLost."""
+    """End an operation inside a transaction and delete its payload. Raises LeaseLost.
+
+    Without success, its export becomes FAILED, or the next generation of its build is dropped.
+    """
     values: dict[str, Any] = {"result": dump(dict(result)), "error": dump(dict(error))}
     if held.kind is OperationKind.ADD and state is OperationState.SUCCEEDED:
-        values["completed"] = held.total  # all of its messages at once
+        values["completed"] = held.total  # an add commits all messages at once, so it reports no progress before
     fenced(connection, held, now, state=state.value, end_time=now, **_BLANK, **values)
     connection.execute(delete(t.operation_payloads).where(_payload(held.access.project, held.id)))
     if held.kind is OperationKind.EXPORT and state is not OperationState.SUCCEEDED:
@@ -329,7 +335,7 @@ def ended(
 
 
 def stop(connection: Connection, project: str, id: str, error: RecalldError, now: int) -> None:
-    """End an operation with an error inside a transaction, whoever holds it; without effect on one that has ended."""
+    """Fail an operation inside a transaction, if it has not ended. Its worker's next write raises LeaseLost."""
     values = {"state": OperationState.FAILED.value, "error": dump(described(error)), **_BLANK}
     statement = update(t.operations).where(_named(project, id), _UNENDED)
     connection.execute(statement.values(**values, fence=_C.fence + 1, end_time=now, update_time=now))
@@ -337,7 +343,7 @@ def stop(connection: Connection, project: str, id: str, error: RecalldError, now
 
 
 def drop_next(connection: Connection, project: str) -> None:
-    """Commits write for the current generation alone again. What was built is dropped when the next build begins."""
+    """Drop the next generation and its pending changes. The next build deletes the features that were built."""
     mine = t.projects.c.project == project
     connection.execute(update(t.projects).where(mine).values(next_generation=""))
     current = select(t.projects.c.generation_number).where(mine).scalar_subquery()

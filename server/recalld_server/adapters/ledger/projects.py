@@ -1,4 +1,4 @@
-"""Projects over SQLAlchemy Core: ports.projects.Projects."""
+"""Implements ports.projects.Projects with SQLAlchemy Core."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger import entities as counted
-from recalld_server.adapters.ledger import reads
-from recalld_server.adapters.ledger import tables as t
 from recalld_server.adapters.ledger.keys import answered
 from recalld_server.adapters.ledger.operations import building, created
+from recalld_server.adapters.ledger.reads import entities as counted
+from recalld_server.adapters.ledger.reads import queries
 from recalld_server.adapters.ledger.rows import dump
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.errors import ProjectExists, ProjectNotFound, WriteConflict
 from recalld_server.domain.memory import SCOPE_FIELDS, Access
@@ -63,7 +63,7 @@ class SqlProjects:
         new = insert(t.projects).values(row).on_conflict_do_nothing().returning(t.projects.c.project)
 
         def write(connection: Connection) -> Mapping[str, Any]:
-            # The outcome goes first: the same request again is no ProjectExists, whoever was quicker.
+            # Store the outcome first: a concurrent repeat of this request then raises OutcomeTaken, not ProjectExists.
             answered(connection, access, request, asdict(made), now)
             gone = select(t.deleted_projects.c.project).where(t.deleted_projects.c.project == made.id)
             if connection.execute(gone).first() or connection.execute(new).first() is None:
@@ -111,13 +111,15 @@ class SqlProjects:
         now = self._clock.now()
 
         def write(connection: Connection) -> Mapping[str, Any]:
-            # Locked, so that of two changes at once the second sees the first.
+            # The row lock makes the second of two concurrent changes see the first.
             row = _row(connection, project, _GET.with_for_update())
             before = ProjectSettings.parse(json.loads(row.settings))
             after = replace(before, **values)
             if _language(after) != _language(before):
                 if building(connection, project):
-                    raise WriteConflict("The index is being built; change the language when that has ended.")
+                    raise WriteConflict(
+                        "An index build of this project is running; change the language after it has ended."
+                    )
                 if _language(after) != Generation.parse(row.generation).language:
                     created(connection, Access(project, principal=access.principal), build, now)
             statement = update(t.projects).where(t.projects.c.project == project)
@@ -130,7 +132,7 @@ class SqlProjects:
     async def usage(self, project: str) -> Usage:
         def read(connection: Connection) -> Usage:
             access = Access(project)
-            stand, _ = reads.stand(connection, access)
+            stand, _ = queries.stand(connection, access)
             r = t.revisions.c
             live = select(func.count()).select_from(t.revisions).where(r.project == project, r.seq_to.is_(None))
             kept = select(func.count()).select_from(t.revisions).where(r.project == project)
@@ -158,7 +160,7 @@ class SqlProjects:
 
     async def outcome(self, access: Access, rpc: str, request_id: str) -> Outcome | None:
         return await self._engine.read(
-            lambda c: reads.outcome(c, access, rpc, request_id, self._clock.now()), access.project
+            lambda c: queries.outcome(c, access, rpc, request_id, self._clock.now()), access.project
         )
 
 

@@ -1,4 +1,4 @@
-"""Between rows of `revisions` and memories."""
+"""Conversion between rows of `revisions` and memories, and the SQL conditions that the ledger's statements share."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from sqlalchemy import (
     select,
 )
 
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.schema import tables as t
+from recalld_server.adapters.sql.array_params import in_list, in_pairs
 from recalld_server.adapters.sql.filters import FilterCompiler
-from recalld_server.adapters.sql.lists import listed, paired
 from recalld_server.domain import limits
 from recalld_server.domain.filters import TIME_FIELDS, Filter
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, kept_sources
@@ -36,8 +36,8 @@ from recalld_server.domain.revision import Features
 T = TypeVar("T")
 R = TypeVar("R", bound=Sequence[Any])
 
-CHUNK = 100  # rows whose messages are read at once
-SOURCES_READ = limits.CALL_BYTES  # characters of messages read for one call that names its memories
+CHUNK = 100  # rows whose messages are read with one statement
+SOURCES_READ = limits.CALL_BYTES  # characters of source messages that one call reads
 
 MEMORY_COLUMNS = (
     "memory_id",
@@ -70,7 +70,7 @@ MEMORY_COLUMNS = (
 
 
 def memory_columns(source: FromClause = t.revisions) -> list[ColumnElement[Any]]:
-    """The columns `memory_of` reads, in its order."""
+    """The columns that `memory_of` reads, in its order."""
     return [source.c[name] for name in MEMORY_COLUMNS]
 
 
@@ -105,12 +105,12 @@ def memory_of(row: Sequence[Any], sources: tuple[Message, ...] = ()) -> Memory:
 
 
 def _parsed(text: str) -> Any:
-    """What compact JSON says. Most of it is empty, and needs no parser."""
+    """Parse compact JSON, with a shortcut for the frequent empty values."""
     return {} if text == "{}" else [] if text == "[]" else json.loads(text)
 
 
 def row_of(memory: Memory) -> dict[str, Any]:
-    """The columns of a memory, without those of its revision."""
+    """The columns of a memory, without the columns that describe its revision (kind, cause, sequence numbers)."""
     return {
         "memory_id": memory.id,
         "text": memory.text,
@@ -142,12 +142,15 @@ def row_of(memory: Memory) -> dict[str, Any]:
 
 
 def dump(value: object) -> str:
-    """Compact JSON, every character as it is."""
+    """Compact JSON without ASCII escapes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def feature_row(found: Features) -> dict[str, bytes]:
-    """Terms as little-endian uint32, the vector as float16: recall stays within .002 of float32 at half the size."""
+    """Stored form: terms as little-endian uint32, the vector as float16.
+
+    With float16, at half the size, recall stays within .002 of float32.
+    """
     return {"terms": found.terms.astype("<u4").tobytes(), "vector": found.vector.astype("<f2").tobytes()}
 
 
@@ -157,13 +160,13 @@ def features_of(terms: bytes, vector: bytes) -> Features:
 
 
 def inside(access: Access, scope: Scope = Scope(), source: FromClause = t.revisions) -> ColumnElement[bool]:
-    """Rows of the project that carry every id of the pin and of the scope."""
+    """The condition that a row belongs to the project and has every id of the pin and of the scope."""
     terms = [source.c.project == access.project]
     terms += [source.c[name] == value for limit in (access.pin, scope) for name, value in limit.items()]
     return and_(*terms)
 
 
-# In the statement's text: a dozen parameters that are always empty take their time.
+# A literal in the statement's text: a dozen bound parameters that are always empty cost measurable time.
 EMPTY_TEXT: ColumnElement[str] = literal_column("''", Text)
 
 
@@ -173,14 +176,18 @@ def scope_of(row: Any) -> Scope:
 
 
 def given(*scopes: Scope, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
-    """What lets a planner use the partial index of an id: it can't see that a bound id is not empty."""
+    """Conditions that let the planner use the partial index of a scope id.
+
+    These indexes cover non-empty ids, and a planner cannot know that a bound id is not empty.
+    """
     return [source.c[name] != EMPTY_TEXT for name in {name: None for scope in scopes for name, _ in scope.items()}]
 
 
 def pinned(source: FromClause = t.revisions) -> ColumnElement[bool]:
-    """`inside` with the access as bound parameters, for statements that are built once and look rows up by id.
+    """Like `inside`, with the access as bound parameters, for prebuilt statements that find rows by memory id.
 
-    A planner can't use an index on an id it does not know to be given; rows found by another index are only checked.
+    The planner cannot use the index of a scope id that may be empty, so this condition only checks rows that another
+    index finds.
     """
     admitted = (
         or_(bindparam(f"pin_{name}", type_=Text) == EMPTY_TEXT, source.c[name] == bindparam(f"pin_{name}", type_=Text))
@@ -195,7 +202,7 @@ def who(access: Access) -> dict[str, str]:
 
 
 def satisfying(filter: Filter | None, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
-    """The filter as a condition on rows of `source`; nothing for None."""
+    """The filter as a condition on rows of `source`; an empty list for None."""
     if filter is None:
         return []
     names = ("text", "folded", *TIME_FIELDS, *SCOPE_FIELDS)
@@ -209,18 +216,18 @@ def satisfying(filter: Filter | None, source: FromClause = t.revisions) -> list[
 
 
 def repeating() -> ColumnElement[bool]:
-    """Live, unexpired at `now`, and with one of the (scope key, text key) bound as `texts`."""
+    """Live, not expired at the bound `now`, and with one of the (scope key, text key) pairs bound as `texts`."""
     return and_(
         t.revisions.c.seq_to.is_(None),
-        paired(t.revisions.c.scope_key, t.revisions.c.text_key, "texts"),
+        in_pairs(t.revisions.c.scope_key, t.revisions.c.text_key, "texts"),
         unexpired(bindparam("now")),
     )
 
 
 def versions(as_of: int | None, source: FromClause = t.revisions) -> list[ColumnElement[bool]]:
-    """The rows live now or as of a sequence number, in parts that have no row in common; an index serves each.
+    """Conditions for the rows live now, or as of a sequence number, as disjoint parts.
 
-    One condition with OR would be served by none.
+    An index serves each part. No index would serve a single condition with OR.
     """
     if as_of is None:
         return [source.c.seq_to.is_(None)]
@@ -230,20 +237,23 @@ def versions(as_of: int | None, source: FromClause = t.revisions) -> list[Column
 
 
 def live_at(as_of: int | BindParameter[int], source: FromClause = t.revisions) -> ColumnElement[bool]:
-    """Live as of a sequence number, for rows that are looked up by id: no index serves this. Or else: `versions`."""
+    """Live as of a sequence number, for rows that are found by memory id. No index serves it; see also `versions`."""
     return and_(begun(as_of, source), func.coalesce(source.c.seq_to, _NEVER) > as_of)
 
 
-_NEVER = literal(2**62, BigInteger)  # above all sequence numbers
+_NEVER = literal(2**62, BigInteger)  # greater than any sequence number
 
 
 def begun(as_of: int | BindParameter[int], source: FromClause = t.revisions) -> ColumnElement[bool]:
-    """Begun as of a sequence number; of a sum, as by the column itself planners would go through all that is older."""
+    """The revision began at or before a sequence number.
+
+    The sum keeps planners from using the index of `seq_from`, along which they would scan all older revisions.
+    """
     return source.c.seq_from + literal_column("0") <= as_of
 
 
 def unexpired(now: int | BindParameter[int], source: FromClause = t.revisions) -> ColumnElement[bool]:
-    """Not expired at `now` µs."""
+    """The condition that the memory has not expired at `now`, µs."""
     return or_(source.c.expire_time.is_(None), source.c.expire_time > now)
 
 
@@ -255,22 +265,22 @@ _MESSAGES = select(
     t.messages.c.name,
     t.messages.c.time,
 ).where(t.messages.c.project == bindparam("p"))
-SOURCES = _MESSAGES.where(paired(t.messages.c.add_id, t.messages.c.position, "at"))
-SAID = _MESSAGES.where(listed(t.messages.c.add_id, "ids"))
+SOURCES = _MESSAGES.where(in_pairs(t.messages.c.add_id, t.messages.c.position, "at"))
+SAID = _MESSAGES.where(in_list(t.messages.c.add_id, "ids"))
 
 
 def messages(
     connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, int], Message]]:
-    """What SOURCES or SAID finds: (add id, position) and the message there."""
+    """Run SOURCES or SAID. Yields ((add id, position), message)."""
     for add_id, position, role, content, name, time in connection.execute(statement, parameters).all():
         yield (add_id, position), Message(role, content, name, time, position)
 
 
 def with_sources(connection: Connection, project: str, rows: Sequence[Sequence[Any]]) -> list[Memory]:
-    """Memories of the rows, each with the messages it was taken from.
+    """The memories of the rows, each with its source messages.
 
-    Read CHUNK rows at a time; once SOURCES_READ characters of messages were read, the memories that follow have none.
+    Messages are read for CHUNK rows at a time. Once SOURCES_READ characters are read, the remaining memories get none.
     """
     found: list[Memory] = []
     left = SOURCES_READ
@@ -293,7 +303,10 @@ def _with_sources(connection: Connection, project: str, rows: Sequence[Sequence[
 
 
 def in_order(rows: Sequence[R], wanted: Sequence[Any], key: Callable[[R], Any]) -> Sequence[R]:
-    """Rows in the order of what was asked for, where it matters which of them have no sources any more."""
+    """Sort rows in the order of `wanted`, so that those without sources (see `with_sources`) are the last ones wanted.
+
+    Up to CHUNK rows keep their order, because all of them get their sources.
+    """
     if len(rows) <= CHUNK:
         return rows
     places = {item: place for place, item in enumerate(wanted)}
@@ -307,9 +320,10 @@ def page_of(
     made: Callable[[Sequence[Row[Any]]], Sequence[T]],
     memories: Callable[[T], Sequence[Memory | None]],
 ) -> tuple[list[T], bool]:
-    """What `made` makes of the rows of a statement for `limit + 1` of them, one thing of each, and whether more follow.
+    """One page of results, and whether more follow. `statement` must ask for `limit + 1` rows.
 
-    At most `limit`, and fewer once their `memories` have PAGE_BYTES characters together: an answer shows no more.
+    `made` converts rows to results, one per row. The page has at most `limit` results, and ends early with the result
+    whose `memories` bring the total above PAGE_BYTES characters, the limit of an answer.
     """
     found: list[T] = []
     total = 0
@@ -324,5 +338,5 @@ def page_of(
 
 
 def _length(memory: Memory | None) -> int:
-    """Characters of a memory's texts. Metadata has at most 16 KiB, and is not counted."""
+    """Characters of a memory's text and sources. Metadata has at most 16 KiB and is not counted."""
     return len(memory.text) + sum(len(source.content) for source in memory.sources) if memory else 0

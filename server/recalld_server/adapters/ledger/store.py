@@ -1,4 +1,4 @@
-"""Opening a ledger: its engine, its schema, its identity."""
+"""Opens a ledger: creates the engine, migrates the schema and creates the ledger's identity."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, insert, inspect, select
 
-from recalld_server.adapters.ledger import tables as t
+from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine, SqliteEngine
 from recalld_server.adapters.sql.postgres import PostgresEngine
 from recalld_server.domain.errors import LedgerUnavailable, SettingMissing
 
 E = TypeVar("E", bound=SqlEngine)
-MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0011"  # the newest revision in migrations/versions; a test compares
+MIGRATIONS = Path(__file__).parent / "schema" / "migrations"
+HEAD = "0012"  # the newest migration in schema/migrations/versions; a test checks that they agree
 
 
 async def open_sqlite(path: Path, *, unfinished: bool = False) -> SqliteEngine:
-    """The ledger in a SQLite file, created or brought up to date; a copy that is not finished only if asked for.
+    """Open the ledger in a SQLite file. Creates a missing file and migrates an older schema.
 
-    Raises LedgerUnavailable when it is no ledger, SettingMissing when it is not finished.
+    Raises LedgerUnavailable if the file is not a ledger or a newer version wrote it, and SettingMissing if it is an
+    unfinished copy, unless `unfinished` is True.
     """
     return await _opened(SqliteEngine(path, unavailable=LedgerUnavailable), unfinished)
 
 
 async def open_postgres(url: str, *, unfinished: bool = False) -> PostgresEngine:
-    """The ledger in a PostgreSQL database, as `open_sqlite`. Raises ModuleNotFoundError, too.
+    """Open the ledger in a PostgreSQL database, like `open_sqlite`. Also raises ModuleNotFoundError without psycopg.
 
-    Its tables are those of the database's current schema, and the role must own them.
+    The tables are in the current schema of the connection, and the role must own them.
     """
     return await _opened(PostgresEngine(url, unavailable=LedgerUnavailable), unfinished)
 
@@ -38,7 +39,7 @@ async def _opened(engine: E, unfinished: bool) -> E:
     try:
         await engine.migrate(_prepare)
         if not unfinished and await engine.read(lambda c: c.execute(select(t.ledger.c.unfinished)).scalar_one()):
-            raise SettingMissing("The ledger is a copy that is not finished: repeat `recalld migrate`.")
+            raise SettingMissing("The ledger is a copy that is not finished: run `recalld migrate` again to finish it.")
     except BaseException:
         await engine.close()
         raise
@@ -46,7 +47,7 @@ async def _opened(engine: E, unfinished: bool) -> E:
 
 
 def _prepare(connection: Connection) -> None:
-    """Inside one transaction: two servers that start at once migrate one after the other."""
+    """Migrate and create the identity in one transaction, so that two servers that start together take turns."""
     if schema_version(connection) != HEAD:
         _migrate(connection)
     if connection.execute(select(t.ledger.c.id)).first() is None:
@@ -55,14 +56,14 @@ def _prepare(connection: Connection) -> None:
 
 
 def schema_version(connection: Connection) -> str | None:
-    """The newest migration applied; None in a database without a ledger."""
+    """The newest applied migration; None if the database has no ledger."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
 
 
 def _migrate(connection: Connection) -> None:
-    from alembic import command  # costs 0.2 s, needed only when the schema is behind
+    from alembic import command  # the import takes 0.2 s and is needed only for an old schema
     from alembic.config import Config
     from alembic.util import CommandError
 
@@ -72,4 +73,4 @@ def _migrate(connection: Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise LedgerUnavailable("The ledger was written by a newer version of this service.") from error
+        raise LedgerUnavailable("A newer version of recalld wrote this ledger; start that version.") from error

@@ -1,7 +1,7 @@
-"""SQL engines behind two verbs: `read` and `write`. Each runs one function in one transaction, off the event loop.
+"""SQL engines with two methods, `read` and `write`. Each runs one function in one transaction, off the event loop.
 
-SQLite: one writer thread owns the only write connection (`sqlite_writer`); readers have connections of their own and
-see a snapshot (WAL).
+SQLite: a single writer thread owns the only write connection (see `sqlite_writer`). Readers use their own connections
+and see a snapshot (WAL mode).
 """
 
 from __future__ import annotations
@@ -22,84 +22,90 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from recalld_server.adapters.sql import page_gaps
 from recalld_server.adapters.sql.database_file import DatabaseFile
 from recalld_server.adapters.sql.faults import StatementRefused, refused_by_sqlite
-from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
+from recalld_server.adapters.sql.readers import Read, ReadCancelled, Readers
 from recalld_server.adapters.sql.sqlite_writer import SqliteWriter
-from recalld_server.adapters.sql.store_health import Trouble
+from recalld_server.adapters.sql.store_health import StoreFault
 from recalld_server.domain.errors import RecalldError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
-READERS = 8  # threads, of which one project gets four
+WAITING = 4096  # changes that may queue, some seconds of work; further writes are refused at once
+READERS = 8  # threads; a single project gets at most four of them
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
 
 class SqlEngine(Protocol):
-    """Where statements run. Errors of the driver become the error type given at start, with the detail in the log."""
+    """Runs transactions. Driver errors become the error type given to the constructor; the log has the details."""
 
     async def read(self, work: Work[T], line: str = "") -> T:
-        """Run `work` on a snapshot. It must not write. `line` is the project it is for, if it is for one.
+        """Run `work` on a snapshot; it must not write. `line` is the project it belongs to, if any.
 
-        When the caller is cancelled the work is stopped. Raises ReadTooCostly when it takes longer than 30 s.
+        If the caller is cancelled, the work is stopped. Raises ReadTooCostly if it runs longer than 30 s.
         """
         ...
 
     async def write(self, work: Work[T], line: str = "") -> T:
-        """Run `work` in a transaction that is durable on return; whatever it raises undoes it.
+        """Run `work` in a transaction that is durable on return. An exception in `work` rolls it back.
 
-        `line` is the project whose row it will lock first, if any: those of one line may share a transaction, and lines
-        take turns.
+        `line` is the project whose row `work` locks first, if any. Changes of one line may share a transaction, and
+        lines take turns.
         """
         ...
 
     @property
     def queued(self) -> int:
-        """Changes that wait for the writer."""
+        """Number of changes that wait for the writer."""
         ...
 
     @property
     def version(self) -> int | None:
-        """Equal numbers: nobody has committed anything in between. None: who knows. Asked in place, without waiting."""
+        """A number that changes with every commit: two equal values mean no commit happened in between.
+
+        None if that is unknown. Never blocks.
+        """
         ...
 
     async def migrate(self, work: Work[None]) -> None:
-        """As `write`, for work that may change the schema: no other process is at it, and it may take its time."""
+        """Like `write`, for work that changes the schema. Excludes all other processes and has no time limit."""
         ...
 
     async def ping(self, probe: Work[Any]) -> None:
-        """Raises the engine's error where it can't take changes as far as it knows.
+        """Raise the engine's error if it is known that the engine cannot accept changes.
 
-        `probe` writes what is there already. It is run when a write failed for a reason that may be gone.
+        `probe` writes a value that is already there. It runs after a write that failed for a reason that may have
+        passed.
         """
         ...
 
     async def sound(self) -> bool | None:
-        """Whether the engine finds its files intact; None where they are not its own to check."""
+        """Whether the files of the engine are intact; None if another program owns them."""
         ...
 
     @property
     def clears(self) -> bool:
-        """Whether `scrub` can reach the engine's files."""
+        """Whether `compact` can reach the engine's files."""
         ...
 
-    async def scrub(self) -> bool | None:
-        """Clear what deleted rows left in the engine's files, while others go on reading and writing.
+    async def compact(self) -> bool | None:
+        """Overwrite the remains of deleted rows in the engine's files. Reads and writes continue meanwhile.
 
-        It takes as long as the files are large. False if it can't be done now; None where the files are out of reach.
+        The duration grows with the size of the files. Returns False if it is not possible now and None if the files are
+        out of reach.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what runs and close every connection."""
+        """Wait for running work and close all connections."""
         ...
 
 
 class SqliteEngine:
-    """A SQLite file (or `:memory:`-like folder-less tests through a temporary path).
+    """A SQLite database file; see SqlEngine.
 
-    `durable` False lets the last transactions be lost on a power failure (never on a crash of the process), in order.
+    With `durable` False a power failure may lose the most recent transactions, but never one before another; a crash of
+    the process loses none.
     """
 
     def __init__(self, path: Path, *, unavailable: type[RecalldError], durable: bool = True) -> None:
@@ -114,18 +120,19 @@ class SqliteEngine:
             poolclass=QueuePool,
             pool_size=READERS,
             max_overflow=0,
-            paramstyle="named",  # one that is named a dozen times is bound once; rows to write bind faster by place
+            paramstyle="named",  # binds a repeated parameter once; the writer binds rows, faster by position
         )
         self._readers = Readers(READERS, path.stem)
         self.file = DatabaseFile(path, unavailable)
 
         def connects(*_: object) -> None:
-            self.file.require_there()  # or a new connection would open, or make, another file
+            self.file.require_there()  # without this a new connection would open or create another file
 
         event.listen(self.reader_engine, "do_connect", connects)
         self._writer = SqliteWriter(self.writer_engine, path.stem, self._translated, self._committed)
         self._closed = False
-        self._onlooker: sqlean.Connection | None = None  # it never writes, so it sees every commit as another's
+        # PRAGMA data_version only counts commits of other connections, so it needs a connection that never writes.
+        self._onlooker: sqlean.Connection | None = None
 
     async def read(self, work: Work[T], line: str = "", *, limited: bool = True) -> T:
         if self._closed:
@@ -134,10 +141,10 @@ class SqliteEngine:
 
     async def write(self, work: Work[T], line: str = "") -> T:
         if self._closed:
-            raise self._unavailable()  # nobody would ever answer
-        self.file.health.require(Trouble.DAMAGED)
+            raise self._unavailable()  # the writer thread has ended, so the future would never complete
+        self.file.health.require(StoreFault.DAMAGED)
         if self.queued >= WAITING:
-            raise self._unavailable("Too many changes wait to be written; try again shortly.")
+            raise self._unavailable("Too many changes are waiting to be written; try again shortly.")
         return await asyncio.wrap_future(self._writer.put(work, line))
 
     @property
@@ -146,14 +153,14 @@ class SqliteEngine:
 
     @property
     def version(self) -> int | None:
-        if self._closed or self.file.health.has(Trouble.GONE):
+        if self._closed or self.file.health.has(StoreFault.GONE):
             return None
         try:
             if self._onlooker is None:
                 self._onlooker = sqlean.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
             return int(self._onlooker.execute("PRAGMA data_version").fetchone()[0])
         except sqlean.Error:
-            return None  # whoever reads next is told what is wrong
+            return None  # the next read reports the error
 
     async def migrate(self, work: Work[None]) -> None:
         await self.write(work)  # BEGIN IMMEDIATE keeps every other writer out
@@ -163,22 +170,22 @@ class SqliteEngine:
             raise self._unavailable()
         health = self.file.health
         self.file.require_there()
-        if health.has(Trouble.DAMAGED):
-            raise health.error(Trouble.DAMAGED)
+        if health.has(StoreFault.DAMAGED):
+            raise health.error(StoreFault.DAMAGED)
         if self.file.unchecked:
-            raise self._unavailable("This store is being checked, as its last server ended uncleanly.")
-        if health.has(Trouble.UNWRITABLE):
+            raise self._unavailable("This store is being checked because the last server did not shut down cleanly.")
+        if health.has(StoreFault.UNWRITABLE):
             if not await asyncio.to_thread(self.file.has_room):
-                raise health.error(Trouble.UNWRITABLE)
+                raise health.error(StoreFault.UNWRITABLE)
             await self.write(probe)
-            health.over(Trouble.UNWRITABLE)
+            health.over(StoreFault.UNWRITABLE)
 
     async def sound(self) -> bool | None:
-        check = "PRAGMA quick_check(1)"  # takes as long as the file is large
+        check = "PRAGMA quick_check(1)"  # reads the whole file, hence no time limit
         try:
             return await self.read(lambda c: c.exec_driver_sql(check).scalar() == "ok", limited=False)
         except self._unavailable:
-            if self.file.health.has(Trouble.DAMAGED):
+            if self.file.health.has(StoreFault.DAMAGED):
                 return False
             raise
 
@@ -186,10 +193,10 @@ class SqliteEngine:
     def clears(self) -> bool:
         return True
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         if self._closed:
             raise self._unavailable()
-        self.file.require_there()  # or clearing would make a file there
+        self.file.require_there()  # otherwise `page_gaps` would work on another file
         return await page_gaps.clear(self.path, self)
 
     async def close(self) -> None:
@@ -210,7 +217,7 @@ class SqliteEngine:
                     return work(connection)
         except DBAPIError as error:
             if read.stopped:
-                raise ReadStopped from None
+                raise ReadCancelled from None
             raise self._translated(error) from None
 
     def _committed(self) -> None:

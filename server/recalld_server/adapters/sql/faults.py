@@ -1,4 +1,4 @@
-"""Which errors of a database can go away by themselves, and which will come again at every try."""
+"""Tells permanent database errors, which a retry would repeat, from transient ones."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from sqlalchemy.exc import DBAPIError
 
 from recalld_server.domain.errors import RecalldError
 
-# SQLite's primary result codes: an error in the statement, too big, a wrong type, misuse, a parameter out of range.
+# SQLite's primary result codes SQLITE_ERROR, TOOBIG, MISMATCH, MISUSE and RANGE.
 SQLITE = frozenset({1, 18, 20, 21, 25})
-# PostgreSQL's classes: feature not supported, cardinality, data, syntax or access rule, limits of the program.
+# SQLSTATE classes: feature not supported, cardinality, data, syntax or access rule, program limit exceeded.
 POSTGRES = ("0A", "21", "22", "42", "54")
-CANCELED = "57014"  # by statement_timeout, as nobody else cancels what runs here
+CANCELED = "57014"  # query_canceled; here statement_timeout is the only cause that reaches a caller
 
 
 class StatementRefused(RecalldError):
-    """The database refuses a statement of this server, and would again. The log has its words."""
+    """The database refused a statement of this server and would refuse it again. The log has its message."""
 
 
 def refused_by_sqlite(error: DBAPIError) -> bool:
-    """Whether it is the statement that is wrong, by SQLite or by its driver before SQLite was asked."""
+    """Whether the statement itself is wrong. An error without a code comes from the driver, before SQLite ran it."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     return code is None or code & 0xFF in SQLITE
 
 
 def refused_by_postgres(error: DBAPIError) -> bool:
-    """Whether it is the statement that is wrong, by PostgreSQL or by the driver, on a connection that still works."""
+    """Whether the statement itself is wrong.
+
+    An error without SQLSTATE comes from the driver; it counts if the connection still works.
+    """
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return error.statement is not None and not error.connection_invalidated
@@ -32,5 +35,5 @@ def refused_by_postgres(error: DBAPIError) -> bool:
 
 
 def canceled(error: DBAPIError) -> bool:
-    """Whether PostgreSQL ended the statement because it took too long."""
+    """Whether PostgreSQL cancelled the statement because it ran too long."""
     return getattr(error.orig, "sqlstate", None) == CANCELED

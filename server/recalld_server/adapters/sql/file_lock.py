@@ -1,4 +1,4 @@
-"""One server for each database file, by whatever path it is named."""
+"""Locks that allow one server per database file, whichever path leads to the file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-BYTE = 2**62  # which byte of the file is locked: far from those that SQLite locks, and never written
+BYTE = 2**62  # offset of the locked byte: never written, and far from the bytes that SQLite locks
 
 
 class FileTaken(Exception):
-    """Another process holds the file."""
+    """Another process holds the lock of the file."""
 
 
 @contextmanager
 def held(path: Path, *, make: bool) -> Iterator[None]:
-    """Hold a database file, which may have to be made, empty, to be held whole. Raises FileTaken, OSError.
+    """Hold both locks of a database file. With `make` a missing file is created empty. Raises FileTaken, OSError.
 
-    Two locks, as neither is enough. One is a file beside the database, named by its real path, so a symbolic link or a
-    relative path leads to the same lock on every system. The other is a byte of the database itself, which also keeps
-    a hard link or a bind mount of the file apart; only Linux has locks that SQLite's own use of the file leaves alone.
-    Let go only after every connection to the file is closed: to close the file drops the locks of its connections.
+    Neither lock is enough alone. The first is a lock file beside the database, derived from the real path, so symbolic
+    links and relative paths lead to the same lock on every system. The second locks a byte of the database itself,
+    which also covers hard links and bind mounts. It exists only on Linux: only open file description locks are
+    independent of SQLite's own locks.
+    Leave the context only after all connections to the file are closed: when this descriptor is closed, the process
+    loses the POSIX locks of those connections.
     """
     real = lock_path(path)
     with ExitStack() as locks:
@@ -43,7 +45,7 @@ def held(path: Path, *, make: bool) -> Iterator[None]:
 
 
 def taken(path: Path) -> bool:
-    """Whether a server holds the file. Makes nothing; what can't be opened for writing is nobody's."""
+    """Whether a server holds the file. Creates nothing. False for a file that cannot be opened for writing."""
     lock = lock_path(path)
     if lock.exists():
         try:
@@ -64,13 +66,13 @@ def taken(path: Path) -> bool:
 
 
 def lock_path(path: Path) -> Path:
-    """The lock beside a database file, whose own links are followed."""
+    """The path of the lock file beside a database file, with symbolic links resolved."""
     real = path.resolve()
     return real.with_name(real.name + ".lock")
 
 
 def _lock_byte(file: int) -> None:
-    """Lock a byte for as long as the file stays open. Raises FileTaken. Elsewhere than on Linux it does nothing."""
+    """Lock one byte until the file is closed. Raises FileTaken. Does nothing on systems other than Linux."""
     if sys.platform == "linux":
         import fcntl
 
@@ -81,4 +83,4 @@ def _lock_byte(file: int) -> None:
         except BlockingIOError:
             raise FileTaken from None
         except OSError:
-            return  # a file system without such locks: the lock beside the file stands
+            return  # the file system lacks such locks: rely on the lock file

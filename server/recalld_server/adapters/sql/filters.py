@@ -1,8 +1,8 @@
-"""Filters as SQL, for every table that holds memories: the one compiler of the ledger and the embedded index.
+"""Compiles filters to SQL, for both the ledger and the embedded index.
 
-Ids, text and times are columns of the memory's row. What a memory may have several of (categories, metadata) are its
-*facets*: rows of a child table, one for each element, asked with EXISTS. Every expression here is true or false, never
-NULL, so that NOT means what the law (`domain.filters.matches`) says. Values are bound parameters throughout.
+Ids, text and times are columns of the memory's row. Categories and metadata, which can have many elements, are
+*facets*: rows of a child table, one per element, tested with EXISTS. Every expression here is true or false, never
+NULL, so that NOT has the meaning that `domain.filters.matches` defines. All values are bound parameters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
-from recalld_server.adapters.sql.lists import among
+from recalld_server.adapters.sql.array_params import among
 from recalld_server.domain.filters import (
     METADATA,
     OPTIONAL_TIMES,
@@ -56,7 +56,7 @@ class Facet:
 
 
 def facets(memory: Memory) -> list[Facet]:
-    """The facet rows of a memory, each once: what its row in the child table must be for the compiler to be right."""
+    """The distinct facet rows of a memory. The child table must hold exactly these for compiled filters to be right."""
     found = dict.fromkeys(_facet("categories", category) for category in memory.categories)
     for key, value in memory.metadata.items():
         elements = scalars(value)
@@ -73,11 +73,11 @@ def _facet(key: str, element: str | float | bool) -> Facet:
 
 
 class FilterCompiler:
-    """Compiles filters without violations to conditions on one pair of tables.
+    """Compiles valid filters to conditions on a pair of tables: memories and their facets.
 
-    `columns` maps user_id, agent_id, app_id, run_id, id, text, folded (the text's `fold`) and TIME_FIELDS to columns of
-    the memory's row; an absent id is the empty string, only OPTIONAL_TIMES may be NULL.
-    `facets` has the columns of `Facet`; `join` is true for the facets of the memory's row.
+    `columns` maps user_id, agent_id, app_id, run_id, id, text, folded (the `fold` of the text) and TIME_FIELDS to
+    columns of the memory's row. An absent id is the empty string; only OPTIONAL_TIMES may be NULL.
+    `facets` has the columns of `Facet`. `join` is the condition that a facet belongs to the memory's row.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class FilterCompiler:
         self._join = join
 
     def compile(self, condition: Filter) -> ColumnElement[bool]:
-        """A condition for the WHERE clause of a statement whose FROM has the memory's row."""
+        """The filter as a condition for the WHERE clause of a statement that selects from the memories' table."""
         match condition:
             case AllOf(filters):
                 return and_(true(), *(self.compile(inner) for inner in filters))
@@ -107,7 +107,7 @@ class FilterCompiler:
                 return self._some_facet(field, _element(self._facets, operator, values))
 
     def _any(self, filters: Iterable[Filter]) -> ColumnElement[bool]:
-        """All that ask for some facet ask in one subquery: a row then has its facets read once, not once a leaf."""
+        """Combine all facet comparisons in one subquery, so that the facets of a row are read once, not per leaf."""
         elsewhere: list[ColumnElement[bool]] = []
         asked: list[ColumnElement[bool]] = []
         for inner in filters:
@@ -146,7 +146,7 @@ class FilterCompiler:
 
 
 def _element(facets: FromClause, operator: Operator, values: Iterable[Scalar]) -> ColumnElement[bool]:
-    """That a facet row satisfies the comparison; the values fall into groups, for types never mix."""
+    """The condition that a facet row satisfies the comparison. Values are grouped by type: types never compare."""
     columns = facets.c
     groups: dict[str, list[Any]] = {}
     for value in values:
@@ -164,7 +164,8 @@ def _text(
     text: ColumnElement[Any], folded: ColumnElement[Any], operator: Operator, values: list[str]
 ) -> ColumnElement[bool]:
     if operator not in SUBSTRING:
-        # equality is by bytes under every deterministic collation, and only the column's own one can use its index
+        # Equality compares bytes under every deterministic collation, and only the column's own collation can use its
+        # index, so only the order operators need another collation.
         return _compare(CodePoints(text) if operator in ORDER else text, operator, values)
     if operator is Operator.CONTAINS:
         return Position(text, literal(values[0])) > 0
@@ -185,14 +186,14 @@ def _compare(column: ColumnElement[Any], operator: Operator, values: list[Any]) 
 
 
 class Position(FunctionElement[int]):
-    """Where the second text begins in the first, counted from 1; 0 if it is not there. An empty text begins at 1."""
+    """The position of the second text in the first, from 1; 0 if it is not contained. An empty text is at 1."""
 
     type = Integer()
     inherit_cache = True
 
 
 class CodePoints(FunctionElement[str]):
-    """A text that compares by code point: SQLite's default for UTF-8, the collation "C" of a UTF-8 PostgreSQL."""
+    """A text that compares by code point: the default of SQLite with UTF-8, collation "C" on PostgreSQL with UTF-8."""
 
     type = Text()
     inherit_cache = True

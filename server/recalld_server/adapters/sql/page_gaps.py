@@ -1,12 +1,12 @@
-"""Clears what deleted rows leave in a SQLite file, while readers and writers go on.
+"""Overwrites the remains of deleted rows in a SQLite file while reads and writes continue.
 
-`secure_delete` overwrites deleted rows and freed pages at once. What it leaves are copies in the gap of a page, between
-its list of rows and the rows, of rows that moved to another page when the tree was balanced; and the old pages in the
-write-ahead log. Here the gaps are overwritten, some pages to a transaction, and the log is emptied. A VACUUM would do
-the same, but would keep every writer waiting while it writes the whole file anew.
+`secure_delete` overwrites deleted rows and freed pages at once, but two kinds of copies remain. When SQLite balances a
+tree, rows that move to another page leave copies in the gap of the old page, between its cell pointer array and its
+rows. The write-ahead log holds old versions of pages. This module overwrites the gaps, some pages per transaction, and
+then truncates the log. VACUUM would have the same effect, but it blocks all writers while it rewrites the whole file.
 
-Pages are read and written through SQLite (`sqlite_dbpage`), so that transactions and the log hold for them as well.
-Their form: https://sqlite.org/fileformat2.html, sections 1.3 (header), 1.5 and 1.6 (pages).
+Pages are read and written through SQLite (`sqlite_dbpage`), so transactions and the log apply to them.
+Page format: https://sqlite.org/fileformat2.html, sections 1.3 (header), 1.5 and 1.6 (pages).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ T = TypeVar("T")
 
 READ = "SELECT data FROM sqlite_dbpage WHERE pgno = :number"
 OVERWRITE = "UPDATE sqlite_dbpage SET data = :data WHERE pgno = :number"
-PAGES = 256  # in one transaction
-# A page of a tree begins with one of these. All other pages begin with the number of a page, in four bytes: as long as
-# there are fewer pages than this it can't be mistaken.
-TREE = {2: 12, 5: 12, 10: 8, 13: 8}  # kind of page: length of its header
+PAGES = 256  # pages per transaction
+TREE = {2: 12, 5: 12, 10: 8, 13: 8}  # first byte of a b-tree page: length of the page's header
+# All other pages begin with a page number of four bytes. Below this number of pages its first byte is at most 1, so it
+# cannot be mistaken for the type of a b-tree page.
 MOST = 2 << 24
-ROUNDS = 2  # a page may take the number of one behind it that was not looked at yet
-SHARE = 0.5  # of the time; the rest is for others
-BLOCKED = 0.05  # seconds that writers may be kept waiting for readers of old pages
-TRIES = 40  # at emptying the log
-AGAIN = 0.25  # seconds between them
+ROUNDS = 2  # content of a page that was not visited yet may move to one that was
+SHARE = 0.5  # share of the time this work may take; it sleeps for the rest
+BLOCKED = 0.05  # seconds for which the truncation of the log may block writers while it waits for readers
+TRIES = 40  # attempts to truncate the log
+AGAIN = 0.25  # seconds between two attempts
 
 
 class Transactions(Protocol):
-    """An engine; see adapters.sql.engine.SqlEngine."""
+    """The part of adapters.sql.engine.SqlEngine that this module uses."""
 
     async def read(self, work: Callable[[Connection], T]) -> T: ...
 
@@ -48,11 +48,14 @@ class Transactions(Protocol):
 
 
 async def clear(path: Path, engine: Transactions) -> bool:
-    """Overwrite the gaps of all pages and empty the log. False if that can't be done, or not now."""
+    """Overwrite the gaps of all pages and truncate the log.
+
+    Returns False if the file has an unknown format, is too large (MOST pages), or readers kept the log in use.
+    """
     for _ in range(ROUNDS):
         first, count = 1, await engine.read(_count)
         if count is None:
-            log.warning("file not cleared: its form or size is not known", extra={"store": path.stem})
+            log.warning("file not cleared: unsupported page format or too many pages", extra={"store": path.stem})
             return False
         while first <= count:
             begun = time.monotonic()
@@ -69,7 +72,7 @@ async def clear(path: Path, engine: Transactions) -> bool:
 
 
 def _count(connection: Connection) -> int | None:
-    """How many pages there are; None for files that this module knows nothing of."""
+    """The number of pages; None for a file with reserved bytes, auto-vacuum or too many pages."""
     header = _page(connection, 1)
     size = int.from_bytes(header[16:18])
     plain = len(header) == (65536 if size == 1 else size) and not any(header[20:21] + header[52:56])
@@ -78,7 +81,7 @@ def _count(connection: Connection) -> int | None:
 
 
 def _filled(connection: Connection, numbers: Iterable[int]) -> list[int]:
-    """Pages with something in their gap."""
+    """The pages whose gap holds anything but zeros."""
     return [number for number in numbers if _cleared(number, _page(connection, number)) is not None]
 
 
@@ -90,7 +93,7 @@ def _overwrite(connection: Connection, numbers: Iterable[int]) -> None:
 
 
 def _cleared(number: int, page: bytes) -> bytes | None:
-    """The page with nothing in its gap; None if that is how it is, or if it is no page of a tree."""
+    """The page with zeros in its gap; None if the gap has only zeros already or the page is not a b-tree page."""
     header = 100 if number == 1 else 0
     length = TREE.get(page[header]) if page else None
     if length is None:
@@ -104,18 +107,18 @@ def _cleared(number: int, page: bytes) -> bytes | None:
 
 def _page(connection: Connection, number: int) -> bytes:
     page: bytes | None = connection.exec_driver_sql(READ, {"number": number}).scalar()
-    return page or b""  # the file may have become shorter
+    return page or b""  # the file may have shrunk meanwhile
 
 
 def _empty_log(path: Path) -> bool:
-    """First what needs no lock, then the rest: writers wait for the rest only."""
+    """Checkpoint without a lock first, so that the truncation, which blocks writers, has little left to do."""
     connection = sqlean.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BLOCKED, isolation_level=None)
     try:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
     except sqlean.OperationalError as error:
-        log.debug("log not emptied", extra={"store": path.stem, "error": str(error)})
+        log.debug("write-ahead log not truncated", extra={"store": path.stem, "error": str(error)})
         return False
     finally:
         connection.close()

@@ -1,8 +1,8 @@
-"""The engine of a PostgreSQL server: a pool of connections, and for each a thread that waits for its answers.
+"""The engine for PostgreSQL: a connection pool with one thread per connection.
 
-Writers go in parallel; who must follow one another locks a row (`adapters.ledger.commit` that of its project). In here
-they stand in line for it and share transactions, each under a savepoint; servers take turns by the lock. Readers see
-one snapshot (REPEATABLE READ, read only).
+Writes run in parallel, except for writes that lock the same row, as `adapters.ledger.commits.commit` locks the row of
+its project. Within one server such writes queue by line and share transactions, each under its own savepoint. Between
+servers the row lock orders them. Reads see one snapshot (REPEATABLE READ, read only).
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from recalld_server.adapters.sql.engine import T, Work
 from recalld_server.adapters.sql.faults import StatementRefused, canceled, refused_by_postgres
-from recalld_server.adapters.sql.readers import Read, Readers, ReadStopped
+from recalld_server.adapters.sql.readers import Read, ReadCancelled, Readers
 from recalld_server.adapters.sql.statistics import Statistics
-from recalld_server.adapters.sql.store_health import StoreHealth, Trouble
+from recalld_server.adapters.sql.store_health import StoreFault, StoreHealth
 from recalld_server.domain.errors import ReadTooCostly, RecalldError
 
 log = logging.getLogger(__name__)
 Waiting = tuple[Work[Any], Future[Any]]
 
 READERS = 8
-WRITERS = 8  # with the readers 16 connections a server: six servers stay below PostgreSQL's default of 100
-WAITING = 4096  # changes that may wait: seconds of work; beyond, callers learn at once that it is too much
-GROUP = 16  # changes in one transaction: those of other servers wait for it
-STATEMENT = 30.0  # seconds for one statement
-LOCK = 4.0  # seconds for a lock: callers of a write are answered after 5
-# Advisory locks are pairs of numbers that all users of a database share: what for, and which schema's ledger.
+WRITERS = 8  # with the readers 16 pooled connections; five servers stay below PostgreSQL's default limit of 100
+WAITING = 4096  # changes that may queue, some seconds of work; further writes are refused at once
+GROUP = 16  # changes per transaction; the other servers wait for the row lock meanwhile
+STATEMENT = 30.0  # statement_timeout, seconds
+LOCK = 4.0  # lock_timeout, seconds: below the 5 s after which callers of a write get an answer
+# All users of a database share its advisory locks. The key is a pair of numbers: the purpose (ours: 1919247202) and the
+# hash of the schema that holds the ledger.
 MIGRATING = "SELECT pg_advisory_xact_lock(1919247202, hashtext(current_schema()))"
 
-# Seconds until a host that is gone is noticed, when connecting and on a connection that waits for an answer.
+# Connection parameters that detect a lost host, both while connecting and while waiting for an answer. Seconds.
 ADDRESS = {
     "connect_timeout": 3,
     "keepalives_idle": 10,
@@ -49,11 +50,11 @@ ADDRESS = {
     "tcp_user_timeout": 20_000,  # ms
     "application_name": "recalld",
 }
-CANCEL = 3.0  # seconds for telling PostgreSQL to end a statement
-AGAIN = 0.05  # seconds before another try: whoever was in the way gets through first
-PASSING = frozenset({"40001", "40P01"})  # serialization failure, deadlock
-AWAY = ("08", "28", "57P")  # connection failed, authorization, shutdown
-UNWRITABLE = frozenset({"25006", "53100", "58030"})  # read-only as a standby is, disk full, I/O error
+CANCEL = 3.0  # seconds for a cancel request to PostgreSQL
+AGAIN = 0.05  # seconds before a retry, so that the conflicting transaction can finish
+PASSING = frozenset({"40001", "40P01"})  # SQLSTATE: serialization failure, deadlock
+AWAY = ("08", "28", "57P")  # SQLSTATE classes: connection failed, authorization, operator intervention (shutdown)
+UNWRITABLE = frozenset({"25006", "53100", "58030"})  # SQLSTATE: read-only (a standby), disk full, I/O error
 
 TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
 
@@ -61,8 +62,8 @@ TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = curren
 class PostgresEngine:
     """A PostgreSQL database; see SqlEngine.
 
-    `url` is postgresql://user:password@host:port/database; its query may hold any parameter of libpq, and `options`
-    there prevail over ours. Raises ModuleNotFoundError where psycopg is not installed.
+    `url` is postgresql://user:password@host:port/database. Its query may hold any libpq parameter; those override ours,
+    `options` included. Raises ModuleNotFoundError if psycopg is not installed.
     """
 
     def __init__(self, url: str, *, unavailable: type[RecalldError]) -> None:
@@ -74,9 +75,9 @@ class PostgresEngine:
         self._readers = Readers(READERS, "postgres")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-postgres")
         self._vacuums = ThreadPoolExecutor(1, thread_name_prefix="vacuum-postgres")
-        self._vacuuming: Any = None  # the connection that does, while it does
+        self._vacuuming: Any = None  # the connection of the last VACUUM, for `close` to cancel
         self._accepted: set[Future[Any]] = set()
-        self._lines: dict[str, deque[Waiting]] = {}  # those that wait; one of each line is being served
+        self._lines: dict[str, deque[Waiting]] = {}  # queued changes; each line has one worker at a time
         self._lock = threading.Lock()
         self._closed = False
 
@@ -89,7 +90,7 @@ class PostgresEngine:
         if self._closed:
             raise self._unavailable()
         if self.queued >= WAITING:
-            raise self._unavailable("Too many changes wait to be written; try again shortly.")
+            raise self._unavailable("Too many changes are waiting to be written; try again shortly.")
         future: Future[T] = Future()
         self._accepted.add(future)
         future.add_done_callback(self._accepted.discard)
@@ -100,7 +101,7 @@ class PostgresEngine:
         return await asyncio.wrap_future(future)
 
     def _join(self, line: str, work: Work[Any], future: Future[Any]) -> bool:
-        """Whether nobody was there before."""
+        """Queue a change; True if the line had none and so needs a worker."""
         with self._lock:
             first = line not in self._lines
             self._lines.setdefault(line, deque()).append((work, future))
@@ -112,16 +113,16 @@ class PostgresEngine:
             group = [waiting.popleft() for _ in range(min(GROUP, len(waiting)))]
         try:
             self._transact(group)
-        finally:  # whatever became of these, the next ones have their turn
+        finally:  # the rest of the line must be served even if this group failed
             with self._lock:
                 ended = not waiting
                 if ended:
                     del self._lines[line]
             if not ended:
-                self._writers.submit(self._serve, line)  # after the other lines that wait
+                self._writers.submit(self._serve, line)  # queued behind the other lines, so that they take turns
 
     def _transact(self, group: Sequence[Waiting]) -> None:
-        """Every one of the group is answered, whatever happens."""
+        """Run a group of changes and complete every future, even after an unexpected error."""
         try:
             self._write(group)
         except Exception as error:
@@ -141,7 +142,11 @@ class PostgresEngine:
         self._statistics.look()
 
     def _together(self, group: Sequence[Waiting]) -> bool:
-        """One transaction for all. False when it was undone as a whole before its commit: each may go by itself."""
+        """Run all changes in one transaction.
+
+        Returns False if it was rolled back before the commit: each change may then run in its own transaction. A failed
+        commit fails all of them, because its result is unknown.
+        """
         committing = False
         try:
             with self.engine.connect() as connection, connection.begin():
@@ -160,7 +165,7 @@ class PostgresEngine:
 
     @property
     def address(self) -> Mapping[str, Any]:
-        """What psycopg.connect takes for a connection like those of the pool. It may hold a password."""
+        """Arguments of psycopg.connect for a connection like those of the pool. May contain a password."""
         _, given = self.engine.dialect.create_connect_args(self.engine.url)
         return {**given, **_limits(self.engine.url)}
 
@@ -173,7 +178,7 @@ class PostgresEngine:
         return max(0, len(self._accepted) - WRITERS)
 
     async def migrate(self, work: Work[None]) -> None:
-        """Under an advisory lock. Afterwards every text compares by code point, as in SQLite."""
+        """See SqlEngine. Holds an advisory lock. Afterwards all text columns compare by code point, as in SQLite."""
 
         def alone(connection: Connection) -> None:
             for limit in ("lock_timeout", "statement_timeout"):
@@ -185,9 +190,9 @@ class PostgresEngine:
         await self.write(alone)
 
     async def ping(self, probe: Work[Any]) -> None:
-        if self._health.has(Trouble.UNWRITABLE):
+        if self._health.has(StoreFault.UNWRITABLE):
             await self.write(probe)
-            self._health.over(Trouble.UNWRITABLE)
+            self._health.over(StoreFault.UNWRITABLE)
 
     async def sound(self) -> bool | None:
         await self.read(lambda c: c.exec_driver_sql("SELECT 1"))
@@ -197,18 +202,18 @@ class PostgresEngine:
     def clears(self) -> bool:
         return False
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         if self._closed:
             raise self._unavailable()
         await asyncio.get_running_loop().run_in_executor(self._vacuums, self._vacuum)
         return None
 
     def _vacuum(self) -> None:
-        """Removes rows nobody can see any more, and what indexes hold of them; readers and writers go on.
+        """Remove dead rows and their index entries; reads and writes continue.
 
-        It has a thread and a connection of its own: it may take long.
+        It may take long, so it has its own thread and connection.
         """
-        import psycopg  # comes with the extra that has this engine
+        import psycopg  # part of the optional extra for PostgreSQL
 
         try:
             with psycopg.connect(**self.address, autocommit=True) as connection:
@@ -218,7 +223,7 @@ class PostgresEngine:
                 connection.execute(f"VACUUM (INDEX_CLEANUP ON, SKIP_LOCKED) {', '.join(names)}".encode())
         except psycopg.Error as error:
             log.warning(
-                "tables not vacuumed; autovacuum will", extra={"store": "ledger", "error": type(error).__name__}
+                "tables not vacuumed; autovacuum will do it", extra={"store": "ledger", "error": type(error).__name__}
             )
 
     async def close(self) -> None:
@@ -231,9 +236,9 @@ class PostgresEngine:
         self.engine.dispose()
 
     def _run(self, engine: Engine, work: Work[T], read: Read[T] | None = None) -> T:
-        """One transaction; another try when it failed before its commit for a reason that may be gone.
+        """Run one transaction, with one retry if it failed before its commit for a transient reason.
 
-        Where the commit itself fails with the connection nobody knows whether it was made, so it is not repeated.
+        If the connection breaks during the commit, the result is unknown, so it is not retried.
         """
         for retry in (True, False):
             committing = False
@@ -242,14 +247,14 @@ class PostgresEngine:
                     with self._stoppable(connection, read) if read else nullcontext():
                         answer = work(connection)
                     committing = True
-                self._health.over(Trouble.UNREACHABLE)
+                self._health.over(StoreFault.UNREACHABLE)
                 return answer
             except DBAPIError as error:
                 if read and read.stopped:
-                    raise ReadStopped from None
+                    raise ReadCancelled from None
                 if not retry or committing or not _passing(error):
                     raise self._translated(error) from None
-                log.info("sql repeated", extra={"store": "ledger", "error": type(error.orig).__name__})
+                log.info("sql retried", extra={"store": "ledger", "error": type(error.orig).__name__})
             time.sleep(AGAIN)
         raise AssertionError("the second try answers or raises")
 
@@ -258,7 +263,7 @@ class PostgresEngine:
         driver = connection.connection.driver_connection
 
         def cancel() -> None:
-            with suppress(self.engine.dialect.dbapi.Error):  # type: ignore[union-attr]  # it is tried again
+            with suppress(self.engine.dialect.dbapi.Error):  # type: ignore[union-attr]  # Readers retries it
                 driver.cancel_safe(timeout=CANCEL)  # type: ignore[union-attr]
 
         try:
@@ -266,7 +271,7 @@ class PostgresEngine:
                 yield
         finally:
             if read.stopped:
-                connection.invalidate()  # a cancellation that comes too late would end the next one's statement
+                connection.invalidate()  # a late cancel request would hit the next user of the pooled connection
 
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, IntegrityError) or not isinstance(error, DBAPIError):
@@ -281,15 +286,18 @@ class PostgresEngine:
         if error.connection_invalidated or (
             isinstance(error, OperationalError) and (not state or state.startswith(AWAY))
         ):
-            return self._health.found(Trouble.UNREACHABLE, _cause(error))
+            return self._health.found(StoreFault.UNREACHABLE, _cause(error))
         if state in UNWRITABLE:
-            return self._health.found(Trouble.UNWRITABLE, _cause(error))
+            return self._health.found(StoreFault.UNWRITABLE, _cause(error))
         _note(error)
         return self._unavailable()
 
 
 def _tried(connection: Connection, work: Work[Any]) -> tuple[Any, Exception | None]:
-    """What the work gives or, once it is undone, what it raised. Raises what PostgreSQL refuses."""
+    """Run `work` under a savepoint and return its result, or its error after a rollback to the savepoint.
+
+    Raises database errors other than IntegrityError: they fail the whole transaction.
+    """
     try:
         with connection.begin_nested():
             return work(connection), None
@@ -302,7 +310,7 @@ def _tried(connection: Connection, work: Work[Any]) -> tuple[Any, Exception | No
 
 
 def _passing(error: DBAPIError) -> bool:
-    """A connection that broke, as those kept from before a restart do, or a transaction chosen to give way."""
+    """Whether a retry may succeed: broken connection (as after a restart of PostgreSQL), deadlock, serialization."""
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in PASSING
 
 
@@ -312,7 +320,7 @@ def _note(error: DBAPIError) -> None:
 
 
 def _cause(error: DBAPIError) -> str:
-    """Without PostgreSQL's details: they may quote rows."""
+    """The primary message only: PostgreSQL's details may quote rows."""
     diagnostics = getattr(error.orig, "diag", None)
     return getattr(diagnostics, "message_primary", None) or str(error.orig).partition("\n")[0]
 
@@ -329,13 +337,13 @@ def _engine(url: str) -> Engine:
 
 
 def _limits(url: URL) -> dict[str, Any]:
-    """What the URL does not say; its own `options` follow ours, and the later one counts."""
+    """Our parameters that the URL does not set. The URL's `options` follow ours, and PostgreSQL uses the last one."""
     times = f"-c statement_timeout={STATEMENT:.0f}s -c lock_timeout={LOCK:.0f}s {url.query.get('options', '')}"
     return {name: value for name, value in ADDRESS.items() if name not in url.query} | {"options": times.strip()}
 
 
 def _collate(connection: Connection) -> None:
-    """Migrations make texts of the database's collation; those that are not "C" become it, with their indexes."""
+    """Change text columns with another collation to "C". Migrations create columns with the database's collation."""
     columns = connection.exec_driver_sql(
         "SELECT quote_ident(table_name), string_agg('ALTER ' || quote_ident(column_name) || ' TYPE text COLLATE \"C\"',"
         " ', ') FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text'"

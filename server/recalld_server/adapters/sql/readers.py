@@ -1,7 +1,7 @@
-"""The threads that read: projects take turns at them, and a read whose caller has gone is stopped.
+"""The pool of reader threads. Projects take turns, and a read is stopped once its caller is gone.
 
-A read may begin while its project has fewer threads than are free. A project that is alone gets half of them; whoever
-comes later finds one, however slow the reads of the others are.
+A read may start if its project uses fewer threads than are free. So a single project gets at most half of the threads,
+and another project always finds a free one, however slow the reads of the first are.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from recalld_server.concurrency.fair_queue import FairQueue
 from recalld_server.domain.errors import ReadTooCostly
-from recalld_server.fair_queue import FairQueue
 
 T = TypeVar("T")
 
-SECONDS = 30.0  # for one read
-AGAIN = 0.05  # seconds between two tries to stop a read: between two of its statements there is nothing to interrupt
-_thread = threading.local()  # its `read`: the one that this thread runs
+SECONDS = 30.0  # time limit of a read
+AGAIN = 0.05  # seconds between two attempts to stop a read: an interrupt between two statements has no effect
+_thread = threading.local()  # `read`: the Read that this thread runs
 
 
-class ReadStopped(Exception):
-    """The read was stopped: its caller has gone, or it took too long."""
+class ReadCancelled(Exception):
+    """The read was stopped because its caller is gone or it took too long."""
 
 
 class Read(Generic[T]):
-    """One read. `future` gets what `work` gives or raises, ReadTooCostly when it was `late`."""
+    """One read. `future` receives the result or the error of `work`; ReadTooCostly if the read was `late`."""
 
     def __init__(self, work: Callable[[Read[T]], T]) -> None:
         self.future: Future[T] = Future()
         self.begun: float | None = None  # monotonic seconds
-        self.timer: asyncio.TimerHandle | None = None  # for whoever waits
+        self.timer: asyncio.TimerHandle | None = None  # of the waiting caller, for the time limit
         self.late = False
         self.stopped = False
         self._work = work
@@ -44,7 +44,7 @@ class Read(Generic[T]):
         self._interrupt: Callable[[], None] | None = None
 
     def run(self) -> None:
-        """Do the work, unless the caller has gone before."""
+        """Run the work, unless the caller was cancelled before."""
         if not self.future.set_running_or_notify_cancel():
             return
         self.begun = time.monotonic()
@@ -55,7 +55,7 @@ class Read(Generic[T]):
 
     @contextmanager
     def using(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """Inside, `interrupt` ends the statement that the read's connection runs; it is never called afterwards."""
+        """Within the context `stop` may call `interrupt`, which ends the running statement; never after it."""
         _thread.read = self
         with self._lock:
             self._interrupt = interrupt
@@ -68,16 +68,16 @@ class Read(Generic[T]):
             _thread.read = None
 
     def left(self, seconds: float) -> float:
-        """What is left of so many seconds since it began."""
+        """How much of a limit of `seconds` remains; all of it before the read has begun."""
         return seconds if self.begun is None else self.begun + seconds - time.monotonic()
 
     def check(self) -> None:
-        """Raises ReadStopped once the read is to end."""
+        """Raise ReadCancelled if the read was stopped."""
         if self.stopped:
-            raise ReadStopped
+            raise ReadCancelled
 
     def stop(self) -> None:
-        """End what it does now, and let it begin nothing more. Blocks for as long as `interrupt` does."""
+        """Interrupt the running statement and make later ones fail. Blocks for as long as `interrupt` does."""
         with self._lock:
             self.stopped = True
             if self._interrupt is not None:
@@ -85,14 +85,17 @@ class Read(Generic[T]):
 
 
 def check() -> None:
-    """Raises ReadStopped once the read of this thread is to end: for work that takes long between two statements."""
+    """Raise ReadCancelled if the read of this thread was stopped. For long computations between two statements."""
     read: Read[Any] | None = getattr(_thread, "read", None)
     if read is not None:
         read.check()
 
 
 class Readers:
-    """Runs reads in at most `threads` threads. `line` of a read is its project; reads without one are not counted."""
+    """Runs reads in at most `threads` threads.
+
+    The `line` of a read is its project. The limit per project does not apply to reads without one.
+    """
 
     def __init__(self, threads: int, name: str) -> None:
         self._threads = threads
@@ -105,9 +108,10 @@ class Readers:
         self._idle = threading.Condition(self._lock)
 
     async def run(self, work: Callable[[Read[T]], T], line: str = "", *, limited: bool = True) -> T:
-        """What `work` gives. Raises what `work` raises and, if it is limited, ReadTooCostly when it takes too long.
+        """Run `work` in a thread and return its result. Raises the error of `work`.
 
-        The wait for a thread does not count. When the caller is cancelled the work does not begin, or is stopped.
+        With `limited`, raises ReadTooCostly if the work takes more than SECONDS; the wait for a thread does not count.
+        If the caller is cancelled, the work does not start or is stopped.
         """
         read = Read(work)
         with self._lock:
@@ -117,7 +121,7 @@ class Readers:
 
         def look() -> None:
             left = read.left(seconds)
-            if left > 0:  # it had to wait for a thread
+            if left > 0:  # the read started late because it waited for a thread
                 read.timer = loop.call_later(left, look)
             else:
                 read.late = True
@@ -132,7 +136,7 @@ class Readers:
                 self._stop(read)
 
     def close(self) -> None:
-        """Wait for the reads that run or wait, and end the threads."""
+        """Wait for all running and queued reads, then end the threads."""
         with self._lock:
             self._idle.wait_for(lambda: not self._waiting and not self._running)
         self._pool.shutdown()
@@ -149,7 +153,7 @@ class Readers:
         task.add_done_callback(self._stopping.discard)
 
     def _start(self) -> None:
-        """Begin what may begin; the lock is held."""
+        """Start as many queued reads as the limits allow. The caller holds the lock."""
         while (free := self._threads - self._running.total()) > 0:
             taken = self._waiting.take(lambda line: not line or self._running[line] < free)
             if taken is None:

@@ -1,4 +1,4 @@
-"""The thread that writes a SQLite file: it takes the changes that wait into one fsync, each under its own savepoint."""
+"""The writer thread of a SQLite file. It groups queued changes into one transaction (one fsync) with savepoints."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from recalld_server.fair_queue import FairQueue
+from recalld_server.concurrency.fair_queue import FairQueue
 
 T = TypeVar("T")
 
-GROUP = 64  # changes in one fsync: beyond this the wait of the first outweighs the gain
-SECONDS = 0.03  # after which a transaction takes no further change: what waits for the next one waits no longer
+GROUP = 64  # changes per transaction: with more, the first change waits longer than the saved fsyncs are worth
+SECONDS = 0.03  # age at which a transaction takes no further change, so that its changes do not wait longer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """What is to be written, and who waits for what it gives."""
+    """A queued change and the future of its result."""
 
     work: Callable[[Connection], Any]
     future: Future[Any]
 
 
 class SqliteWriter:
-    """Takes turns between lines, so that who writes much delays others by one change of theirs at a time.
+    """Serves lines (projects) in turn, so that a busy line delays another by one change at a time.
 
-    `translated` gives the error for the caller of what SQLite raised. `committed` is called after each commit and
-    before its callers are answered; what it raises they get instead.
+    `translated` maps an error of SQLite to the error for the caller. `committed` is called after each commit, before
+    the callers get their results; if it raises, they get that error instead.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class SqliteWriter:
 
     @property
     def queued(self) -> int:
-        """Changes that wait."""
+        """Number of queued changes."""
         return len(self._waiting)
 
     def put(self, work: Callable[[Connection], T], line: str) -> Future[T]:
-        """What `work` will have given once it is durable. Not to be called after `close`."""
+        """Queue a change. The future completes with the result of `work` once it is durable. Invalid after `close`."""
         future: Future[T] = Future()
         with self._changed:
             self._waiting.put(line, Change(work, future))
@@ -65,7 +65,7 @@ class SqliteWriter:
         return future
 
     def close(self) -> None:
-        """Write what waits, and end."""
+        """Write all queued changes, then end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -76,7 +76,7 @@ class SqliteWriter:
             self._transact(change)
 
     def _next(self) -> Change | None:
-        """The next change, waited for; None when none will come."""
+        """Wait for the next change; None after `close`, once the queue is empty."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -86,7 +86,7 @@ class SqliteWriter:
                 return None
 
     def _take(self) -> Change | None:
-        """The next change whose caller still waits, if there is one."""
+        """The next queued change whose caller was not cancelled, if any."""
         while True:
             with self._changed:
                 taken = self._waiting.take()
@@ -97,12 +97,12 @@ class SqliteWriter:
                 return change
 
     def _transact(self, first: Change) -> None:
-        """One transaction. Answers go out after the commit; a failed commit fails every change of it."""
+        """Run one transaction. Futures complete after the commit; a failed commit fails all changes of the group."""
         ends = time.monotonic() + SECONDS
         most = min(GROUP, 1 + self.queued)
         group = [first.future]
         answers: list[Any] = []
-        failures: dict[int, BaseException] = {}  # by place in the group
+        failures: dict[int, BaseException] = {}  # by position in the group
         broken: BaseException | None = None
         try:
             with self._engine.connect() as connection, connection.begin():
@@ -110,16 +110,17 @@ class SqliteWriter:
                 while change:
                     answer, failure = _done(connection, change.work, alone=most == 1)
                     answers.append(answer)
-                    if failure:  # goes to the caller it belongs to
+                    if failure:
                         failures[len(group) - 1] = failure
                         if most == 1 or not _in_transaction(connection):
-                            broken = failure  # a full disk, for one, undoes the transaction and not just this change
+                            # Some errors, such as a full disk, roll back the whole transaction, not only this change.
+                            broken = failure
                             raise failure
                     change = self._take() if len(group) < most and time.monotonic() < ends else None
                     if change:
                         group.append(change.future)
             self._committed()
-        except Exception as error:  # noqa: BLE001 - nobody's change is stored, as far as anybody may rely on it
+        except Exception as error:  # noqa: BLE001 - no change of the group counts as stored
             failures = {place: failures.get(place, broken or error) for place in range(len(group))}
         for place, future in enumerate(group):
             if failure := failures.get(place):
@@ -131,7 +132,10 @@ class SqliteWriter:
 def _done(
     connection: Connection, work: Callable[[Connection], Any], *, alone: bool
 ) -> tuple[Any, BaseException | None]:
-    """What the work gives, or what it raised: not what undoing it raised after that."""
+    """Run `work` (under a savepoint unless `alone`) and return its result or its error.
+
+    If the rollback to the savepoint fails too, the original error is returned.
+    """
     failure: BaseException | None = None
     try:
         with nullcontext() if alone else connection.begin_nested():

@@ -1,4 +1,4 @@
-"""What is known to be wrong with a store: told in the log when it changes, and to callers with each refusal."""
+"""The known faults of a store. A change is logged once; callers get an error with each refused request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """`begun` and `ended` are lines of the log, `told` what callers read; `lasting`: it does not pass by itself."""
+    """`begun` and `ended` are log messages, `told` is the error text for callers. `lasting`: needs an operator."""
 
     begun: str
     ended: str
@@ -23,8 +23,8 @@ class _Words:
     lasting: bool = False
 
 
-class Trouble(Enum):
-    """A way in which a store can't do its work. What follows a word in the log says how many requests it cost."""
+class StoreFault(Enum):
+    """A fault of a store. The log records its begin, and its end with the number of refused requests."""
 
     GONE = _Words(
         "its file is gone or was replaced, so nothing is read or written: put the same file back, or restart the "
@@ -34,43 +34,43 @@ class Trouble(Enum):
         lasting=True,
     )
     DAMAGED = _Words(
-        "it is damaged, so no change is taken: stop the server, ask `recalld doctor`, restore a backup; the index is "
-        "made anew by a restart",
+        "it is damaged, so changes are refused. A damaged ledger: stop the server, run `recalld doctor`, restore a "
+        "backup. A damaged index: restart the server, which rebuilds it",
         "it is sound",
         "This store is damaged: its operator must restore it.",
         lasting=True,
     )
     UNWRITABLE = _Words(
-        "it can't be written, so changes are refused: the disk is full, read-only or failing; this ends by itself once "
-        "there is room",
+        "it can't be written, so changes are refused: the disk is full, read-only or failing; the server recovers by "
+        "itself once the disk can be written",
         "it can be written again",
-        "This store can't be written now, its disk being full or read-only; reading goes on.",
+        "This store can't be written now because its disk is full, read-only or failing; reads still work.",
     )
     UNREACHABLE = _Words("it can't be reached", "it answers again", "")
 
 
 class StoreHealth:
-    """The troubles of one store. Used from any thread."""
+    """The known faults of one store; `unavailable` is the error type for callers. Thread-safe."""
 
     def __init__(self, store: str, unavailable: type[RecalldError]) -> None:
         self._store = store
         self._unavailable = unavailable
         self._lock = threading.Lock()
-        self._since: dict[Trouble, float] = {}
-        self._refused: dict[Trouble, int] = {}
+        self._since: dict[StoreFault, float] = {}
+        self._refused: dict[StoreFault, int] = {}
 
-    def has(self, *troubles: Trouble) -> bool:
-        """Whether one of these is known."""
+    def has(self, *troubles: StoreFault) -> bool:
+        """Whether any of these faults is known."""
         return any(trouble in self._since for trouble in troubles)
 
-    def require(self, *troubles: Trouble) -> None:
-        """Raises the error of the first of these that is known."""
+    def require(self, *troubles: StoreFault) -> None:
+        """Raise the error of the first of these faults that is known, and count the refused request."""
         for trouble in troubles:
             if trouble in self._since:
                 raise self.found(trouble)
 
-    def found(self, trouble: Trouble, cause: str = "") -> RecalldError:
-        """Note a trouble, which the log hears of once; gives the error for the caller it cost an answer."""
+    def found(self, trouble: StoreFault, cause: str = "") -> RecalldError:
+        """Record a fault and a refused request. Logs the fault once. Returns the error for the caller."""
         with self._lock:
             first = trouble not in self._since
             self._since.setdefault(trouble, time.monotonic())
@@ -79,14 +79,14 @@ class StoreHealth:
             log.error("%s: %s", self._store, trouble.value.begun, extra={"cause": cause} if cause else None)
         return self.error(trouble)
 
-    def error(self, trouble: Trouble) -> RecalldError:
-        """What a trouble is for callers."""
+    def error(self, trouble: StoreFault) -> RecalldError:
+        """The error that callers get for a fault."""
         error = self._unavailable(trouble.value.told)
         error.lasting = trouble.value.lasting
         return error
 
-    def over(self, trouble: Trouble) -> None:
-        """Note that a trouble has passed. Costs nothing where there was none."""
+    def over(self, trouble: StoreFault) -> None:
+        """Record that a fault has passed, and log it. Cheap if it was not known."""
         if trouble not in self._since:
             return
         with self._lock:

@@ -1,10 +1,11 @@
-"""Which calls are taken: as many as can be answered in good time, the others are refused before any work.
+"""Admission control: admits as many calls as can be answered in time and refuses the others before any work is done.
 
-Calls fall into classes, for a search costs twenty times a get, and projects share each class (see shares.py). What an
-operator calls, and what ends a key, has a class of its own: it gets through whatever else is asked.
+Each call belongs to a class (search, write, read, control), because a search costs twenty times as much as a get.
+Projects share each class (see concurrency_limiter.py). The calls of operators and the calls that revoke a key form the
+class `control`, whose capacity is independent of the load of the other classes.
 
-A refusal costs processor time too, and all calls of a server wait in one line for it. So refusals beyond a rate are
-held for a while before they are answered: who asks again at once, or without a key, is slowed, and others are not.
+A refusal costs processor time too, and all calls of a server compete for it. So refusals beyond a rate are delayed.
+This slows down callers that retry at once or call without a key, and only these.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ import grpc
 from grpc_status import rpc_status
 
 from recalld_server.domain.errors import Overloaded
-from recalld_server.rpc.errors import status_of
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, after_each_answer, metadata
 from recalld_server.rpc.interceptors.auth import OPEN, caller
-from recalld_server.rpc.interceptors.correlation import HEADER
-from recalld_server.rpc.interceptors.endings import refuse
-from recalld_server.rpc.interceptors.rates import Rates
-from recalld_server.rpc.interceptors.shares import MOST, Contention, Gate
-from recalld_server.telemetry import names
+from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, after_each_answer, metadata
+from recalld_server.rpc.interceptors.call_status import refuse
+from recalld_server.rpc.interceptors.concurrency_limiter import MOST, ConcurrencyLimiter, Contention
+from recalld_server.rpc.interceptors.correlation import HEADER, usable
+from recalld_server.rpc.interceptors.rate_limiter import RateLimiter, count_down
+from recalld_server.rpc.render.errors import status_of
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
-CALLS = 1024  # at once, streams among them; the library's own limit lies above, for its refusals carry no reason
-CROWD = 16  # taken at once in calm, of writes and reads: writes that wait together share an fsync
-MOST_SHORT = 256  # of writes and reads, which take a tenth of a search: a burst of 200 adds waits 2 s at most
-REFUSALS = 50.0  # a second of one project, and of all callers without a key, are answered at once
-HOLD = (0.5, 5.0)  # seconds at least and at most before a further one is answered
-HELD_RATE = 100  # a second that are answered of those a project has waiting: the more there are, the longer each waits
-HELD = 2048  # at once, in all
-HELD_OF_CONNECTION = 100  # at once: they count among its streams, of which it has 256
-HELD_BYTES = 64 * 1024  # of one request, which stays in memory meanwhile
-OPEN_STREAMS = 64  # of callers without a key, who may follow the server's health and ask for its services
+CALLS = 1024  # concurrent calls, including streams; gRPC's own limit is higher, because its refusals carry no reason
+CROWD = 16  # concurrent writes or reads while not overloaded; concurrent writes share an fsync
+MOST_SHORT = 256  # running and waiting writes or reads; each takes a tenth of a search: 200 adds wait at most 2 s
+REFUSALS = 50.0  # refusals per second and project that are sent at once; all callers without a key count as one project
+HOLD = (0.5, 5.0)  # shortest and longest delay of further refusals, in seconds
+HELD_RATE = 100  # delayed refusals that a project gets per second: the more are waiting, the longer the delay
+HELD = 2048  # delayed refusals at once, of all projects; beyond it, refusals are sent at once
+HELD_OF_CONNECTION = 100  # delayed refusals of one connection: each occupies one of its 256 streams
+HELD_BYTES = 64 * 1024  # largest request whose refusal is delayed, because the request stays in memory meanwhile
+OPEN_STREAMS = 64  # concurrent health and reflection streams, which need no key
 
 SEARCHES = frozenset({"Search", "StreamSearch"})
 WRITES = frozenset(
@@ -58,31 +59,31 @@ WRITES = frozenset(
         "DeleteOperation",
     }
 )
-LASTING = frozenset({"ImportMemories", "Watch", "ReadExport", "WaitOperation"})  # as their caller likes; see quota.py
-CONTROLS = frozenset({"RevokeApiKey", "ListApiKeys"})  # what stops a flood
+LASTING = frozenset({"ImportMemories", "Watch", "ReadExport", "WaitOperation"})  # of any duration; see quota.py
+CONTROLS = frozenset({"RevokeApiKey", "ListApiKeys"})  # an admin needs these to stop a flood of calls
 
 
 class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Refuses before the request is even read from its bytes."""
+    """Admits or refuses each call before its request is deserialized."""
 
     def __init__(self, instruments: Instruments, processors: int, calls: int = CALLS) -> None:
         self._instruments = instruments
         self._limit = calls
         self.open = 0
         self._open_streams = 0
-        self._refusals = Rates(REFUSALS)
-        self._held: Counter[str] = Counter()  # by project, and by connection
+        self._refusals = RateLimiter(REFUSALS)
+        self._held: Counter[str] = Counter()  # delayed refusals by project and by connection
         self._held_in_all = 0
         tight = min(max(2, processors), MOST // 4)
-        alone = tight // 2  # a search has its model at work beside its other steps, and refusals cost time as well
+        alone = tight // 2  # a search keeps a second processor busy with its model, and refusals need time as well
         contention = Contention()
         self.gates = {
-            "search": Gate(
+            "search": ConcurrencyLimiter(
                 "search", alone, 2 * alone, contention=contention
-            ),  # more at once measured no faster, and each waits longer
-            "write": Gate("write", tight, CROWD, MOST_SHORT, contention),
-            "read": Gate("read", 2 * tight, CROWD, MOST_SHORT, contention),
-            "control": Gate("control", 2 * tight, CROWD),
+            ),  # more concurrent searches gave no higher throughput and a longer wait for each
+            "write": ConcurrencyLimiter("write", tight, CROWD, MOST_SHORT, contention),
+            "read": ConcurrencyLimiter("read", 2 * tight, CROWD, MOST_SHORT, contention),
+            "control": ConcurrencyLimiter("control", 2 * tight, CROWD),
         }
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
@@ -91,7 +92,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None:
             return None
         key = caller()
-        if key is None:  # who is refused for want of a key makes nobody else wait
+        if key is None:  # calls without a valid key use none of the capacity of the others
             if not details.method.startswith(OPEN):
                 await self._hold("")
                 return handler
@@ -102,7 +103,9 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             kind = "control"
         return self._guarded(handler, None if name in LASTING else self.gates[kind], key.project, kind, details)
 
-    def _guarded(self, handler: Any, gate: Gate | None, project: str, kind: str, details: Details) -> Handler:
+    def _guarded(
+        self, handler: Any, gate: ConcurrencyLimiter | None, project: str, kind: str, details: Details
+    ) -> Handler:
         inner = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
         parse = handler.request_deserializer or bytes
 
@@ -110,7 +113,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 await self._enter(gate, project, kind)
             except Overloaded as refusal:
-                self._instruments.count(names.REFUSED, "OVERLOADED", kind)
+                self._instruments.count(metric_names.REFUSED, "OVERLOADED", kind)
                 if handler.request_streaming or len(raw) <= HELD_BYTES:
                     await self._hold(project, context.peer())
                 return _refuse(refusal, details, context)
@@ -138,34 +141,34 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         replaced: Handler = handler._replace(**changes)
         return replaced
 
-    async def _enter(self, gate: Gate | None, project: str, kind: str) -> None:
+    async def _enter(self, gate: ConcurrencyLimiter | None, project: str, kind: str) -> None:
         if kind == "open":
             if self._open_streams >= OPEN_STREAMS:
-                raise Overloaded("The server has as many streams of callers without a key as it takes.", subject=kind)
+                text = "The server has the maximum number of open health and reflection streams; try again later."
+                raise Overloaded(text, subject=kind)
             return
         if self.open >= self._limit and kind != "control":
-            raise Overloaded("The server has as many calls as it takes at once.", limit=self._limit, subject="server")
+            text = "The server has the maximum number of concurrent calls; try again later."
+            raise Overloaded(text, limit=self._limit, subject="server")
         if gate is not None:
             await gate.enter(project)
 
     async def _hold(self, project: str, peer: str = "") -> None:
-        """Wait before a refusal is answered, if there are too many. `peer` names the connection, where it is known."""
-        names = [project, *([peer] if peer else [])]
+        """Delay a refusal if the project gets more than REFUSALS per second. `peer` is the connection, if known."""
+        holders = [project, *([peer] if peer else [])]
         full = self._held_in_all >= HELD or (peer and self._held[peer] >= HELD_OF_CONNECTION)
         if full or self._refusals.take(project):
             return
         self._held_in_all += 1
-        self._held.update(names)
+        self._held.update(holders)
         least, most = HOLD
         seconds = min(most, max(least, self._held[project] / HELD_RATE))
         try:
-            await asyncio.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311 - no secret; never many at one moment
+            await asyncio.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311 - jitter, no secret
         finally:
             self._held_in_all -= 1
-            self._held.subtract(names)
-            for name in names:
-                if not self._held[name]:
-                    del self._held[name]
+            for holder in holders:
+                count_down(self._held, holder)
 
     def _closed(self, _: Any) -> None:
         self.open -= 1
@@ -175,12 +178,12 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 class _Place:
-    """A call's place in its class, given back once: at its end, or at a stream's first answer, when the work is done.
+    """The slot of a call in its class. It is released once: when the call ends or when a stream has sent an answer.
 
-    The reader of a stream may take as long as it likes, and keeps nobody else from being served.
+    The work of a stream is done when its first answer is sent, so a slow reader does not block other calls.
     """
 
-    def __init__(self, gate: Gate | None, project: str) -> None:
+    def __init__(self, gate: ConcurrencyLimiter | None, project: str) -> None:
         self._gate = gate
         self._project = project
 
@@ -193,5 +196,5 @@ class _Place:
 def _refuse(refusal: Overloaded, details: Details, context: Any) -> None:
     given = metadata(details).get(HEADER, "")
     status = rpc_status.to_status(status_of(refusal, ""))
-    echoed = ((HEADER, given),) if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else ()
+    echoed = ((HEADER, given),) if usable(given) else ()
     refuse(context, status.code, status.details, (*status.trailing_metadata, *echoed))

@@ -1,4 +1,4 @@
-"""Who is calling, and what they may touch."""
+"""Authentication: determines the API key of each call and the project and pin that the call may access."""
 
 from __future__ import annotations
 
@@ -24,44 +24,45 @@ from recalld_server.domain.errors import (
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access
 from recalld_server.domain.projects import DEFAULT_PROJECT
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, Interceptor, metadata, wrapped
+from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, Interceptor, metadata, wrapped
 
-# Called with method and metadata of a call; raises why nobody may make it. Who needs no key is given one without an id.
+# Called with the method and the metadata of a call. Returns its API key (in development mode one without an id) or
+# raises the reason for the refusal.
 Authenticator = Callable[[str, Mapping[str, str]], Awaitable[ApiKey]]
 
-RECHECK = 5.0  # seconds after which a call that goes on asks again: a key ends its calls within 15 s
-ENDED = (KeyMissing, KeyInvalid, KeyExpired, KeyRevoked, RoleInsufficient)  # a ledger that is away ends no call
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # what any web page may send
-OPEN = ("/grpc.health.v1.", "/grpc.reflection.")  # answered to anybody: they tell nothing of anybody
+RECHECK = 5.0  # seconds between checks of the key of a running call: the calls of a revoked key end within 15 s
+ENDED = (KeyMissing, KeyInvalid, KeyExpired, KeyRevoked, RoleInsufficient)  # an unavailable ledger ends no call
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # any web page can send these
+OPEN = ("/grpc.health.v1.", "/grpc.reflection.")  # need no key, because they reveal no data
 _key: ContextVar[ApiKey | None] = ContextVar("key", default=None)
 _access: ContextVar[Access] = ContextVar("access")
 
 
 def access() -> Access:
-    """What the running call may touch."""
+    """The project, pin and principal of the running call."""
     return _access.get()
 
 
 def caller() -> ApiKey | None:
-    """The key of the running call; without an id where no key is needed, None where the call is refused."""
+    """The key of the running call. It has no id in development mode; None if the call needs no key or is refused."""
     return _key.get()
 
 
 class Auth(Interceptor):
-    """Asks the authenticator before the request is received, and again as long as the call goes on."""
+    """Authenticates a call before its request is received, and again every RECHECK seconds while it runs."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
-        """See grpc.aio.ServerInterceptor. It runs in the call's own task, which ends with the call."""
+        """See grpc.aio.ServerInterceptor. It runs in the call's own task, so the context variables are the call's."""
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN):
             return handler
         given = metadata(details)
         try:
             key = await self._authenticator(details.method, given)
-        except Exception as refusal:  # noqa: BLE001 - Errors decides
+        except Exception as refusal:  # noqa: BLE001 - the Errors interceptor converts it
             return _refusing(handler, refusal)
         _key.set(key)
         _access.set(Access(key.project, key.pin, key.id))
@@ -82,7 +83,7 @@ class Auth(Interceptor):
 
 
 class _Standing:
-    """Whether a call's caller may still make it. Cancels the call when not, whatever it waits for."""
+    """Authenticates a running call again and again, and cancels it when its key is no longer valid."""
 
     def __init__(self, ask: Callable[[], Awaitable[ApiKey]]) -> None:
         self._ask = ask
@@ -93,13 +94,13 @@ class _Standing:
         self._timer = self._loop.call_later(RECHECK, self._look)
 
     def end(self) -> None:
-        """Ask no more."""
+        """Stop the checks."""
         self._timer.cancel()
         if self._asking:
             self._asking.cancel()
 
     def raise_refusal(self) -> None:
-        """Raise why the call was cancelled from here, unless its caller has cancelled it as well."""
+        """Raise the refusal if this object cancelled the call and its caller did not cancel it as well."""
         if self._refusal is not None and self._task is not None and not self._task.uncancel():
             raise self._refusal from None
 
@@ -115,12 +116,12 @@ class _Standing:
                 self._task.cancel()
             return
         except RecalldError:
-            pass  # the ledger does not answer; what reads it sees that as well
+            pass  # the ledger is unavailable; the call itself notices that when it reads the ledger
         self._timer = self._loop.call_later(RECHECK, self._look)
 
 
 def _refusing(handler: Handler, refusal: Exception) -> Handler:
-    """A handler that raises at once: one for a stream of requests, for the library receives no message before it."""
+    """A handler that raises at once. It takes a request stream, because gRPC receives no message before that runs."""
 
     async def refuse(requests: Any, context: Any) -> Any:
         raise refusal
@@ -130,10 +131,11 @@ def _refusing(handler: Handler, refusal: Exception) -> Handler:
 
 
 async def development(method: str, given: Mapping[str, str]) -> ApiKey:
-    """While no key was ever created: anyone on this machine (see Auth), but no web page and nobody behind a proxy.
+    """The authenticator of development mode: admits callers on this machine, but no web pages and no proxies.
 
-    The library keeps `:authority` to itself, so only a `host` header can be looked at; web pages, against whom it
-    matters, can't speak HTTP/2 without TLS.
+    Development mode lasts until the first key is created. `Auth` refuses peers on other machines. gRPC does not expose
+    `:authority`, so only a `host` header can be checked; web pages, which the check is for, cannot use HTTP/2 without
+    TLS. Raises OriginRefused.
     """
     host = given.get("host")
     if host is not None and not _local(_host(f"//{host}")):
@@ -142,20 +144,20 @@ async def development(method: str, given: Mapping[str, str]) -> ApiKey:
     if origin is not None and not _local(_host(origin)):
         raise OriginRefused(header="origin")
     if proxied := [key for key in given if key in ("forwarded", "via") or key.startswith("x-forwarded-")]:
-        raise OriginRefused("Without API keys this server does not answer through a proxy.", header=proxied[0])
+        raise OriginRefused("While no API key exists, this server refuses calls through a proxy.", header=proxied[0])
     if given.get("content-type", "").partition(";")[0] in FORMS:
         raise OriginRefused(header="content-type")
     return ApiKey("", DEFAULT_PROJECT, Role.ADMIN)
 
 
 def _own(peer: str) -> bool:
-    """Peers look like ipv4:127.0.0.1:5000, ipv6:%5B::1%5D:5000 or unix:…"""
+    """Whether a peer is on this machine. Peers have the forms ipv4:127.0.0.1:5000, ipv6:%5B::1%5D:5000 and unix:…"""
     kind, _, address = unquote(peer).partition(":")
     return kind == "unix" or _local(address.rpartition(":")[0].strip("[]"))
 
 
 def _host(url: str) -> str:
-    if "," in url:  # several headers
+    if "," in url:  # several headers, joined by commas
         return ""
     try:
         return urlsplit(url).hostname or ""

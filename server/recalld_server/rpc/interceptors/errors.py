@@ -1,4 +1,4 @@
-"""Every exception becomes a status with details; bytes that are no message do too."""
+"""Converts every exception, and every request that cannot be deserialized, to a status with details."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from grpc_status import rpc_status
 
 from recalld_server.domain.errors import LimitExceeded, RecalldError, RequestMalformed
 from recalld_server.domain.limits import CALL_BYTES
-from recalld_server.rpc.errors import status_of
-from recalld_server.rpc.interceptors.around import Details, Handler, Interceptor, run
+from recalld_server.rpc.interceptors.base import Details, Handler, Interceptor, run
+from recalld_server.rpc.interceptors.call_status import abort
 from recalld_server.rpc.interceptors.correlation import HEADER, correlation_id
-from recalld_server.rpc.interceptors.endings import abort
+from recalld_server.rpc.render.errors import status_of
 
 
 class Errors(Interceptor):
-    """Aborts with the status of whatever is raised. Cancellation passes."""
+    """Ends a call that raised an exception with the status of the exception. Cancellations pass unchanged."""
 
     def prepared(self, handler: Handler) -> Handler:
-        """An error stands in for a request too large or unreadable; the library would answer without a reason."""
+        """Deserialize a request that is too large or malformed to an error, which the handler raises.
+
+        gRPC itself would answer such a request with a status without a reason.
+        """
         if handler.request_deserializer is None:
             return handler
         parse = handler.request_deserializer
 
         def tolerant(data: bytes) -> Any:
             if len(data) > CALL_BYTES:
-                return LimitExceeded(f"A message may have {CALL_BYTES} bytes.", limit=CALL_BYTES, actual=len(data))
+                text = f"A request message must be at most {CALL_BYTES} bytes, not {len(data)}."
+                return LimitExceeded(text, limit=CALL_BYTES, actual=len(data))
             try:
                 return parse(data)
             except (DecodeError, UnicodeDecodeError, ValueError):
@@ -41,22 +45,22 @@ class Errors(Interceptor):
     async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
         try:
             yield
-        except grpc.aio.BaseError:  # of the library: answered already, or nobody is left to answer
+        except grpc.aio.BaseError:  # gRPC's own: the call is already answered, or its caller is gone
             raise
-        except Exception as error:  # noqa: BLE001 - the table decides, INTERNAL for what it does not know
+        except Exception as error:  # noqa: BLE001 - TABLE gives the status; errors that it lacks become INTERNAL
             status = rpc_status.to_status(status_of(error, correlation_id()))
             trailing = (*status.trailing_metadata, (HEADER, correlation_id()))
             await abort(context, status.code, status.details, trailing)
 
 
 def _type(parse: Any) -> str:
-    """The full name of the message that a deserializer reads; empty for one that is no method of a message."""
+    """The full name of the message type that a deserializer reads; empty if it is not a method of a message type."""
     descriptor = getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None)
     return descriptor.full_name if descriptor else ""
 
 
 def _checked(handler: Any) -> Handler:
-    """The handler, raising what stands in for a request that could not be read."""
+    """The handler, which raises the error that replaces an unreadable request."""
     inner = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
 
     async def readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

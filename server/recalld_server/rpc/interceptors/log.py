@@ -1,4 +1,4 @@
-"""One line for each call."""
+"""Writes one log line for each call."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 import grpc
 
-from recalld_server.rpc.interceptors.around import Details, Interceptor
+from recalld_server.rpc.interceptors.base import Details, Interceptor
 from recalld_server.rpc.interceptors.correlation import correlation_id
 
 log = logging.getLogger("recalld.call")
 
-QUIET = ("/grpc.health.", "/grpc.reflection.")  # asked all the time by machines
+QUIET = ("/grpc.health.", "/grpc.reflection.")  # logged at DEBUG, because probes call them all the time
 
 
 class Log(Interceptor):
-    """Logs method, code, time and correlation id; never what was said."""
+    """Logs method, code, duration and correlation id of each call, and never the contents of messages."""
 
     @asynccontextmanager
     async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
@@ -44,5 +44,5 @@ class Log(Interceptor):
                 "correlation_id": correlation_id(),
             }
             write = partial(log.log, logging.DEBUG if quiet else logging.INFO, "call", extra=extra)
-            ids = copy_context()  # of the correlation and the trace, which the formatter adds
-            context.add_done_callback(lambda _: ids.run(write))  # when the answer has left: it does not wait for a line
+            ids = copy_context()  # has the correlation id and the trace id, which the formatter adds
+            context.add_done_callback(lambda _: ids.run(write))  # after the answer is sent, which must not wait for it

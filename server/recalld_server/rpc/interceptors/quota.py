@@ -1,4 +1,4 @@
-"""What keys and projects may use: so many streams and waits at once and, if set, so many calls a second."""
+"""Quotas of API keys and projects: concurrent streams and waits and, if configured, calls per second."""
 
 from __future__ import annotations
 
@@ -6,51 +6,48 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import grpc
 
 from recalld_server.domain.errors import Overloaded, RateLimited, StreamLimit
-from recalld_server.rpc.interceptors.around import Continuation, Details, Handler, wrapped
 from recalld_server.rpc.interceptors.auth import OPEN, access
-from recalld_server.rpc.interceptors.rates import Rates
-from recalld_server.telemetry import names
+from recalld_server.rpc.interceptors.base import Continuation, Details, Handler, wrapped
+from recalld_server.rpc.interceptors.rate_limiter import RateLimiter, count_down
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.instruments import Instruments
 
-T = TypeVar("T")
-
-STREAMS = 64  # of one key
+STREAMS = 64  # concurrent streams and waits of one key
 PROJECT_STREAMS = 256  # of all keys of a project
-ALL_STREAMS = 768  # of all projects: the rest of what the server takes is for calls that end
-WAITS = ("/WaitOperation",)  # last as long as their caller likes, as streams do
+WAITS = ("/WaitOperation",)  # count as streams, because the caller decides how long they last
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Streams at once of a key, a project and all projects; calls a second of a key and a project, 0 for any number."""
+    """The most concurrent streams of a key and of a project, and the most calls per second of each (0: unlimited)."""
 
     streams: int = STREAMS
     project_streams: int = PROJECT_STREAMS
-    all_streams: int = ALL_STREAMS
     rate: float = 0.0
     project_rate: float = 0.0
 
 
 class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Counts by key and by project. Raises StreamLimit, RateLimited and, where all projects together have too many
-    streams, Overloaded. Operators, who belong to no project, are counted by key alone.
+    """Enforces the limits per key and per project. Operator keys belong to no project and are counted by key alone.
+
+    Raises StreamLimit, RateLimited, and Overloaded if all projects together have too many streams.
     """
 
-    def __init__(self, instruments: Instruments, limits: Limits) -> None:
+    def __init__(self, instruments: Instruments, limits: Limits, calls: int) -> None:
         self._instruments = instruments
         self._limits = limits
+        self._all_streams = calls * 3 // 4  # the rest of the server's calls is reserved for short calls
         self._of_keys: Counter[tuple[str, str]] = Counter()
         self._of_projects: Counter[str] = Counter()
-        self._key_rates, self._project_rates = Rates(limits.rate), Rates(limits.project_rate)
+        self._key_rates, self._project_rates = RateLimiter(limits.rate), RateLimiter(limits.project_rate)
 
     @property
     def open(self) -> int:
-        """Streams and waits under way."""
+        """The number of open streams and waits."""
         return self._of_keys.total()
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler | None:
@@ -74,17 +71,17 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         try:
             yield
         finally:
-            _less(self._of_keys, (project, key))
-            _less(self._of_projects, project)
+            count_down(self._of_keys, (project, key))
+            count_down(self._of_projects, project)
 
     def _rate(self, project: str, key: str) -> None:
         if not self._key_rates.take(f"{project} {key}"):
-            self._instruments.count(names.REFUSED, "RATE_LIMITED", "call")
+            self._instruments.count(metric_names.REFUSED, "RATE_LIMITED", "call")
             raise RateLimited(key_id=key, subject=key)
         if project and not self._project_rates.take(project):
-            self._instruments.count(names.REFUSED, "RATE_LIMITED", "call")
+            self._instruments.count(metric_names.REFUSED, "RATE_LIMITED", "call")
             raise RateLimited(
-                "The project's keys together have made too many calls in too short a time; try again later.",
+                "The API keys of the project together exceed the rate limit of the project; try again later.",
                 project_id=project,
                 subject=project,
             )
@@ -92,27 +89,21 @@ class Quota(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _admit(self, project: str, key: str) -> None:
         limits = self._limits
         if self._of_keys[project, key] >= limits.streams:
-            self._instruments.count(names.REFUSED, "STREAM_LIMIT", "stream")
+            self._instruments.count(metric_names.REFUSED, "STREAM_LIMIT", "stream")
             raise StreamLimit(limit=limits.streams, subject=key)
         if not project:
             return
         if self._of_projects[project] >= limits.project_streams:
-            self._instruments.count(names.REFUSED, "STREAM_LIMIT", "stream")
+            self._instruments.count(metric_names.REFUSED, "STREAM_LIMIT", "stream")
             raise StreamLimit(
-                "The project's keys together have as many streams and waits open as they may; end one first.",
+                "The API keys of the project together have the maximum of open streams and waits; end one first.",
                 limit=limits.project_streams,
                 subject=project,
             )
-        if self._of_projects.total() - self._of_projects[""] >= limits.all_streams:
-            self._instruments.count(names.REFUSED, "OVERLOADED", "stream")
+        if self._of_projects.total() - self._of_projects[""] >= self._all_streams:
+            self._instruments.count(metric_names.REFUSED, "OVERLOADED", "stream")
             raise Overloaded(
-                "The server has as many streams and waits as it takes at once; try again later.",
-                limit=limits.all_streams,
+                "The server has the maximum number of open streams and waits; try again later.",
+                limit=self._all_streams,
                 subject="stream",
             )
-
-
-def _less(counter: Counter[T], name: T) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]

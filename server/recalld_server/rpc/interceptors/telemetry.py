@@ -1,4 +1,4 @@
-"""Times calls, counts and traces them, and tells callers where the time went."""
+"""Measures and traces every call, and reports the time of its stages to the caller."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 import grpc
 
-from recalld_server.rpc.interceptors.around import Details, Interceptor, metadata
-from recalld_server.telemetry import names
+from recalld_server.rpc.interceptors.base import Details, Interceptor, metadata
+from recalld_server.telemetry import metric_names
 from recalld_server.telemetry.correlation import CORRELATION, TRACE, trace_of
 from recalld_server.telemetry.instruments import Instruments
 from recalld_server.telemetry.span import observe, stages
 
 
 class Telemetry(Interceptor):
-    """Collects the stages of a call; trailing metadata `server-timing` has them (W3C Server-Timing, milliseconds).
+    """Collects the stages of a call and sends them as trailing metadata `server-timing` (W3C Server-Timing, in ms).
 
-    A trace goes on where the caller's `traceparent` says; the log has its id, also without tracing.
+    The call's span continues the trace of the caller's `traceparent`. The log has the trace id even without tracing.
     """
 
     def __init__(self, instruments: Instruments) -> None:
@@ -28,7 +28,7 @@ class Telemetry(Interceptor):
 
     @asynccontextmanager
     async def around(self, details: Details, context: Any) -> AsyncIterator[None]:
-        observe(self._instruments)  # for this call's task, which ends with it
+        observe(self._instruments)  # never reset: it applies to the call's own task, which ends with the call
         with self._counted(details, context), stages() as collected:
             try:
                 yield
@@ -51,9 +51,9 @@ class Telemetry(Interceptor):
             finally:
                 code = context.code()
                 name = gone or (code.name if isinstance(code, grpc.StatusCode) else "OK")
-                self._instruments.observe(names.CALLS, perf_counter() - start, method, name)
+                self._instruments.observe(metric_names.CALLS, perf_counter() - start, method, name)
                 if call is not None:
-                    call.answered(names.STATUS, name)
+                    call.answered(metric_names.STATUS, name)
 
     @contextmanager
     def _traced(self, details: Details, method: str) -> Iterator[Any]:
@@ -65,7 +65,11 @@ class Telemetry(Interceptor):
             finally:
                 TRACE.reset(token)
             return
-        attributes = {names.SYSTEM: "grpc", names.METHOD: method, names.CORRELATION: CORRELATION.get()}
+        attributes = {
+            metric_names.SYSTEM: "grpc",
+            metric_names.METHOD: method,
+            metric_names.CORRELATION: CORRELATION.get(),
+        }
         with self._instruments.tracer.call(method, given, attributes) as call:
             token = TRACE.set(call.trace_id)
             try:

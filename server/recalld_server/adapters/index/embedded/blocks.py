@@ -1,8 +1,8 @@
-"""Vectors and words in memory: the rows of a scope in blocks, under a bound in bytes.
+"""In-memory cache of vectors and terms: the rows of a scope in blocks, with a limit in bytes.
 
-A *strip* holds the rows of one scope from the first up to some row, in order; what lies beyond is read from the file.
-Blocks are immutable but for `until`, which takes a deleted row out. New rows come as small blocks that are merged as a
-binary counter is: each row is copied a few times at most, and a strip has few blocks.
+A *strip* holds the first rows of one scope, in order; later rows are read from the file. Blocks are immutable except
+for `until`, which marks deleted rows. New rows arrive as small blocks that are merged like the digits of a binary
+counter, so each row is copied only a few times and a strip has few blocks.
 """
 
 from __future__ import annotations
@@ -14,37 +14,36 @@ from threading import Lock
 
 import numpy as np
 
-from recalld_server.adapters.index.embedded.words import Words
+from recalld_server.adapters.index.embedded.postings import Postings
 from recalld_server.domain.vectors import FloatMatrix, Int64Array
 
-BLOCK = (
-    4096  # rows of a full block: in smaller ones a search spends its time between blocks, larger ones cost more to make
-)
-SHARE = 0.75  # of the bound for one strip, so that a search of a whole project leaves room for the users' strips
-DISCARDS = 256  # remembered; a reader that began before the oldest of them keeps nothing of what it read
-STRING = 57  # bytes of a str and its place in a tuple, beside its characters
-FEW = 64  # dead rows that are never worth reading the others anew
-HEAD = 1024  # bytes of a block's objects
+BLOCK = 4096  # rows of a full block: smaller blocks have more overhead in a search, larger ones cost more to build
+SHARE = 0.75  # largest share of the limit for one strip, so that a search of a whole project leaves room for others
+DISCARDS = 256  # deletions remembered; a reader that began before the oldest of them adds nothing to the cache
+STRING = 57  # bytes of a str object and its reference in a tuple, without the characters
+FEW = 64  # dead rows that a strip may always have; with fewer it is never reread
+HEAD = 1024  # overhead of a block's objects, bytes
 NEVER = np.iinfo(np.int64).max
 DEAD = np.iinfo(np.int64).min
 
-Key = tuple[int, str, str]  # space, field of the narrowest id, the id
+Key = tuple[int, str, str]  # space, name of the narrowest scope field, its id
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of one scope by row number.
+    """n rows of one scope, ordered by row number.
 
-    `until`: usable while above the time, in µs. `owners` (n, 4): hashes of the ids in the order of SCOPE_FIELDS, from
-    Python's own hash, whose 64 bits nobody outside the process can aim at. `vectors` (n, d) lie column by column: the
-    product with a question's vector then takes half as long when they come from main memory.
+    `until` (n,): the expiry time in µs (NEVER without one, DEAD for deleted rows). `owners` (n, 4): hashes of the scope
+    ids in the order of SCOPE_FIELDS, from Python's 64-bit hash, which is seeded per process, so that nobody outside can
+    construct collisions. `vectors` (n, d) is column-major: the product with a query vector then takes half as long when
+    the vectors come from main memory.
     """
 
     rows: Int64Array
     until: Int64Array
     owners: Int64Array
     ids: tuple[str, ...]
-    words: Words
+    words: Postings
     vectors: FloatMatrix
 
     def __len__(self) -> int:
@@ -52,11 +51,11 @@ class Block:
 
     @property
     def size(self) -> int:
-        """Bytes, with what Python's objects cost beside their contents."""
+        """Size in bytes, including the overhead of Python objects."""
         return self.vectors.nbytes + self.words.size + (48 + STRING) * len(self) + sum(map(len, self.ids)) + HEAD
 
     def without(self, rows: Iterable[int]) -> Block:
-        """The block without some of its rows."""
+        """The block without the rows that have these numbers."""
         stays = ~np.isin(self.rows, np.fromiter(rows, np.int64))
         if stays.all():
             return self
@@ -67,7 +66,7 @@ class Block:
         )
 
     def joined(self, later: Block) -> Block:
-        """This block followed by another of the same scope."""
+        """This block followed by a later block of the same scope."""
         return Block(
             np.concatenate((self.rows, later.rows)),
             np.concatenate((self.until, later.until)),
@@ -79,13 +78,16 @@ class Block:
 
 
 def columnwise(vectors: FloatMatrix) -> FloatMatrix:
-    """The matrix as blocks keep it; copied if it lies otherwise."""
+    """The matrix in column-major order; copies it if it has another order."""
     return np.asfortranarray(vectors)
 
 
 @dataclass(slots=True)
 class Strip:
-    """What is held of one scope: blocks in order, the last row they reach, their bytes, and how many rows are dead."""
+    """The cached rows of one scope.
+
+    `blocks` in order, the `last` row number that they cover, their `size` in bytes, and the number of `dead` rows.
+    """
 
     blocks: list[Block] = field(default_factory=list)
     last: int = 0
@@ -93,7 +95,7 @@ class Strip:
     dead: int = 0
 
     def append(self, block: Block) -> None:
-        """Take a block of later rows, merged with the ones before while those are not much larger."""
+        """Append a block of later rows. Merges it with the blocks before it while those are not much larger."""
         while self.blocks and len(self.blocks[-1]) <= min(2 * len(block), BLOCK - len(block)):
             before = self.blocks.pop()
             self.size -= before.size
@@ -102,7 +104,7 @@ class Strip:
         self.size += block.size
 
     def kill(self, row: int) -> None:
-        """Take a row out, if it is here."""
+        """Mark a row as deleted, if the strip has it."""
         for block in self.blocks:
             if block.rows[-1] >= row:
                 at = int(np.searchsorted(block.rows, row))
@@ -112,7 +114,7 @@ class Strip:
                 return
 
     def shrink(self) -> int:
-        """Let go of the last block. Returns its bytes."""
+        """Drop the last block. Returns its size in bytes."""
         block = self.blocks.pop()
         self.size -= block.size
         self.dead -= int(np.count_nonzero(block.until == DEAD))
@@ -121,10 +123,10 @@ class Strip:
 
 
 class Blocks:
-    """The strips of many scopes, the least recently used cut from their ends when the bound is reached.
+    """The strips of many scopes. Above the limit, the least recently used strips lose blocks from their ends.
 
-    Many threads read and one at a time deletes. What a reader read in a transaction may be older than what was deleted
-    since: it takes `version` before it begins, and `extend` leaves out what was discarded after that.
+    Thread-safe. A reader's snapshot may be older than a deletion. So a reader notes `version` before its transaction,
+    and `extend` leaves out rows that were discarded after that.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -137,16 +139,16 @@ class Blocks:
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Size of all strips in bytes."""
         return self._size
 
     @property
     def version(self) -> int:
-        """How many times rows were discarded."""
+        """The number of calls of `discard` so far."""
         return self._version
 
     def view(self, key: Key) -> tuple[Sequence[Block], int]:
-        """The blocks of a scope and the last row they reach; later rows are in the file only."""
+        """The cached blocks of a scope and the last row number they cover; later rows are only in the file."""
         with self._lock:
             strip = self._strips.get(key)
             if strip is None:
@@ -155,7 +157,7 @@ class Blocks:
             return tuple(strip.blocks), strip.last
 
     def extend(self, key: Key, after: int, block: Block, version: int) -> bool:
-        """Keep rows of a scope, the very next ones after row `after`. False if they were not kept."""
+        """Cache the rows of a scope that directly follow row `after`. Returns False if they were not cached."""
         last = int(block.rows[-1])
         with self._lock:
             strip = self._strips.get(key) or Strip()
@@ -177,7 +179,7 @@ class Blocks:
             return True
 
     def discard(self, dead: Sequence[tuple[int, Sequence[Key]]]) -> None:
-        """Take rows out of the strips they may lie in, after the deletion was committed."""
+        """Mark rows as deleted in the strips that may hold them. Call it after the deletion was committed."""
         with self._lock:
             self._version += 1
             self._discards.append((self._version, frozenset(row for row, _ in dead)))
@@ -186,11 +188,11 @@ class Blocks:
                     if strip := self._strips.get(key):
                         strip.kill(row)
                         if strip.dead > max(FEW, sum(map(len, strip.blocks)) // 2):
-                            # Mostly dead rows: the next search reads the living ones anew.
+                            # More dead than live rows: drop the strip, and the next search rereads the live ones.
                             self._size -= self._strips.pop(key).size
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Drop all strips."""
         with self._lock:
             self._strips.clear()
             self._size = 0

@@ -1,4 +1,4 @@
-"""Rows of the embedded index: putting entries in and taking them out, within the caller's transaction."""
+"""Inserts and deletes the rows of index entries, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, Scope, fold
 from recalld_server.domain.revision import IndexEntry
 
-Removed = tuple[int, Sequence[Key]]  # a row, and the scopes whose blocks may hold it
+Removed = tuple[int, Sequence[Key]]  # a deleted row number, and the keys of the strips that may hold it
 
 COLUMNS = f"row, space, memory_id, revision, {', '.join((*SCOPE_FIELDS, *TIME_FIELDS))}, text, folded, terms, vector"
 INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"  # noqa: S608 - our names
@@ -27,7 +27,7 @@ DELETE_OLDEST = f"DELETE FROM entries WHERE row IN ({OLDEST}) {RETURNING}"  # no
 
 
 def put(connection: Connection, space: int, added: Sequence[IndexEntry]) -> None:
-    """Insert entries of memories that have none, as rows with the next numbers."""
+    """Insert entries with the next row numbers. The memories must have no entries in this space."""
     if not added:
         return
     newest = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").scalar() or 0
@@ -41,17 +41,17 @@ def put(connection: Connection, space: int, added: Sequence[IndexEntry]) -> None
 
 
 def remove(connection: Connection, space: int, ids: Sequence[str]) -> list[Removed]:
-    """Delete the entries of memories; those without one are passed over."""
+    """Delete the entries of memories. Ids without an entry are ignored."""
     return _removed(connection, space, DELETE_NAMED, json.dumps(ids))
 
 
 def remove_oldest(connection: Connection, space: int, limit: int) -> list[Removed]:
-    """Delete at most `limit` entries of a space."""
+    """Delete the oldest entries of a space, at most `limit`."""
     return _removed(connection, space, DELETE_OLDEST, limit)
 
 
 def count(connection: Connection, project: str, ids: Sequence[str]) -> int:
-    """How many entries of these memories there are, in whatever generation."""
+    """The number of entries of these memories, in all generations."""
     sql = """
         SELECT count(*) FROM entries WHERE space IN (SELECT space FROM spaces WHERE project = ?)
         AND memory_id IN (SELECT value FROM json_each(?))"""

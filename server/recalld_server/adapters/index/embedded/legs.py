@@ -1,4 +1,4 @@
-"""The two legs of a search: BM25 and cosine, both exact over the rows that are meant, taken block by block."""
+"""The keyword leg (BM25) and the vector leg (cosine). Both are exact and take the rows block by block."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from recalld_server.domain.vectors import BoolArray, FloatVector, Int64Array, UI
 
 K1, B = 1.2, 0.75
 
-Hits = list[tuple[str, float]]  # (memory id, score), best first
+Hits = list[tuple[str, float]]  # (memory id, score), highest score first
 
 
 class KeywordLeg:
-    """BM25 with the statistics of the rows that are meant: what others store, or a filter leaves out, moves no score.
+    """BM25 with statistics over the searched rows only: memories outside the scope or filter do not change a score.
 
-    Rows with a term of the question are kept with their counts until all blocks were seen, since a term's weight is
-    known only then.
+    A term's weight is known only after all blocks. Until then the leg keeps the rows that have a query term, with their
+    term counts.
     """
 
     def __init__(self, terms: UInt32Array, depth: int) -> None:
@@ -28,10 +28,10 @@ class KeywordLeg:
         self._with_term = np.zeros(len(self._terms), np.int64)
         self._counts: list[Int64Array] = []
         self._lengths: list[Int64Array] = []
-        self._ids: list[tuple[tuple[str, ...], Int64Array]] = []  # of a block, and the places of its hits
+        self._ids: list[tuple[tuple[str, ...], Int64Array]] = []  # per block: its ids and the positions of its hits
 
     def offer(self, block: Block, meant: BoolArray) -> None:
-        """Take the rows of a block that are meant, (n,)."""
+        """Add the rows of a block that are True in the mask `meant`, (n,)."""
         if not len(self._terms):
             return
         words = block.words
@@ -47,7 +47,7 @@ class KeywordLeg:
             self._ids.append((block.ids, hits))
 
     def best_first(self) -> Hits:
-        """At most `depth` rows with any of the terms; of equal ones the earlier first."""
+        """At most `depth` rows with any of the terms. Of rows with equal scores the earlier one comes first."""
         if not self._counts:
             return []
         lengths = np.concatenate(self._lengths).astype(np.float64)
@@ -64,7 +64,7 @@ class KeywordLeg:
 
 
 class VectorLeg:
-    """The `depth` nearest of many rows, with a floor that rises so that few are looked at twice."""
+    """The `depth` rows with the highest cosine. Skips rows below the lowest score that is still needed."""
 
     def __init__(self, vector: FloatVector | None, depth: int) -> None:
         self._vector = vector
@@ -74,13 +74,13 @@ class VectorLeg:
         self._ids: list[str] = []
 
     def offer(self, block: Block, meant: BoolArray) -> None:
-        """Take the rows of a block that are meant, (n,)."""
+        """Add the rows of a block that are True in the mask `meant`, (n,)."""
         if self._vector is None:
             return
         scores = block.vectors @ self._vector
         above = np.flatnonzero((scores > self._floor) & meant)
         nothing = above[scores[above] == 0.0]
-        if len(nothing):  # rows without a vector hold zeros: this leg does not find them
+        if len(nothing):  # rows without a vector hold zeros, and this leg must not find them
             above = np.setdiff1d(above, nothing[~block.vectors[nothing].any(axis=1)])
         if len(above) > self._depth:
             above = above[np.argpartition(scores[above], -self._depth)[-self._depth :]]
@@ -91,7 +91,7 @@ class VectorLeg:
                 self._cut()
 
     def best_first(self) -> Hits:
-        """At most `depth` rows."""
+        """At most `depth` rows, highest score first."""
         if not self._ids:
             return []
         self._cut()
@@ -109,7 +109,7 @@ class VectorLeg:
 
 
 def _highest(scores: Float64Array, depth: int) -> Int64Array:
-    """The places of the highest scores, at most `depth`, best first; of equal ones the earlier first."""
+    """The positions of the highest scores, at most `depth`, best first. Of equal scores the earlier one comes first."""
     among = np.arange(len(scores))
     if len(scores) > depth:
         among = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])

@@ -1,4 +1,4 @@
-"""The rows of a scope as blocks: those in memory, then those of the file, which are kept as far as the bound allows."""
+"""Reads the rows of a scope as blocks: first the cached blocks, then the rest from the file (cached if it fits)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 from sqlalchemy import Connection, CursorResult
 
 from recalld_server.adapters.index.embedded.blocks import BLOCK, NEVER, Block, Blocks, Key, columnwise
-from recalld_server.adapters.index.embedded.extent import Extent, keyed
-from recalld_server.adapters.index.embedded.words import Words
+from recalld_server.adapters.index.embedded.postings import Postings
+from recalld_server.adapters.index.embedded.scan_range import ScanRange, keyed
 from recalld_server.domain.memory import SCOPE_FIELDS
 from recalld_server.domain.vectors import Int64Array
 
-FEW = 2000  # admissible rows that are read by their numbers, 4 µs each, rather than by loading their scope
+FEW = 2000  # up to this many filtered rows are read by row number, at 4 µs each, instead of loading their whole scope
 COLUMNS = f"row, expire_time, {', '.join(SCOPE_FIELDS)}, memory_id, terms, vector"
 
 
-def scan(connection: Connection, blocks: Blocks, version: int, extent: Extent) -> Iterator[Block]:
-    """Every row of an extent, in blocks that may hold others too.
+def scan(connection: Connection, blocks: Blocks, version: int, extent: ScanRange) -> Iterator[Block]:
+    """Yield all rows of a range. The blocks may hold other rows too, so apply `extent.meant`.
 
-    `version` is that of the blocks before the transaction began. A memory that is being changed may be there twice.
+    `version` is the value of `blocks.version` before the transaction began. A memory that changes during the scan may
+    appear twice.
     """
     key = extent.key
     held, last = blocks.view(key)
@@ -48,14 +49,14 @@ def _after(rows: Int64Array, last: int) -> Int64Array:
 
 
 def _rows_after(connection: Connection, key: Key, last: int) -> Iterator[Block]:
-    """The rows of a scope above a row number, in order."""
+    """The rows of a key above the row number `last`, in order."""
     condition, arguments = keyed(key)
     sql = f"SELECT {COLUMNS} FROM entries WHERE {condition} AND row > ? ORDER BY row"  # noqa: S608 - our own names
     yield from _blocks(connection.exec_driver_sql(sql, (*arguments, last)))
 
 
 def _rows(connection: Connection, rows: Int64Array) -> Iterator[Block]:
-    """Rows by their numbers."""
+    """The rows with these row numbers, in order."""
     sql = f"SELECT {COLUMNS} FROM entries WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row"  # noqa: S608
     yield from _blocks(connection.exec_driver_sql(sql, (json.dumps(rows.tolist()),)))
 
@@ -69,7 +70,7 @@ def _blocks(found: CursorResult[tuple[object, ...]]) -> Iterator[Block]:
                 np.array([NEVER if time is None else time for time in expire], np.int64),
                 np.array([[hash(value) for value in column] for column in owners], np.int64).T.copy(),
                 ids,
-                Words.of([np.frombuffer(row, "<u4") for row in terms]),
+                Postings.of([np.frombuffer(row, "<u4") for row in terms]),
                 columnwise(np.frombuffer(b"".join(vectors), "<f2").reshape(len(part), -1).astype(np.float32)),
             )
     finally:

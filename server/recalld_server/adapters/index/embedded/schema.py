@@ -1,7 +1,7 @@
-"""The embedded index's file: its tables, and what becomes of a file that can't be used.
+"""The file of the embedded index: its tables, and the replacement of an unusable file.
 
-The file is a projection of the ledger. One that is damaged, foreign or of another schema is replaced by an empty one,
-which the ledger then fills again.
+The file is a projection of the ledger. A file that is damaged, belongs to another program or has another schema is
+replaced by an empty one, which is then filled from the ledger.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from recalld_server.domain.memory import SCOPE_FIELDS
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 3  # raise it with any change to the tables or what an entry holds: the file is then built anew
-APPLICATION = 0x7265636C  # "recl" in the header of the file
+SCHEMA = 3  # increase it with any change to the tables or to the content of entries: the file is then rebuilt
+APPLICATION = 0x7265636C  # "recl", the application_id in the header of the file
 
 metadata = MetaData()
 
-# A space is one generation of one project. Its number stands for it everywhere else, and is never given again.
+# A space is one generation of one project. Other tables refer to it by its number, which is never reused.
 spaces = Table(
     "spaces",
     metadata,
@@ -51,7 +51,7 @@ spaces = Table(
     sqlite_autoincrement=True,
 )
 
-# A row never changes: a memory's next entry is a row with a higher number, so what was read of a row stays true.
+# Rows are immutable: the next entry of a memory is a new row with a higher number. So cached rows stay valid.
 entries = Table(
     "entries",
     metadata,
@@ -69,7 +69,7 @@ entries = Table(
     sqlite_autoincrement=True,
 )
 
-# SQLite ends every index with the row number, so each of these gives the rows of a scope in order.
+# SQLite appends the row number to every index, so each of these returns the rows of a scope in order.
 Index("entries_space", entries.c.space)
 for _name in SCOPE_FIELDS:
     Index(f"entries_{_name}", entries.c.space, entries.c[_name], sqlite_where=entries.c[_name] != "")
@@ -89,9 +89,10 @@ facets = Table(
 
 
 def prepare(path: Path) -> None:
-    """Leave a sound file of this schema at `path`, empty if there was none, and marked as in use.
+    """Make sure that there is an intact file of this schema at `path`, and mark it as in use.
 
-    Raises IndexUnavailable when the file can't be opened at all (permissions, a failing disk): it may still be sound.
+    Creates a missing file and replaces an unusable one by an empty file. If the file cannot be opened at all
+    (permissions, failing disk), keeps it and raises IndexUnavailable, because it may be intact.
     """
     engine = create_engine(f"sqlite:///{path}", module=sqlite)
     try:
@@ -114,12 +115,18 @@ def prepare(path: Path) -> None:
 
 
 def set_in_use(connection: Connection, in_use: bool) -> None:
-    """Note in the header whether the file is open. One found in use was not closed, or was seen to fail."""
+    """Record in the header whether the file is in use.
+
+    A file that is found in use at a start was not closed cleanly, or had failed.
+    """
     connection.exec_driver_sql(f"PRAGMA user_version={-SCHEMA if in_use else SCHEMA}")
 
 
 def _sound(engine: Engine) -> bool:
-    """Whether the file is ours. One that was not closed is read through (0.25 s for 100,000 entries)."""
+    """Whether the file is an intact index of this schema.
+
+    Checks the whole file if it was not closed cleanly (0.25 s for 100,000 entries).
+    """
     try:
         with engine.connect() as connection:
             version = _pragma(connection, "user_version")

@@ -1,6 +1,6 @@
-"""The embedded index: one SQLite file with filter columns, terms and vectors; see `ports/index.py`.
+"""The embedded index: one SQLite file with filter columns, terms and vectors. Implements ports.index.Index.
 
-The process that holds the data folder's lock is the only one that opens the file.
+Only the process that holds the lock of the data folder opens the file.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from recalld_server.adapters.index.embedded import entries as rows
 from recalld_server.adapters.index.embedded.blocks import Blocks
-from recalld_server.adapters.index.embedded.extent import Extent
 from recalld_server.adapters.index.embedded.legs import Hits, KeywordLeg, VectorLeg
 from recalld_server.adapters.index.embedded.scan import scan
+from recalld_server.adapters.index.embedded.scan_range import ScanRange
 from recalld_server.adapters.index.embedded.schema import entries, facets, prepare, set_in_use
+from recalld_server.adapters.sql.array_params import in_list
 from recalld_server.adapters.sql.engine import SqliteEngine, Work
 from recalld_server.adapters.sql.filters import FilterCompiler
-from recalld_server.adapters.sql.lists import listed
 from recalld_server.adapters.sql.readers import check
-from recalld_server.adapters.sql.store_health import Trouble
+from recalld_server.adapters.sql.store_health import StoreFault
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Scope
@@ -35,8 +35,8 @@ from recalld_server.ports.index import IndexQuery, Nominations
 
 T = TypeVar("T")
 
-CACHE_BYTES = 96 * 2**20  # vectors in memory: 60,000 of 384 dimensions
-PAGE = 1000  # entries in one transaction where all of a space are gone through
+CACHE_BYTES = 96 * 2**20  # cache of blocks, for about 60,000 vectors of 384 dimensions
+PAGE = 1000  # entries per transaction when all entries of a space are read or deleted
 
 FILTERS = FilterCompiler(
     {
@@ -48,22 +48,22 @@ FILTERS = FilterCompiler(
 )
 
 REVISIONS = select(entries.c.memory_id, entries.c.revision).where(
-    entries.c.space == bindparam("space"), listed(entries.c.memory_id, "ids")
+    entries.c.space == bindparam("space"), in_list(entries.c.memory_id, "ids")
 )
 
 
 class EmbeddedIndex:
-    """An index in the file at `path`, which is made when missing and made anew when it can't be used.
+    """An index in the file at `path`. Creates a missing file and replaces an unusable one.
 
-    Raises IndexUnavailable at once if the file can't be opened.
+    The constructor raises IndexUnavailable if the file cannot be opened.
     """
 
     name = "embedded"
 
     def __init__(self, path: Path, cache_bytes: int = CACHE_BYTES) -> None:
         prepare(path)
-        # Not every commit is synced. The write-ahead log keeps commits in order, so a power failure takes the last
-        # ones and never one before another: a mark that survives vouches for all that was applied before it.
+        # Commits are not synced one by one (`durable` False). The write-ahead log keeps their order, so a power failure
+        # loses only the latest ones: if a mark survives, everything that was applied before it survives too.
         self._engine = SqliteEngine(path, unavailable=IndexUnavailable, durable=False)
         self._blocks = Blocks(cache_bytes)
         self._spaces: dict[tuple[str, str], int] = {}
@@ -71,18 +71,21 @@ class EmbeddedIndex:
 
     @property
     def queued(self) -> int:
-        """Changes that wait for the writer."""
+        """Number of changes that wait for the writer."""
         return self._engine.queued
 
     @property
     def held(self) -> int:
-        """Bytes of vectors in memory."""
+        """Bytes of cached blocks."""
         return self._blocks.size
 
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:
-        """One transaction. Of several puts of a memory the last counts, and a put counts more than a delete."""
+        """See Index.apply. Runs in one transaction.
+
+        The last of several puts of a memory wins, and a put wins over a delete.
+        """
         added = {entry.memory.id: entry for entry in puts}
         for entry in added.values():
             if (shape := entry.features.vector.shape) != (generation.dimension,):
@@ -102,32 +105,36 @@ class EmbeddedIndex:
         return found or 0
 
     def require(self) -> None:
-        """It is a file here: whatever is wrong with it shows when it is read."""
+        """See Index.require. Does nothing: reads of a local file report its faults."""
 
     async def check(self) -> None:
-        """It was opened."""
+        """See Index.check. Does nothing: the constructor has opened the file."""
 
     async def ping(self) -> None:
-        self._engine.file.health.require(Trouble.DAMAGED)
+        self._engine.file.health.require(StoreFault.DAMAGED)
         await self._read(lambda c: c.exec_driver_sql("SELECT 1 FROM spaces LIMIT 1").first(), "")
-        if self._engine.file.health.has(Trouble.UNWRITABLE):  # searches go on meanwhile, of what it has
+        # A write fault does not fail the ping, because searches still work. The ping only retries a write.
+        if self._engine.file.health.has(StoreFault.UNWRITABLE):
             with suppress(IndexUnavailable):
                 await self._engine.ping(lambda c: set_in_use(c, True))
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
-        """Both legs in one pass over one snapshot. Cosines are of float16 vectors: right to 0.001."""
+        """See Index.nominate. Runs both legs in one pass over one snapshot.
+
+        Vectors are stored as float16, so cosines are accurate to 0.001.
+        """
         scope = query.scope.narrowed(access.pin)
         if scope is None or depth < 1:
             return Nominations((), (), exhausted=scope is None)
         condition = FILTERS.compile(query.filter) if query.filter else None
 
         def work(connection: Connection) -> Nominations:
-            version = self._blocks.version  # before the first statement, which fixes what this transaction sees
+            version = self._blocks.version  # read before the first statement, which fixes the snapshot
             space = self._space(connection, access.project, generation)
             if space is None:
                 return Nominations((), (), exhausted=True, absent=True)
             admitted = None if condition is None else _admitted(connection, space, scope, condition, query.now)
-            extent = Extent(space, scope, query.now, admitted)
+            extent = ScanRange(space, scope, query.now, admitted)
             keyword, vector = KeywordLeg(query.terms, depth), VectorLeg(query.vector, depth)
             for block in scan(connection, self._blocks, version, extent):
                 check()
@@ -161,19 +168,22 @@ class EmbeddedIndex:
 
     @property
     def clears(self) -> bool:
-        """Its files are its own."""
+        """True: the files belong to this process."""
         return True
 
-    async def scrub(self) -> bool | None:
+    async def compact(self) -> bool | None:
         self._blocks.clear()
-        return await self._engine.scrub()
+        return await self._engine.compact()
 
-    async def breaks(self) -> int:
-        """Never: what is committed is whole, and its process is ours."""
+    async def outage_count(self) -> int:
+        """Always 0: the engine runs in this process and cannot lose a committed entry."""
         return 0
 
     async def drop(self, project: str, generation: Generation) -> None:
-        """In transactions of 1,000 entries. The mark goes first: an index dropped by half vouches for nothing."""
+        """See Index.drop. Deletes 1,000 entries per transaction.
+
+        The mark is reset first, so that a partly dropped index does not count as complete.
+        """
         sql = "UPDATE spaces SET mark = 0 WHERE project = ? AND generation = ? RETURNING space"
         space = await self._write(lambda c: c.exec_driver_sql(sql, (project, generation.name)).scalar(), project)
         while space is not None and await self._remove(lambda c: rows.remove_oldest(c, space, PAGE), project):
@@ -181,12 +191,12 @@ class EmbeddedIndex:
 
     async def close(self) -> None:
         if not self._failed:
-            with suppress(IndexUnavailable):  # the file then stays marked as in use, and is checked at the next start
+            with suppress(IndexUnavailable):  # the file stays marked as in use, so the next start checks it
                 await self._write(lambda c: set_in_use(c, False))
         await self._engine.close()
 
     def _space(self, connection: Connection, project: str, generation: Generation) -> int | None:
-        """The number of a space, None before anything was applied to it. Numbers stay, so they are kept."""
+        """The number of a space; None before the first `apply` to it. Numbers never change, so they are cached."""
         name = (project, generation.name)
         space = self._spaces.get(name)
         if space is None:
@@ -202,7 +212,10 @@ class EmbeddedIndex:
         return [(memory_id, revision) for memory_id, revision in found]
 
     async def _remove(self, work: Work[list[rows.Removed]], line: str) -> list[rows.Removed]:
-        """Write, then tell the blocks; not to be cancelled between the two, for they would keep what is gone."""
+        """Delete rows, then discard them from the cache.
+
+        Shielded from cancellation between the two, because the cache would otherwise keep deleted rows.
+        """
 
         async def both() -> list[rows.Removed]:
             removed = await self._write(work, line)
@@ -228,7 +241,7 @@ class EmbeddedIndex:
 
 
 def _claim(connection: Connection, project: str, generation: Generation, mark: int) -> int:
-    """The number of a space, made if need be, with its mark raised."""
+    """Create the space if it is missing, raise its mark, and return its number."""
     sql = """
         INSERT INTO spaces (project, generation, mark) VALUES (?, ?, ?)
         ON CONFLICT (project, generation) DO UPDATE SET mark = max(mark, excluded.mark) RETURNING space"""
@@ -236,7 +249,7 @@ def _claim(connection: Connection, project: str, generation: Generation, mark: i
 
 
 def _admitted(connection: Connection, space: int, scope: Scope, condition: ColumnElement[bool], now: int) -> Int64Array:
-    """The rows of a scope that a filter admits, ascending."""
+    """The numbers of the unexpired rows of a scope that match a filter, ascending."""
     ids = [test for name, value in scope.items() for test in (entries.c[name] == value, entries.c[name] != "")]
     statement = (
         select(entries.c.row)
@@ -248,7 +261,7 @@ def _admitted(connection: Connection, space: int, scope: Scope, condition: Colum
 
 
 def _distinct(found: Hits) -> Hits:
-    """Each memory once, at its best: for a moment after a change its old row and its new one are both in memory."""
+    """Each memory once, with its best score: after a change its old and new rows are both cached for a moment."""
     best: dict[str, float] = {}
     for memory_id, score in found:
         best.setdefault(memory_id, score)

@@ -1,4 +1,4 @@
-"""The one way to Weaviate: where it is, a connection made when it is needed, deadlines, and errors mapped once."""
+"""All access to Weaviate: its address, a connection on demand, deadlines, and the mapping of errors."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from weaviate.classes.init import AdditionalConfig, Timeout
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
 from weaviate.proto.v1 import search_get_pb2, weaviate_pb2_grpc
 
-from recalld_server.adapters.index.weaviate.link import Link
+from recalld_server.adapters.index.weaviate.connection import ConnectionMonitor
 from recalld_server.domain.errors import IndexUnavailable, SettingMissing
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FORM = "weaviate://HOST[:PORT][?grpc_port=PORT&replication=COPIES]"
-NEEDED = (1, 38)  # the oldest version of the engine that is supported
-CHECK = 5.0  # seconds for each question of a check
+NEEDED = (1, 38)  # the oldest supported version of Weaviate
+CHECK = 5.0  # seconds for each request of `check`
 QUIET = 60.0  # seconds for which a failure of the same kind is not logged again
-OPENING = 2.0  # seconds for the driver's first question to the server
-LONGEST = 60.0  # seconds for any call; each has a shorter deadline of its own
-# How the engine says that a collection or a tenant does not exist. It has no code for it.
+OPENING = 2.0  # seconds for the driver's first request to the server
+LONGEST = 60.0  # upper limit of the driver for any call, in seconds; each call has its own shorter deadline
+# Parts of Weaviate's messages for a missing collection or tenant. It has no error code for this.
 ABSENT = ("tenant not found", "could not find class", "not present in schema", "class not found")
 
 
 class Absent(Exception):
-    """The collection or the tenant is not there."""
+    """The collection or the tenant does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where Weaviate is. `replication` is how many copies of a collection it is asked to keep."""
+    """The address of Weaviate. `replication` is the replication factor of new collections."""
 
     host: str
     port: int = 8080
@@ -52,7 +52,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str, key: str = "", *, tls: bool = False) -> Address:
-        """Of a URL as `FORM`. Raises SettingMissing."""
+        """Parse a URL of the form `FORM`. Raises SettingMissing if it is invalid."""
         try:
             parts = urlsplit(url)
             given = {name: int(value) for name, value in parse_qsl(parts.query, strict_parsing=bool(parts.query))}
@@ -61,7 +61,7 @@ class Address:
             if parts.scheme != "weaviate" or not parts.hostname or parts.path.strip("/") or parts.username:
                 raise ValueError
             found = cls(parts.hostname, parts.port or 8080, tls=tls, key=key, **given)
-            ports = (found.port, found.grpc_port)  # the driver takes no two that are the same
+            ports = (found.port, found.grpc_port)  # the driver requires two different ports
             if not (0 < found.grpc_port < 65536 and len(set(ports)) == 2 and found.replication > 0):
                 raise ValueError
         except ValueError:
@@ -73,10 +73,10 @@ class Address:
 
 
 class Client:
-    """Calls Weaviate. Made inside the event loop that uses it."""
+    """Calls Weaviate. Must be created inside the event loop that uses it."""
 
     def __init__(self, address: Address) -> None:
-        # The driver's logger prints whole objects when one of them is refused.
+        # The driver logs whole objects, memory texts included, when one of them is refused.
         logging.getLogger("weaviate-client").setLevel(logging.CRITICAL + 1)
         self.address = address
         self._driver = use_async_with_custom(
@@ -88,35 +88,35 @@ class Client:
             grpc_secure=address.tls,
             auth_credentials=Auth.api_key(address.key) if address.key else None,
             additional_config=AdditionalConfig(timeout=Timeout(init=OPENING, query=LONGEST, insert=LONGEST)),
-            skip_init_checks=True,  # one of them asks a package index for the newest version
+            skip_init_checks=True,  # one of them looks up the newest version on the internet
         )
         self._credentials = (("authorization", f"Bearer {address.key}"),) if address.key else ()
-        self._link = Link(f"{address.host}:{address.grpc_port}", tls=address.tls)
+        self._link = ConnectionMonitor(f"{address.host}:{address.grpc_port}", tls=address.tls)
         self._stub: Any = None
         self._opening = asyncio.Lock()
-        self._logged: dict[tuple[str, str], float] = {}  # when a failure of this kind and code was logged last
+        self._logged: dict[tuple[str, str], float] = {}  # (kind, code) of a failure: when it was logged last
 
     @property
-    def breaks(self) -> int:
-        """How often the connection was lost so far."""
-        return self._link.breaks
+    def outage_count(self) -> int:
+        """How many times the connection was lost so far."""
+        return self._link.outage_count
 
     @property
     def away(self) -> bool:
-        """Whether there is no connection, as far as is known."""
+        """Whether the connection is known to be down."""
         return self._link.away
 
     async def call(self, work: Callable[[WeaviateAsyncClient], Awaitable[T]], seconds: float) -> T:
-        """Do `work` with the driver, within so many seconds. Raises IndexUnavailable and Absent, nothing else."""
+        """Run `work` with the driver, for at most `seconds`. Raises only IndexUnavailable and Absent."""
         async with self._reaching(seconds):
             return await work(await self._opened())
 
     async def search(
         self, request: search_get_pb2.SearchRequest, seconds: float
     ) -> Sequence[search_get_pb2.SearchResult]:
-        """Ask without the driver, whose layers take as long as the engine. Raises as `call` does."""
+        """Send a search without the driver, whose layers take as long as the search itself. Raises like `call`."""
         async with self._reaching(seconds) as channel:
-            if self._stub is None:  # made once, with all its calls: the link has one channel
+            if self._stub is None:  # created once, because there is only one channel
                 self._stub = weaviate_pb2_grpc.WeaviateStub(channel)  # type: ignore[no-untyped-call]
             reply = await self._stub.Search(request, metadata=self._credentials)
             return cast(Sequence[search_get_pb2.SearchResult], reply.results)
@@ -137,15 +137,15 @@ class Client:
             raise self._unavailable(error) from None
 
     async def check(self) -> None:
-        """See whether this is an engine to work with: HTTP, key, version, gRPC, in this order.
+        """Check HTTP, the key, the version and gRPC, in this order.
 
-        Raises SettingMissing and IndexUnavailable with what is wrong; see ports.index.Index.check.
+        Raises SettingMissing and IndexUnavailable with a message about the cause; see ports.index.Index.check.
         """
         version = await self._version()
         try:
             numbers = tuple(int(part) for part in version.split(".")[:2])
         except ValueError:
-            raise SettingMissing(f"{self._http} answers, but not as Weaviate does.") from None
+            raise SettingMissing(f"{self._http} answers, but not as Weaviate does; check --index.") from None
         needed = ".".join(map(str, NEEDED))
         if numbers < NEEDED:
             raise SettingMissing(f"Weaviate at {self._http} is version {version}; {needed} or later is needed.")
@@ -156,7 +156,7 @@ class Client:
         if channel is None:
             raise SettingMissing(
                 f"Weaviate answers HTTP at {self._http}, but nothing answers gRPC at {self._link.target}. "
-                "The port in --index is ?grpc_port=PORT, 50051 where none is given."
+                "Set the port with ?grpc_port=PORT in --index; the default is 50051."
             )
 
     @property
@@ -164,7 +164,7 @@ class Client:
         return f"{'https' if self.address.tls else 'http'}://{self.address.host}:{self.address.port}"
 
     async def _version(self) -> str:
-        """What the engine says its version is. Raises as `check` does."""
+        """The version that Weaviate reports; empty if the response is not Weaviate's. Raises like `check`."""
         headers = {"authorization": f"Bearer {self.address.key}"} if self.address.key else {}
         try:
             async with httpx.AsyncClient(timeout=CHECK) as http:
@@ -172,7 +172,7 @@ class Client:
         except (httpx.HTTPError, OSError) as error:
             raise IndexUnavailable(f"Nothing answers at {self._http} ({type(error).__name__}).") from None
         if answer.status_code in (401, 403):
-            key = "refuses the key in RECALLD_INDEX_KEY" if self.address.key else "needs a key, in RECALLD_INDEX_KEY"
+            key = "refuses the key in RECALLD_INDEX_KEY" if self.address.key else "needs a key in RECALLD_INDEX_KEY"
             raise SettingMissing(f"Weaviate at {self._http} {key} (HTTP {answer.status_code}).")
         if answer.status_code >= 500:
             raise IndexUnavailable(f"Weaviate at {self._http} is not ready (HTTP {answer.status_code}).")
@@ -182,7 +182,10 @@ class Client:
             return ""
 
     def _unavailable(self, error: Exception) -> IndexUnavailable:
-        """Logged by kind and code, once a minute: the engine's own words may hold what it was told."""
+        """Log a failure, at most once a minute per kind and code, and return the error for the caller.
+
+        The message of Weaviate is not logged, because it may quote texts of a request.
+        """
         code = error.status_code if isinstance(error, UnexpectedStatusCodeError) else None
         if isinstance(error, AioRpcError):
             code = error.code().name
@@ -205,7 +208,8 @@ class Client:
 
 
 def refuse(messages: Iterable[str]) -> NoReturn:
-    """Raise what became of a request some objects of which were refused. Raises IndexUnavailable or Absent."""
+    """Raise the error for a request with refused objects: Absent if the collection or tenant is missing, else
+    IndexUnavailable."""
     if any(map(_absent, messages)):
         raise Absent
     log.warning("weaviate refused objects")

@@ -1,8 +1,8 @@
-"""Filters in Weaviate's terms, and what of them it can't say.
+"""Compiles filters to Weaviate's filters.
 
-Substrings, and the order of metadata, are beyond the engine: there it is asked for a superset, and the law
-(`domain.filters.matches`) decides on what it finds. Under NOT a superset comes from a subset, so the compiler gives
-either: `above` says which one is wanted.
+Weaviate cannot express substrings and the order of metadata values. For these the compiled filter selects a superset,
+and `domain.filters.matches` decides for each result. Under NOT a superset requires a subset of the inner filter, so the
+compiler produces either; `above` selects which.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ from recalld_server.domain.filters import (
 )
 from recalld_server.domain.memory import SCOPE_FIELDS, Scope, digest
 
-Condition: TypeAlias = FilterReturn | bool  # True admits every object, False none
+Condition: TypeAlias = FilterReturn | bool  # True matches all objects, False none
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A condition that admits all that the filter does; `exact` if it admits nothing else. `message` says it."""
+    """A condition that matches at least what the filter matches; with `exact`, nothing else.
+
+    `message` is its protobuf form; None for conditions that are constant.
+    """
 
     condition: Condition
     exact: bool
@@ -47,7 +50,7 @@ class Compiled:
 
     @classmethod
     def of(cls, condition: Condition, *, exact: bool = True) -> Compiled:
-        """With the message that says it; one that admits every object, or none, is said by leaving it out."""
+        """Build the message of a condition. A constant condition has none."""
         return cls(condition, exact, None if isinstance(condition, bool) else _FilterToGRPC.convert(condition))
 
 
@@ -55,13 +58,13 @@ _EXPIRES = Where.by_property("tags").contains_any([digest("expire_time")])
 
 
 def compiled(condition: Filter | None, scope: Scope, now: int) -> Compiled:
-    """The entries inside a scope and a filter that have not expired at `now`, µs.
+    """Compile the condition for entries inside a scope and a filter that have not expired at `now`, µs.
 
-    The engine takes 50 ms for each 1,000 values of a filter: MAX_VALUES of them fit the deadline of a search.
+    Weaviate needs 50 ms per 1,000 values of a filter, so MAX_VALUES of them fit the deadline of a search.
     """
     inside: list[Condition] = [Where.by_property(name).equal(wrapped(value)) for name, value in scope.items()]
     if orderly(now):
-        # Few expire or none do: the engine then compares few times or none, instead of one for each entry.
+        # Few entries have an expiry time. The tag spares Weaviate the comparison of times for all other entries.
         inside.append(_any([_not(_EXPIRES), Where.by_property("expire_time").greater_than(moment(now))]))
     compiler = _Compiler()
     wanted = True if condition is None else compiler.bound(condition, above=True)
@@ -69,13 +72,13 @@ def compiled(condition: Filter | None, scope: Scope, now: int) -> Compiled:
 
 
 class _Compiler:
-    """Compiles one filter. `exact` turns False at the first comparison the engine can't decide."""
+    """Compiles one filter. `exact` becomes False at the first comparison that Weaviate cannot decide."""
 
     def __init__(self) -> None:
         self.exact = True
 
     def bound(self, condition: Filter, *, above: bool) -> Condition:
-        """A superset of what the filter admits, or a subset of it."""
+        """A condition for a superset of the filter's matches (`above`), or for a subset of them."""
         match condition:
             case AllOf(filters):
                 return _all([self.bound(inner, above=above) for inner in filters])
@@ -108,7 +111,7 @@ class _Compiler:
 
 
 def _superset(field: str, value: Scalar) -> Condition:
-    """All that may satisfy a comparison: what has an element of the value's kind."""
+    """A condition for all entries that may satisfy a comparison: those with an element of the value's kind."""
     return _tagged([digest(field, kind_of(value))]) if field == "categories" or field.startswith(METADATA) else True
 
 

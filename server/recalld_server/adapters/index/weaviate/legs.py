@@ -1,6 +1,6 @@
-"""The two legs of a search.
+"""The keyword leg and the vector leg of a search.
 
-They are asked in the engine's own messages: through the driver a search takes a third longer.
+They send Weaviate's protobuf messages directly: through the driver a search takes a third longer.
 """
 
 from __future__ import annotations
@@ -20,42 +20,44 @@ from recalld_server.domain.filters import matches
 from recalld_server.domain.memory import Scope
 from recalld_server.ports.index import IndexQuery
 
-MOST = 10_000  # objects in one answer; the engine refuses to give more
-VERSION = 14  # where a UUID in its usual form says how it was made
-BARE = 200  # objects up to which names are asked for by themselves: reading them with each costs a third of a search
-DEEPER = 8  # times as many are asked for, while too few of those found fit the filter
+MOST = 10_000  # objects per response; Weaviate refuses to return more
+VERSION = 14  # position of the version digit in the text form of a UUID
+BARE = 200  # up to this depth a second request reads the names: with each object they would cost a third of a search
+DEEPER = 8  # factor by which the limit grows while too few of the objects found match the filter
 
 Request: TypeAlias = search_get_pb2.SearchRequest
 Result: TypeAlias = search_get_pb2.SearchResult
 About: TypeAlias = search_get_pb2.MetadataResult
-Ask: TypeAlias = Callable[[Request], Awaitable[Sequence[Result]]]  # sends it to a tenant, with a deadline
+Ask: TypeAlias = Callable[[Request], Awaitable[Sequence[Result]]]  # sends a request to a tenant, with a deadline
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
-    """(memory id, score), best first, and whether there is more at a larger depth."""
+class Retriever:
+    """The result of a leg: (memory id, score), best first, and whether a larger depth would give more."""
 
     found: Sequence[tuple[str, float]]
     more: bool
 
 
-async def keyword(ask: Ask, compiled: Compiled, query: IndexQuery, scope: Scope, depth: int) -> Leg:
-    """The best by BM25, whose weights are those of the whole tenant, where every token of a small scope is rare.
+async def keyword(ask: Ask, compiled: Compiled, query: IndexQuery, scope: Scope, depth: int) -> Retriever:
+    """The best entries by BM25.
 
-    That flattens them, and costs little: beside 50,000 memories of others the final top 10 of LoCoMo's questions share
-    .993 with those over the embedded index, which weighs within the scope; recall@10 is .836 with both.
+    Weaviate's term weights are those of the whole tenant, in which every token of a small scope is rare. That flattens
+    the weights, but costs little: with 50,000 memories of other users in the tenant, the final top 10 for LoCoMo's
+    questions share .993 with those of the embedded index, which weights terms within the scope. recall@10 is .836 with
+    both.
     """
     if not len(query.terms):
-        return Leg((), more=False)
+        return Retriever((), more=False)
     words = base_search_pb2.BM25(query=" ".join(question(scope, query.terms)), properties=["terms"])
     request = _request(compiled, bm25_search=words, score=True)
     return await _leg(ask, request, lambda about: about.score, compiled, query, depth)
 
 
-async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) -> Leg:
-    """The nearest by cosine."""
+async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) -> Retriever:
+    """The nearest entries by cosine."""
     if query.vector is None:
-        return Leg((), more=False)
+        return Retriever((), more=False)
     packed = base_pb2.Vectors(
         vector_bytes=query.vector.astype("<f4").tobytes(), type=base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32
     )
@@ -64,13 +66,13 @@ async def vector(ask: Ask, compiled: Compiled, query: IndexQuery, depth: int) ->
 
 
 def _request(inside: Compiled, *, score: bool = False, distance: bool = False, **leg: Any) -> Request:
-    """What is asked of the objects inside; the tenant and the number are still to come."""
+    """A search request with the compiled condition; the caller sets collection, tenant and limit."""
     return Request(
         **leg,
         filters=inside.message,
         metadata=search_get_pb2.MetadataRequest(uuid=True, score=score, distance=distance),
         properties=search_get_pb2.PropertiesRequest(),
-        uses_123_api=True,  # how properties, metadata and filters are written; the engine keeps older ways for others
+        uses_123_api=True,  # selects the current encoding of properties, metadata and filters
         uses_125_api=True,
         uses_127_api=True,
     )
@@ -83,11 +85,11 @@ async def _leg(
     compiled: Compiled,
     query: IndexQuery,
     depth: int,
-) -> Leg:
-    """The first `depth` that the filter admits: what it does not is made up for by asking for more.
+) -> Retriever:
+    """The first `depth` objects that match the filter. If too few match, the request is repeated with a larger limit.
 
-    Of more than 10,000 that the engine can't tell apart only the best of the leg are looked at; `more` then says that
-    this was not all.
+    If Weaviate cannot decide the filter and finds more than 10,000 objects, only the best 10,000 of the leg are
+    checked; `more` is then True.
     """
     bare = compiled.exact and depth <= BARE
     request.properties.non_ref_properties.extend([] if bare else ["name"] if compiled.exact else ["name", "memory"])
@@ -107,12 +109,12 @@ async def _leg(
                     found.setdefault(memory_id, value)
         more = len(results) >= request.limit
         if compiled.exact or len(found) >= depth or not more or request.limit == MOST:
-            return Leg(list(found.items())[:depth], more or len(found) > depth)
+            return Retriever(list(found.items())[:depth], more or len(found) > depth)
         request.limit = min(request.limit * DEEPER, MOST)
 
 
 async def _names(ask: Ask, ids: Sequence[str]) -> dict[str, str]:
-    """The ids of those among the memories whose object is not called as they are: few, and mostly none."""
+    """The memory ids of those objects whose id is derived (version 5). There are few of them, usually none."""
     derived = [UUID(id) for id in ids if id[VERSION] == "5"]
     if not derived:
         return {}
@@ -127,7 +129,7 @@ def _name(one: Result) -> str:
 
 
 def _text(one: Result, property: str) -> str:
-    """A property that was asked for; empty where the object has none."""
+    """A requested text property of an object; empty if it is not set."""
     return str(one.properties.non_ref_props.fields[property].text_value)
 
 

@@ -1,15 +1,15 @@
-"""Entries as Weaviate's objects.
+"""Converts index entries to Weaviate objects.
 
-property                   holds
-user_id … run_id           the id as "=id=": the engine trims white space, and would take " a" for "a"
-tags                       a digest for each thing a filter may ask (`filters.py`)
-create_time, update_time   moments, held within the years the engine's index can order (`moment`)
-expire_time, said_time,     the same, of what has one: all others have none, nor its tag
+property                   content
+user_id … run_id           the id as "=id=": Weaviate trims white space and would treat " a" as "a"
+tags                       a digest for each fact that a filter may test (`filters.py`)
+create_time, update_time   times, clamped to the range that Weaviate's index can order (`moment`)
+expire_time, said_time,    the same; an entry without such a time has neither the property nor its tag
 event_time
 terms                      opaque tokens (`tokens.py`)
-memory                     what filters are about, as JSON: for the ones the engine can't decide
-revision, name             of the memory; `name` is its id where that is not the object's
-mark                       on one object of each tenant, which has nothing else and no vector
+memory                     the filterable fields as JSON, for filters that Weaviate cannot decide
+revision, name             the memory's revision; its id, if that differs from the object's id
+mark                       only on one object per tenant, which has no other property and no vector
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recalld_server.domain.revision import IndexEntry
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-# The engine orders moments by nanoseconds in 64 bits: the years 1677 to 2262.
+# Weaviate orders times as nanoseconds in 64 bits: the years 1677 to 2262.
 FIRST = (datetime(1678, 1, 1, tzinfo=UTC) - EPOCH) // MICROSECOND
 LAST = (datetime(2262, 1, 1, tzinfo=UTC) - EPOCH) // MICROSECOND
 
@@ -39,10 +39,10 @@ MARK = uuid5(NAMESPACE_URL, "recalld:mark")
 
 
 def key(memory_id: str) -> UUID:
-    """The object of a memory: its id if that is a UUID in the usual form, else one derived from it.
+    """The object id of a memory: the memory id if it is a canonical UUID, else a UUID derived from it.
 
-    Whatever is derived here, the mark's too, is a UUID of version 5. So an id that is one is not taken as it stands: no
-    caller can name the object of the mark, or of another memory.
+    All derived ids, including that of the mark, are UUIDs of version 5. A memory id of version 5 is never used as it
+    is, so no caller can choose the object of the mark or of another memory.
     """
     try:
         found = UUID(memory_id)
@@ -52,33 +52,36 @@ def key(memory_id: str) -> UUID:
 
 
 def named(uuid: UUID | str, properties: Any) -> str:
-    """The memory of an object whose property `name` was read."""
+    """The memory id of an object whose property `name` was read."""
     return str(properties.get("name") or uuid)
 
 
 def wrapped(value: str) -> str:
-    """A text the engine leaves as it is."""
+    """A text in a form that Weaviate does not trim."""
     return f"={value}="
 
 
 def moment(micros: int) -> datetime:
-    """A time in µs, held within what the engine can order."""
+    """A time in µs as a datetime, clamped to the range that Weaviate can order."""
     return EPOCH + timedelta(microseconds=min(max(micros, FIRST), LAST))
 
 
 def orderly(micros: int) -> bool:
-    """Whether comparing held moments with this time gives what comparing the times themselves gives."""
+    """Whether comparisons of clamped times with this time (µs) give the same results as with the exact times."""
     return FIRST < micros < LAST
 
 
 def element(value: str | float | bool) -> tuple[str, str]:
-    """A value by kind, equal for two values only if filters take them for equal."""
+    """The kind and the text form of a value. Two values have the same form only if filters treat them as equal."""
     kind = kind_of(value)
-    return kind, repr(float(value) + 0.0) if kind == "number" else str(value)  # + 0.0: there is no minus zero
+    return kind, repr(float(value) + 0.0) if kind == "number" else str(value)  # + 0.0 turns -0.0 into 0.0
 
 
 def tags(memory: Memory) -> list[str]:
-    """Digests of what is so: (field) is there, (field, kind) has such an element, (field, kind, value) has this one."""
+    """The digests of a memory's facts.
+
+    (field): the field is set. (field, kind): it has an element of the kind. (field, kind, value): it has this element.
+    """
     found = {digest("text", *element(memory.text)): None}
     found |= {digest(name): None for name in OPTIONAL_TIMES if getattr(memory, name) is not None}
     found |= {digest(name): None for name, _ in memory.scope.items()}
@@ -95,14 +98,13 @@ def tags(memory: Memory) -> list[str]:
 
 
 def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
-    """The object of an entry, without a vector if that of the entry is zeros: the engine knows no cosine of these.
+    """The object of an entry. A vector of zeros is left out, because it has no cosine.
 
-    A vector has another length each time, which cosine does not see.
-
-    The engine stores an object first and indexes its vector then. Between the two it may be killed, or see that nobody
-    waits for the answer any more, and it never indexes a vector that is equal to the one it has stored.
+    Each call scales the vector by a new random length, which does not change cosines. Weaviate first stores an object
+    and then indexes its vector; a kill or a cancelled request in between leaves the vector out of the index. It never
+    indexes a vector that equals the stored one, so without the new length a repeated put would not repair the loss.
     """
-    length = random.uniform(1.0, 2.0)  # noqa: S311 - another one each time is all it takes
+    length = random.uniform(1.0, 2.0)  # noqa: S311 - it only has to differ each time
     memory = entry.memory
     uuid = key(memory.id)
     properties: dict[str, Any] = {
@@ -124,7 +126,7 @@ def data_object(entry: IndexEntry) -> DataObject[Any, Any]:
 
 
 def mark_object(mark: int) -> DataObject[Any, Any]:
-    """The object that keeps the mark; without a vector and terms no search finds it."""
+    """The object that stores the mark. It has neither vector nor terms, so no search finds it."""
     return DataObject(properties={"mark": mark}, uuid=MARK)
 
 
@@ -141,7 +143,7 @@ def _written(memory: Memory) -> str:
 
 
 def read(memory_id: str, written: str) -> Memory:
-    """What filters see of a memory."""
+    """Rebuild a memory, with the fields that filters use, from its property `memory`."""
     text, scope, metadata, categories, *times = json.loads(written)
     named = dict(zip(TIME_FIELDS, times, strict=True))
     return Memory(memory_id, text, Scope(**scope), metadata, tuple(categories), **named)

@@ -1,4 +1,4 @@
-"""The collections: one for each generation, with a tenant for each project."""
+"""The collections in Weaviate: one per generation, with one tenant per project."""
 
 from __future__ import annotations
 
@@ -21,46 +21,49 @@ from recalld_server.domain.filters import TIME_FIELDS
 from recalld_server.domain.memory import SCOPE_FIELDS, digest
 from recalld_server.domain.revision import Generation
 
-SCHEMA = 3  # raise it with any change to the properties, the tokens or the tags: new collections are then filled
+SCHEMA = 3  # increase it with any change to the properties, tokens or tags: new collections are then filled
 PREFIX = "Recalld"
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENCODED = "x-"
-# Replicas that missed a change catch up: since 1.38 it is on wherever there are several. This is how often they look.
+# How often replicas compare their state to catch up on missed changes, ms. Always on with several replicas since 1.38.
 ASYNC_REPLICATION = Configure.Replication.async_config(
     frequency=2000, frequency_while_propagating=500, propagation_delay=1000
 )
 
 
 def collection(generation: Generation, ledger: str = "") -> str:
-    """The name of the collection of a ledger's generation. Ledgers that share an engine must not share one: each would
-    take what the other put there for its own, and drop it."""
+    """The name of the collection for a generation of a ledger.
+
+    Ledgers that share a Weaviate must not share a collection: each would treat the entries of the other as its own and
+    drop them.
+    """
     return f"{PREFIX}{SCHEMA}{family(ledger)}{digest(generation.name)}"
 
 
 def family(ledger: str) -> str:
-    """What stands in the name of every collection of a ledger, of whatever schema."""
+    """The part of a collection's name that identifies the ledger, with any schema version."""
     return f"_{ledger}_" if ledger else "_"
 
 
 def tenant(project: str) -> str:
-    """The project itself where Weaviate allows it as a name, else a digest under a prefix no other tenant has."""
+    """The project id if Weaviate allows it as a tenant name, else its digest with a prefix that no other tenant has."""
     if PLAIN.fullmatch(project) and not project.startswith(ENCODED):
         return project
     return ENCODED + digest(project)
 
 
 async def holds(driver: WeaviateAsyncClient, name: str, project: str) -> bool:
-    """Whether a collection has a tenant for a project, as the leader of the cluster knows it."""
+    """Whether a collection has a tenant for a project, according to the leader of the cluster."""
     return await driver.collections.exists(name) and await driver.collections.use(name).tenants.exists(tenant(project))
 
 
 async def begin(driver: WeaviateAsyncClient, name: str, project: str) -> None:
-    """Make the tenant of a project in a collection; one that is there stays as it is."""
+    """Create the tenant of a project in a collection. An existing tenant is not changed."""
     await driver.collections.use(name).tenants.create([tenant(project)])
 
 
 async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation, replication: int) -> None:
-    """Make the collection of a generation unless it is there."""
+    """Create the collection of a generation unless it exists."""
     if await driver.collections.exists(name):
         return
     try:
@@ -68,7 +71,7 @@ async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation,
             name,
             description=f"recalld, generation {generation.name}",
             multi_tenancy_config=Configure.multi_tenancy(
-                # A tenant that vanished would be made again, empty but for the next put, and nobody would notice.
+                # With automatic creation, the next put would recreate a lost tenant and hide the loss.
                 enabled=True,
                 auto_tenant_creation=False,
                 auto_tenant_activation=True,
@@ -86,12 +89,12 @@ async def ensure(driver: WeaviateAsyncClient, name: str, generation: Generation,
             properties=_properties(),
         )
     except UnexpectedStatusCodeError:
-        if not await driver.collections.exists(name):  # or another server was quicker
+        if not await driver.collections.exists(name):  # if it exists now, another server has created it
             raise
 
 
 def _properties() -> list[Property]:
-    """What an object holds; see `objects.py`. Nothing is indexed but what is asked for."""
+    """The properties of an object; see `objects.py`. Only properties that queries use are indexed."""
     exact = partial(Property, index_filterable=True, index_searchable=False, tokenization=Tokenization.FIELD)
     kept = partial(Property, index_filterable=False, index_searchable=False)
     time = partial(

@@ -1,4 +1,4 @@
-"""The index on Weaviate: a multi-tenant collection for each generation, a tenant for each project."""
+"""The index on Weaviate: one multi-tenant collection per generation, one tenant per project."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from weaviate.classes.config import ConsistencyLevel
 from recalld_server.adapters.index.weaviate import schema
 from recalld_server.adapters.index.weaviate.client import Absent, Address, Client
 from recalld_server.adapters.index.weaviate.filters import Compiled, compiled
-from recalld_server.adapters.index.weaviate.idle import Idle
 from recalld_server.adapters.index.weaviate.legs import Request, Result, keyword, vector
 from recalld_server.adapters.index.weaviate.objects import MARK, data_object, key, mark_object, named
+from recalld_server.adapters.index.weaviate.tenant_offload import TenantOffload
 from recalld_server.adapters.index.weaviate.writes import DELETES, PAGE, Tenant, batches, check, delete, put, remaining
 from recalld_server.domain.errors import IndexLost, IndexUnavailable
 from recalld_server.domain.filters import Filter
@@ -27,21 +27,21 @@ from recalld_server.ports.index import IndexQuery, Nominations
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# Seconds.
-WHOLE = 1.9  # for a search with all it asks
-SEARCH = 1.5  # for one request of it
-APPLY = 10.0  # for each request; who waits for a write has a limit of its own
-MAKE = 10.0  # for collections and tenants: every node has to agree
-CLOSE = 2.0  # for the puts that still run: the ledger knows what they did not come to
+# Time limits in seconds.
+WHOLE = 1.9  # for a search with all its requests
+SEARCH = 1.5  # for a single request of a search
+APPLY = 10.0  # for each request of `apply`; callers that wait for a write have their own limit
+MAKE = 10.0  # for the creation of collections and tenants, to which every node must agree
+CLOSE = 2.0  # for running puts at `close`; changes that they do not complete stay pending in the ledger
 START = "00000000-0000-0000-0000-000000000000"
 NOTHING = Nominations((), (), exhausted=True)
-ABSENT: Sequence[Result] = []  # this very list: the answer of a tenant that is not there
+ABSENT: Sequence[Result] = []  # the result for a missing tenant, compared by identity
 
 
 class WeaviateIndex:
-    """The index of a ledger, named by its id, at an address that other ledgers may share.
+    """The index of the ledger with the id `ledger`. Other ledgers may use the same Weaviate.
 
-    Made inside the event loop that uses it; connects when it is first asked.
+    Must be created inside the event loop that uses it. Connects with the first call.
     """
 
     name = "weaviate"
@@ -49,7 +49,7 @@ class WeaviateIndex:
     def __init__(self, address: Address, ledger: str = "") -> None:
         self._client = Client(address)
         self._ledger = ledger
-        self._idle = Idle(self._client)
+        self._idle = TenantOffload(self._client)
         self._replication = address.replication
         self._made: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
@@ -62,10 +62,10 @@ class WeaviateIndex:
     async def apply(
         self, project: str, generation: Generation, puts: Sequence[IndexEntry], deletes: Sequence[str], mark: int
     ) -> None:
-        """Deletes, then puts and the mark, each in requests of bounded size: a failure leaves some of them done.
+        """See Index.apply. Sends the deletes, then the puts and the mark, in requests of bounded size.
 
-        Of several puts of a memory the last counts, and a put counts more than a delete. Nothing here keeps an older
-        put from overwriting a newer one: whoever applies reads the ledger again afterwards.
+        It is not atomic: a failure leaves some requests done. The last of several puts of a memory wins, and a put wins
+        over a delete. An older put may overwrite a newer one, so the caller must read the ledger again afterwards.
         """
         added = {entry.memory.id: entry for entry in puts}
         for entry in added.values():
@@ -90,19 +90,19 @@ class WeaviateIndex:
             except IndexLost:
                 if added:
                     raise
-                return  # a mark alone would vouch for nothing
+                return  # the batch has only the mark, which must not vouch for entries that are lost
         self._marks[place] = max(mark, self._marks.get(place, 0))
 
     async def mark(self, project: str, generation: Generation) -> int:
-        """Asks the engine, so that one that was lost or can't be reached is noticed."""
+        """See Index.mark. Always asks Weaviate, so that a lost or unreachable index is noticed."""
 
         async def work(tenant: Tenant) -> int:
             found = await tenant.query.fetch_object_by_id(MARK, return_properties=["mark"])
             if found is None and await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.exists(MARK):
-                # Queries ask one node, whatever the level; whether an object is there several are asked.
+                # Queries ask a single node at any consistency level; `exists` asks a quorum.
                 raise _lagging(project)
             if found and not isinstance(found.properties["mark"], int):
-                log.error("the mark of the index is no number", extra={"project": project})
+                log.error("the mark of the index is not a number", extra={"project": project})
                 return 0
             return int(found.properties["mark"]) if found else 0
 
@@ -116,14 +116,17 @@ class WeaviateIndex:
 
     async def check(self) -> None:
         await self._client.check()
-        await self.breaks()
+        await self.outage_count()
 
     async def ping(self) -> None:
         if not await self._client.call(lambda driver: driver.is_ready(), SEARCH):
             raise IndexUnavailable
 
     async def nominate(self, access: Access, generation: Generation, query: IndexQuery, depth: int) -> Nominations:
-        """Both legs at once, each with the whole filter; what the engine can't decide is decided on what it found."""
+        """See Index.nominate. Runs both legs concurrently, each with the whole filter.
+
+        Conditions that Weaviate cannot decide are checked on its results.
+        """
         scope = query.scope.narrowed(access.pin)
         if scope is None or depth < 1:
             return Nominations((), (), exhausted=scope is None)
@@ -148,7 +151,7 @@ class WeaviateIndex:
                     words, meaning = await asyncio.gather(
                         keyword(ask, asked, query, scope, depth), vector(ask, asked, query, depth)
                     )
-                else:  # one of them asks nothing
+                else:  # at least one leg sends no request, so there is nothing to run concurrently
                     words = await keyword(ask, asked, query, scope, depth)
                     meaning = await vector(ask, asked, query, depth)
         except TimeoutError:
@@ -157,10 +160,10 @@ class WeaviateIndex:
         return Nominations(words.found, meaning.found, not words.more and not meaning.more, absent)
 
     def _inside(self, query: IndexQuery, scope: Scope) -> Compiled:
-        """The filter of a query. The legs of a search share it, unless another search came in between."""
+        """The compiled filter of a query. The last one is cached, for repeated calls with the same query."""
         if self._compiled is not None:
             filter, within, now, made = self._compiled
-            # Not whether the filters are equal: one that asks for 1 equals one that asks for true.
+            # Compare filters by identity: a filter for 1 equals a filter for True in Python.
             if filter is query.filter and within == scope and now == query.now:
                 return made
         made = compiled(query.filter, scope, query.now)
@@ -203,15 +206,15 @@ class WeaviateIndex:
 
     @property
     def clears(self) -> bool:
-        """Its files are another program's."""
+        """False: the files belong to Weaviate."""
         return False
 
-    async def scrub(self) -> bool | None:
-        """The engine's files are out of reach: it merges them when it sees fit."""
+    async def compact(self) -> bool | None:
+        """See Index.compact. Returns None: Weaviate's files are out of reach, and it decides when to merge them."""
         return None
 
     async def drop(self, project: str, generation: Generation) -> None:
-        """The tenant goes as a whole, with its mark."""
+        """See Index.drop. Removes the whole tenant, including its mark."""
 
         async def work(driver: WeaviateAsyncClient) -> None:
             name = schema.collection(generation, self._ledger)
@@ -220,22 +223,22 @@ class WeaviateIndex:
 
         place = (project, generation.name)
         if puts := [task for task, at in self._putting.items() if at == place]:
-            await asyncio.wait(puts)  # one that came after would make the tenant again
+            await asyncio.wait(puts)  # a put that ended later would create the tenant again
         self._marks.pop(place, None)
         with suppress(Absent):
             await self._client.call(work, MAKE)
 
-    async def breaks(self) -> int:
-        """Lost connections and sick nodes, as far as they were seen."""
+    async def outage_count(self) -> int:
+        """See Index.outage_count. Counts lost connections and changes in the set of healthy nodes."""
         nodes = await self._client.call(lambda driver: driver.cluster.nodes(output="minimal"), SEARCH)
         healthy = {node.name for node in nodes if node.status == "HEALTHY"}
-        if self._healthy not in (None, healthy):  # one went, or came back; in between it may not be listed at all
+        if self._healthy not in (None, healthy):  # a node left or came back; a lost node may not be listed at all
             self._breaks += 1
         self._healthy = healthy
         if len(healthy) < len(nodes):
             log.warning("nodes are not healthy", extra={"nodes": len(nodes), "healthy": len(healthy)})
             raise IndexUnavailable
-        return self._breaks + self._client.breaks
+        return self._breaks + self._client.outage_count
 
     async def close(self) -> None:
         if self._putting:
@@ -267,11 +270,11 @@ class WeaviateIndex:
         return await self._there(project, collection, asking, nothing)
 
     async def _there(self, project: str, collection: str, asking: Callable[[], Awaitable[T]], nothing: T) -> T:
-        """What it answers; `nothing` where there is no collection or no tenant yet.
+        """Run `asking`. Returns `nothing` if the collection or the tenant does not exist. Raises IndexUnavailable.
 
-        A node that has just come back may not know yet what there is, and an answer of nothing would be a lie. So the
-        schema is asked, which the cluster's leader answers, and then the node once more: the first put may have come in
-        between. Raises IndexUnavailable.
+        A node that has just restarted may not know yet that they exist, so its Absent is not trusted. The leader of the
+        cluster is asked for the schema. If the tenant exists, `asking` runs once more, because the first put may have
+        happened in between.
         """
         with suppress(Absent):
             return await asking()
@@ -282,7 +285,7 @@ class WeaviateIndex:
         raise _lagging(project)
 
     async def _to_its_end(self, putting: Coroutine[Any, Any, None], place: tuple[str, str]) -> None:
-        """A put goes on when its caller stops waiting: the engine would leave objects without their vectors."""
+        """Run a put to its end even if the caller is cancelled: Weaviate would leave objects without vectors."""
         task = asyncio.create_task(putting)
         self._putting[task] = place
         task.add_done_callback(self._putting.pop)
@@ -291,15 +294,16 @@ class WeaviateIndex:
     async def _making(
         self, project: str, generation: Generation, work: Callable[[WeaviateAsyncClient], Awaitable[None]]
     ) -> None:
-        """Do `work` in a project's tenant. Collection and tenant are made when they are not there.
+        """Run `work` in a project's tenant. Creates a missing collection and tenant first.
 
-        A collection is made also when it was there a moment ago, a tenant only where nothing can have been in it.
+        A collection that disappeared is created again, but a tenant only if it held no entries before. Raises IndexLost
+        otherwise.
         """
         name = schema.collection(generation, self._ledger)
-        if self._seen != self._client.breaks:
-            # Whatever came back may be empty, and an engine that makes schemas by itself would make a wrong one.
+        if self._seen != self._client.outage_count:
+            # After an outage Weaviate may be empty, and its automatic schema creation would create a wrong collection.
             self._made.clear()
-            self._seen = self._client.breaks
+            self._seen = self._client.outage_count
         for again in (False, True):
             if again or name not in self._made:
                 await self._client.call(lambda driver: schema.ensure(driver, name, generation, self._replication), MAKE)
@@ -311,20 +315,22 @@ class WeaviateIndex:
         raise IndexUnavailable
 
     async def _begin(self, project: str, generation: Generation) -> None:
-        """Make the tenant of a project. Raises IndexLost for one that was there: with its entries it is not."""
+        """Create the tenant of a project. Raises IndexLost if it existed before: its entries are lost."""
         name = schema.collection(generation, self._ledger)
+        # Read first: a concurrent apply may create the tenant and set the mark while the answer is under way.
+        marked = self._marks.get((project, generation.name))
         if await self._client.call(lambda driver: schema.holds(driver, name, project), SEARCH):
             return
-        if self._marks.get((project, generation.name)):
+        if marked:
             raise IndexLost
         await self._client.call(lambda driver: schema.begin(driver, name, project), MAKE)
 
 
 def _revision(properties: Any) -> int:
-    """What is no number is no revision of ours: whoever compares finds the entry wrong."""
+    """The revision of an object; 0 if it has none. No revision is 0, so comparisons find such an entry wrong."""
     return int(properties["revision"] or 0)
 
 
 def _lagging(project: str) -> IndexUnavailable:
-    log.warning("a node does not know what the others have", extra={"project": project})
+    log.warning("a node lags behind the other nodes", extra={"project": project})
     return IndexUnavailable()

@@ -1,7 +1,7 @@
-"""The keyword leg's words: opaque tokens, one for each term and id of an entry.
+"""Opaque tokens for the keyword leg: one for each combination of a term and an id of the scope.
 
-The engine's tokeniser then sees neither texts nor ids, so none of its rules can make two of them one, and a question
-asked inside a user reads only the postings of that user.
+Weaviate's tokeniser sees neither texts nor ids, so none of its rules can merge two of them. A query inside a user reads
+only the postings of that user.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 from recalld_server.domain.memory import Scope
 from recalld_server.domain.vectors import UInt32Array
 
-NARROWEST = ("run_id", "user_id", "agent_id", "app_id")  # the id with the fewest memories is asked first
-Owner = tuple[str, str]  # field and id; two empty strings for the project as a whole
+NARROWEST = ("run_id", "user_id", "agent_id", "app_id")  # in the order of preference: typically fewest memories first
+Owner = tuple[str, str]  # scope field and id; two empty strings for the whole project
 
 
 def document(scope: Scope, terms: UInt32Array) -> str:
-    """The tokens of an entry: each term, with repeats, once plain and once for each id."""
+    """The tokens of an entry, separated by spaces: each term, with repeats, for the project and for each scope id."""
     return " ".join(token for owner in (("", ""), *scope.items()) for token in tokens(owner, terms))
 
 
 def tokens(owner: Owner, terms: UInt32Array) -> Iterable[str]:
-    """A token for each term: 64 bits of a hash in hexadecimal, led by a letter."""
+    """One token per term: the letter k and a hexadecimal hash of 64 bits."""
     prefix = blake2b("\0".join(owner).encode(), digest_size=16).digest()
     words = terms.astype("<u4").tobytes()
     for at in range(0, len(words), 4):
@@ -32,10 +32,10 @@ def tokens(owner: Owner, terms: UInt32Array) -> Iterable[str]:
 
 
 def narrowest(scope: Scope) -> Owner:
-    """The id of a scope that leaves the least to search."""
+    """The narrowest id of a scope; see NARROWEST."""
     return next(((name, value) for name in NARROWEST if (value := getattr(scope, name))), ("", ""))
 
 
 def question(scope: Scope, terms: UInt32Array) -> list[str]:
-    """The distinct tokens to look for."""
+    """The distinct tokens of a query."""
     return list(tokens(narrowest(scope), np.unique(terms)))

@@ -1,4 +1,4 @@
-"""Changes of a tenant in requests of bounded size, and whether anything is left of what was deleted."""
+"""Writes to a tenant in requests of bounded size, and the check for objects left after a deletion."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from recalld_server.adapters.index.weaviate.objects import key
 from recalld_server.domain.errors import EntryInvalid, IndexUnavailable
 from recalld_server.domain.revision import Generation, IndexEntry
 
-PAGE = 1000  # entries read at a time
-PUTS = 100  # objects in one request, and
-PUT_BYTES = 4 * 2**20  # about how large it may be; the engine refuses 100 MB
-DELETES = 1000  # objects in one request; the engine stops at 10,000
+PAGE = 1000  # objects per read request
+PUTS = 100  # objects per put request
+PUT_BYTES = 4 * 2**20  # approximate size of a put request; Weaviate refuses 100 MB
+DELETES = 1000  # objects per delete request; Weaviate deletes at most 10,000
 
 Tenant: TypeAlias = CollectionAsync[Any, Any]
 
 
 def check(entry: IndexEntry, generation: Generation) -> None:
-    """Raise EntryInvalid for a vector the engine would take and not find."""
+    """Raise EntryInvalid for a vector that Weaviate would accept but never find."""
     vector = entry.features.vector
     if vector.shape != (generation.dimension,):
         raise EntryInvalid.dimension(entry.memory.id, vector.shape, generation.dimension)
     if not np.isfinite(vector).all():
-        text = "The vector of a memory must have finite numbers."
+        text = "The vector of a memory has a value that is not finite."
         raise EntryInvalid(text, memory_id=entry.memory.id)
 
 
 def batches(objects: Sequence[DataObject[Any, Any]]) -> list[list[DataObject[Any, Any]]]:
-    """Requests of bounded size."""
+    """Split objects into requests of at most PUTS objects and about PUT_BYTES."""
     batches: list[list[DataObject[Any, Any]]] = []
     room = 0
     for one in objects:
@@ -50,9 +50,10 @@ def batches(objects: Sequence[DataObject[Any, Any]]) -> list[list[DataObject[Any
 
 
 async def put(tenant: Tenant, objects: Sequence[DataObject[Any, Any]]) -> None:
-    """Write objects to most of the replicas. Raises IndexUnavailable if one was refused, Absent without a collection.
+    """Write objects with consistency level QUORUM.
 
-    The driver raises nothing for a refused object: it only stands among the errors.
+    Raises IndexUnavailable if an object was refused, and Absent without a collection or tenant. The driver reports a
+    refused object only in the result.
     """
     done = await tenant.with_consistency_level(ConsistencyLevel.QUORUM).data.insert_many(objects)
     if done.errors:
@@ -60,7 +61,7 @@ async def put(tenant: Tenant, objects: Sequence[DataObject[Any, Any]]) -> None:
 
 
 async def delete(tenant: Tenant, ids: Sequence[UUID]) -> None:
-    """Delete objects from most of the replicas. Raises IndexUnavailable if one could not be."""
+    """Delete objects with consistency level QUORUM. Raises IndexUnavailable if an object could not be deleted."""
     written = tenant.with_consistency_level(ConsistencyLevel.QUORUM)
     done = await written.data.delete_many(where=Where.by_id().contains_any(ids))
     if done.failed:
@@ -68,7 +69,7 @@ async def delete(tenant: Tenant, ids: Sequence[UUID]) -> None:
 
 
 async def remaining(tenant: Tenant, ids: Sequence[str]) -> int:
-    """How many of these memories still have an object."""
+    """The number of these memories that still have an object."""
     left = 0
     for at in range(0, len(ids), PAGE):
         where = Where.by_id().contains_any([key(memory_id) for memory_id in ids[at : at + PAGE]])

@@ -1,0 +1,1 @@
+"""Tasks that run without a call on every server, under one supervisor."""

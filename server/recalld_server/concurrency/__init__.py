@@ -1,0 +1,1 @@
+"""Time slices, fair queues and daemon threads. They know nothing of memories."""

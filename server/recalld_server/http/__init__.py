@@ -1,0 +1,1 @@
+"""The HTTP port: `/healthz`, `/readyz` and `/metrics`."""
