@@ -15,7 +15,7 @@ from recalld_server.domain.extraction.facts import MAX_FACT_CHARACTERS, Extracti
 from recalld_server.domain.extraction.passages import Origin, Passage
 from recalld_server.domain.extraction.provenance import kept_out, passages
 from recalld_server.domain.extraction.readings import Reading, read
-from recalld_server.domain.extraction.redaction import Span, runs
+from recalld_server.domain.extraction.redaction import MARK, Span, runs
 from recalld_server.domain.extraction.selection import Selection, continues, is_mark, whole
 from recalld_server.domain.extraction.sentences import Sentence, sentences
 from recalld_server.domain.limits import FACTS, SOURCE_BYTES, SOURCES
@@ -143,6 +143,8 @@ class _Collection:
         outcomes = set[VerdictReason]()
         parts = passages(message.content, message.name, message.role)
         yield
+        if self.selection:
+            parts = yield from self._without_excluded_labels(place, message.content, parts)
         if detail := kept_out(parts):
             self.details[place] = detail
         question = self._question_before(place, message)
@@ -184,6 +186,23 @@ class _Collection:
                 readings = [("", reason)]
             named = yield from self._read(_Said([(place, sentence)], readings, told), speaker, outcomes)
         return named
+
+    def _without_excluded_labels(self, place: int, content: str, parts: Sequence[Passage]) -> Steps[list[Passage]]:
+        """Rule out the labels that name an excluded topic, such as a phone number, and mark the speakers they name.
+
+        Labels are what no passage contains.
+        """
+        found: list[Passage] = []
+        end = 0
+        for part in (*parts, Passage("", Origin.OWN, begin=len(content))):
+            label = content[end : part.begin]
+            if label.strip() and (yield from self.selection.excludes(label)):
+                begin = end + len(label) - len(label.lstrip())
+                self.ruled_out.add(Span(place, begin, begin + len(label.strip())))
+                part = replace(part, speaker=MARK) if part.origin is Origin.LABELLED else part
+            found.append(part)
+            end = part.begin + len(part.text)
+        return found[:-1]
 
     def leave(self, place: int, message: Message) -> Steps[None]:
         """Find the excluded parts of a message that yields no facts."""

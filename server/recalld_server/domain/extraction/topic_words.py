@@ -96,7 +96,8 @@ TOPICS: Final[dict[str, Topic]] = {
     ),
     "payment card": Topic(
         names="""
-        credit_card debit_card card_number bank_account account_number iban cvv kreditkarte kontonummer
+        credit_card debit_card card_number bank_account account_number iban cvv kreditkarte kreditkarten
+        kreditkartennummer kreditkartennummern kontonummer kontonummern bankverbindung
         """,
         words="visa_card mastercard amex sort_code routing_number swift_code tarjeta carte_bancaire",
         pattern=f"{_CARD}|{_IBAN}",
@@ -104,7 +105,8 @@ TOPICS: Final[dict[str, Topic]] = {
     "contact": Topic(
         names="""
         contact contacts phone phones telephone phone_number telephone_number mobile_number email emails e-mail
-        kontakt kontaktdaten telefon telefonnummer handynummer contacto teléfono correo coordonnées téléphone courriel
+        kontakt kontakte kontaktdaten telefon telefonnummer telefonnummern handynummer handynummern rufnummer
+        rufnummern contacto teléfono correo coordonnées téléphone courriel
         """,
         words="fax whatsapp telegram_handle call_me reach_me",
         pattern=f"{_PHONE}|{_EMAIL}",
@@ -112,8 +114,8 @@ TOPICS: Final[dict[str, Topic]] = {
     ),
     "address": Topic(
         names="""
-        address addresses street postcode zip zip_code adresse anschrift wohnort postleitzahl dirección domicilio
-        código_postal adresses
+        address addresses street postcode zip zip_code adresse adressen anschrift anschriften wohnort postleitzahl
+        postleitzahlen dirección domicilio código_postal adresses
         """,
         words="apartment flat_number house_number",
         pattern=_STREET,
@@ -132,8 +134,8 @@ TOPICS: Final[dict[str, Topic]] = {
     ),
     "social security number": Topic(
         names="""
-        ssn ssns social_security national_insurance insurance_number sozialversicherungsnummer seguridad_social
-        sécurité_sociale
+        ssn ssns social_security national_insurance insurance_number sozialversicherungsnummer
+        sozialversicherungsnummern seguridad_social sécurité_sociale
         """,
         pattern=_SSN,
     ),

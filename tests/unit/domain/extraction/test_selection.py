@@ -26,6 +26,29 @@ def read(*said: str | tuple[str, str], infer: bool = True, **fields: str) -> tup
     return extraction, [message.content for message in redacted(messages, extraction.excluded)]
 
 
+LOG = """12.03.24, 14:05 - +49 170 1234567: I like tea.
+12.03.24, 14:06 - Ann: I like jazz.
+12.03.24, 14:07 - +49 170 1234567: I live in Porto."""
+
+
+@pytest.mark.parametrize("excludes", ["phone numbers", "Telefonnummern", "contact details", "números de teléfono"])
+def test_an_excluded_label_is_in_no_speaker_and_no_message(excludes: str) -> None:
+    """The sender of a chat log is often a phone number."""
+    found, (content,) = read(LOG, excludes=excludes)
+    assert [(fact.text, fact.speaker) for fact in found.facts] == [
+        ("Likes tea", MARK),
+        ("Likes jazz", "Ann"),
+        ("Lives in Porto", MARK),
+    ]
+    assert content == f"{MARK} I like tea.\n12.03.24, 14:06 - Ann: I like jazz.\n{MARK} I live in Porto."
+
+
+def test_other_labels_stay() -> None:
+    found, (content,) = read(LOG, excludes="health")
+    assert [fact.speaker for fact in found.facts] == ["+49 170 1234567", "Ann", "+49 170 1234567"]
+    assert content == LOG
+
+
 @pytest.mark.parametrize(
     ("said", "excludes", "facts", "stored"),
     [
