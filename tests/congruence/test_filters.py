@@ -38,7 +38,8 @@ from recalld_server.domain.filters import (
     scalars,
     violations,
 )
-from recalld_server.domain.memory import SCOPE_FIELDS, Memory, Scope, fold
+from recalld_server.domain.folding import fold, loose
+from recalld_server.domain.memory import SCOPE_FIELDS, Memory, Scope
 
 
 class Store(Protocol):
@@ -77,7 +78,7 @@ class PlainTables:
 
     def select(self, memories: Sequence[Memory], conditions: Sequence[Filter]) -> list[set[str]]:
         rows = [
-            {"id": memory.id, "text": memory.text, "folded": fold(memory.text)}
+            {"id": memory.id, "text": memory.text, "folded": loose(memory.text)}
             | {name: getattr(memory.scope, name) for name in SCOPE_FIELDS}
             | {name: getattr(memory, name) for name in TIME_FIELDS}
             for memory in memories
@@ -211,7 +212,7 @@ def comparisons(draw: st.DrawFn, held: Sequence[Memory]) -> Comparison:
         start = draw(st.integers(0, len(value) - 1))
         value = value[start : draw(st.integers(start, len(value)))]
         if operator is Operator.ICONTAINS:
-            value = draw(st.sampled_from((value, value.upper(), value.lower(), fold(value))))
+            value = draw(st.sampled_from((value, value.upper(), value.lower(), fold(value), loose(value))))
     return Comparison(field, operator, value)
 
 

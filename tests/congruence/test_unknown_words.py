@@ -12,8 +12,10 @@ from tests.congruence.small_world import OwnClock
 
 from recalld_server.adapters.embedders.minilm import MiniLm
 from recalld_server.domain.commands import AddCommand
+from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Memory, Message, Scope
 from recalld_server.domain.ranking import Mode
+from recalld_server.domain.revision import ListQuery
 from recalld_server.usecases.imports import ImportedMemory
 from recalld_server.usecases.memories import Update
 from recalld_server.usecases.queries import AsOf
@@ -134,6 +136,27 @@ async def test_words_that_match_decide(world: World, question: str, text: str) -
         (best, relevance), *rest = (await world.found(question, mode=mode)).items()
         assert (best, relevance > 0.4) == (text, True)
         assert all(other < 0.25 for _, other in rest)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "text"),
+    [
+        ("istanbul", "İstanbul'da yaşıyorum"),
+        ("jose", "José a mis à jour son résumé"),
+        ("don't", "I don’t like rain"),
+        ("co-operate", "We co\u2011operate"),
+        ("paris", "Lives in pa\u200bris"),
+        ("елка", "Ёлка в углу"),
+        ("strasse", "Wohnt in der Hauptstraße"),
+        ("ΑΘΗΝΑ", "Μένω στην Αθήνα"),
+    ],
+)
+async def test_keywords_are_found_however_they_are_typed(world: World, keywords: str, text: str) -> None:
+    await world.keep(text, THANKS, "Nothing of it")
+    condition = Comparison("text", Operator.ICONTAINS, keywords)
+    page = await world.recalld.queries.list(HERE, ListQuery(scope=world.user, filter=condition))
+    assert [memory.text for memory in page.memories] == [text]
+    assert list(await world.found(text, filter=condition)) == [text]
 
 
 async def test_a_known_question_does_not_find_unknown_texts_by_meaning(world: World) -> None:

@@ -30,9 +30,10 @@ from recalld_server.domain.commands import (
     export_command,
     reindex_command,
 )
+from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.memory import Access, Message, Scope, text_key
 from recalld_server.domain.operations import OperationState
-from recalld_server.domain.revision import Entity
+from recalld_server.domain.revision import Entity, ListQuery
 from recalld_server.rpc.parse.commands import add_command as parsed_add
 from recalld_server.rpc.parse.filters import filter_of
 
@@ -123,6 +124,8 @@ def filled(engine: Engine) -> None:
                 "revisions",
                 FIELDS | times | {"seq_from": seq, "memory_id": id, "user_id": user, "speaker": speaker},
             )
+        facet = {"project": "default", "memory_id": "m1", "revision": 1, "ordinal": 0, "key": "metadata.place"}
+        insert(connection, "facets", facet | {"kind": "s", "text": "İstanbul", "folded": "i\u0307stanbul"})
         gone = FIELDS | {"memory_id": "m4", "user_id": "cid", "speaker": "user", "create_time": 4, "update_time": 4}
         insert(connection, "revisions", gone | {"seq_from": 4, "seq_to": 5})
         insert(connection, "revisions", gone | {"seq_from": 5, "seq_to": 5, "revision": 2, "kind": "DELETED"})
@@ -190,6 +193,16 @@ class MigrationSuite:
         assert reindex_command(held["reembed"]) == ReindexCommand("test")
         export = ExportCommand(Scope("ann"), filter_of(EXPORT.filter), Format.JSONL, with_vectors=True)
         assert repr(export_command(held["export"])) == repr(export)
+
+    async def test_texts_are_found_by_their_loose_form(self, old: SqlLedger) -> None:
+        for condition, ids in (
+            (Comparison("text", Operator.ICONTAINS, "TEA"), {"m1", "m2", "m3"}),
+            (Comparison("metadata.place", Operator.ICONTAINS, "istanbul"), {"m1"}),
+            (Comparison("metadata.place", Operator.ICONTAINS, "İSTANBUL"), {"m1"}),
+            (Comparison("metadata.place", Operator.CONTAINS, "istanbul"), set()),
+        ):
+            page = await old.page(HERE, ListQuery(filter=condition, limit=10))
+            assert {memory.id for memory in page.memories} == ids, condition
 
     async def test_exports_are_there_and_say_what_was_asked(self, old: SqlLedger) -> None:
         clock = FakeClock()

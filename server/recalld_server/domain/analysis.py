@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import snowballstemmer
 
-from recalld_server.domain.memory import fold
+from recalld_server.domain.folding import TYPED, fold, without_accents
 from recalld_server.domain.stop_words import STOP_WORDS
 from recalld_server.domain.vectors import UInt32Array
 
@@ -59,12 +59,6 @@ _WORD: Final = rf"(?:[^\W_{UNSPACED}][{_MARKS}]*)+"
 _PIECE: Final = re.compile(rf"(?P<run>(?:[{UNSPACED}][{_MARKS}]*)+)|(?P<symbol>{_SYMBOL})|{_WORD}(?:'{_WORD})*")
 _CHARACTER: Final = re.compile(rf"[{UNSPACED}][{_MARKS}]*")
 _ENDING: Final = re.compile(r"'(?:s|m|re|ve|ll|d)$")
-_TYPED: Final = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)) | dict.fromkeys(map(ord, "’‘ʼ`´"), "'")
-"""Removes invisible characters and unifies apostrophes. Applied before folding, which turns ´ into a space."""
-
-_ACCENTS: Final = re.compile("[\u0300-\u036f]+")
-_BASE: Final = str.maketrans({"ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe"})
-"""Letters that have no canonical decomposition in Unicode, so that NFD keeps them."""
 
 
 class Analyser:
@@ -89,7 +83,7 @@ class Analyser:
     def tokens(self, text: str) -> list[str]:
         """Return the tokens of a text in order, with repeats. The time is linear in the length of the text."""
         tokens: list[str] = []
-        for piece in _PIECE.finditer(fold(text.translate(_TYPED))):
+        for piece in _PIECE.finditer(fold(text.translate(TYPED))):
             if piece["run"]:
                 tokens.extend(_characters_and_pairs(piece["run"]))
             elif piece["symbol"]:
@@ -105,7 +99,7 @@ class Analyser:
 
     def is_stop_word(self, word: str) -> bool:
         """Return whether the word is a stop word, regardless of case."""
-        return fold(word.translate(_TYPED)) in self._stop_words
+        return fold(word.translate(TYPED)) in self._stop_words
 
     def _words(self, word: str) -> list[str]:
         """Return the stems of one word as written: "alex's" yields one, "l'avion" two, "don't" none."""
@@ -123,18 +117,10 @@ class Analyser:
         them afterwards, because their stemmers recognise endings by accents.
         """
         if self._english and not self._first:
-            word = _without_accents(word)
+            word = without_accents(word)
         with self._lock:
             stem: str = self._stemmer.stemWord(word)
-        return stem if self._first else _without_accents(stem)
-
-
-def _without_accents(word: str) -> str:
-    """Remove accents of Latin, Greek and Cyrillic letters ("josé" to "jose"); keep the marks of other scripts."""
-    if word.isascii():
-        return word
-    apart = unicodedata.normalize("NFD", word)
-    return unicodedata.normalize("NFC", _ACCENTS.sub("", apart)).translate(_BASE)
+        return stem if self._first else without_accents(stem)
 
 
 def _characters_and_pairs(run: str) -> list[str]:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from recalld_server.domain.memory import SCOPE_FIELDS, Memory, fold
+from recalld_server.domain.folding import loose
+from recalld_server.domain.memory import SCOPE_FIELDS, Memory
 
 MAX_DEPTH = 8
 MAX_LEAVES = 200
@@ -135,8 +136,8 @@ def matches(condition: Filter, memory: Memory) -> bool:
             there = {(kind_of(element), element) for element in _elements(field, memory)}
             return any((kind_of(wanted), wanted) in there for wanted in values)
         case Comparison(field, Operator.ICONTAINS, str(value)):
-            wanted = fold(value)
-            return any(isinstance(element, str) and wanted in fold(element) for element in _elements(field, memory))
+            wanted = loose(value)
+            return any(isinstance(element, str) and wanted in loose(element) for element in _elements(field, memory))
         case Comparison(field, operator, value):
             kind, compare = kind_of(value), _COMPARE[operator]
             return any(kind_of(element) == kind and compare(element, value) for element in _elements(field, memory))
@@ -235,17 +236,19 @@ def _comparison_violations(comparison: Comparison, path: str) -> Iterator[tuple[
         yield f"{path}.operator", f"must be one of {', '.join(allowed)} for {field.partition('.')[0]}"
         return
     if operator is not Operator.IN:
-        yield from ((f"{path}.value", text) for text in _value_violations(field, _kinds(field, operator), value))
+        yield from (
+            (f"{path}.value", text) for text in _value_violations(field, operator, _kinds(field, operator), value)
+        )
     elif not isinstance(value, tuple) or not 0 < len(value) <= MAX_LIST:
         yield f"{path}.value", f"must be a list of 1 to {MAX_LIST} values"
     else:
         kinds = _kinds(field, operator)
         for number, item in enumerate(value):
-            for text in _value_violations(field, kinds, item):
+            for text in _value_violations(field, operator, kinds, item):
                 yield f"{path}.value.list_value.values[{number}]", text
 
 
-def _value_violations(field: str, kinds: tuple[str, ...], value: Value) -> Iterator[str]:
+def _value_violations(field: str, operator: Operator, kinds: tuple[str, ...], value: Value) -> Iterator[str]:
     if kind_of(value) not in kinds:
         yield f"must be a {' or '.join(kinds)}"
     elif isinstance(value, Instant):
@@ -254,6 +257,8 @@ def _value_violations(field: str, kinds: tuple[str, ...], value: Value) -> Itera
     elif isinstance(value, str):
         if _unfit_text(value):
             yield "must not contain NUL characters or lone surrogates"
+        elif operator is Operator.ICONTAINS and value and not loose(value):
+            yield "must contain a visible character: ICONTAINS ignores accents and invisible characters"
         if (field in SCOPE_FIELDS or field == "id") and not 0 < _size(value) <= MAX_NAME_BYTES:
             hint = "" if value or field == "id" else "; use EXISTS to test whether it is set"
             yield f"must be an id of 1 to {MAX_NAME_BYTES} bytes{hint}"

@@ -176,11 +176,6 @@ def spoken(text: str, speaker: str, named: bool) -> str:
     return f"{speaker}: {text}" if named else text
 
 
-def fold(text: str) -> str:
-    """Fold a text for caseless comparison: NFKC, case folding, NFKC (Unicode Standard 3.13, D147)."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-
-
 def text_key(text: str, speaker: str, said_time: int | None) -> str:
     """Return the identity of a text in its scope; two memories with equal keys are exact repeats.
 

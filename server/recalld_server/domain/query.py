@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recalld_server.domain.analysis import UNSPACED, Analyser
-from recalld_server.domain.memory import fold
+from recalld_server.domain.folding import fold
 from recalld_server.domain.vectors import Int64Array, UInt32Array
 
 USER: Final = "user"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recalld_server.domain.folding import fold
 from recalld_server.domain.memory import (
     SCOPE_FIELDS,
     Access,
@@ -17,7 +18,6 @@ from recalld_server.domain.memory import (
     Scope,
     conversation_key,
     digest,
-    fold,
     text_key,
 )
 from recalld_server.domain.revision import Generation

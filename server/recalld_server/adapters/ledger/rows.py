@@ -30,7 +30,8 @@ from recalld_server.adapters.sql.array_params import in_list, in_pairs
 from recalld_server.adapters.sql.filters import FilterCompiler
 from recalld_server.domain import limits
 from recalld_server.domain.filters import TIME_FIELDS, Filter
-from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, fold, kept_sources
+from recalld_server.domain.folding import loose
+from recalld_server.domain.memory import SCOPE_FIELDS, Access, Memory, Message, Scope, kept_sources
 from recalld_server.domain.revision import Features
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ def row_of(memory: Memory) -> dict[str, Any]:
     return {
         "memory_id": memory.id,
         "text": memory.text,
-        "folded": fold(memory.text),
+        "folded": loose(memory.text),
         "text_key": memory.text_key,
         **{name: getattr(memory.scope, name) for name in SCOPE_FIELDS},
         "scope_key": memory.scope.key(),

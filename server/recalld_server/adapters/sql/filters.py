@@ -34,7 +34,8 @@ from recalld_server.domain.filters import (
     kind_of,
     scalars,
 )
-from recalld_server.domain.memory import Memory, fold
+from recalld_server.domain.folding import loose
+from recalld_server.domain.memory import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,14 @@ def facets(memory: Memory) -> list[Facet]:
 
 def _facet(key: str, element: str | float | bool) -> Facet:
     if isinstance(element, str):
-        return Facet(key, "s", element, fold(element))
+        return Facet(key, "s", element, loose(element))
     return Facet(key, "b" if isinstance(element, bool) else "n", number=float(element))
 
 
 class FilterCompiler:
     """Compiles valid filters to conditions on a pair of tables: memories and their facets.
 
-    `columns` maps user_id, agent_id, app_id, run_id, id, text, folded (the `fold` of the text) and TIME_FIELDS to
+    `columns` maps user_id, agent_id, app_id, run_id, id, text, folded (the `loose` form of the text) and TIME_FIELDS to
     columns of the memory's row. An absent id is the empty string; only OPTIONAL_TIMES may be NULL.
     `facets` has the columns of `Facet`. `join` is the condition that a facet belongs to the memory's row.
     """
@@ -169,7 +170,7 @@ def _text(
         return _compare(CodePoints(text) if operator in ORDER else text, operator, values)
     if operator is Operator.CONTAINS:
         return Position(text, literal(values[0])) > 0
-    return Position(folded, literal(fold(values[0]))) > 0
+    return Position(folded, literal(loose(values[0]))) > 0
 
 
 _COMPARE: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[bool]]] = {

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from recalld_server.adapters.index.embedded.blocks import Key
 from recalld_server.adapters.sql.filters import facets
 from recalld_server.domain.filters import TIME_FIELDS
-from recalld_server.domain.memory import SCOPE_FIELDS, Scope, fold
+from recalld_server.domain.folding import loose
+from recalld_server.domain.memory import SCOPE_FIELDS, Scope
 from recalld_server.domain.revision import IndexEntry
 
 Removed = tuple[int, Sequence[Key]]  # a deleted row number, and the keys of the strips that may hold it
@@ -76,7 +77,7 @@ def _row(space: int, row: int, entry: IndexEntry) -> tuple[object, ...]:
         *(getattr(memory.scope, name) for name in SCOPE_FIELDS),
         *(getattr(memory, name) for name in TIME_FIELDS),
         memory.text,
-        fold(memory.text),
+        loose(memory.text),
         entry.features.terms.astype("<u4").tobytes(),
         entry.features.vector.astype(np.dtype("<f2")).tobytes(),
     )

@@ -34,7 +34,7 @@ from recalld_server.domain.memory import SCOPE_FIELDS
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 3  # increase it with any change to the tables or to the content of entries: the file is then rebuilt
+SCHEMA = 4  # increase it with any change to the tables or to the content of entries: the file is then rebuilt
 APPLICATION = 0x7265636C  # "recl", the application_id in the header of the file
 
 metadata = MetaData()
