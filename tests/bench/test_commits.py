@@ -31,7 +31,7 @@ def test_a_file_is_measured() -> None:
 
 @pytest.mark.needs_postgres
 def test_both_are_measured_in_one_run_and_a_used_one_is_refused(postgres_url: str) -> None:
-    rows = [line.split() for line in measured("--ledger", postgres_url).splitlines() if "SQL" in line]
+    rows = [line.split() for line in measured("--ledger", postgres_url).splitlines() if line.startswith("│")]
     told = [cell for row in rows for cell in row if cell in ("SQLite", "PostgreSQL")]
     assert told == ["SQLite"] * len(CROWDS) + ["PostgreSQL"] * len(CROWDS)
     measured("--ledger", postgres_url, code=1)

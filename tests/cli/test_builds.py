@@ -52,7 +52,7 @@ def test_what_is_begun_without_a_server_waits_for_one(place: list[str], tmp_path
     assert (name, state) == ("default", "pending")
     assert run("projects", "rebuild-index", *place).split()[2] == operation  # joined
     assert "refused" in run("projects", "reembed", "other", *place, code=1)
-    assert "no such project" in run("projects", "rebuild-index", "cellar", *place, code=1)
+    assert "Project not found" in run("projects", "rebuild-index", "cellar", *place, code=1)
     with server(place, tmp_path) as running:
         [line] = run("projects", "rebuild-index", "--wait", *place).splitlines()
         assert line.split()[:2] == ["default", "succeeded"]

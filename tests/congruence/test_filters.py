@@ -256,7 +256,7 @@ def test_the_cases_reach_both_outcomes_of_every_operator_and_field() -> None:
             for inner in (condition.filter,) if isinstance(condition, NoneOf) else condition.filters:
                 yield from leaves(inner)
 
-    @settings(max_examples=examples(100), deadline=None, derandomize=True, database=None)
+    @settings(max_examples=400, deadline=None, derandomize=True, database=None)
     @given(cases())
     def count(case: tuple[list[Memory], list[Filter]]) -> None:
         held, wanted = case

@@ -255,7 +255,7 @@ def test_keys_and_projects_are_made_on_the_ledger(
     with testing.start_local(tmp_path / "data", arguments=[ledger]) as server:
         made = recalld("projects", "create", "kitchen", "--name=The kitchen", ledger)
         assert made.stdout.split()[0] == "kitchen", made.stderr
-        assert "is taken" in recalld("projects", "create", "kitchen", ledger).stderr
+        assert "already exists" in recalld("projects", "create", "kitchen", ledger).stderr
         assert "1 to 64" in recalld("projects", "create", "Kitchen", ledger).stderr
         key = recalld("keys", "create", "--project=kitchen", ledger).stdout.strip()
         assert [line.split()[0] for line in recalld("projects", "list", ledger).stdout.splitlines()] == [
@@ -272,7 +272,7 @@ def test_keys_and_projects_are_made_on_the_ledger(
         assert "memory    1\n" in recalld("projects", "usage", "kitchen", ledger).stdout
         assert "memory    0\n" in recalld("projects", "usage", "default", ledger).stdout
     in_file = recalld("projects", "list", "--ledger", tmp_path / "data" / "ledger.db")
-    assert "ask that server" in in_file.stderr
+    assert "use --target instead" in in_file.stderr
 
 
 def searched(client: MemoryClient) -> list[Any]:

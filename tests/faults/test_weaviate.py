@@ -236,7 +236,7 @@ def test_a_server_starts_before_its_index(
     node = Node(tmp_path / "weaviate")
     with testing.start_local(tmp_path / "data", arguments=["--index", node.url]) as server:
         try:
-            assert "searches are refused until it can" in server.log
+            assert "searches are refused until it is available" in server.log
             with call(server.target) as caller:
                 with pytest.raises(grpc.RpcError) as caught:
                     caller.found("ann")

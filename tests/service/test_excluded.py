@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.weaviate_node import Node
 
 from recalld import testing
@@ -20,6 +21,7 @@ from recalld.v1 import memory_service_pb2 as pb
 
 Connect = Callable[[str], AbstractAsyncContextManager[Any]]
 SECRET = "078-05-1120"
+SERVING = health_pb2.HealthCheckResponse.SERVING
 SAID = f"I'm a vegetarian. My SSN is {SECRET}."
 
 
@@ -148,6 +150,14 @@ def of_sqlite(path: Path) -> Iterator[str]:
             yield from (f"{table} {row}" for row in connection.execute(f'SELECT * FROM "{table}"'))  # noqa: S608
 
 
+async def searches_served(api: Any) -> None:
+    """A server is healthy before it has been through its projects; on a busy Weaviate that takes seconds."""
+    request = health_pb2.HealthCheckRequest(service="recalld.v1.SearchService")
+    async with asyncio.timeout(30):
+        while (await health_pb2_grpc.HealthStub(api.channel).Check(request)).status != SERVING:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 async def lived(api: Any, user: str) -> list[str]:
     """Adds in every way, at once and later; what the calls tell afterwards."""
     scope, messages = {"user_id": user}, [memory_pb2.Message(role="user", content=SAID)]
@@ -181,6 +191,7 @@ async def test_no_row_of_postgres_and_no_file_of_weaviate_holds_it(
     arguments = [f"--ledger={postgres_url}", f"--index={weaviate.url}"]
     with testing.start_local(tmp_path / "data", arguments=arguments) as server:
         async with connect(server.target) as api:
+            await searches_served(api)
             told = await lived(api, "ann")
         rows = list(of_postgres(postgres_url))
     assert [text for text in told if SECRET in text] == []

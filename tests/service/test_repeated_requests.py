@@ -40,7 +40,7 @@ async def test_a_write_of_one_memory_says_that_it_was_carried_out_and_the_memory
     await forget(api, user)
     refused = await api.refused(WRITES[name](api, memory.id))
     assert refused.reason == "MEMORY_NOT_FOUND"
-    assert "carried out" in refused.message
+    assert "already executed" in refused.message
     assert refused.metadata["memory_id"] == memory.id
 
 

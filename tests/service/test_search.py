@@ -111,12 +111,13 @@ async def test_a_limit_is_filled(api: Any, crowd: Crowd, mode: str, limit: int) 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("threshold", "limit"), [(0.3, 100), (0.5, 300), (0.9, 100)])
-async def test_a_threshold_takes_the_place_of_no_hit(
-    api: Any, crowd: Crowd, mode: str, threshold: float, limit: int
-) -> None:
+@pytest.mark.parametrize(("rank", "limit"), [(2000, 100), (200, 300), (5, 100)])
+async def test_a_threshold_takes_the_place_of_no_hit(api: Any, crowd: Crowd, mode: str, rank: int, limit: int) -> None:
+    """The relevance of the result at a rank is the threshold."""
+    relevances = sorted((hit.relevance for hit in crowd.whole[mode]), reverse=True)
+    threshold = relevances[min(rank, len(relevances)) - 1]
     above = {hit.memory.id for hit in crowd.whole[mode] if hit.relevance >= threshold}
-    assert above
+    assert len(above) >= min(rank, len(relevances))
     found = await hits(api, asked(crowd.user, mode=mode, limit=limit, threshold=threshold))
     assert {hit.memory.id for hit in found} <= above
     assert len(found) == min(limit, len(above))
