@@ -11,11 +11,13 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 from recalld.v1 import export_service_pb2, operation_pb2, project_service_pb2
+from recalld_server.concurrency.time_slices import LARGE, sliced
 from recalld_server.domain import errors
 from recalld_server.domain.errors import ExportNotFound, RecalldError
 from recalld_server.domain.exports import Export
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation, OperationKind, OperationState
+from recalld_server.domain.steps import once
 from recalld_server.rpc.render import memory_protos
 from recalld_server.rpc.render.errors import failed_operation, status_of
 from recalld_server.rpc.render.filter_protos import filter_pb
@@ -63,7 +65,7 @@ class OperationRenderer:
         """The response of a succeeded operation other than an add; None if it is no longer kept."""
         if operation.kind is OperationKind.EXPORT:
             try:
-                return export_pb(await self._exported(operation.access, operation.subject))
+                return await rendered_export(await self._exported(operation.access, operation.subject))
             except ExportNotFound:
                 return None
         if operation.kind is OperationKind.DELETE_PROJECT:
@@ -137,6 +139,12 @@ def export_pb(export: Export) -> export_service_pb2.Export:
     if export.command and export.command.filter is not None:
         shown.filter.CopyFrom(filter_pb(export.command.filter))
     return shown
+
+
+async def rendered_export(export: Export) -> export_service_pb2.Export:
+    """`export_pb`, away from the event loop if the export has a filter, which may be large."""
+    filtered = export.command is not None and export.command.filter is not None
+    return await sliced(once(lambda: export_pb(export)), LARGE + 1 if filtered else 0)
 
 
 def index_status_pb(result: Mapping[str, Any]) -> project_service_pb2.IndexStatus:

@@ -20,7 +20,7 @@ from recalld_server.rpc.parse.requests import parsed
 from recalld_server.rpc.parse.validate import check
 from recalld_server.rpc.render import memory_protos, paging
 from recalld_server.rpc.render.memory_protos import request_key
-from recalld_server.rpc.render.operation_protos import OperationRenderer, export_pb
+from recalld_server.rpc.render.operation_protos import OperationRenderer, export_pb, rendered_export
 from recalld_server.usecases.exports import ExportRequests
 
 FORMATS = {pb.EXPORT_FORMAT_JSONL: Format.JSONL, pb.EXPORT_FORMAT_PARQUET: Format.PARQUET}
@@ -35,7 +35,9 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
         self._tokens = tokens
 
     async def CreateExport(self, request: pb.CreateExportRequest, context: Any) -> operations_pb2.Operation:
-        key = await parsed(request, once(lambda: memory_protos.operation_key("CreateExport", request)))
+        key, condition = await parsed(
+            request, once(lambda: (memory_protos.operation_key("CreateExport", request), filter_given(request)))
+        )
         if request.json_schema:
             raise NotYetAvailable
         who = access()
@@ -44,7 +46,7 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
             raise MemoryNotFound("The scope is outside the pin of this API key.")
         command = ExportCommand(
             scope=scope,
-            filter=filter_given(request),
+            filter=condition,
             format=FORMATS[request.format],
             with_history=request.with_history,
             with_vectors=request.with_vectors,
@@ -61,7 +63,7 @@ class ExportService(export_service_pb2_grpc.ExportServiceServicer):
             export = await self._exports.latest(access(), scope.narrowed(access().pin) or scope)
         if export.state is ExportState.WITHDRAWN:
             raise ExportWithdrawn(export_id=export.id)
-        return pb.GetExportResponse(export=export_pb(export))
+        return pb.GetExportResponse(export=await rendered_export(export))
 
     async def ListExports(self, request: pb.ListExportsRequest, context: Any) -> pb.ListExportsResponse:
         check(request)

@@ -7,11 +7,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.commands import ExportCommand, export_command
 from recalld_server.domain.exports import CHUNK, Chunk, Row, Selection
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Generation
+from recalld_server.domain.steps import once
 from recalld_server.ports.exports import Encoder, Encoders, Exports
 from recalld_server.ports.memories import MemoryReader
 
@@ -36,7 +38,7 @@ class ExportJob:
 
     async def run(self, held: Operation) -> Mapping[str, Any] | None:
         """Write the file; see background.worker.Job. Raises LeaseLost, ExportWithdrawn."""
-        command = export_command(held.payload)
+        command = await sliced(once(lambda: export_command(held.payload)), len(held.payload))
         access = Access(held.access.project)
         export = await self._exports.get(access, held.subject)
         generation = await self._ledger.generation(access.project)
