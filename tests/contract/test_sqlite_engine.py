@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlean
 from sqlalchemy import Connection
 from tests.contract.reads_suite import SOON, ReadsSuite
 
@@ -78,3 +80,24 @@ async def test_closing_finishes_what_was_accepted(tmp_path: Path) -> None:
     for late in (engine.write(lambda _: None), engine.read(lambda _: None)):
         with pytest.raises(LedgerUnavailable):
             await late
+
+
+async def test_a_file_that_others_open_at_the_moment_is_opened(tmp_path: Path) -> None:
+    """The switch to a write-ahead log does not wait for a lock by itself."""
+    with closing(sqlean.connect(tmp_path / "new.db", isolation_level=None)) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO t VALUES (1)")
+        opening = asyncio.create_task(opened_at(tmp_path / "new.db"))
+        await asyncio.sleep(0.3)
+        assert not opening.done()
+        other.execute("COMMIT")
+    engine = await opening
+    assert await engine.read(lambda c: c.exec_driver_sql("SELECT x FROM t").scalar_one()) == 1
+    await engine.close()
+
+
+async def opened_at(path: Path) -> SqliteEngine:
+    engine = SqliteEngine(path, unavailable=LedgerUnavailable)
+    await engine.write(lambda c: c.exec_driver_sql("SELECT 1"))
+    return engine

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ Work = Callable[[Connection], T]
 
 WAITING = 4096  # changes that may queue, some seconds of work; further writes are refused at once
 READERS = 8  # threads; a single project gets at most four of them
+ATTEMPTS, AGAIN = 100, 0.05  # of a switch to the write-ahead log, and the seconds between two: 5 s in all
 CACHE_KIB = 16 * 1024  # page cache of each connection
 
 
@@ -246,8 +248,8 @@ def _sqlite(path: Path, synchronous: str, begin: str, **pool: Any) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
+        _use_wal(connection)
         for pragma in (
-            "journal_mode=WAL",
             f"synchronous={synchronous}",
             "secure_delete=ON",
             "foreign_keys=ON",
@@ -261,3 +263,15 @@ def _sqlite(path: Path, synchronous: str, begin: str, **pool: Any) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log, as others may be doing: this alone does not wait for SQLite's timeout."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlean.dbapi2.OperationalError as error:
+            if "locked" not in str(error) or not left:
+                raise
+            time.sleep(AGAIN)
