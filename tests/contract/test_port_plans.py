@@ -23,7 +23,7 @@ from recalld_server.adapters.ledger.projects import SqlProjects
 from recalld_server.adapters.ledger.store import open_postgres, open_sqlite
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.commands import ExportCommand, Format, encoded
-from recalld_server.domain.exports import Chunk, Selection
+from recalld_server.domain.exports import Chunk, ExportSelection
 from recalld_server.domain.filters import Comparison, Operator
 from recalld_server.domain.keys import ApiKey, Role
 from recalld_server.domain.memory import Access, Scope
@@ -98,8 +98,8 @@ class Ports:
         return held
 
 
-def selected(scope: Scope = Scope(), filter: Any = None, **rest: Any) -> Selection:
-    return Selection(scope, filter, ROWS, START, **rest)
+def selected(scope: Scope = Scope(), filter: Any = None, **rest: Any) -> ExportSelection:
+    return ExportSelection(scope, filter, ROWS, START, **rest)
 
 
 async def exported(x: Ports) -> None:

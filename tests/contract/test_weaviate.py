@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from tests.contract.index_suite import FIRST, HERE, IndexSuite, both, entry, found, ids, kept, query, unit
+from tests.contract.own_weaviate import own_client, own_index
 from tests.weaviate_node import Node, free_ports
 from weaviate import WeaviateAsyncClient
 from weaviate.collections.query import _FetchObjectByIDQueryAsync
@@ -35,7 +36,7 @@ from recalld_server.domain.filters import (
     Operator,
     matches,
 )
-from recalld_server.domain.memory import Access, Scope, digest
+from recalld_server.domain.memory import Access, Scope
 from recalld_server.ports.index import Index
 
 pytestmark = pytest.mark.needs_weaviate
@@ -44,17 +45,14 @@ pytestmark = pytest.mark.needs_weaviate
 @pytest.fixture
 async def index(weaviate: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
     """An index nobody else uses: the collections of each test have names of their own."""
-    monkeypatch.setattr(schema, "PREFIX", f"T{digest(str(uuid4()))[:8]}x")
-    index = WeaviateIndex(Address.parse(weaviate.url))
-    yield index
-    await index.close()
+    async with own_index(weaviate, monkeypatch) as index:
+        yield index
 
 
 @pytest.fixture
 async def client(weaviate: Node) -> AsyncIterator[Client]:
-    client = Client(Address.parse(weaviate.url))
-    yield client
-    await client.close()
+    async with own_client(weaviate) as client:
+        yield client
 
 
 class TestWeaviateIndex(IndexSuite):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from uuid import uuid4
 
 import pytest
 from tests.contract.index_suite import FIRST, HERE, both, entry, ids
+from tests.contract.own_weaviate import own_index
 from tests.weaviate_node import Node
 
-from recalld_server.adapters.index.weaviate import schema
-from recalld_server.adapters.index.weaviate.client import Address
-from recalld_server.adapters.index.weaviate.store import WeaviateIndex
 from recalld_server.domain.filters import MAX_VALUES, AnyOf, Comparison, Instant, NoneOf, Operator, violations
-from recalld_server.domain.memory import digest
 from recalld_server.ports.index import Index
 
 pytestmark = pytest.mark.needs_weaviate
@@ -22,10 +18,8 @@ pytestmark = pytest.mark.needs_weaviate
 @pytest.fixture
 async def index(weaviate: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
     """An index nobody else uses."""
-    monkeypatch.setattr(schema, "PREFIX", f"T{digest(str(uuid4()))[:8]}x")
-    index = WeaviateIndex(Address.parse(weaviate.url))
-    yield index
-    await index.close()
+    async with own_index(weaviate, monkeypatch) as index:
+        yield index
 
 
 @pytest.mark.parametrize("field", ["metadata.name", "categories", "user_id", "id", "create_time"])

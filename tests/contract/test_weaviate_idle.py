@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 from tests.contract.index_suite import FIRST, HERE, both, entry, found, kept
+from tests.contract.own_weaviate import own_index
 from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema, tenant_offload
-from recalld_server.adapters.index.weaviate.client import Address
 from recalld_server.adapters.index.weaviate.store import WeaviateIndex
-from recalld_server.domain.memory import digest
 
 pytestmark = pytest.mark.needs_weaviate
 
@@ -23,13 +21,11 @@ THERE = replace(HERE, project="other")
 
 @pytest.fixture
 async def index(weaviate: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WeaviateIndex]:
-    monkeypatch.setattr(schema, "PREFIX", f"I{digest(str(uuid4()))[:8]}x")
-    index = WeaviateIndex(Address.parse(weaviate.url))
-    for access in (HERE, THERE):
-        await index.apply(access.project, FIRST, [entry("a", 1), entry("b", 1)], [], 1)
-    yield index
-    await index._client.call(lambda driver: driver.collections.delete(schema.collection(FIRST)), 10)
-    await index.close()
+    async with own_index(weaviate, monkeypatch) as index:
+        for access in (HERE, THERE):
+            await index.apply(access.project, FIRST, [entry("a", 1), entry("b", 1)], [], 1)
+        yield index
+        await index._client.call(lambda driver: driver.collections.delete(schema.collection(FIRST)), 10)
 
 
 async def active(index: WeaviateIndex) -> set[str]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from tests.contract.index_suite import FIRST, HERE, both, entry, found, ids, kept
+from tests.contract.own_weaviate import own_client, own_index
 from tests.weaviate_node import Node
 
 from recalld_server.adapters.index.weaviate import schema
-from recalld_server.adapters.index.weaviate.client import Address, Client
-from recalld_server.adapters.index.weaviate.store import WeaviateIndex
+from recalld_server.adapters.index.weaviate.client import Client
 from recalld_server.domain.errors import IndexLost
-from recalld_server.domain.memory import Access, digest
+from recalld_server.domain.memory import Access
 from recalld_server.ports.index import Index
 
 pytestmark = pytest.mark.needs_weaviate
@@ -24,17 +23,14 @@ pytestmark = pytest.mark.needs_weaviate
 @pytest.fixture
 async def index(weaviate: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
     """An index nobody else uses: the collections of each test have names of their own."""
-    monkeypatch.setattr(schema, "PREFIX", f"T{digest(str(uuid4()))[:8]}x")
-    index = WeaviateIndex(Address.parse(weaviate.url))
-    yield index
-    await index.close()
+    async with own_index(weaviate, monkeypatch) as index:
+        yield index
 
 
 @pytest.fixture
 async def client(weaviate: Node) -> AsyncIterator[Client]:
-    client = Client(Address.parse(weaviate.url))
-    yield client
-    await client.close()
+    async with own_client(weaviate) as client:
+        yield client
 
 
 async def test_a_collection_that_vanished_is_made_again(index: Index, client: Client) -> None:

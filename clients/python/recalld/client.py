@@ -71,8 +71,8 @@ class MemoryClient:
 
         v1.0 returns a list of {"id", "data": {"memory"}, "event"}, or {"message": "ok"} if the text only deleted
         memories. v1.1 returns {"results": [{"id", "memory", "event"}], "verdicts": [{"index", "reason", "memory_ids",
-        "detail"}], "add_id", "consistency_token", "index_state"}. Unchanged memories are not listed. The verdicts tell
-        for each message what was done with it.
+        "detail"}], "add_id", "consistency_token", "index_state"}. Unchanged memories are not listed. Each verdict
+        describes the outcome of one message.
         """
         return self._run(calls.add(requests.add(messages, **options), output_format), timeout)
 
@@ -245,8 +245,8 @@ class MemoryClient:
 
         Without ids and filters, exports all memories that the API key may access. Writes a `.part` file next to `path`
         and renames it once it is complete and its checksum is verified. `resume` continues the `.part` file of an
-        interrupted export with the same arguments, with the snapshot of that export; if there is none, or the server no
-        longer has the export, it starts a new one. Raises ValueError if the checksum does not match.
+        interrupted export with the same arguments, with the snapshot of that export. Without such a file, or if the
+        server no longer has the export, a new export starts. Raises ValueError if the checksum does not match.
         """
         request = exports.request(format, with_history, with_vectors, filters, **scope)
         return exports.run(self._stub, self._connection.metadata, request, Path(path), resume=resume)

@@ -66,7 +66,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ExportSelection:
     """Which rows to export: the memories at the sequence number `seq` that match and had not expired at `now`.
 
     With history, a memory that matched at any revision is exported with all its revisions, even if it had expired.

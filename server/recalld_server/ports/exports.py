@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from recalld_server.domain.exports import Chunk, Export, Row, Selection
+from recalld_server.domain.exports import Chunk, Export, ExportSelection, Row
 from recalld_server.domain.memory import Access, Scope
 from recalld_server.domain.operations import NewOperation, Operation
 from recalld_server.domain.revision import RequestKey
@@ -70,7 +70,7 @@ class Exports(Protocol):
 
     # For workers
 
-    async def rows(self, project: str, selection: Selection, after: tuple[str, int], limit: int) -> Sequence[Row]:
+    async def rows(self, project: str, selection: ExportSelection, after: tuple[str, int], limit: int) -> Sequence[Row]:
         """Return rows ordered by (memory id, revision) that follow `after`. Repeated calls return the same rows.
 
         The page ends early at PAGE_BYTES, and is empty only if no rows are left.

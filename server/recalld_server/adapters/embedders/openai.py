@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from recalld_server.adapters.embedders.slots import ConcurrencyLimit
+from recalld_server.adapters.embedders.priority_semaphore import PrioritySemaphore
 from recalld_server.domain.errors import EmbedderUnavailable
 from recalld_server.domain.vectors import FloatMatrix
 from recalld_server.ports.embedder import Priority
@@ -34,7 +34,7 @@ class OpenAiEmbedder:
         self._client = client
         self.model = model
         self.dimension = dimension
-        self._slots = ConcurrencyLimit()
+        self._slots = PrioritySemaphore()
 
     @classmethod
     async def start(

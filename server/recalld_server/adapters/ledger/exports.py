@@ -32,7 +32,7 @@ from recalld_server.adapters.ledger.schema import tables as t
 from recalld_server.adapters.sql.engine import SqlEngine
 from recalld_server.domain.commands import export_command
 from recalld_server.domain.errors import ExportNotFound, ExportWithdrawn, OperationNotFound, ProjectNotFound
-from recalld_server.domain.exports import Chunk, Export, ExportState, Row, Selection
+from recalld_server.domain.exports import Chunk, Export, ExportSelection, ExportState, Row
 from recalld_server.domain.limits import PAGE_BYTES
 from recalld_server.domain.memory import SCOPE_FIELDS, Access, Cause, Kind, Memory, Scope
 from recalld_server.domain.operations import NewOperation, Operation, OperationState
@@ -138,7 +138,7 @@ class SqlExports:
     async def withdrawn(self, project: str) -> bool:
         return await self._engine.read(lambda c: data.withdrawn(c, project), project)
 
-    async def rows(self, project: str, selection: Selection, after: tuple[str, int], limit: int) -> Sequence[Row]:
+    async def rows(self, project: str, selection: ExportSelection, after: tuple[str, int], limit: int) -> Sequence[Row]:
         return await self._engine.read(lambda c: _rows(c, project, selection, after, limit), project)
 
     async def restart(self, held: Operation) -> None:
@@ -211,7 +211,7 @@ def _keep(connection: Connection, held: Operation, chunks: Sequence[Chunk]) -> N
 
 
 def _rows(
-    connection: Connection, project: str, selection: Selection, after: tuple[str, int], limit: int
+    connection: Connection, project: str, selection: ExportSelection, after: tuple[str, int], limit: int
 ) -> Sequence[Row]:
     r, f, s = t.revisions, t.features, selection
     own = and_(
@@ -236,7 +236,7 @@ def _rows(
     return page_of(connection, statement, limit, made, lambda row: [row.memory])[0]
 
 
-def _selected(project: str, s: Selection) -> list[ColumnElement[bool]]:
+def _selected(project: str, s: ExportSelection) -> list[ColumnElement[bool]]:
     if not s.with_history:
         return [live_at(s.seq), unexpired(s.now), *satisfying(s.filter)]
     selected = [begun(s.seq), t.revisions.c.text != ""]  # a forgotten revision has an empty text

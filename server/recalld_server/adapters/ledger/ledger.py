@@ -15,13 +15,12 @@ from typing import TypeVar
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from recalld_server.adapters.ledger.commits import commit as writing
+from recalld_server.adapters.ledger.commits import commit as commit_statements
 from recalld_server.adapters.ledger.commits import retention
 from recalld_server.adapters.ledger.erasure import file_erasures, forgetting, last_revisions, withdrawals
 from recalld_server.adapters.ledger.lines import background_line
 from recalld_server.adapters.ledger.projection import pending, recovery
-from recalld_server.adapters.ledger.reads import candidates as ranking
-from recalld_server.adapters.ledger.reads import entities, queries
+from recalld_server.adapters.ledger.reads import candidates, entities, queries
 from recalld_server.adapters.ledger.reads.feature_cache import FeatureCache
 from recalld_server.adapters.ledger.reads.search_state_cache import SearchStateCache
 from recalld_server.adapters.ledger.schema import tables as t
@@ -98,7 +97,7 @@ class SqlLedger:
 
     async def commit(self, access: Access, change: Change) -> Commit:
         return await self._engine.write(
-            lambda c: writing.commit(c, access, change, self._clock.now()), line=access.project
+            lambda c: commit_statements.commit(c, access, change, self._clock.now()), line=access.project
         )
 
     async def outcomes(self, access: Access, rpc: str, request_ids: Sequence[str]) -> Mapping[str, Outcome]:
@@ -160,7 +159,7 @@ class SqlLedger:
         window: int = 2,
     ) -> Pool:
         return await self._engine.read(
-            lambda c: ranking.pool(c, self._cache, access, scope, filter, ids, generation, now, window),
+            lambda c: candidates.pool(c, self._cache, access, scope, filter, ids, generation, now, window),
             access.project,
         )
 
@@ -177,7 +176,7 @@ class SqlLedger:
         context = copy_context()
 
         def read(connection: Connection) -> tuple[T, Mapping[str, Memory]]:
-            found = ranking.pool(connection, self._cache, access, scope, filter, ids, generation, now)
+            found = candidates.pool(connection, self._cache, access, scope, filter, ids, generation, now)
             made, named = context.run(choose, found)
             return made, queries.memories(connection, access, named)
 
@@ -194,13 +193,13 @@ class SqlLedger:
         limit: int,
     ) -> Pool | None:
         return await self._engine.read(
-            lambda c: ranking.snapshot(c, self._cache, access, scope, filter, generation, as_of, now, limit),
+            lambda c: candidates.snapshot(c, self._cache, access, scope, filter, generation, as_of, now, limit),
             access.project,
         )
 
     async def features(self, access: Access, ids: Sequence[str], generation: Generation) -> Mapping[str, Features]:
         return await self._engine.read(
-            lambda c: ranking.features(c, self._cache, access, ids, generation), access.project
+            lambda c: candidates.features(c, self._cache, access, ids, generation), access.project
         )
 
     async def events(self, access: Access, query: EventQuery) -> Sequence[Event]:

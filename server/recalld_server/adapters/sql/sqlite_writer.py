@@ -21,7 +21,7 @@ SECONDS = 0.03  # age at which a transaction takes no further change, so that it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Change:
+class QueuedChange:
     """A queued change and the future of its result."""
 
     work: Callable[[Connection], Any]
@@ -45,7 +45,7 @@ class SqliteWriter:
         self._engine = engine
         self._committed = committed
         self._translated = translated
-        self._waiting: FairQueue[Change] = FairQueue()
+        self._waiting: FairQueue[QueuedChange] = FairQueue()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=f"write-{name}", daemon=True)
@@ -60,7 +60,7 @@ class SqliteWriter:
         """Queue a change. The future completes with the result of `work` once it is durable. Invalid after `close`."""
         future: Future[T] = Future()
         with self._changed:
-            self._waiting.put(line, Change(work, future))
+            self._waiting.put(line, QueuedChange(work, future))
             self._changed.notify()
         return future
 
@@ -75,7 +75,7 @@ class SqliteWriter:
         while change := self._next():
             self._transact(change)
 
-    def _next(self) -> Change | None:
+    def _next(self) -> QueuedChange | None:
         """Wait for the next change; None after `close`, once the queue is empty."""
         while True:
             with self._changed:
@@ -85,7 +85,7 @@ class SqliteWriter:
             if self._closed:
                 return None
 
-    def _take(self) -> Change | None:
+    def _take(self) -> QueuedChange | None:
         """The next queued change whose caller was not cancelled, if any."""
         while True:
             with self._changed:
@@ -96,7 +96,7 @@ class SqliteWriter:
             if change.future.set_running_or_notify_cancel():
                 return change
 
-    def _transact(self, first: Change) -> None:
+    def _transact(self, first: QueuedChange) -> None:
         """Run one transaction. Futures complete after the commit; a failed commit fails all changes of the group."""
         ends = time.monotonic() + SECONDS
         most = min(GROUP, 1 + self.queued)
@@ -106,7 +106,7 @@ class SqliteWriter:
         broken: BaseException | None = None
         try:
             with self._engine.connect() as connection, connection.begin():
-                change: Change | None = first
+                change: QueuedChange | None = first
                 while change:
                     answer, failure = _done(connection, change.work, alone=most == 1)
                     answers.append(answer)

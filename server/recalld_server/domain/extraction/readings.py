@@ -13,7 +13,7 @@ from recalld_server.domain.extraction.statements import statements
 from recalld_server.domain.extraction.word_lists import phrase_set, word_set
 
 Reading = tuple[str, VerdictReason]
-"""(statement, STORED), or ("", reason why there is none)."""
+"""(statement, STORED), or ("", reason) for a sentence that yields no statement."""
 
 _SUBJECTS = word_set("my we we're we've we'll he she they it the our i'm there")
 # Introductory words and phrases before a comma or a subject, which are not part of the statement.

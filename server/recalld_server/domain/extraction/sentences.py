@@ -34,7 +34,7 @@ _WRAPPED = 60
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The unchanged tokens of a sentence, and the fenced code that follows it, "" if there is none.
+    """The unchanged tokens of a sentence, and the fenced code that follows it (may be empty).
 
     `begin` and `end` are the offsets of the sentence with its code in the text, in code points.
     """

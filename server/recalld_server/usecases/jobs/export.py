@@ -9,7 +9,7 @@ from typing import Any
 
 from recalld_server.concurrency.time_slices import sliced
 from recalld_server.domain.commands import ExportCommand, export_command
-from recalld_server.domain.exports import CHUNK, Chunk, Row, Selection
+from recalld_server.domain.exports import CHUNK, Chunk, ExportSelection, Row
 from recalld_server.domain.memory import Access
 from recalld_server.domain.operations import Operation
 from recalld_server.domain.revision import Generation
@@ -47,7 +47,7 @@ class ExportJob:
             total = await self._ledger.count(access, command.scope, command.filter, export.seq)
         file = _File(held, self._exports, self._encoder(command, generation), generation.name, total)
         await file.resume()
-        selection = Selection(
+        selection = ExportSelection(
             scope=command.scope,
             filter=command.filter,
             seq=export.seq,

@@ -79,7 +79,8 @@ class Search:
         if query.fresh_seq:
             await self._projection.wait(access, query.fresh_seq, min(query.budget, FRESH_WITHIN))
         self._projection.require(access.project)
-        state = await self._state(access, query)
+        with span("ledger"):
+            state = await self._ledger.search_state(access, query.scope)
         now, depth = self._clock.now(), DEPTH
         question, vector, nominated, by_words = await self._first(access, query, state, now)
         nominations = nominated
@@ -125,10 +126,6 @@ class Search:
     def hits(self, access: Access, ranked: Ranked, query: SearchQuery, start: int = 0) -> AsyncIterator[FoundMemory]:
         """See Results.read."""
         return self._results.read(access, ranked, query, start)
-
-    async def _state(self, access: Access, query: SearchQuery) -> SearchState:
-        with span("ledger"):
-            return await self._ledger.search_state(access, query.scope)
 
     async def _first(
         self, access: Access, query: SearchQuery, state: SearchState, now: int

@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from recalld_server.adapters.ledger.commits import commit as writing
+from recalld_server.adapters.ledger.commits import commit as commit_statements
 from recalld_server.adapters.ledger.commits import speaker_counts
 from recalld_server.adapters.ledger.erasure import file_erasures, last_revisions, withdrawals
 from recalld_server.adapters.ledger.rows import scope_of
@@ -85,7 +85,7 @@ def begin(
     connection: Connection, access: Access, exports: Sequence[str], request: RequestKey | None, now: int
 ) -> Forgotten:
     """Withdraw the exports, and store a partial outcome that records the start. Erases nothing."""
-    head, time, _ = writing.advance(connection, access.project, 0, now)
+    head, time, _ = commit_statements.advance(connection, access.project, 0, now)
     withdrawn = withdrawals.withdraw(connection, access.project, exports, now)
     done = Forgotten(head, ErasureCursor(head), exports=withdrawn, attempt=0)
     _keep(connection, access, request, done, head, time)
@@ -103,12 +103,12 @@ def forget(
     now: int,
 ) -> Forgotten:
     """Erase those of the found memories that still match; see ports.ledger.Ledger.forget."""
-    head, time, generations = writing.advance(connection, access.project, 0, now)
+    head, time, generations = commit_statements.advance(connection, access.project, 0, now)
     ids = sorted(last_revisions.still(connection, access, scope, filter, found[0]))
     rows = _rows(connection, access.project, ids)
     kept, withdrawn = done.kept, 0
     if ids:
-        head, time, _ = writing.advance(connection, access.project, len(ids), now)
+        head, time, _ = commit_statements.advance(connection, access.project, len(ids), now)
         first = head - len(ids) + 1
         withdrawn = withdrawals.withdraw_holding(connection, access.project, rows, now)
         file_erasures.count(connection)
@@ -117,7 +117,7 @@ def forget(
         stay, gone = _drop_messages(connection, access.project, rows)
         kept = frozenset(sorted((kept | stay) - gone)[:KEPT])
         _drop_speakers(connection, access.project, rows)
-        writing.pend(connection, access.project, generations, list(enumerate(ids, first)))
+        commit_statements.pend(connection, access.project, generations, list(enumerate(ids, first)))
     told = replace(
         done,
         place=found[1],
@@ -140,7 +140,7 @@ def _keep(
         answer: dict[str, Any] = {name: getattr(done, name) for name in ("count", "revisions", "exports", "after")}
         answer["kept"] = sorted(done.kept)
         change = Change(request=request, answer=answer, partial=True, attempt=done.attempt)
-        writing.store_outcome(connection, access, change, head, time)
+        commit_statements.store_outcome(connection, access, change, head, time)
 
 
 def found(

@@ -13,7 +13,7 @@ from recalld_server.ports.embedder import Priority
 AT_ONCE: Final = {Priority.SEARCH: 32, Priority.WRITE: 16, Priority.BACKGROUND: 4}
 
 
-class ConcurrencyLimit:
+class PrioritySemaphore:
     """Each priority has its own slots, so that it never waits for another one. Within it, projects take turns."""
 
     def __init__(self, at_once: Mapping[Priority, int] = AT_ONCE) -> None:
